@@ -1,0 +1,255 @@
+"""`python -m oasis_utils`: run, prepare, sample, reconstruct, evaluate. Exit codes: 0 done, 1 failed, 2 asked wrongly."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from oasis_utils import __version__
+from oasis_utils.config import PROFILES, DataConfig, from_dict
+from oasis_utils.pipeline import NotebookFailed, UsageError, plan, run_series, table
+from oasis_utils.runtime import Progress, RunFolder, project_root, read_json, write_json
+
+
+def _fraction_above_zero(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not in (0, 1]")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def _not_negative(kind):
+    def parse(text: str):
+        value = kind(text)
+        if value < 0:
+            raise argparse.ArgumentTypeError(f"{text} is negative")
+        return value
+
+    parse.__name__ = kind.__name__  # argparse names the type in its message
+    return parse
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m oasis_utils", description="Generate brain MRI slices with discrete "
+                                     "models: run the notebooks, or use what they trained.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_run(commands)
+    _add_prepare(commands)
+    _add_sample(commands)
+    _add_reconstruct(commands)
+    _add_evaluate(commands)
+    return parser
+
+
+def _add_run(commands) -> None:
+    run = commands.add_parser("run", help="execute the notebooks in order with papermill", description="Execute the "
+                              "notebooks in order. Finished, unchanged steps are skipped; a training that was "
+                              "interrupted goes on.")
+    run.add_argument("--profile", default="demo", help=f"one of {', '.join(PROFILES)} (default: demo)")
+    run.add_argument("--data", default="", metavar="PATH", help="folder that holds keras_png_slices_train/ and so on, or "
+                     "a folder made by `prepare` (default: synthetic sample brains)")
+    run.add_argument("--out", default="", metavar="DIR", help="run folder (default: runs/PROFILE in the project)")
+    run.add_argument("--only", default="", metavar="NN,NN", help="only these notebooks, such as 02,03")
+    run.add_argument("--force", action="store_true", help="run steps again even if nothing changed")
+    run.add_argument("--seed", type=int, default=0, help="decides every random choice (default: 0)")
+    run.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    run.add_argument("-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE",
+                     help="set a notebook parameter, such as epochs=50; may be repeated")
+    run.set_defaults(action=run_command)
+
+
+def _add_prepare(commands) -> None:
+    prepare = commands.add_parser("prepare", help="check images and build the memory-mapped cache")
+    prepare.add_argument("source", metavar="SOURCE", help="folder that holds keras_png_slices_train/ and so on")
+    prepare.add_argument("--out", required=True, metavar="DIR", help="where the cache goes")
+    prepare.add_argument("--size", type=_count, default=256, help="pixels a side after crop and resize (default: 256)")
+    prepare.add_argument("--no-crop", action="store_true", help="keep the whole frame")
+    prepare.set_defaults(action=prepare_command)
+
+
+def _add_sample(commands) -> None:
+    sample = commands.add_parser("sample", help="generate slices with the models of a run")
+    _add_model_options(sample)
+    sample.add_argument("--prior", choices=("pixelcnn", "dcgan"), default="pixelcnn")
+    sample.add_argument("--n", type=_count, default=16, help="how many slices (default: 16)")
+    sample.add_argument("--position", type=_not_negative(int), help="slice position (default: all, evenly)")
+    sample.add_argument("--temperature", type=_not_negative(float), default=1.0, help="0: the likeliest code")
+    sample.add_argument("--top-k", type=_not_negative(int), default=0, help="only the K likeliest codes; 0: all")
+    sample.add_argument("--top-p", type=_fraction_above_zero, default=1.0, help="only the likeliest codes that hold "
+                        "this much probability")
+    sample.add_argument("--seed", type=_not_negative(int), default=0)
+    sample.set_defaults(action=sample_command)
+
+
+def _add_reconstruct(commands) -> None:
+    reconstruct = commands.add_parser("reconstruct", help="encode and decode a split")
+    reconstruct.add_argument("data", metavar="DATA", help="folder of slices, or one made by `prepare`")
+    _add_model_options(reconstruct)
+    reconstruct.add_argument("--split", choices=("train", "validate", "test"), default="test")
+    reconstruct.set_defaults(action=reconstruct_command)
+
+
+def _add_evaluate(commands) -> None:
+    evaluate = commands.add_parser("evaluate", help="judge generated slices against real ones")
+    evaluate.add_argument("file", metavar="FILE.npz", help="with an array `images`, as `sample` writes it")
+    evaluate.add_argument("--against", required=True, metavar="DATA", help="folder of slices, or one made by `prepare`")
+    evaluate.add_argument("--json", metavar="FILE", help="also write the figures there")
+    evaluate.add_argument("--device", default="auto")
+    evaluate.set_defaults(action=evaluate_command)
+
+
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--run", required=True, metavar="DIR", help="run folder, such as runs/demo")
+    parser.add_argument("--out", required=True, metavar="FILE.npz")
+    parser.add_argument("--device", default="auto")
+
+
+# ---------------------------------------------------------------- commands
+
+
+def run_command(args: argparse.Namespace) -> None:
+    parameters = {}
+    for item in args.parameters:
+        name, separator, value = item.partition("=")
+        if not separator:
+            raise UsageError(f"-p {item!r}: expected NAME=VALUE, such as epochs=50")
+        parameters[name] = value
+    run = RunFolder(Path(args.out).resolve() if args.out else project_root() / "runs" / args.profile)
+    data = str(Path(args.data).resolve()) if args.data else ""
+    steps = plan(args.profile, data, run, args.only, parameters, args.seed, args.device)
+    if not data:
+        print("data: synthetic sample brains made from the Colin27 template (not OASIS)")
+    run_series(steps, run, data, args.force)
+    print(table(steps, run))
+
+
+def prepare_command(args: argparse.Namespace) -> None:
+    from oasis_utils import data
+
+    config = DataConfig(image_size=args.size, fit_crop=not args.no_crop)
+    with Progress("reading slices", 1) as progress:
+        dataset = data.build_cache(args.source, args.out, config, progress)
+    for name in ("train", "validate", "test"):
+        split = dataset.split(name)
+        print(f"{name}: {len(split)} slices of {len(set(split.subjects.tolist()))} subjects")
+    print(f"prepared {dataset.description} in {args.out} (crop {dataset.manifest['crop']}, {args.size} pixels a side)")
+
+
+def sample_command(args: argparse.Namespace) -> None:
+    import numpy as np
+
+    from oasis_utils import sampling
+    from oasis_utils.pixelcnn import SamplingOptions
+    from oasis_utils.runtime import select_device
+
+    sampler = sampling.load_sampler(_run_folder(args.run), args.prior, select_device(args.device))
+    if args.position is not None and args.position >= sampler.n_positions:
+        raise UsageError(f"position {args.position} is unknown: this model knows 0 to {sampler.n_positions - 1}")
+    positions = (sampling.spread_positions(args.n, sampler.n_positions) if args.position is None
+                 else np.full(args.n, args.position))
+    options = SamplingOptions(args.temperature, args.top_k, args.top_p)
+    with Progress(f"sampling {sampler.name}", args.n) as progress:
+        samples = sampler.sample(positions, sampling.image_seeds(args.seed, args.n), options, progress)
+    samples.save(args.out)
+    print(f"wrote {args.n} slices to {args.out} (keys images, indices, positions)")
+
+
+def reconstruct_command(args: argparse.Namespace) -> None:
+    import numpy as np
+
+    from oasis_utils import evaluation
+    from oasis_utils.checkpoints import load_model
+    from oasis_utils.runtime import atomic, select_device
+    from oasis_utils.vqvae import VQVAE
+
+    run, device = _run_folder(args.run), select_device(args.device)
+    vqvae, _ = load_model(run.checkpoint("vqvae"), VQVAE, device)
+    manifest = run.data / "manifest.json"
+    config = from_dict(DataConfig, read_json(manifest)["config"]) if manifest.exists() else DataConfig(
+        image_size=vqvae.config.image_size)
+    with _dataset(args.data, config) as dataset:
+        split = dataset.split(args.split)
+        images, indices = evaluation.reconstruct_split(vqvae, split, device)
+        judged = evaluation.judge_reconstruction(split, images, evaluation.mean_image(dataset.split("train")))
+        with atomic(args.out) as partial, open(partial, "wb") as file:
+            np.savez_compressed(file, images=np.array(split.images), reconstructions=images, indices=indices,
+                                subjects=split.subjects, positions=split.positions)
+    for name, floors in judged["floors"].items():
+        print(f"{name}: {judged['reconstruction'][name]:.3f}  (floors: "
+              + ", ".join(f"{floor} {value:.3f}" for floor, value in floors.items()) + ")")
+    print(f"wrote {len(images)} slices to {args.out} (keys images, reconstructions, indices, subjects, positions)")
+
+
+def evaluate_command(args: argparse.Namespace) -> None:
+    from oasis_utils import evaluation
+    from oasis_utils.config import EvaluationConfig
+    from oasis_utils.runtime import select_device
+
+    images, positions = evaluation.load_images(args.file)
+    if images.ndim != 3:
+        raise ValueError(f"images in {args.file} have shape {images.shape}, expected (n, height, width)")
+    with _dataset(args.against, DataConfig(image_size=images.shape[1])) as dataset:
+        judged = evaluation.evaluate_images(images, positions, dataset.split("train"), dataset.split("validate"),
+                                            dataset.split("test"), EvaluationConfig(), select_device(args.device))
+    for name, value in judged.items():
+        print(f"{name}: {value:.5f}" if isinstance(value, float) else f"{name}: {value}")
+    if args.json:
+        write_json(args.json, judged)
+
+
+class _dataset:
+    """A prepared folder as it is, a run's own data, or a folder of slices prepared for the time being."""
+
+    def __init__(self, source: str, config: DataConfig):
+        self.source, self.config, self.temporary = Path(source), config, None
+
+    def __enter__(self):
+        from oasis_utils import data
+
+        for folder in (self.source, self.source / "data"):
+            if data.is_cache(folder):
+                return data.open_cache(folder)
+        self.temporary = tempfile.TemporaryDirectory()
+        with Progress("reading slices", 1) as progress:
+            return data.build_cache(self.source, self.temporary.name, self.config, progress)
+
+    def __exit__(self, *_) -> None:
+        if self.temporary:
+            self.temporary.cleanup()
+
+
+def _run_folder(path: str) -> RunFolder:
+    folder = Path(path).resolve()
+    if not folder.is_dir():
+        raise UsageError(f"no run folder {folder}: make one with `python -m oasis_utils run`")
+    return RunFolder(folder)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    try:
+        args = build_parser().parse_args(arguments)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    try:
+        args.action(args)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (NotebookFailed, ValueError, RuntimeError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,110 @@
+"""What did the codes learn? Usage, perplexity, neighbours, PCA and UMAP coordinates. NumPy arrays in, arrays out."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+@dataclass(frozen=True)
+class CodeUsage:
+    """How often each code is used over a whole split. (One batch would under-report: it cannot show all codes.)"""
+
+    counts: Int[np.ndarray, " n_codes"]
+
+    @property
+    def n_codes(self) -> int:
+        return len(self.counts)
+
+    @property
+    def used(self) -> int:
+        """Codes that occur at least once."""
+        return int((self.counts > 0).sum())
+
+    @property
+    def used_fraction(self) -> float:
+        return self.used / self.n_codes
+
+    @property
+    def probabilities(self) -> Float[np.ndarray, " n_codes"]:
+        return self.counts / self.counts.sum()
+
+    @property
+    def entropy(self) -> float:
+        """Nats per code under the unigram distribution of this split."""
+        p = self.probabilities[self.counts > 0]
+        return float(-(p * np.log(p)).sum())
+
+    @property
+    def perplexity(self) -> float:
+        """exp(entropy): the number of equally likely codes that would be as surprising; 1 is total collapse."""
+        return float(np.exp(self.entropy))
+
+
+def usage(indices: Int[np.ndarray, "..."], n_codes: int) -> CodeUsage:
+    """Count the codes of index maps; ValueError if there are none or an index is outside [0, n_codes)."""
+    flat = np.asarray(indices).ravel()
+    if flat.size == 0:
+        raise ValueError("no indices: encode a split that holds slices")
+    if flat.min() < 0 or flat.max() >= n_codes:
+        raise ValueError(f"indices must be in [0, {n_codes}), but range from {flat.min()} to {flat.max()}")
+    return CodeUsage(np.bincount(flat, minlength=n_codes))
+
+
+def co_occurrence(indices: Int[np.ndarray, "n rows cols"], n_codes: int) -> Float[np.ndarray, "n_codes n_codes"]:
+    """How often two codes are neighbours (left-right or above-below); symmetric, sums to 1."""
+    pairs = np.concatenate([
+        np.stack([indices[:, :, :-1].ravel(), indices[:, :, 1:].ravel()]),
+        np.stack([indices[:, :-1].ravel(), indices[:, 1:].ravel()])], axis=1)
+    table = np.bincount(pairs[0] * n_codes + pairs[1], minlength=n_codes**2).reshape(n_codes, n_codes)
+    table = table + table.T
+    return table / table.sum()
+
+
+def pca(vectors: Float[np.ndarray, "n dim"], components: int = 2) -> Float[np.ndarray, "n components"]:
+    """Coordinates along the first principal components; signs are fixed so that the result is repeatable."""
+    centred = vectors - vectors.mean(0)
+    _, _, axes = np.linalg.svd(centred, full_matrices=False)
+    axes = axes[:components]
+    axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])[:, None]
+    return centred @ axes.T
+
+
+def umap_coordinates(vectors: Float[np.ndarray, "n dim"], seed: int = 0,
+                     n_neighbors: int = 15) -> Float[np.ndarray, "n 2"]:
+    """UMAP (McInnes 2018, arXiv 1802.03426) of the codes, repeatable for a seed.
+
+    The first call of a process compiles for 10 to 20 seconds; the import is here for the same reason.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="n_jobs value")  # a seed forces one thread; we asked for it
+        from umap import UMAP
+
+        neighbours = min(n_neighbors, len(vectors) - 1)
+        return UMAP(n_neighbors=neighbours, random_state=seed).fit_transform(vectors)
+
+
+def mean_patches(images: Float[np.ndarray, "n height width"], indices: Int[np.ndarray, "n rows cols"], n_codes: int,
+                 context: int = 2) -> Float[np.ndarray, "n_codes side side"]:
+    """The average picture around the cells that use each code: `context` cells wide; nan for unused codes."""
+    cell = images.shape[1] // indices.shape[1]
+    side = context * cell
+    pad = (side - cell) // 2
+    padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad)))
+    sums, counts = np.zeros((n_codes, side, side)), np.bincount(indices.ravel(), minlength=n_codes)
+    for row in range(indices.shape[1]):
+        for col in range(indices.shape[2]):
+            patch = padded[:, row * cell:row * cell + side, col * cell:col * cell + side]
+            np.add.at(sums, indices[:, row, col], patch)
+    with np.errstate(invalid="ignore"):
+        return sums / counts[:, None, None]
+
+
+def nearest_other_code(codes: Float[np.ndarray, "n_codes dim"]) -> Int[np.ndarray, " n_codes"]:
+    """For each code the index of the code nearest to it."""
+    distance = ((codes[:, None] - codes[None]) ** 2).sum(-1)
+    np.fill_diagonal(distance, np.inf)
+    return distance.argmin(1)

@@ -1,0 +1,130 @@
+"""Encode a data set once: the only place where data and VQ-VAE meet. The priors train on what is written here."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from oasis_utils.checkpoints import weights_digest
+from oasis_utils.config import SPLITS, CodesConfig, digest
+from oasis_utils.data import Dataset
+from oasis_utils.runtime import Progress, atomic
+from oasis_utils.vqvae import VQVAE
+
+BATCH = 64  # slices encoded at once
+
+
+@dataclass(frozen=True)
+class CodeMaps:
+    """Index maps of all splits, and what they were made from."""
+
+    indices: dict[str, Int[np.ndarray, "n rows cols"]]  # uint16 on disk and in memory; train holds all variants
+    positions: dict[str, Int[np.ndarray, " n"]]
+    subjects: dict[str, Int[np.ndarray, " n"]]
+    about: dict[str, Any]  # n_codes, variants, identities of VQ-VAE and data
+
+    @property
+    def n_codes(self) -> int:
+        return self.about["n_codes"]
+
+    @property
+    def identity(self) -> str:
+        return digest(self.about)
+
+    def to(self, split: str, device: torch.device) -> dict[str, Tensor]:
+        """{"indices", "positions"} of a split as int64 tensors on the device."""
+        return {"indices": torch.from_numpy(self.indices[split].astype(np.int64)).to(device),
+                "positions": torch.from_numpy(self.positions[split].astype(np.int64)).to(device)}
+
+    def plain_train(self) -> Int[np.ndarray, "n rows cols"]:
+        """Index maps of the training slices as they are, without mirrored and shifted variants."""
+        return self.indices["train"][:len(self.indices["train"]) // self.about["variants"]]
+
+
+def shifted(images: Float[Tensor, "n 1 height width"], rows: int, cols: int) -> Float[Tensor, "n 1 height width"]:
+    """Moved by whole pixels; the border is repeated."""
+    reach = max(abs(rows), abs(cols))
+    if reach == 0:
+        return images
+    height, width = images.shape[-2:]
+    padded = F.pad(images, (reach,) * 4, mode="replicate")
+    return padded[..., reach - rows:reach - rows + height, reach - cols:reach - cols + width]
+
+
+def variant(images: Float[Tensor, "n 1 height width"], number: int, config: CodesConfig,
+            generator: torch.Generator) -> Float[Tensor, "n 1 height width"]:
+    """Variant 0 is plain, 1 is mirrored left-right, later ones are small shifts of either in turn."""
+    if number % 2:
+        images = images.flip(-1)
+    if number < 2:
+        return images
+    rows, cols = torch.randint(-config.max_shift, config.max_shift + 1, (2,), generator=generator).tolist()
+    return shifted(images, rows, cols)
+
+
+@torch.inference_mode()
+def encode_images(vqvae: VQVAE, images: UInt8[np.ndarray, "n height width"], device: torch.device,
+                  change=lambda batch: batch) -> Int[np.ndarray, "n rows cols"]:
+    """Index maps (uint16) of uint8 slices; `change` is applied to each float batch first."""
+    maps = []
+    for start in range(0, len(images), BATCH):
+        batch = torch.from_numpy(np.array(images[start:start + BATCH]))[:, None].to(device).float() / 255
+        maps.append(vqvae.encode_indices(change(batch)).cpu().numpy().astype(np.uint16))
+    return np.concatenate(maps)
+
+
+def encode_dataset(vqvae: VQVAE, dataset: Dataset, config: CodesConfig, path: Path, device: torch.device,
+                   seed: int = 0) -> CodeMaps:
+    """Encode all splits, the training split in several variants; up-to-date maps are only loaded."""
+    about = describe(vqvae, dataset, config, seed)
+    if path.exists() and (known := load_codes(path)).about == about:
+        print(f"loaded {path.name}: encoded before with this VQ-VAE and data")
+        return known
+    generator = torch.Generator().manual_seed(seed)
+    indices, positions, subjects = {}, {}, {}
+    with Progress("encoding", len(SPLITS) - 1 + config.variants) as progress:
+        for split in SPLITS:
+            slices = dataset.split(split)
+            copies = config.variants if split == "train" else 1
+            maps = []
+            for number in range(copies):
+                maps.append(encode_images(vqvae, slices.images, device,
+                                          lambda x, k=number: variant(x, k, config, generator)))
+                progress.update(progress.done + 1, split)
+            indices[split] = np.concatenate(maps)
+            positions[split] = np.tile(slices.positions, copies)
+            subjects[split] = np.tile(slices.subjects, copies)
+    codes = CodeMaps(indices, positions, subjects, about)
+    save_codes(path, codes)
+    return codes
+
+
+def describe(vqvae: VQVAE, dataset: Dataset, config: CodesConfig, seed: int) -> dict[str, Any]:
+    """What the maps are made from: code maps with an equal description need not be made again."""
+    return {"n_codes": vqvae.config.n_codes, "grid": vqvae.config.grid, "variants": config.variants,
+            "max_shift": config.max_shift, "vqvae": weights_digest(vqvae), "data": dataset.identity, "seed": seed}
+
+
+def save_codes(path: Path, codes: CodeMaps) -> None:
+    arrays = {f"{kind}_{split}": getattr(codes, kind)[split]
+              for kind in ("indices", "positions", "subjects") for split in SPLITS}
+    with atomic(path) as partial, open(partial, "wb") as file:
+        np.savez_compressed(file, about=np.array(json.dumps(codes.about)), **arrays)
+
+
+def load_codes(path: Path) -> CodeMaps:
+    """What `save_codes` wrote; FileNotFoundError without it."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: run notebook 03_codebook_analysis with the same run folder first")
+    with np.load(path, allow_pickle=False) as file:
+        parts = {kind: {split: file[f"{kind}_{split}"] for split in SPLITS}
+                 for kind in ("indices", "positions", "subjects")}
+        return CodeMaps(**parts, about=json.loads(str(file["about"])))

@@ -1,0 +1,118 @@
+"""How good is an image? PSNR and SSIM with a stated data range, in the full frame and inside the brain; floors.
+
+SSIM: Wang 2004 (doi 10.1109/TIP.2003.819861), Gaussian window of sigma 1.5 over 11 pixels, as in scikit-image with
+gaussian_weights=True, sigma=1.5, use_sample_covariance=False. Images are float32 in [0, 1], so the data range is 1.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+DATA_RANGE = 1.0  # of every figure in this project unless said otherwise
+WINDOW, SIGMA = 11, 1.5  # pixels
+K1, K2 = 0.01, 0.03  # stabilising constants of the paper
+BRAIN_LEVEL = 0.03  # grey level above which a pixel counts as brain in a skull-stripped slice
+
+
+@lru_cache(maxsize=8)
+def _window_matrix(size: int, device: str) -> Float[Tensor, "valid size"]:
+    """Gaussian filtering along one axis as a banded matrix: two products replace a convolution of one channel."""
+    if size < WINDOW:
+        raise ValueError(f"SSIM needs images of at least {WINDOW} pixels a side, not {size}")
+    taps = torch.exp(-0.5 * ((torch.arange(WINDOW) - WINDOW // 2) / SIGMA) ** 2)
+    taps = taps / taps.sum()
+    matrix = torch.zeros(size - WINDOW + 1, size)
+    for row in range(len(matrix)):
+        matrix[row, row:row + WINDOW] = taps
+    return matrix.to(device)
+
+
+def _filter(images: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 1 rows cols"]:
+    rows = _window_matrix(images.shape[-2], str(images.device))
+    cols = _window_matrix(images.shape[-1], str(images.device))
+    return rows @ images @ cols.t()
+
+
+def ssim_map(a: Float[Tensor, "batch 1 height width"], b: Float[Tensor, "batch 1 height width"],
+             data_range: float = DATA_RANGE) -> Float[Tensor, "batch 1 rows cols"]:
+    """SSIM of every whole window (height - 10 by width - 10), eq. 13 of the paper."""
+    with torch.autocast(a.device.type, enabled=False):
+        a, b = a.float(), b.float()
+        mean_a, mean_b = _filter(a), _filter(b)
+        var_a = _filter(a * a) - mean_a.square()
+        var_b = _filter(b * b) - mean_b.square()
+        cov = _filter(a * b) - mean_a * mean_b
+        c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
+        luminance = (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1)
+        return luminance * (2 * cov + c2) / (var_a + var_b + c2)
+
+
+def ssim(a: Float[Tensor, "batch 1 height width"], b: Float[Tensor, "batch 1 height width"],
+         data_range: float = DATA_RANGE) -> Float[Tensor, " batch"]:
+    """Mean SSIM of each pair over the full frame, in [-1, 1]; differentiable."""
+    return ssim_map(a, b, data_range).mean(dim=(1, 2, 3))
+
+
+def brain_mask(images: Float[Tensor, "batch 1 height width"]) -> Bool[Tensor, "batch 1 height width"]:
+    """Pixels of the brain in skull-stripped slices: everything brighter than the empty background."""
+    return images > BRAIN_LEVEL
+
+
+def brain_ssim(reference: Float[Tensor, "batch 1 height width"], images: Float[Tensor, "batch 1 height width"],
+               data_range: float = DATA_RANGE) -> Float[Tensor, " batch"]:
+    """SSIM averaged over the brain of `reference` only: the black background flatters the full-frame figure.
+
+    A reference without any brain scores nan.
+    """
+    edge = WINDOW // 2
+    mask = brain_mask(reference)[..., edge:-edge, edge:-edge]
+    values = ssim_map(reference, images, data_range) * mask
+    return values.sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3))
+
+
+def psnr(a: Float[Tensor, "batch 1 height width"], b: Float[Tensor, "batch 1 height width"],
+         data_range: float = DATA_RANGE) -> Float[Tensor, " batch"]:
+    """Peak signal-to-noise ratio of each pair in dB; infinite for equal images."""
+    error = (a.float() - b.float()).square().mean(dim=(1, 2, 3))
+    return 10 * torch.log10(data_range**2 / error)
+
+
+def other_subject(subjects: Int[Tensor, " n"], positions: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+    """For each slice the index of the same position in another subject; -1 where nobody else has it."""
+    partner = torch.full_like(subjects, -1)
+    for position in positions.unique():
+        here = (positions == position).nonzero()[:, 0]
+        here = here[subjects[here].argsort(stable=True)]
+        owners = subjects[here]
+        for place, index in enumerate(here):
+            others = torch.roll(here, -place)[torch.roll(owners, -place) != owners[place]]
+            if len(others):
+                partner[index] = others[0]
+    return partner
+
+
+@torch.no_grad()
+def floors(images: Float[Tensor, "batch 1 height width"], mean_image: Float[Tensor, "1 height width"],
+           subjects: Int[Tensor, " batch"], positions: Int[Tensor, " batch"]) -> dict[str, dict[str, float]]:
+    """What worthless reconstructions score: {"black" | "mean" | "other_subject": {"ssim", "brain_ssim", "psnr"}}.
+
+    mean_image comes from the training split. A split of a single subject has no other_subject.
+    """
+    fakes = {"black": (images, torch.zeros_like(images)), "mean": (images, mean_image.expand_as(images))}
+    partner = other_subject(subjects.cpu(), positions.cpu()).to(images.device)
+    if (partner >= 0).any():
+        fakes["other_subject"] = (images[partner >= 0], images[partner[partner >= 0]])
+    return {name: score(real, fake) for name, (real, fake) in fakes.items()}
+
+
+@torch.no_grad()
+def score(reference: Float[Tensor, "batch 1 height width"],
+          images: Float[Tensor, "batch 1 height width"]) -> dict[str, float]:
+    """Mean SSIM (full frame and inside the brain) and PSNR in dB over a set of slices; empty slices have no brain."""
+    return {"ssim": float(ssim(reference, images).mean()),
+            "brain_ssim": float(brain_ssim(reference, images).nanmean()),
+            "psnr": float(psnr(reference, images).clamp(max=100.0).mean())}

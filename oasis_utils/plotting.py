@@ -1,0 +1,217 @@
+"""What draws this? Arrays in, Figure out. One house style: slices in grey on [0, 1] or [0, 255], labelled axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+STYLE = {"figure.dpi": 110, "savefig.dpi": 130, "font.size": 9, "axes.titlesize": 9, "axes.spines.top": False,
+         "axes.spines.right": False, "axes.grid": False, "legend.frameon": False, "figure.constrained_layout.use": True}
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"  # Okabe-Ito: safe for colour-blind readers
+COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def use_style() -> None:
+    """The house style for all figures that follow."""
+    plt.rcParams.update(STYLE)
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> Path:
+    """Write a PNG into a run's figure folder; returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.png"
+    figure.savefig(path)
+    return path
+
+
+def _limit(images: np.ndarray) -> float:
+    return 255.0 if images.dtype == np.uint8 else 1.0
+
+
+def _blank(ax) -> None:
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+def slices(images: np.ndarray, titles: Sequence[str] | None = None, columns: int = 8, row_labels=None,
+           title: str = "", size: float = 1.25) -> Figure:
+    """A sheet of grey slices (n, height, width), fixed grey range. row_labels: one text for each row of the sheet."""
+    rows = -(-len(images) // columns)
+    figure, axes = plt.subplots(rows, columns, squeeze=False,
+                                figsize=(columns * size, rows * (size + (0.2 if titles else 0)) + 0.35))
+    for i, ax in enumerate(axes.flat):
+        _blank(ax)
+        if i < len(images):
+            ax.imshow(images[i], cmap="gray", vmin=0, vmax=_limit(images))
+            if titles:
+                ax.set_title(titles[i], fontsize=8)
+    for ax, label in zip(axes[:, 0], row_labels or [], strict=False):
+        ax.set_ylabel(label, fontsize=8)
+    figure.suptitle(title)
+    return figure
+
+
+def reconstructions(originals: np.ndarray, outputs: np.ndarray, titles: Sequence[str], title: str = "") -> Figure:
+    """Original, reconstruction and absolute error, one column a slice; floats in [0, 1] or uint8."""
+    scale = _limit(originals)
+    a, b = originals / scale, outputs / scale
+    figure, axes = plt.subplots(3, len(a), figsize=(1.5 * len(a) + 0.8, 5), squeeze=False)
+    for i in range(len(a)):
+        axes[0, i].imshow(a[i], cmap="gray", vmin=0, vmax=1)
+        axes[1, i].imshow(b[i], cmap="gray", vmin=0, vmax=1)
+        error = axes[2, i].imshow(np.abs(a[i] - b[i]), cmap="magma", vmin=0, vmax=0.3)
+        axes[0, i].set_title(titles[i], fontsize=8)
+    for ax in axes.flat:
+        _blank(ax)
+    for ax, label in zip(axes[:, 0], ("original", "reconstruction", "|error|"), strict=True):
+        ax.set_ylabel(label)
+    figure.colorbar(error, ax=axes[2], shrink=0.8, label="grey level (0 to 1)")
+    figure.suptitle(title)
+    return figure
+
+
+def index_maps(originals: np.ndarray, indices: np.ndarray, decoded: np.ndarray, order: np.ndarray,
+               titles: Sequence[str], title: str = "") -> Figure:
+    """Original, index map and decode(indices), one column a slice. `order` ranks the codes for their colours, such as
+    by the grey level they draw, because index numbers themselves mean nothing."""
+    rank = np.empty(len(order), dtype=int)
+    rank[order] = np.arange(len(order))
+    figure, axes = plt.subplots(3, len(originals), figsize=(1.5 * len(originals) + 0.8, 5), squeeze=False)
+    for i in range(len(originals)):
+        axes[0, i].imshow(originals[i], cmap="gray", vmin=0, vmax=_limit(originals))
+        shown = axes[1, i].imshow(rank[indices[i]], cmap="viridis", vmin=0, vmax=len(order) - 1)
+        axes[2, i].imshow(decoded[i], cmap="gray", vmin=0, vmax=_limit(decoded))
+        axes[0, i].set_title(titles[i], fontsize=8)
+    for ax in axes.flat:
+        _blank(ax)
+    for ax, label in zip(axes[:, 0], ("original", "index map", "decode(indices)"), strict=True):
+        ax.set_ylabel(label)
+    figure.colorbar(shown, ax=axes[1], shrink=0.8, label="code, dark to bright")
+    figure.suptitle(title)
+    return figure
+
+
+def curves(history: Sequence[dict], panels: dict[str, Sequence[str]], marks: dict[str, dict[str, float]] | None = None,
+           title: str = "") -> Figure:
+    """Training curves: {y label: names of figures in the history}; marks: {y label: {name: level of a dashed line}}."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 2.8), squeeze=False)
+    for ax, (label, names) in zip(axes[0], panels.items(), strict=True):
+        for colour, name in zip(COLOURS, names, strict=False):
+            points = [(record["epoch"], record[name]) for record in history if name in record]
+            ax.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=2.5, label=name)
+        for style, (name, level) in zip(("--", ":", "-."), (marks or {}).get(label, {}).items(), strict=False):
+            ax.axhline(level, color=GREY, linestyle=style, linewidth=1, label=name)
+        ax.set_xlabel("epoch")
+        ax.set_ylabel(label)
+        ax.legend(fontsize=7)
+    figure.suptitle(title)
+    return figure
+
+
+def usage(counts: np.ndarray, title: str = "", ax=None) -> Figure:
+    """How often each code is used, most used first, on a logarithmic axis; unused codes are marked."""
+    if ax is None:
+        _, ax = plt.subplots(figsize=(6, 2.6))
+    share = np.sort(counts)[::-1] / counts.sum()
+    used = int((counts > 0).sum())
+    ax.bar(np.arange(used), share[:used], width=1.0, color=BLUE)
+    ax.axhline(1 / len(counts), color=GREY, linestyle="--", linewidth=1, label="all codes equally often")
+    if used < len(counts):
+        ax.axvspan(used - 0.5, len(counts) - 0.5, color=ORANGE, alpha=0.2, label=f"{len(counts) - used} never used")
+    ax.set(yscale="log", xlabel="code, most used first", ylabel="share of all cells", xlim=(-0.5, len(counts) - 0.5))
+    ax.legend(fontsize=7)
+    ax.set_title(title)
+    return ax.figure
+
+
+def scatter(points: Sequence[tuple[str, np.ndarray]], colours: Sequence[tuple[str, np.ndarray]], title: str = "") -> Figure:
+    """Two-dimensional coordinates (rows: named coordinates) coloured by several quantities (columns)."""
+    figure, axes = plt.subplots(len(points), len(colours), squeeze=False,
+                                figsize=(3.6 * len(colours), 3.1 * len(points)))
+    for row, (name, xy) in zip(axes, points, strict=True):
+        for ax, (label, value) in zip(row, colours, strict=True):
+            dots = ax.scatter(xy[:, 0], xy[:, 1], c=value, s=14, cmap="viridis", linewidths=0)
+            ax.set(xlabel=f"{name} 1", ylabel=f"{name} 2", xticks=[], yticks=[])
+            figure.colorbar(dots, ax=ax, label=label)
+    figure.suptitle(title)
+    return figure
+
+
+def heat(maps: np.ndarray, titles: Sequence[str], label: str, columns: int = 8, cmap: str = "magma",
+         limits: tuple[float, float] | None = None, title: str = "") -> Figure:
+    """Maps (n, rows, cols) on one colour scale with its bar."""
+    columns = min(columns, len(maps))
+    rows = -(-len(maps) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(1.5 * columns + 0.9, 1.75 * rows + 0.3), squeeze=False)
+    low, high = limits or (float(np.min(maps)), float(np.max(maps)))
+    for ax in axes.flat:
+        _blank(ax)
+    for ax, values, text in zip(axes.flat, maps, titles, strict=False):
+        shown = ax.imshow(values, cmap=cmap, vmin=low, vmax=high)
+        ax.set_title(text, fontsize=8)
+    figure.colorbar(shown, ax=axes, shrink=0.8, label=label)
+    figure.suptitle(title)
+    return figure
+
+
+def bars(values: dict[str, float], ylabel: str, highlight: Sequence[str] = (), title: str = "", ax=None) -> Figure:
+    """Named figures side by side with their numbers; `highlight` names ours among the floors."""
+    if ax is None:
+        _, ax = plt.subplots(figsize=(1.1 * len(values) + 1.2, 2.8))
+    drawn = ax.bar(range(len(values)), list(values.values()),
+                   color=[BLUE if name in highlight else GREY for name in values])
+    ax.bar_label(drawn, fmt="%.3g", fontsize=8)
+    ax.set_xticks(range(len(values)), [name.replace("_", "\n") for name in values], fontsize=8)
+    ax.set_ylabel(ylabel)
+    ax.margins(y=0.15)
+    ax.set_title(title)
+    return ax.figure
+
+
+def lines(x: np.ndarray, series: dict[str, np.ndarray], xlabel: str, ylabel: str, title: str = "", ax=None,
+          log: bool = False) -> Figure:
+    """Several curves over one axis."""
+    if ax is None:
+        _, ax = plt.subplots(figsize=(5, 2.8))
+    for colour, (name, y) in zip(COLOURS, series.items(), strict=False):
+        ax.plot(x, y, color=colour, label=name)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    if log:
+        ax.set_yscale("log")
+    if len(series) > 1:
+        ax.legend(fontsize=7)
+    ax.set_title(title)
+    return ax.figure
+
+
+# ---------------------------------------------------------------- text
+
+
+def table(rows: dict[str, dict[str, object]], corner: str = "", digits: int = 3):
+    """Rows of named values as a Markdown table for a notebook; a value that a row lacks is left empty."""
+    from IPython.display import Markdown
+
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+
+    def text(value: object) -> str:
+        return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+
+    head = f"| {corner} | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}\n"
+    body = "\n".join(f"| {name} | {' | '.join(text(row.get(c, '')) for c in columns)} |" for name, row in rows.items())
+    return Markdown(head + body)
+
+
+def source(thing):
+    """The source of one function or method under discussion, as a listing for a notebook."""
+    import inspect
+    import textwrap
+
+    from IPython.display import Markdown
+
+    return Markdown(f"```python\n{textwrap.dedent(inspect.getsource(thing))}```")

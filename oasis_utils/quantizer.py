@@ -1,0 +1,141 @@
+"""Vector quantisation: nearest code, straight-through gradient, EMA codebook, k-means start, dead-code revival.
+
+Neural Discrete Representation Learning (van den Oord 2017, arXiv 1711.00937), section 3.1 and appendix A.1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+BLOCK = 2048  # latents whose distances are in memory at once: they stay in the processor's cache
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What the quantiser returns, in this order for ever."""
+
+    codes: Float[Tensor, "batch dim rows cols"]  # nearest codes; gradients pass straight through to the latents
+    indices: Int[Tensor, "batch rows cols"]  # in [0, n_codes)
+    loss: Float[Tensor, ""]  # commitment loss, already weighted by beta
+
+
+@torch.no_grad()
+def nearest_code(latents: Float[Tensor, "n dim"], codebook: Float[Tensor, "n_codes dim"]) -> Int[Tensor, " n"]:
+    """Index of the nearest code, argmin_k ||z - e_k||² (eq. 1), in float32 whatever the surrounding precision.
+
+    ||z||² is the same for all codes and is left out; the distances are never in memory all at once.
+    """
+    with torch.autocast(latents.device.type, enabled=False):
+        latents, codebook = latents.float(), codebook.float()
+        norms, transposed = codebook.square().sum(1), codebook.t().contiguous()
+        blocks = [torch.addmm(norms, part, transposed, alpha=-2).min(1).indices for part in latents.split(BLOCK)]
+        return torch.cat(blocks)
+
+
+@torch.no_grad()
+def kmeans(points: Float[Tensor, "n dim"], n_clusters: int, rounds: int = 10) -> Float[Tensor, "n_clusters dim"]:
+    """Centres of a few rounds of Lloyd's algorithm; clusters that lose all points restart at random ones."""
+    repeats = -(-n_clusters // len(points))
+    centres = points[torch.randperm(len(points), device=points.device)].repeat(repeats, 1)[:n_clusters].clone()
+    for _ in range(rounds):
+        nearest = nearest_code(points, centres)
+        counts = torch.bincount(nearest, minlength=n_clusters)
+        sums = torch.zeros_like(centres).index_add_(0, nearest, points)
+        centres = sums / counts.clamp(min=1)[:, None]
+        empty = counts == 0
+        centres[empty] = random_rows(points, int(empty.sum()))
+    return centres
+
+
+def random_rows(points: Float[Tensor, "n dim"], count: int) -> Float[Tensor, "count dim"]:
+    return points[torch.randint(len(points), (count,), device=points.device)]
+
+
+class VectorQuantizer(nn.Module):
+    """The codebook and everything that keeps it alive.
+
+    n_codes: K. code_dim: D. decay: gamma of the moving averages, 0 forgets all but the last batch.
+    commitment: beta (eq. 3). revive_below: a code whose average use falls below this fraction of the mean use is
+    replaced by a latent of the batch. cosine: latents and codes are scaled to length sqrt(D) first.
+    """
+
+    def __init__(self, n_codes: int, code_dim: int, decay: float = 0.99, commitment: float = 0.25,
+                 revive_below: float = 0.03, cosine: bool = False):
+        super().__init__()
+        self.n_codes, self.code_dim, self.decay, self.commitment = n_codes, code_dim, decay, commitment
+        self.revive_below, self.cosine = revive_below, cosine
+        self.register_buffer("codebook", torch.randn(n_codes, code_dim))
+        self.register_buffer("counts", torch.zeros(n_codes))  # N_k of appendix A.1
+        self.register_buffer("sums", torch.zeros(n_codes, code_dim))  # m_k
+        self.register_buffer("started", torch.tensor(False))  # saved, so that loading never starts again
+        self.is_started = False  # host copy of `started`: reading the buffer would stall a GPU each step
+
+    def _load_from_state_dict(self, *args, **kwargs):
+        super()._load_from_state_dict(*args, **kwargs)
+        self.is_started = bool(self.started)
+
+    def forward(self, latents: Float[Tensor, "batch dim rows cols"]) -> Quantized:
+        """Quantise; in training mode also move the codebook towards the latents."""
+        with torch.autocast(latents.device.type, enabled=False):
+            latents = self.normalize(latents.float(), dim=1)
+            flat = latents.detach().permute(0, 2, 3, 1).reshape(-1, self.code_dim)
+            if self.training and not self.is_started:
+                self._start(flat)
+            flat_indices = nearest_code(flat, self.codebook)
+            indices = flat_indices.view(len(latents), *latents.shape[2:])
+            codes = self.lookup(indices)
+            if self.training:
+                self._update(flat, flat_indices)
+            loss = self.commitment * F.mse_loss(latents, codes)  # third term of eq. 3; the second one is the EMA
+            return Quantized(latents + (codes - latents).detach(), indices, loss)
+
+    def lookup(self, indices: Int[Tensor, "batch rows cols"]) -> Float[Tensor, "batch dim rows cols"]:
+        """The codes at these indices; ValueError for an index outside [0, n_codes)."""
+        if not torch.compiler.is_compiling() and indices.device.type == "cpu":
+            low, high = (int(v) for v in indices.aminmax())
+            if low < 0 or high >= self.n_codes:
+                raise ValueError(f"indices must be in [0, {self.n_codes}), but range from {low} to {high}")
+        return F.embedding(indices, self.codebook).permute(0, 3, 1, 2)
+
+    def normalize(self, vectors: Tensor, dim: int) -> Tensor:
+        """Length sqrt(D) for cosine codes (so that each component has unit scale), else unchanged."""
+        return F.normalize(vectors, dim=dim) * self.code_dim**0.5 if self.cosine else vectors
+
+    @torch.no_grad()
+    def _start(self, flat: Float[Tensor, "n dim"]) -> None:
+        """Codes begin at the k-means centres of the first batch."""
+        centres = self.normalize(kmeans(flat, self.n_codes), dim=1)
+        share = len(flat) / self.n_codes
+        self.codebook.copy_(centres)
+        self.counts.fill_(share)
+        self.sums.copy_(centres * share)
+        self.started.fill_(True)
+        self.is_started = True
+
+    @torch.no_grad()
+    def _update(self, flat: Float[Tensor, "n dim"], indices: Int[Tensor, " n"]) -> None:
+        """N_k and m_k are moving averages, e_k = m_k / N_k (appendix A.1, eq. 6 to 8)."""
+        counts = torch.zeros_like(self.counts).index_add_(0, indices, torch.ones_like(flat[:, 0]))
+        sums = torch.zeros_like(self.sums).index_add_(0, indices, flat)
+        self.counts.lerp_(counts, 1 - self.decay)
+        self.sums.lerp_(sums, 1 - self.decay)
+        used = (self.counts > 1e-5)[:, None]  # an unused code stays where it is
+        means = self.sums / self.counts.clamp(min=1e-5)[:, None]
+        self.codebook.copy_(torch.where(used, self.normalize(means, dim=1), self.codebook))
+        if self.revive_below > 0:
+            self._revive(flat)
+
+    def _revive(self, flat: Float[Tensor, "n dim"]) -> None:
+        """Dead codes become latents of this batch, and their averages restart there too. No host sync."""
+        mean_use = len(flat) / self.n_codes
+        dead = self.counts < self.revive_below * mean_use
+        born = random_rows(flat, self.n_codes)
+        restart = 1.5 * self.revive_below * mean_use  # enough to live for some batches without being chosen
+        self.codebook.copy_(torch.where(dead[:, None], born, self.codebook))
+        self.sums.copy_(torch.where(dead[:, None], born * restart, self.sums))
+        self.counts.copy_(torch.where(dead, restart, self.counts))

@@ -1,0 +1,267 @@
+"""Where the code runs and writes: project root, run folders, device, precision, seeds, banner, progress."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import oasis_utils
+
+# ---------------------------------------------------------------- folders
+
+
+def project_root() -> Path:
+    """The folder that holds pyproject.toml and notebooks/; the working folder for an installed copy."""
+    root = Path(oasis_utils.__file__).resolve().parent.parent
+    return root if (root / "pyproject.toml").exists() else Path.cwd()
+
+
+def anchored(path: str | Path) -> Path:
+    """An absolute path; a relative one counts from the project root, because notebooks run in changing folders."""
+    path = Path(path).expanduser()
+    return path if path.is_absolute() else project_root() / path
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Everything a run writes, by name. Notebooks meet one another only here."""
+
+    root: Path
+
+    @classmethod
+    def at(cls, path: str | Path) -> RunFolder:
+        return cls(anchored(path))
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def figures(self) -> Path:
+        return self.root / "figures"
+
+    @property
+    def notebooks(self) -> Path:
+        return self.root / "notebooks"
+
+    @property
+    def codes(self) -> Path:
+        return self.root / "codes.npz"
+
+    def checkpoint(self, name: str) -> Path:
+        return self.root / "checkpoints" / f"{name}.safetensors"
+
+    def history(self, name: str) -> Path:
+        return self.root / "history" / f"{name}.jsonl"
+
+    def samples(self, prior: str) -> Path:
+        return self.root / "samples" / f"{prior}.npz"
+
+    def headline(self, notebook: str) -> Path:
+        return self.root / "headlines" / f"{notebook}.json"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.json"
+
+    def require(self, path: Path, made_by: str) -> Path:
+        """`path` if it exists, else a FileNotFoundError that names the notebook to run first."""
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing: run notebook {made_by} with the same run folder first")
+        return path
+
+
+@contextlib.contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place only when the block ends well."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write readable JSON, all or nothing. Numbers that JSON lacks (nan, infinity) are refused."""
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    with atomic(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def read_json(path: str | Path) -> Any:
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+# ---------------------------------------------------------------- device, precision, seeds
+
+
+def select_device(name: str = "auto"):
+    """The torch device: CUDA where there is one, else the CPU; or the named one."""
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError("device 'cuda' was asked for, but torch sees no GPU: use device 'auto' or 'cpu'")
+    return device
+
+
+def select_dtype(device):
+    """bfloat16 where the hardware multiplies it natively, else float32 (bf16 is emulated, 10x slower, on AVX2)."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    return torch.bfloat16 if amx else torch.float32
+
+
+def autocast(device):
+    """Mixed precision for the convolutions of a training or sampling block."""
+    import torch
+
+    dtype = select_dtype(device)
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch."""
+    import random
+
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def hardware(device) -> str:
+    """The device in words."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def banner(seed: int, device: str = "auto") -> str:
+    """Seed everything and say, in one line, what runs where."""
+    import torch
+
+    chosen = select_device(device)
+    seed_everything(seed)
+    precision = str(select_dtype(chosen)).removeprefix("torch.")
+    return (f"oasis_utils {oasis_utils.__version__} · Python {platform.python_version()} · torch {torch.__version__} · "
+            f"{hardware(chosen)} · {precision} · seed {seed}")
+
+
+def provenance(seed: int, device) -> dict[str, Any]:
+    """What a result comes from: versions, revision of the code, hardware, seed."""
+    import numpy
+    import torch
+
+    return {"oasis_utils": oasis_utils.__version__, "python": platform.python_version(), "torch": torch.__version__,
+            "numpy": numpy.__version__, "revision": revision(), "hardware": hardware(device),
+            "precision": str(select_dtype(device)).removeprefix("torch."), "platform": platform.platform(),
+            "seed": seed}
+
+
+def revision() -> str:
+    """The git revision of the project, '+' if files differ from it, 'unknown' outside a checkout."""
+    git = ["git", "-C", str(project_root())]
+    try:
+        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
+        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+
+
+# ---------------------------------------------------------------- progress
+
+
+def in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell is not None and hasattr(shell, "kernel")
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:23 or 1:02:03."""
+    seconds = int(round(seconds))
+    hours, rest = divmod(seconds, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
+
+
+class Progress:
+    """One line that is updated in place: in a notebook (also an executed one), in a terminal, or in a log.
+
+    with Progress("encoding", total=100) as progress:
+        progress.update(5, "loss 0.2")
+    """
+
+    def __init__(self, label: str, total: int, every: float = 0.3):
+        self.label, self.total, self.every = label, total, every
+        self.done, self.note, self.shown = 0, "", ""
+        self.start = self.drawn = time.monotonic()
+        self.handle = None
+        self.live = in_notebook() or sys.stderr.isatty()
+        if not self.live:
+            self.every = max(every, 15.0)  # a log keeps every line, so few of them
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        self._draw(final=True, state="" if kind is None else " · stopped")
+
+    def update(self, done: int, note: str | None = None) -> None:
+        self.done, self.note = done, self.note if note is None else note
+        if time.monotonic() - self.drawn >= self.every:
+            self._draw()
+
+    def __call__(self, done: int, total: int) -> None:
+        """As a plain `progress(done, total)` callback."""
+        self.total = total
+        self.update(done)
+
+    def line(self, state: str = "") -> str:
+        elapsed = time.monotonic() - self.start
+        share = self.done / self.total if self.total else 1.0
+        left = "" if share >= 1 or share <= 0 else f" · {clock(elapsed * (1 - share) / share)} left"
+        filled = math.floor(20 * min(share, 1))
+        note = f" · {self.note}" if self.note else ""
+        return (f"{self.label} {'█' * filled}{'·' * (20 - filled)} {self.done}/{self.total} · "
+                f"{clock(elapsed)}{left}{note}{state}")
+
+    def _draw(self, final: bool = False, state: str = "") -> None:
+        self.drawn, text = time.monotonic(), self.line(state)
+        if in_notebook():
+            from IPython.display import display
+
+            content = {"text/plain": text}
+            if self.handle is None:
+                self.handle = display(content, raw=True, display_id=True)
+            else:
+                self.handle.update(content, raw=True)
+        elif sys.stderr.isatty():
+            print(f"\r\x1b[2K{text}", end="\n" if final else "", file=sys.stderr, flush=True)
+        else:
+            print(text, file=sys.stderr, flush=True)

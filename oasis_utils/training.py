@@ -1,0 +1,247 @@
+"""How is it trained? One loop that knows no model: schedule, averages of weights, history, best checkpoint, resume.
+
+A model brings `phases`, `parameter_groups()`, `step(batch, phase)`, `validate(batches)` and `monitor`; the loss is part
+of the paper, the loop is not.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from oasis_utils import checkpoints
+from oasis_utils.config import TrainingConfig, digest, to_dict
+from oasis_utils.data import Batches
+from oasis_utils.runtime import Progress, RunFolder, atomic, autocast, provenance
+
+LOOK_EVERY = 20  # steps between looks at the losses: each look waits for the GPU
+
+Record = dict[str, float]
+
+
+def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
+    """Linear warm-up, then a cosine from the peak to `final_rate` times the peak."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    share = min((step - config.warmup_steps) / max(total - config.warmup_steps, 1), 1.0)
+    return config.learning_rate * (config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def recipe(model: nn.Module, config: TrainingConfig, seed: int, inputs: dict[str, str]) -> str:
+    """Identifies everything a trained model depends on; the same recipe need not be cooked twice."""
+    return digest({"kind": type(model).__name__, "config": to_dict(model.config), "training": to_dict(config),
+                   "seed": seed, "inputs": inputs})
+
+
+class Trainer:
+    """The state of a training: what must be saved for it to go on as if it had never stopped."""
+
+    def __init__(self, model: nn.Module, config: TrainingConfig, total_steps: int):
+        self.model, self.config, self.total_steps = model, config, total_steps
+        groups = model.parameter_groups()
+        self.groups = {phase: groups[phase] for phase in model.phases}
+        self.optimizers = {
+            phase: torch.optim.AdamW(parameters, lr=config.learning_rate, betas=config.betas,
+                                     weight_decay=config.weight_decay)
+            for phase, parameters in self.groups.items()}
+        self.average = copy.deepcopy(model).requires_grad_(False) if config.ema_decay else None
+        self.steps = self.epochs = self.stale = 0
+        self.best: float | None = None
+        self.history: list[Record] = []
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model that is validated, kept and sampled: the average where there is one."""
+        return self.average if self.average is not None else self.model
+
+    def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One update of every phase; returns the losses, still on the device."""
+        rate, losses = learning_rate(self.config, self.steps, self.total_steps), {}
+        device = next(self.model.parameters()).device
+        for phase, parameters in self.groups.items():
+            optimizer = self.optimizers[phase]
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            with autocast(device):
+                found = self.model.step(batch, phase)
+            optimizer.zero_grad(set_to_none=True)
+            found["loss"].backward(inputs=parameters)
+            if self.config.clip_norm:
+                nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
+            optimizer.step()
+            prefix = "" if len(self.groups) == 1 else f"{phase}_"
+            losses |= {prefix + name: value.detach() for name, value in found.items()}
+        self.steps += 1
+        self._follow()
+        return losses
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Exponential average of the weights, faster at the start, when there is little to average."""
+        if self.average is None:
+            return
+        decay = min(self.config.ema_decay, (1 + self.steps) / (10 + self.steps))
+        for mean, value in zip(self.average.parameters(), self.model.parameters(), strict=True):
+            mean.lerp_(value, 1 - decay)
+        for mean, value in zip(self.average.buffers(), self.model.buffers(), strict=True):
+            mean.copy_(value)
+
+    def improved(self, record: Record) -> bool:
+        name, direction = self.model.monitor
+        value = record[name]
+        better = self.best is None or (value > self.best if direction == "max" else value < self.best)
+        self.best, self.stale = (value, 0) if better else (self.best, self.stale + 1)
+        return better
+
+    # ------------------------------------------------------------ resume
+
+    def save(self, path: Path, identity: str) -> None:
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        if self.average is not None:
+            tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for phase, optimizer in self.optimizers.items():
+            for index, state in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{phase}.{index}.{k}": v for k, v in state.items()}
+        tensors["random.cpu"] = torch.get_rng_state()
+        if torch.cuda.is_available():
+            tensors["random.cuda"] = torch.cuda.get_rng_state()
+        checkpoints.save_tensors(path, tensors, {
+            "identity": identity, "steps": self.steps, "epochs": self.epochs, "stale": self.stale, "best": self.best,
+            "history": self.history})
+
+    def restore(self, path: Path, identity: str) -> bool:
+        """Go on from `path` if it was left by the same recipe; False if there is nothing to go on from."""
+        if not path.exists():
+            return False
+        tensors, about = checkpoints.load_tensors(path)
+        if about["identity"] != identity:
+            return False
+        self.model.load_state_dict(_under(tensors, "model."))
+        if self.average is not None:
+            self.average.load_state_dict(_under(tensors, "average."))
+        for phase, optimizer in self.optimizers.items():
+            state: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in _under(tensors, f"optimizer.{phase}.").items():
+                index, key = name.split(".", 1)
+                state.setdefault(int(index), {})[key] = tensor
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        torch.set_rng_state(tensors["random.cpu"])
+        if "random.cuda" in tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors["random.cuda"])
+        for name in ("steps", "epochs", "stale", "best", "history"):
+            setattr(self, name, about[name])
+        return True
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def fit(model: nn.Module, train: Batches, held_out: Batches, config: TrainingConfig, run: RunFolder, name: str,
+        seed: int = 0, inputs: dict[str, str] | None = None,
+        on_epoch: Callable[[nn.Module, Record], None] | None = None) -> tuple[nn.Module, list[Record]]:
+    """Load-or-train: returns (best model in evaluation mode, history) and says which of the two happened.
+
+    A finished checkpoint of the same recipe is loaded; an unfinished one goes on after its last whole epoch. inputs:
+    identities of what the batches come from. on_epoch(model, record) runs after each validation, for pictures.
+    Raises FloatingPointError when a loss is no longer finite; the last good checkpoint stays.
+    """
+    device = next(model.parameters()).device
+    path, identity = run.checkpoint(name), recipe(model, config, seed, inputs or {})
+    if path.exists():
+        about = checkpoints.read_about(path)
+        if about.get("recipe") == identity and about.get("complete"):
+            print(f"loaded {path.name}: trained before with this configuration, data and seed")
+            return checkpoints.load_model(path, type(model), device)[0], read_history(run.history(name))
+    trainer = Trainer(model, config, config.epochs * len(train))
+    resume = path.with_suffix(".resume.safetensors")
+    if trainer.restore(resume, identity):
+        print(f"going on with {name} after epoch {trainer.epochs} of {config.epochs}")
+    about = {"recipe": identity, "training": to_dict(config), "inputs": inputs or {},
+             "provenance": provenance(seed, device)}
+    with Progress(f"training {name}", trainer.total_steps) as progress:
+        while trainer.epochs < config.epochs and not _out_of_patience(trainer):
+            record = _epoch(trainer, train, progress)
+            if trainer.epochs % config.validate_every == 0 or trainer.epochs == config.epochs:
+                record |= _validate(trainer, held_out)
+                if trainer.improved(record):
+                    checkpoints.save_model(path, trainer.evaluated, **about, metrics=record, complete=False)
+                if on_epoch:
+                    on_epoch(trainer.evaluated.eval(), record)
+            trainer.history.append(record)
+            _write_history(run.history(name), trainer.history)
+            trainer.save(resume, identity)
+    best, saved = checkpoints.load_model(path, type(model), device)
+    checkpoints.save_model(path, best, **about, metrics=saved["metrics"], complete=True)
+    resume.unlink(missing_ok=True)
+    print(_summary(name, trainer, saved["metrics"]))
+    return best, trainer.history
+
+
+def _out_of_patience(trainer: Trainer) -> bool:
+    return bool(trainer.config.patience) and trainer.stale >= trainer.config.patience
+
+
+def _epoch(trainer: Trainer, train: Batches, progress: Progress) -> Record:
+    """One pass over the training split; returns the mean of every loss."""
+    trainer.model.train()
+    start, sums, count = time.monotonic(), {}, 0
+    for batch in train.epoch(trainer.epochs):
+        losses = trainer.step(batch)
+        sums = {key: sums.get(key, 0) + value for key, value in losses.items()}
+        count += 1
+        if count % LOOK_EVERY == 0 or count == len(train):
+            means = {key: float(value) / count for key, value in sums.items()}
+            _check_finite(means, trainer.steps)
+            progress.update(trainer.steps, _note(trainer, means))
+    trainer.epochs += 1
+    return {"epoch": trainer.epochs, "seconds": time.monotonic() - start, **means}
+
+
+def _check_finite(means: Record, step: int) -> None:
+    bad = [name for name, value in means.items() if not math.isfinite(value)]
+    if bad:
+        raise FloatingPointError(f"{', '.join(bad)} is not finite at step {step}: try a smaller learning rate or "
+                                 "clip_norm=1; the last good checkpoint is kept")
+
+
+def _note(trainer: Trainer, means: Record) -> str:
+    key = "loss" if "loss" in means else next(iter(means))
+    best = "" if trainer.best is None else f" · best {trainer.model.monitor[0]} {trainer.best:.3f}"
+    return f"epoch {trainer.epochs + 1} · {key} {means[key]:.3f}{best}"
+
+
+@torch.no_grad()
+def _validate(trainer: Trainer, held_out: Batches) -> Record:
+    model = trainer.evaluated.eval()
+    return {**model.validate(held_out)}
+
+
+def _summary(name: str, trainer: Trainer, best: Record) -> str:
+    figure, _ = trainer.model.monitor
+    early = " (stopped early)" if trainer.epochs < trainer.config.epochs else ""
+    return (f"trained {name}: {trainer.epochs} epochs{early}, {trainer.steps} steps; "
+            f"best held-out {figure} {best[figure]:.4f} after epoch {int(best['epoch'])}")
+
+
+# ---------------------------------------------------------------- history
+
+
+def _write_history(path: Path, history: list[Record]) -> None:
+    with atomic(path) as partial:
+        partial.write_text("".join(json.dumps(record) + "\n" for record in history), encoding="utf-8")
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """One record an epoch; an empty list without a file."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
