@@ -1,4 +1,7 @@
-"""`python -m oasis_utils`: run, prepare, sample, reconstruct, evaluate. Exit codes: 0 done, 1 failed, 2 asked wrongly."""
+"""`python -m oasis_utils`: run, prepare, sample, reconstruct, evaluate.
+
+Exit codes: 0 done, 1 failed, 2 asked wrongly.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +42,9 @@ def _not_negative(kind):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m oasis_utils", description="Generate brain MRI slices with discrete "
-                                     "models: run the notebooks, or use what they trained.")
+    parser = argparse.ArgumentParser(
+        prog="python -m oasis_utils",
+        description="Generate brain MRI slices with discrete models: run the notebooks, or use what they trained.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(commands)
@@ -52,12 +56,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_run(commands) -> None:
-    run = commands.add_parser("run", help="execute the notebooks in order with papermill", description="Execute the "
-                              "notebooks in order. Finished, unchanged steps are skipped; a training that was "
-                              "interrupted goes on.")
+    run = commands.add_parser(
+        "run", help="execute the notebooks in order with papermill",
+        description="Execute the notebooks in order. Finished, unchanged steps are skipped; a training that was "
+                    "interrupted goes on.")
     run.add_argument("--profile", default="demo", help=f"one of {', '.join(PROFILES)} (default: demo)")
-    run.add_argument("--data", default="", metavar="PATH", help="folder that holds keras_png_slices_train/ and so on, or "
-                     "a folder made by `prepare` (default: synthetic sample brains)")
+    run.add_argument("--data", default="", metavar="PATH", help="folder that holds keras_png_slices_train/ and so "
+                     "on, or a folder made by `prepare` (default: synthetic sample brains)")
     run.add_argument("--out", default="", metavar="DIR", help="run folder (default: runs/PROFILE in the project)")
     run.add_argument("--only", default="", metavar="NN,NN", help="only these notebooks, such as 02,03")
     run.add_argument("--force", action="store_true", help="run steps again even if nothing changed")

@@ -44,7 +44,7 @@ class CodeUsage:
         return float(np.exp(self.entropy))
 
 
-def usage(indices: Int[np.ndarray, "..."], n_codes: int) -> CodeUsage:
+def usage(indices: Int[np.ndarray, ...], n_codes: int) -> CodeUsage:
     """Count the codes of index maps; ValueError if there are none or an index is outside [0, n_codes)."""
     flat = np.asarray(indices).ravel()
     if flat.size == 0:

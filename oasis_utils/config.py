@@ -92,7 +92,7 @@ class DCGANConfig:
     n_positions: int = 32  # slice positions it can be asked for
     noise_dim: int = 64  # z
     channels: int = 64  # feature maps at the full grid; doubled at each halving
-    gamma: float = 1.0  # weight of the gradient penalties R1 and R2
+    gamma: float = 10.0  # weight of the gradient penalties R1 and R2
     commitment: float = 0.25  # pulls drawn vectors to their nearest code
 
     def __post_init__(self):
@@ -183,7 +183,7 @@ def _profile(name: str, size: int, downsampling: int, n_codes: int, code_dim: in
 PROFILES = {
     "smoke": _profile(
         "smoke", 64, 4, 64, 8,
-        data=dict(train_subjects=4, validate_subjects=1, test_subjects=1),
+        data=dict(train_subjects=2, validate_subjects=2, test_subjects=2),
         vqvae=dict(channels=32, residual_blocks=1, cosine=True, codebook_decay=0.97, ssim_weight=1.0),
         vqvae_training=TrainingConfig(epochs=6, batch_size=16, learning_rate=2e-3, warmup_steps=5),
         codes=CodesConfig(variants=2, max_shift=1),
@@ -191,7 +191,7 @@ PROFILES = {
         pixelcnn_training=TrainingConfig(epochs=4, batch_size=16, learning_rate=3e-3, warmup_steps=5, patience=3),
         dcgan=dict(channels=16, noise_dim=16),
         dcgan_training=TrainingConfig(epochs=2, batch_size=16, learning_rate=5e-4, betas=(0.0, 0.99), ema_decay=0.9),
-        evaluation=EvaluationConfig(n_images=32, bootstrap=50),
+        evaluation=EvaluationConfig(n_images=64, bootstrap=50),
     ),
     "demo": _profile(
         "demo", 128, 8, 256, 8,
@@ -199,10 +199,10 @@ PROFILES = {
         vqvae_training=TrainingConfig(epochs=20, batch_size=8, learning_rate=2e-3),
         codes=CodesConfig(variants=4),
         pixelcnn=dict(blocks=6, first_kernel=5),
-        pixelcnn_training=TrainingConfig(epochs=2, batch_size=16, learning_rate=2e-3, weight_decay=0.01, patience=3,
+        pixelcnn_training=TrainingConfig(epochs=3, batch_size=16, learning_rate=2e-3, weight_decay=0.01, patience=3,
                                          ema_decay=0.995),
         dcgan=dict(channels=48),
-        dcgan_training=TrainingConfig(epochs=4, batch_size=32, learning_rate=3e-4, betas=(0.0, 0.99), ema_decay=0.99),
+        dcgan_training=TrainingConfig(epochs=3, batch_size=32, learning_rate=4e-4, betas=(0.0, 0.99), ema_decay=0.99),
     ),
     "full": _profile(
         "full", 256, 8, 512, 8,
@@ -212,7 +212,7 @@ PROFILES = {
         pixelcnn=dict(channels=128, blocks=12, hidden=256, dropout=0.2),
         pixelcnn_training=TrainingConfig(epochs=8, batch_size=64, learning_rate=1e-3, weight_decay=0.01, patience=3,
                                          ema_decay=0.999, warmup_steps=200),
-        dcgan=dict(channels=96, noise_dim=128, gamma=2.0),
+        dcgan=dict(channels=96, noise_dim=128, gamma=30.0),
         dcgan_training=TrainingConfig(epochs=6, batch_size=128, learning_rate=2e-4, betas=(0.0, 0.99),
                                       ema_decay=0.999, warmup_steps=200),
         evaluation=EvaluationConfig(n_images=512),

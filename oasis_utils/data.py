@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shutil
+import struct
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor
 
 from oasis_utils import synthetic
@@ -97,21 +98,21 @@ def _check_subjects(slices: list[SliceFile]) -> None:
                             f"({item.path}): a subject may be in one split only, else every figure is too good")
 
 
-def read_slice(path: Path) -> UInt8[Tensor, "height width"]:
-    """One 8-bit grey image; three equal channels count as grey. Raises DataError that names the file."""
-    from torchvision.io import ImageReadMode, decode_image, read_file
-
+def read_slice(path: Path) -> UInt8[np.ndarray, "height width"]:
+    """One 8-bit grey image; equal colour channels count as grey. Raises DataError that names the file."""
     try:
-        image = decode_image(read_file(str(path)), mode=ImageReadMode.UNCHANGED)
-    except RuntimeError as error:
-        raise DataError(f"cannot read {path}: {str(error).splitlines()[0]}; replace the file") from None
-    if image.dtype != torch.uint8:
-        raise DataError(f"{path} has {8 * image.dtype.itemsize} bits a pixel, expected 8: convert it to 8-bit grey")
-    if len(image) == 3 and torch.equal(image[0], image[1]) and torch.equal(image[0], image[2]):
-        image = image[:1]
-    if len(image) != 1:
-        raise DataError(f"{path} has {len(image)} channels, expected one (grey): convert it to 8-bit grey")
-    return image[0]
+        with Image.open(path) as file:
+            file.load()
+            bands, deep, pixels = file.getbands(), file.mode[0] in "IF", np.asarray(file)
+    except (OSError, SyntaxError, ValueError, struct.error) as error:  # what Pillow raises for damaged files
+        raise DataError(f"cannot read {path}: {error}; replace the file") from None
+    if deep:
+        raise DataError(f"{path} has more than 8 bits a pixel: convert it to 8-bit grey")
+    if bands == ("R", "G", "B") and (pixels == pixels[..., :1]).all():
+        return np.ascontiguousarray(pixels[..., 0])
+    if bands != ("L",):
+        raise DataError(f"{path} has channels {'+'.join(bands)}, expected one (grey): convert it to 8-bit grey")
+    return pixels
 
 
 def read_ages(source: Path) -> dict[int, float]:
@@ -247,7 +248,7 @@ def build_cache(source: str | Path, folder: str | Path, config: DataConfig,
 
     The manifest is written last, so a cache that was interrupted is never taken for a whole one.
     """
-    folder = Path(folder)
+    source, folder = Path(source), Path(folder)
     files = find_slices(source)
     state = digest([[f.path.name, f.path.stat().st_size, f.path.stat().st_mtime_ns] for f in files])
     if is_cache(folder):
@@ -260,9 +261,10 @@ def build_cache(source: str | Path, folder: str | Path, config: DataConfig,
     with atomic(folder / "slices.npy") as partial:
         _write_resized(partial, raw, crop, config.image_size)
     write_json(folder / "manifest.json", {
-        "format": FORMAT, "source": str(Path(source).resolve()), "synthetic": is_synthetic(source),
+        "format": FORMAT, "source": str(source.resolve()), "synthetic": is_synthetic(source),
         "source_size": raw.shape[1], "crop": dict(zip(("top", "left", "side"), crop, strict=True)),
-        "config": to_dict(config), "files": state, "subjects": _subject_entries(files, hashes, read_ages(Path(source)))})
+        "config": to_dict(config), "files": state,
+        "subjects": _subject_entries(files, hashes, read_ages(source))})
     return open_cache(folder)
 
 
@@ -277,7 +279,7 @@ def _read_all(files: list[SliceFile], progress) -> tuple[np.ndarray, list[str]]:
         if image.shape != first.shape:
             raise DataError(f"{file.path} is {image.shape[1]}x{image.shape[0]} pixels, but {files[0].path.name} is "
                             f"{first.shape[1]}x{first.shape[0]}: all slices need one size")
-        raw[i] = image.numpy()
+        raw[i] = image
         hashes.append(hashlib.sha256(raw[i].tobytes()).hexdigest())
         if progress:
             progress(i + 1, len(files))
@@ -300,6 +302,8 @@ def fit_window(train: UInt8[np.ndarray, "n height width"], config: DataConfig) -
 
 
 def _write_resized(path: Path, raw: np.ndarray, crop: tuple[int, int, int], size: int) -> None:
+    from torchvision.transforms.v2.functional import resize  # slow to import, and needed only here
+
     top, left, side = crop
     with open(path, "wb") as file:
         np.lib.format.write_array_header_2_0(file, {"descr": "|u1", "fortran_order": False,
@@ -307,8 +311,7 @@ def _write_resized(path: Path, raw: np.ndarray, crop: tuple[int, int, int], size
         for start in range(0, len(raw), 256):
             part = torch.from_numpy(raw[start:start + 256, top:top + side, left:left + side])
             if side != size:
-                part = F.interpolate(part[:, None].float(), size=(size, size), mode="bilinear", antialias=True)
-                part = part[:, 0].round().clamp(0, 255).to(torch.uint8)
+                part = resize(part[:, None], [size, size], antialias=True)[:, 0]
             file.write(part.contiguous().numpy().tobytes())
 
 

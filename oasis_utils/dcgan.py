@@ -167,7 +167,7 @@ def kernel_distance(a: Float[Tensor, "n dim"], b: Float[Tensor, "m dim"]) -> flo
     return float(off_diagonal_mean(kernel(a, a)) + off_diagonal_mean(kernel(b, b)) - 2 * kernel(a, b).mean())
 
 
-def code_divergence(a: Int[Tensor, "..."], b: Int[Tensor, "..."], n_codes: int) -> float:
+def code_divergence(a: Int[Tensor, ...], b: Int[Tensor, ...], n_codes: int) -> float:
     """Jensen-Shannon divergence of two code histograms in nats, in [0, ln 2]."""
     p, q = (torch.bincount(x.flatten(), minlength=n_codes).double() / x.numel() for x in (a, b))
     middle = (p + q) / 2

@@ -125,8 +125,8 @@ def features(images: UInt8[np.ndarray, "n height width"], device: torch.device,
 def kid(a: Float[np.ndarray, "n dim"], b: Float[np.ndarray, "m dim"]) -> float:
     """Kernel distance of two sets of features; 0 for the same distribution, may be slightly negative."""
     if min(len(a), len(b)) < MINIMUM:
-        raise ValueError(f"a kernel distance needs at least {MINIMUM} images on either side, got {len(a)} and {len(b)}: "
-                         "generate more or use a larger split")
+        raise ValueError(f"a kernel distance needs at least {MINIMUM} images on either side, got {len(a)} and "
+                         f"{len(b)}: generate more or use a larger split")
     return kernel_distance(torch.from_numpy(a), torch.from_numpy(b))
 
 
@@ -195,11 +195,17 @@ def judge_samples(samples: Samples, n_codes: int, real: Split, features_real: np
     drawn = features(samples.images, device, f"features of {name}")
     low, high = kid_interval(drawn, features_real, real.subjects, config.bootstrap)
     valid = ((samples.indices >= 0) & (samples.indices < n_codes)).all(axis=(1, 2))
-    return {"images": len(samples.images), "valid": float(valid.mean()),
-            "distinct_codes": codebook.usage(samples.indices, n_codes).used,
-            "kid": kid(drawn, features_real), "kid_interval": [low, high],
-            "pair_ssim": pair_similarity(samples.images, samples.positions, np.arange(len(samples.images))),
-            "copy_gap": copy_gap(samples.images, train, real.images)}
+    return without_nan({
+        "images": len(samples.images), "valid": float(valid.mean()),
+        "distinct_codes": codebook.usage(samples.indices, n_codes).used,
+        "kid": kid(drawn, features_real), "kid_interval": [low, high],
+        "pair_ssim": pair_similarity(samples.images, samples.positions, np.arange(len(samples.images))),
+        "copy_gap": copy_gap(samples.images, train, real.images)})
+
+
+def without_nan(figures: dict[str, Any]) -> dict[str, Any]:
+    """Figures that could not be taken become None: JSON has no nan."""
+    return {name: None if isinstance(v, float) and np.isnan(v) else v for name, v in figures.items()}
 
 
 def generate(sampler: BrainSampler, n: int, seed: int, options=None) -> Samples:
@@ -230,7 +236,7 @@ def evaluate_images(images: UInt8[np.ndarray, "n height width"], positions: Int[
     if positions is not None:
         result["pair_ssim"] = pair_similarity(images, positions, np.arange(len(images)))
         result["pair_ssim_real"] = pair_similarity(real.images, real.positions, real.subjects)
-    return {name: None if isinstance(v, float) and np.isnan(v) else v for name, v in result.items()}
+    return without_nan(result)
 
 
 def load_images(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:

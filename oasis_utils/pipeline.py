@@ -185,7 +185,9 @@ def execute(step: Step, run: RunFolder) -> None:
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
 
+    private = Config(KernelManager={"transport_encryption": "auto"})  # else each kernel warns of open TCP ports
     output, stamp = run.notebooks / f"{step.name}.ipynb", stamp_file(run, step.name)
     stamp.unlink(missing_ok=True)
     start = time.monotonic()
@@ -194,7 +196,7 @@ def execute(step: Step, run: RunFolder) -> None:
             warnings.simplefilter("ignore")  # papermill's and nbclient's own; those of our code show in the notebook
             papermill.execute_notebook(str(step.source), str(output), parameters=step.parameters,
                                        kernel_name="python3", cwd=str(step.source.parent), progress_bar=False,
-                                       log_output=False)
+                                       log_output=False, config=private)
     except PapermillExecutionError as error:
         raise NotebookFailed(f"{step.name}, cell {error.exec_count}: {error.ename}: {_one_line(error.evalue)} "
                              f"(partial notebook: {output})") from None

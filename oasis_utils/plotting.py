@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 STYLE = {"figure.dpi": 110, "savefig.dpi": 130, "font.size": 9, "axes.titlesize": 9, "axes.spines.top": False,
          "axes.spines.right": False, "axes.grid": False, "legend.frameon": False, "figure.constrained_layout.use": True}
@@ -108,6 +109,7 @@ def curves(history: Sequence[dict], panels: dict[str, Sequence[str]], marks: dic
         for style, (name, level) in zip(("--", ":", "-."), (marks or {}).get(label, {}).items(), strict=False):
             ax.axhline(level, color=GREY, linestyle=style, linewidth=1, label=name)
         ax.set_xlabel("epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_ylabel(label)
         ax.legend(fontsize=7)
     figure.suptitle(title)
@@ -130,7 +132,8 @@ def usage(counts: np.ndarray, title: str = "", ax=None) -> Figure:
     return ax.figure
 
 
-def scatter(points: Sequence[tuple[str, np.ndarray]], colours: Sequence[tuple[str, np.ndarray]], title: str = "") -> Figure:
+def scatter(points: Sequence[tuple[str, np.ndarray]], colours: Sequence[tuple[str, np.ndarray]],
+            title: str = "") -> Figure:
     """Two-dimensional coordinates (rows: named coordinates) coloured by several quantities (columns)."""
     figure, axes = plt.subplots(len(points), len(colours), squeeze=False,
                                 figsize=(3.6 * len(colours), 3.1 * len(points)))

@@ -102,13 +102,13 @@ class BrainSampler:
         return Samples(self.decode(indices), indices, np.asarray(positions))
 
 
-def to_uint8(images: Tensor) -> UInt8[np.ndarray, "..."]:
+def to_uint8(images: Tensor) -> UInt8[np.ndarray, ...]:
     """Floats in [0, 1] to 8-bit grey levels."""
     return (images * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
 
 
 def load_sampler(run: RunFolder, prior: str, device: torch.device) -> BrainSampler:
-    """The VQ-VAE and a prior of a run. Raises ValueError for an unknown prior, CheckpointError if the two do not fit."""
+    """The VQ-VAE and a prior of a run. ValueError for an unknown prior, CheckpointError if the two do not fit."""
     if prior not in PRIORS:
         raise ValueError(f"unknown prior {prior!r}: choose one of {', '.join(PRIORS)}")
     vqvae, _ = load_model(run.checkpoint("vqvae"), VQVAE, device)

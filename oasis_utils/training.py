@@ -175,7 +175,8 @@ def fit(model: nn.Module, train: Batches, held_out: Batches, config: TrainingCon
                 if trainer.improved(record):
                     checkpoints.save_model(path, trainer.evaluated, **about, metrics=record, complete=False)
                 if on_epoch:
-                    on_epoch(trainer.evaluated.eval(), record)
+                    with torch.no_grad():
+                        on_epoch(trainer.evaluated.eval(), record)
             trainer.history.append(record)
             _write_history(run.history(name), trainer.history)
             trainer.save(resume, identity)

@@ -1,0 +1,57 @@
+"""The command line: help, exit codes and messages. (test_pipeline.py runs the commands on a real run.)"""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from oasis_utils.cli import main
+
+COMMANDS = ("run", "prepare", "sample", "reconstruct", "evaluate")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, capsys):
+    assert main([command, "--help"]) == 0
+    assert command in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["sample"], ["sample", "--run", "x", "--out", "y", "--n", "0"],
+                                       ["sample", "--run", "x", "--out", "y", "--top-p", "2"],
+                                       ["sample", "--run", "x", "--out", "y", "--temperature", "-1"]])
+def test_bad_arguments_exit_with_2(arguments, capsys):
+    assert main(arguments) == 2
+    assert capsys.readouterr().err
+
+
+def test_a_missing_run_folder_is_named(tmp_path, capsys):
+    assert main(["sample", "--run", str(tmp_path / "none"), "--out", str(tmp_path / "o.npz")]) == 2
+    assert "make one with `python -m oasis_utils run`" in capsys.readouterr().err
+
+
+def test_an_empty_run_folder_says_what_to_run(tmp_path, capsys):
+    assert main(["sample", "--run", str(tmp_path), "--out", str(tmp_path / "o.npz")]) == 1
+    assert "run the notebook that trains it first" in capsys.readouterr().err
+
+
+def test_prepare_builds_a_cache_and_counts_it(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for split, subject in (("train", 1), ("validate", 2), ("test", 3)):
+        folder = tmp_path / "in" / f"keras_png_slices_{split}"
+        folder.mkdir(parents=True)
+        for position in range(2):
+            image = Image.fromarray(rng.integers(0, 255, (64, 64)).astype(np.uint8))
+            image.save(folder / f"case_{subject:03d}_slice_{position}.nii.png")
+    assert main(["prepare", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--size", "32"]) == 0
+    assert "train: 2 slices of 1 subjects" in capsys.readouterr().out
+    assert (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_prepare_names_what_is_missing(tmp_path, capsys):
+    assert main(["prepare", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    assert "expected keras_png_slices_train/" in capsys.readouterr().err
+
+
+def test_evaluate_refuses_a_foreign_file(tmp_path, capsys):
+    np.savez(tmp_path / "x.npz", other=np.zeros(3))
+    assert main(["evaluate", str(tmp_path / "x.npz"), "--against", str(tmp_path)]) == 1
+    assert "has no array 'images'" in capsys.readouterr().err
