@@ -196,10 +196,10 @@ PROFILES = {
     "demo": _profile(
         "demo", 128, 8, 256, 8,
         vqvae=dict(channels=64, cosine=True, codebook_decay=0.97, ssim_weight=1.0),
-        vqvae_training=TrainingConfig(epochs=20, batch_size=8, learning_rate=2e-3),
+        vqvae_training=TrainingConfig(epochs=17, batch_size=8, learning_rate=2e-3),
         codes=CodesConfig(variants=4),
-        pixelcnn=dict(blocks=6, first_kernel=5),
-        pixelcnn_training=TrainingConfig(epochs=3, batch_size=16, learning_rate=2e-3, weight_decay=0.01, patience=3,
+        pixelcnn=dict(blocks=6, first_kernel=5, dropout=0.0),  # too few epochs to overfit
+        pixelcnn_training=TrainingConfig(epochs=2, batch_size=16, learning_rate=3e-3, weight_decay=0.01, patience=3,
                                          ema_decay=0.995),
         dcgan=dict(channels=48),
         dcgan_training=TrainingConfig(epochs=3, batch_size=32, learning_rate=4e-4, betas=(0.0, 0.99), ema_decay=0.99),

@@ -140,7 +140,7 @@ def notebook_source(path: Path) -> list[str]:
 
 
 def stamp_steps(steps: list[Step], data: str) -> None:
-    """A step's stamp covers its source, parameters, the package, the data, and (by the run folder) earlier steps."""
+    """A step's stamp covers its source, its parameters, the package and the data; see `earlier` for other steps."""
     state = [package_state(), data_state(data)]
     for step in steps:
         step.stamp = digest([state, notebook_source(step.source), step.parameters])
@@ -150,9 +150,19 @@ def stamp_file(run: RunFolder, name: str) -> Path:
     return run.root / "stamps" / f"{name}.json"
 
 
+def earlier(run: RunFolder, name: str) -> dict[str, int]:
+    """When each notebook before this one was finished, in nanoseconds: a later finish makes this one out of date."""
+    before = list(PRODUCTS)[:list(PRODUCTS).index(name)]
+    return {other: read_json(stamp_file(run, other))["finished"] for other in before
+            if stamp_file(run, other).exists()}
+
+
 def is_done(step: Step, run: RunFolder) -> bool:
     path = stamp_file(run, step.name)
-    return (path.exists() and read_json(path)["stamp"] == step.stamp
+    if not path.exists():
+        return False
+    stamp = read_json(path)
+    return (stamp["stamp"] == step.stamp and stamp["earlier"] == earlier(run, step.name)
             and all((run.root / product).exists() for product in PRODUCTS[step.name]))
 
 
@@ -164,14 +174,12 @@ def run_series(steps: list[Step], run: RunFolder, data: str = "", force: bool = 
     """Execute the steps that are not done; returns the report. Raises NotebookFailed."""
     run.notebooks.mkdir(parents=True, exist_ok=True)
     stamp_steps(steps, data)
-    redo = force
     for number, step in enumerate(steps, 1):
         head = f"[{number}/{len(steps)}] {step.name}"
-        if not redo and is_done(step, run):
+        if not force and is_done(step, run):
             step.skipped, step.seconds = True, read_json(stamp_file(run, step.name))["seconds"]
             say(f"{head} · done before, skipped")
         else:
-            redo = True  # what follows reads what this step writes
             say(f"{head} …")
             execute(step, run)
             say(f"{head} · {clock(step.seconds)}")
@@ -204,7 +212,8 @@ def execute(step: Step, run: RunFolder) -> None:
         raise NotebookFailed(f"{step.name}: the kernel died (out of memory?); partial notebook: {output}. "
                              "Run again to go on, or choose a smaller batch_size") from None
     step.seconds = time.monotonic() - start
-    write_json(stamp, {"stamp": step.stamp, "seconds": step.seconds})
+    write_json(stamp, {"stamp": step.stamp, "seconds": step.seconds, "finished": time.time_ns(),
+                       "earlier": earlier(run, step.name)})
 
 
 def _one_line(text: str) -> str:

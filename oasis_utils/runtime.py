@@ -252,7 +252,9 @@ class Progress:
                 f"{clock(elapsed)}{left}{note}{state}")
 
     def _draw(self, final: bool = False, state: str = "") -> None:
-        self.drawn, text = time.monotonic(), self.line(state)
+        self.drawn = time.monotonic()
+        idle = final and not self.done and not state
+        text = f"{self.label} · nothing to do, up to date" if idle else self.line(state)
         if in_notebook():
             from IPython.display import display
 

@@ -39,7 +39,7 @@ class SamplingPanel:
         self.samplers = samplers
         first = next(iter(samplers.values()))
         n_codes = first.vqvae.config.n_codes
-        wide = {"style": {"description_width": "90px"}, "layout": widgets.Layout(width="330px"),
+        wide = {"style": {"description_width": "90px"}, "layout": widgets.Layout(width="340px"),
                 "continuous_update": False}
         self.prior = widgets.ToggleButtons(options=list(samplers), description="prior",
                                            style={"description_width": "90px", "button_width": "110px"})
@@ -50,12 +50,16 @@ class SamplingPanel:
         self.top_p = widgets.FloatSlider(0.95, min=0.05, max=1.0, step=0.05, description="top-p", **wide)
         self.seed = widgets.IntSlider(0, 0, 999, description="seed", **wide)
         self.count = widgets.IntSlider(4, 1, 8, description="images", **wide)
-        self.picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
+        self.picture = widgets.Image(format="png", layout=widgets.Layout(
+            max_width="100%", height="auto", object_fit="contain", align_self="flex-start"))
         self.status = widgets.Label()
         self.controls = [self.prior, self.position, self.temperature, self.top_k, self.top_p, self.seed, self.count]
         for control in self.controls:
             control.observe(self.redraw, names="value")
-        self.widget = widgets.HBox([widgets.VBox([*self.controls, self.status]), self.picture])
+        what = widgets.VBox([self.prior, self.position, self.seed, self.count])
+        how = widgets.VBox([self.temperature, self.top_k, self.top_p, self.status])
+        self.widget = widgets.VBox([widgets.HBox([what, how], layout=widgets.Layout(flex_flow="row wrap")),
+                                    self.picture])
         self.redraw()
 
     def options(self) -> SamplingOptions:

@@ -84,7 +84,7 @@ def test_a_step_is_done_only_with_its_stamp_and_its_products(tmp_path):
     (step,) = plan("smoke", "", run, "02", {})
     pipeline.stamp_steps([step], "")
     assert not pipeline.is_done(step, run)
-    write_json(pipeline.stamp_file(run, step.name), {"stamp": step.stamp, "seconds": 1.0})
+    write_json(pipeline.stamp_file(run, step.name), {"stamp": step.stamp, "seconds": 1.0, "finished": 5, "earlier": {}})
     assert not pipeline.is_done(step, run)
     run.checkpoint("vqvae").parent.mkdir()
     run.checkpoint("vqvae").touch()
@@ -92,6 +92,9 @@ def test_a_step_is_done_only_with_its_stamp_and_its_products(tmp_path):
     (other,) = plan("smoke", "", run, "02", {"epochs": "9"})
     pipeline.stamp_steps([other], "")
     assert not pipeline.is_done(other, run)
+    first = {"stamp": "x", "seconds": 1.0, "finished": 9, "earlier": {}}
+    write_json(pipeline.stamp_file(run, "01_data_exploration"), first)
+    assert not pipeline.is_done(step, run), "notebook 01 ran after it"
 
 
 def test_data_state_follows_the_files(tmp_path):

@@ -1,0 +1,365 @@
+"""The DCGAN: valid maps, its two players' losses in closed form, and the distances that judge it."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from oasis_utils.config import DCGANConfig
+from oasis_utils.dcgan import DCGAN, code_divergence, kernel_distance
+from oasis_utils.quantizer import nearest_code
+
+CONFIG = DCGANConfig(grid=8, n_codes=12, code_dim=3, n_positions=5, noise_dim=6, channels=8)
+
+
+def tiny(config=CONFIG):
+    torch.manual_seed(0)
+    return DCGAN(config)
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def random_maps(count, config=CONFIG, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(config.n_codes, (count, config.grid, config.grid), generator=generator)
+
+
+def batch(count=6):
+    return {"indices": random_maps(count), "positions": torch.arange(count) % CONFIG.n_positions}
+
+
+class Batches(list):
+    batch_size = 6
+
+
+class StandIn(nn.Module):
+    """A discriminator whose score of a map x is a given function of x alone."""
+
+    def __init__(self, score):
+        super().__init__()
+        self.weight, self.score = nn.Parameter(torch.zeros(())), score
+
+    def forward(self, maps, positions):
+        return self.score(maps) + self.weight
+
+
+# ------------------------------------------------------------ maps
+
+@pytest.mark.parametrize("grid", [4, 8, 16])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_every_sampled_map_is_valid_indices(grid, scale):
+    model = tiny(DCGANConfig(grid=grid, n_codes=12, code_dim=3, n_positions=5, noise_dim=6, channels=8)).eval()
+    maps = model.sample(torch.arange(5), scale * normal(5, 6))
+    assert maps.shape == (5, grid, grid) and maps.dtype == torch.int64
+    assert maps.min() >= 0 and maps.max() < 12
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_any_map_of_vectors_quantises_to_valid_indices(scale):
+    indices = tiny().quantize(scale * normal(4, 3, 8, 8))
+    assert indices.shape == (4, 8, 8) and indices.min() >= 0 and indices.max() < 12
+
+
+def test_quantising_embedded_indices_is_the_identity():
+    model, maps = tiny(), random_maps(4)
+    embedded = model.embed(maps)
+    assert embedded.shape == (4, 3, 8, 8)
+    assert torch.equal(embedded[1, :, 2, 5], model.codebook[maps[1, 2, 5]])
+    assert torch.equal(model.quantize(embedded), maps)
+
+
+def test_same_seed_same_map_in_any_batch():
+    model, seeds = tiny().eval(), [4, 8, 15, 16, 23]
+    positions = torch.tensor([0, 1, 2, 3, 4])
+    together = model.sample(positions, model.noise(seeds))
+    for place in range(5):
+        alone = model.sample(positions[place:place + 1], model.noise(seeds[place:place + 1]))
+        assert torch.equal(alone[0], together[place])
+    reversed_ = model.sample(positions.flip(0), model.noise(seeds[::-1]))
+    assert torch.equal(reversed_.flip(0), together)
+
+
+def test_noise_depends_on_the_seed_alone():
+    model = tiny()
+    noise = model.noise([3, 4, 3])
+    torch.manual_seed(99)
+    assert torch.equal(model.noise([3, 4, 3]), noise) and torch.equal(noise[0], noise[2])
+    assert noise.shape == (3, 6) and not torch.equal(noise[0], noise[1])
+
+
+def test_noise_and_position_change_the_drawn_vectors():
+    generator = tiny().generator
+    noise = normal(1, 6).expand(2, 6)
+    same = generator(noise, torch.tensor([1, 1]))
+    torch.testing.assert_close(same[0], same[1])
+    by_position = generator(noise, torch.tensor([1, 2]))
+    by_noise = generator(normal(2, 6), torch.tensor([1, 1]))
+    assert (by_position[0] - by_position[1]).abs().max() > 1e-3
+    assert (by_noise[0] - by_noise[1]).abs().max() > 1e-3
+
+
+def test_discriminator_is_told_the_position():
+    model = tiny()
+    maps = model.embed(random_maps(1)).expand(2, 3, 8, 8)
+    scores = model.discriminator(maps, torch.tensor([1, 2]))
+    assert scores.shape == (2,) and (scores[0] - scores[1]).abs() > 1e-4
+
+
+@pytest.mark.parametrize("positions", [[0, 5], [-1, 0], []])
+def test_unknown_positions_are_refused(positions):
+    positions = torch.tensor(positions, dtype=torch.long)
+    with pytest.raises(ValueError, match=r"positions must be in \[0, 5\)"):
+        tiny().sample(positions, torch.zeros(len(positions), 6))
+
+
+# ------------------------------------------------------------ codebook
+
+@pytest.fixture
+def codes():
+    """A codebook far from standard, and how often each code is used."""
+    return normal(12, 3) * torch.tensor([5.0, 1.0, 0.2]) + torch.tensor([10.0, -3.0, 0.0]), torch.arange(12).float()
+
+
+def test_codebook_has_unit_variance_under_the_counts(codes):
+    model, (codebook, counts) = tiny(), codes
+    model.use_codebook(codebook, counts)
+    uses = model.codebook.double().repeat_interleave(counts.long(), 0)  # every code as often as it is used
+    torch.testing.assert_close(uses.mean(0), torch.zeros(3, dtype=torch.double), atol=1e-5, rtol=0)
+    assert float(uses.var(0, unbiased=False).mean()) == pytest.approx(1, abs=1e-5)
+
+
+def test_one_scale_for_all_dimensions_keeps_the_nearest_codes(codes):
+    model, (codebook, counts) = tiny(), codes
+    model.use_codebook(codebook, counts)
+    ratio = torch.pdist(model.codebook) / torch.pdist(codebook)
+    torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio), rtol=1e-4, atol=0)
+    points = normal(2000, 3, seed=1) * 4 + torch.tensor([10.0, -3.0, 0.0])
+    moved = (points - codebook[0]) * ratio[0] + model.codebook[0]
+    agree = nearest_code(points, codebook) == nearest_code(moved, model.codebook)
+    assert agree.float().mean() > 0.999
+    each_dimension = (points - codebook.mean(0)) / codebook.std(0), (codebook - codebook.mean(0)) / codebook.std(0)
+    assert (nearest_code(points, codebook) == nearest_code(*each_dimension)).float().mean() < 0.9
+
+
+def test_codebook_is_saved_with_the_model(codes):
+    model, loaded = tiny(), tiny()
+    model.use_codebook(*codes)
+    loaded.load_state_dict(model.state_dict())
+    assert torch.equal(loaded.codebook, model.codebook) and not torch.equal(tiny().codebook, model.codebook)
+
+
+# ------------------------------------------------------------ losses
+
+def gradients(model, phase, of):
+    """The gradients of this phase's loss for the parameters of one player; None where there is none."""
+    torch.manual_seed(1)
+    loss = model.step(batch(), phase)["loss"]
+    return torch.autograd.grad(loss, model.parameter_groups()[of], allow_unused=True)
+
+
+def test_discriminator_step_does_not_reach_the_generator():
+    assert all(slope is None for slope in gradients(tiny(), "discriminator", of="generator"))
+
+
+@pytest.mark.parametrize("phase", ["discriminator", "generator"])
+def test_every_player_learns_in_its_own_phase(phase):
+    slopes = gradients(tiny(), phase, of=phase)
+    assert [slope is not None for slope in slopes[:-1]] == [True] * (len(slopes) - 1)
+    assert all(slope.isfinite().all() for slope in slopes if slope is not None)
+    assert sum(bool(slope.any()) for slope in slopes if slope is not None) >= len(slopes) - 1
+
+
+@pytest.mark.parametrize("phase, other", [("discriminator", "generator"), ("generator", "discriminator")])
+def test_an_update_in_one_phase_leaves_the_other_player_alone(phase, other):
+    model = tiny()
+    groups = model.parameter_groups()
+    before = {name: [value.clone() for value in group] for name, group in groups.items()}
+    optimizer = torch.optim.Adam(groups[phase], lr=0.1)
+    model.step(batch(), phase)["loss"].backward()
+    optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(before[other], groups[other], strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(before[phase], groups[phase], strict=True))
+
+
+def test_the_players_share_no_parameter_and_leave_none_out():
+    model = tiny()
+    players = [{id(p) for p in group} for group in model.parameter_groups().values()]
+    assert players[0].isdisjoint(players[1]) and len(players[0] | players[1]) == len(list(model.parameters()))
+    assert list(model.parameter_groups()) == list(model.phases)
+
+
+def test_penalty_of_a_linear_discriminator_is_the_closed_form():
+    model, slope = tiny(), normal(3, 8, 8, seed=5)
+    model.discriminator = StandIn(lambda maps: (maps * slope).sum((1, 2, 3)))
+    losses = model.step(batch(), "discriminator")
+    assert float(losses["penalty"]) == pytest.approx(2 * float(slope.square().sum()), rel=1e-5)
+
+
+def test_penalty_of_a_quadratic_discriminator_is_the_closed_form():
+    model = tiny()
+    model.codebook.copy_(3 * F.normalize(model.codebook, dim=1))  # |x|² is 9 in every cell of every map
+    model.discriminator = StandIn(lambda maps: 0.25 * maps.square().sum((1, 2, 3)))
+    losses = model.step(batch(), "discriminator")
+    assert float(losses["penalty"]) == pytest.approx(2 * 0.5**2 * 64 * 9, rel=1e-5)
+    assert float(losses["loss"]) == pytest.approx(math.log(2) + 0.5 * CONFIG.gamma * 2 * 0.5**2 * 64 * 9, rel=1e-5)
+
+
+def test_penalty_of_the_network_equals_finite_differences():
+    model = tiny().double()
+    maps = model.embed(random_maps(2)).double()
+    positions = torch.tensor([0, 3])
+    model.quantize = lambda drawn: random_maps(2)  # the drawn maps are the real ones: both penalties are equal
+    model.generator = lambda noise, positions: maps
+    losses = model.step({"indices": random_maps(2), "positions": positions}, "discriminator")
+    steps = 1e-5 * torch.eye(maps.numel(), dtype=torch.double).view(-1, *maps.shape)
+    with torch.no_grad():
+        slopes = [(model.discriminator(maps + step, positions) - model.discriminator(maps - step, positions)).sum()
+                  / 2e-5 for step in steps]
+    squared = torch.stack(slopes).square().view(2, -1).sum(1).mean()
+    assert float(losses["penalty"]) == pytest.approx(2 * float(squared), rel=1e-4)
+
+
+def test_gamma_weighs_the_penalty():
+    found = {}
+    for gamma in (0.0, 3.0):
+        model = tiny(DCGANConfig(**{**vars(CONFIG), "gamma": gamma}))
+        torch.manual_seed(1)
+        found[gamma] = model.step(batch(), "discriminator")
+    expected = found[0.0]["loss"] + 0.5 * 3 * found[3.0]["penalty"]
+    torch.testing.assert_close(found[3.0]["loss"], expected)
+
+
+def test_equal_scores_cost_ln_two_for_either_player():
+    model = tiny(DCGANConfig(**{**vars(CONFIG), "commitment": 0.0}))
+    model.discriminator = StandIn(lambda maps: 0.0 * maps.sum((1, 2, 3)))
+    for phase in model.phases:
+        assert float(model.step(batch(), phase)["loss"].detach()) == pytest.approx(math.log(2))
+
+
+def test_the_players_want_opposite_signs_of_the_margin():
+    model = tiny(DCGANConfig(**{**vars(CONFIG), "commitment": 0.0, "gamma": 0.0}))
+    real = model.embed(batch()["indices"])
+
+    def score(maps):  # 4 for the real maps of the batch, 0 for the drawn ones
+        is_real = (maps.detach() - real).abs().amax((1, 2, 3)) < 1e-6
+        return 4.0 * is_real + 0.0 * maps.sum((1, 2, 3))
+
+    model.discriminator = StandIn(score)
+    found = {phase: model.step(batch(), phase) for phase in model.phases}
+    assert float(found["discriminator"]["loss"].detach()) == pytest.approx(math.log1p(math.exp(-4)), rel=1e-4)
+    assert float(found["generator"]["loss"].detach()) == pytest.approx(math.log1p(math.exp(4)), rel=1e-4)
+    assert float(found["discriminator"]["accuracy"]) == 1
+
+
+def test_discriminator_sees_codes_only():
+    model, seen = tiny(), []
+    model.discriminator = StandIn(lambda maps: seen.append(maps.detach()) or maps.sum((1, 2, 3)))
+    for phase in model.phases:
+        model.step(batch(), phase)
+    assert len(seen) == 4
+    for maps in seen:
+        torch.testing.assert_close(model.embed(model.quantize(maps)), maps, atol=1e-5, rtol=0)
+
+
+def test_generator_gradient_passes_straight_through_the_quantisation():
+    model = tiny(DCGANConfig(**{**vars(CONFIG), "commitment": 0.0}))
+    drawn = normal(6, 3, 8, 8).requires_grad_()
+    model.generator = lambda noise, positions: drawn
+    slope = normal(3, 8, 8, seed=5) / 100
+    model.discriminator = StandIn(lambda maps: (maps * slope).sum((1, 2, 3)))
+    model.step(batch(), "generator")["loss"].backward()
+    margin = ((model.embed(model.quantize(drawn)) - model.embed(batch()["indices"])) * slope).sum((1, 2, 3))
+    expected = -torch.sigmoid(-margin)[:, None, None, None] * slope / 6
+    torch.testing.assert_close(drawn.grad, expected)
+
+
+def test_commitment_pulls_drawn_vectors_to_their_codes():
+    found = {weight: tiny(DCGANConfig(**{**vars(CONFIG), "commitment": weight})) for weight in (0.0, 2.0)}
+    losses = {}
+    for weight, model in found.items():
+        torch.manual_seed(1)
+        losses[weight] = model.step(batch(), "generator")
+    torch.testing.assert_close(losses[2.0]["loss"], losses[0.0]["loss"] + 2 * losses[2.0]["commitment"])
+    assert float(losses[2.0]["commitment"].detach()) > 0
+
+
+# ------------------------------------------------------------ distances
+
+def slow_kernel_distance(a, b):
+    def kernel(x, y):
+        return (sum(p * q for p, q in zip(x, y, strict=True)) / len(x) + 1) ** 3
+
+    within = [sum(kernel(x, y) for i, x in enumerate(s) for j, y in enumerate(s) if i != j) / (len(s) * (len(s) - 1))
+              for s in (a, b)]
+    return sum(within) - 2 * sum(kernel(x, y) for x in a for y in b) / (len(a) * len(b))
+
+
+@pytest.mark.parametrize("n, m, dim", [(2, 2, 1), (3, 5, 4), (6, 4, 2)])
+def test_kernel_distance_equals_a_double_loop(n, m, dim):
+    a, b = normal(n, dim), normal(m, dim, seed=1) + 0.5
+    assert kernel_distance(a, b) == pytest.approx(slow_kernel_distance(a.tolist(), b.tolist()), rel=1e-5)
+
+
+def test_kernel_distance_is_unbiased():
+    trials = torch.tensor([kernel_distance(normal(20, 4, seed=2 * i), normal(20, 4, seed=2 * i + 1))
+                           for i in range(400)])
+    error = trials.std() / 400**0.5
+    assert trials.mean().abs() < 4 * error and (trials < 0).any()
+    bias = 2 / 20 * float((normal(1000, 4).square().mean(1) + 1).pow(3).mean() - 1)  # of the estimator with i = j
+    assert bias > 10 * error
+
+
+def test_kernel_distance_is_large_for_different_distributions():
+    a = normal(200, 4)
+    same = abs(kernel_distance(a, normal(200, 4, seed=1)))
+    assert kernel_distance(a, normal(200, 4, seed=1) + 1) > 20 * same
+    assert kernel_distance(a, 3 * normal(200, 4, seed=1)) > 20 * same
+
+
+def test_kernel_distance_ignores_the_order_and_is_symmetric():
+    a, b = normal(30, 4), normal(20, 4, seed=1) + 0.5
+    shuffled = a[torch.randperm(30, generator=torch.Generator().manual_seed(0))]
+    assert kernel_distance(shuffled, b.flip(0)) == pytest.approx(kernel_distance(a, b))
+    assert kernel_distance(b, a) == pytest.approx(kernel_distance(a, b))
+
+
+def test_code_divergence_of_equal_and_disjoint_histograms():
+    a = torch.tensor([[0, 1], [2, 2]])
+    assert code_divergence(a, a.flip(0).repeat(3, 1), 6) == pytest.approx(0, abs=1e-12)
+    assert code_divergence(a, a + 3, 6) == pytest.approx(math.log(2))
+
+
+def test_code_divergence_closed_form():
+    a, b = torch.tensor([0, 0, 0, 1]), torch.tensor([1, 1])
+    p, middle = (0.75, 0.25), (0.375, 0.625)
+    expected = (0.75 * math.log(p[0] / middle[0]) + 0.25 * math.log(p[1] / middle[1]) + math.log(1 / middle[1])) / 2
+    assert code_divergence(a, b, 2) == pytest.approx(expected) == code_divergence(b, a, 2)
+
+
+# ------------------------------------------------------------ validation
+
+def test_validation_draws_at_the_held_out_positions_and_pools_all_batches():
+    model = tiny().eval()
+    whole = batch(12)
+    parts = Batches({name: value[i:i + 6] for name, value in whole.items()} for i in (0, 6))
+    found = model.validate(parts)
+    drawn = model.sample(whole["positions"], model.noise(list(range(12))))
+    expected = kernel_distance(model.embed(whole["indices"]).flatten(1), model.embed(drawn).flatten(1))
+    assert found["kernel_distance"] == pytest.approx(expected, rel=1e-4)
+    assert found["code_divergence"] == pytest.approx(code_divergence(whole["indices"], drawn, 12))
+    assert found["distinct_codes"] == len(drawn.unique()) and model.monitor == ("kernel_distance", "min")
+
+
+def test_validation_of_a_perfect_generator_is_near_zero():
+    model, real = tiny().eval(), random_maps(12)
+    model.sample = lambda positions, noise: random_maps(12, seed=1)[:len(positions)]
+    batches = Batches([{"indices": real, "positions": torch.zeros(12, dtype=torch.long)}])
+    fair = model.validate(batches)
+    model.sample = lambda positions, noise: torch.zeros_like(real)
+    collapsed = model.validate(batches)
+    assert abs(fair["kernel_distance"]) < 0.2 * collapsed["kernel_distance"]
+    assert fair["code_divergence"] < 0.05 < collapsed["code_divergence"] and collapsed["distinct_codes"] == 1

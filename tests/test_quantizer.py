@@ -1,0 +1,337 @@
+"""Vector quantisation: exact search, straight-through gradients, the EMA codebook and what keeps it alive."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from oasis_utils.quantizer import VectorQuantizer, kmeans, nearest_code
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def latent_map(flat, rows=4):
+    """(n, dim) vectors as latents (1, dim, rows, n / rows), in the order in which the quantiser reads them."""
+    return flat.view(1, rows, -1, flat.shape[1]).permute(0, 3, 1, 2)
+
+
+def buffers(quantizer):
+    return {name: value.clone() for name, value in quantizer.state_dict().items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def prepared(codebook, **options):
+    """A quantiser that has already begun, with this codebook and no use so far."""
+    quantizer = VectorQuantizer(*codebook.shape, **options)
+    state = quantizer.state_dict() | {"codebook": codebook, "sums": codebook.clone(), "started": torch.tensor(True),
+                                      "counts": torch.ones(len(codebook))}
+    quantizer.load_state_dict(state)
+    return quantizer
+
+
+def exact_distances(latents, codebook):
+    return torch.cat([(part[:, None] - codebook.double()).square().sum(2) for part in latents.double().split(1024)])
+
+
+def wrong_choices(chosen, distances):
+    """Choices that are not the exact minimum, leaving out those within rounding of it (ties)."""
+    excess = distances.gather(1, chosen[:, None])[:, 0] - distances.min(1).values
+    return int((excess > 1e-5).sum())
+
+
+# ------------------------------------------------------------ search
+
+@pytest.fixture(scope="module")
+def unclustered():
+    latents, codebook = normal(65_536, 8), normal(64, 8, seed=1)
+    return latents, codebook, exact_distances(latents, codebook)
+
+
+def test_nearest_code_is_exact_on_unclustered_vectors(unclustered):
+    latents, codebook, distances = unclustered
+    chosen = nearest_code(latents, codebook)
+    assert chosen.shape == (65_536,) and wrong_choices(chosen, distances) == 0
+    assert (chosen == distances.argmin(1)).float().mean() > 0.9999
+
+
+def test_nearest_code_is_exact_inside_a_bfloat16_autocast_block(unclustered):
+    latents, codebook, distances = unclustered
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = nearest_code(latents, codebook)
+        rounded = (codebook.square().sum(1) - 2 * (latents @ codebook.t())).argmin(1)
+    assert wrong_choices(inside, distances) == 0
+    assert wrong_choices(rounded, distances) > 0  # what would have happened in bfloat16: the test can fail
+
+
+def test_quantizer_chooses_exact_codes_inside_a_bfloat16_autocast_block(unclustered):
+    latents, codebook, distances = unclustered
+    quantizer = prepared(codebook).eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        quantized = quantizer(latent_map(latents[:4096], rows=64))
+    assert wrong_choices(quantized.indices.flatten(), distances[:4096]) == 0
+    assert quantized.codes.dtype == torch.float32
+
+
+@pytest.mark.parametrize("n", [1, 2047, 2048, 2049, 5000])
+def test_nearest_code_covers_every_length(n):
+    latents, codebook = normal(n, 3), normal(5, 3, seed=1)
+    assert nearest_code(latents, codebook).tolist() == exact_distances(latents, codebook).argmin(1).tolist()
+
+
+def test_every_code_is_nearest_to_itself():
+    codebook = normal(300, 6)
+    assert torch.equal(nearest_code(codebook, codebook), torch.arange(300))
+
+
+def test_indices_are_in_the_order_of_the_cells():
+    quantizer = prepared(normal(7, 3)).eval()
+    indices = torch.randint(7, (2, 3, 5), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(quantizer(quantizer.lookup(indices)).indices, indices)
+
+
+# ------------------------------------------------------------ gradients and loss
+
+@pytest.mark.parametrize("commitment", [0.0, 0.25, 2.0])
+def test_gradient_passes_straight_through_beside_the_commitment(commitment):
+    quantizer = prepared(normal(6, 3), commitment=commitment).eval()
+    latents, slope = normal(2, 3, 4, 5, seed=1).requires_grad_(), normal(2, 3, 4, 5, seed=2)
+    quantized = quantizer(latents)
+    ((quantized.codes * slope).sum() + quantized.loss).backward()
+    codes = quantizer.lookup(quantized.indices)
+    expected = slope + commitment * 2 * (latents - codes) / latents.numel()
+    torch.testing.assert_close(latents.grad, expected.detach())
+
+
+def test_output_and_commitment_loss_are_the_closed_forms():
+    quantizer = prepared(normal(6, 3), commitment=0.7).eval()
+    latents = normal(2, 3, 4, 5, seed=1)
+    quantized = quantizer(latents)
+    codes = quantizer.lookup(quantized.indices)
+    torch.testing.assert_close(quantized.codes, codes)
+    torch.testing.assert_close(quantized.loss, 0.7 * (latents - codes).square().mean())
+
+
+def test_codebook_has_no_gradient():
+    assert list(VectorQuantizer(4, 2).parameters()) == []
+
+
+# ------------------------------------------------------------ moving averages
+
+def test_without_memory_codes_are_the_means_of_the_batch():
+    flat, codebook = normal(400, 2), normal(5, 2, seed=1)
+    quantizer = prepared(codebook, decay=0.0, revive_below=0.0)
+    indices = quantizer(latent_map(flat)).indices.flatten()
+    means = torch.stack([flat[indices == code].mean(0) for code in range(5)])
+    torch.testing.assert_close(quantizer.codebook, means)
+    torch.testing.assert_close(quantizer.counts, torch.bincount(indices, minlength=5).float())
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.9])
+def test_counts_and_sums_are_moving_averages(decay):
+    quantizer = prepared(normal(5, 2, seed=1), decay=decay, revive_below=0.0)
+    before = buffers(quantizer)
+    flat = normal(400, 2)
+    indices = quantizer(latent_map(flat)).indices.flatten()
+    chosen = F.one_hot(indices, 5).float()
+    counts = decay * before["counts"] + (1 - decay) * chosen.sum(0)
+    sums = decay * before["sums"] + (1 - decay) * chosen.t() @ flat
+    torch.testing.assert_close(quantizer.counts, counts)
+    torch.testing.assert_close(quantizer.sums, sums)
+    torch.testing.assert_close(quantizer.codebook, sums / counts[:, None])
+
+
+def test_the_batch_is_quantised_with_the_codes_from_before_the_update():
+    codebook = normal(5, 2, seed=1)
+    quantizer = prepared(codebook, decay=0.0)
+    quantized = quantizer(latent_map(normal(40, 2)))
+    expected = F.embedding(quantized.indices, codebook).permute(0, 3, 1, 2)
+    torch.testing.assert_close(quantized.codes, expected)
+    assert not torch.allclose(quantizer.codebook, codebook)
+
+
+def test_an_unused_code_stays_where_it_is():
+    codebook = torch.tensor([[0.0, 0.0], [1e3, 1e3]])
+    quantizer = prepared(codebook, decay=0.0, revive_below=0.0)
+    quantizer(latent_map(normal(40, 2)))
+    assert quantizer.codebook[1].tolist() == [1e3, 1e3] and quantizer.counts.tolist() == [40.0, 0.0]
+
+
+def test_evaluation_changes_no_buffer():
+    quantizer = VectorQuantizer(8, 3).eval()
+    fresh = buffers(quantizer)
+    quantizer(normal(2, 3, 4, 4))
+    assert same(buffers(quantizer), fresh) and not quantizer.is_started
+    quantizer.train()(normal(2, 3, 4, 4))
+    begun = buffers(quantizer)
+    quantizer.eval()(normal(2, 3, 4, 4, seed=1))
+    assert same(buffers(quantizer), begun) and not same(begun, fresh)
+
+
+# ------------------------------------------------------------ start
+
+def separated(n_clusters, per_cluster, dim=4):
+    centres = 20 * F.one_hot(torch.arange(n_clusters) % dim, dim) * (1 + torch.arange(n_clusters) // dim)[:, None]
+    points = centres.repeat_interleave(per_cluster, 0) + 0.05 * normal(n_clusters * per_cluster, dim)
+    return centres.float(), points[torch.randperm(len(points), generator=torch.Generator().manual_seed(0))]
+
+
+def test_start_recovers_well_separated_clusters():
+    centres, points = separated(4, 64)
+    found = 0
+    for seed in range(8):
+        torch.manual_seed(seed)
+        quantizer = VectorQuantizer(16, 4, revive_below=0.0)
+        quantizer(latent_map(points))
+        found += bool((torch.cdist(centres, quantizer.codebook).min(1).values < 0.5).all())
+    assert found == 8
+
+
+def test_kmeans_centres_are_the_means_of_their_points():
+    torch.manual_seed(0)
+    _, points = separated(4, 64)
+    centres = kmeans(points, 6, rounds=20)
+    nearest = nearest_code(points, centres)
+    means = torch.stack([points[nearest == cluster].mean(0) for cluster in nearest.unique()])
+    torch.testing.assert_close(centres[nearest.unique()], means)
+
+
+def test_kmeans_with_as_many_clusters_as_points_returns_the_points():
+    torch.manual_seed(0)
+    points = normal(12, 3)
+    assert torch.cdist(points, kmeans(points, 12)).min(1).values.max() < 1e-3
+
+
+def test_kmeans_takes_fewer_points_than_clusters():
+    torch.manual_seed(0)
+    points = normal(3, 2)
+    centres = kmeans(points, 10)
+    assert centres.shape == (10, 2) and torch.cdist(centres, points).min(1).values.max() < 1e-3
+
+
+def test_training_starts_once_only():
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(8, 3, decay=0.9999, revive_below=0.0)
+    quantizer(normal(4, 3, 8, 8))
+    assert bool(quantizer.started) and quantizer.is_started
+    codes = quantizer.codebook.clone()
+    quantizer(normal(4, 3, 8, 8, seed=1) + 100)
+    assert (quantizer.codebook - codes).norm(dim=1).median() < 0.2  # a second start would move them by 100
+
+
+def test_loading_never_starts_again():
+    torch.manual_seed(0)
+    trained = VectorQuantizer(8, 3, decay=0.9999, revive_below=0.0)
+    trained(normal(4, 3, 8, 8))
+    loaded = VectorQuantizer(8, 3, decay=0.9999, revive_below=0.0)
+    loaded.load_state_dict(copy.deepcopy(trained.state_dict()))
+    assert loaded.is_started and same(buffers(loaded), buffers(trained))
+    batch = normal(4, 3, 8, 8, seed=1) + 100
+    assert torch.equal(trained(batch).indices, loaded(batch).indices)
+    assert same(buffers(loaded), buffers(trained))
+    assert loaded.codebook.abs().max() < 50
+
+
+def test_loading_an_untrained_state_still_starts():
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(8, 3)
+    quantizer(normal(4, 3, 8, 8))
+    quantizer.load_state_dict(VectorQuantizer(8, 3).state_dict())
+    assert not quantizer.is_started
+    quantizer(normal(4, 3, 8, 8) + 100)
+    assert (quantizer.codebook > 50).all()
+
+
+# ------------------------------------------------------------ revival
+
+def used(quantizer, latents):
+    return len(quantizer(latents).indices.unique())
+
+
+def collapsed(revive_below):
+    """32 codes, of which only the first is near the latents."""
+    codebook = torch.full((32, 4), 1e3) + normal(32, 4)
+    codebook[0] = 0
+    return prepared(codebook, decay=0.9, revive_below=revive_below)
+
+
+def test_dead_codes_come_alive_within_a_few_batches():
+    torch.manual_seed(0)
+    quantizer = collapsed(revive_below=0.03)
+    history = [used(quantizer, normal(8, 4, 8, 8, seed=seed)) for seed in range(60)]
+    assert history[0] == 1 and min(history[-5:]) >= 30
+
+
+def test_without_revival_a_collapse_stays():
+    quantizer = collapsed(revive_below=0.0)
+    assert [used(quantizer, normal(8, 4, 8, 8, seed=seed)) for seed in range(10)] == [1] * 10
+
+
+def test_revived_codes_are_latents_of_the_batch_and_their_averages_restart():
+    torch.manual_seed(0)
+    quantizer = prepared(collapsed(0.5).codebook, decay=0.0, revive_below=0.5)
+    flat = normal(512, 4)
+    quantizer(latent_map(flat))
+    born = quantizer.codebook[1:]
+    assert torch.cdist(born, flat, compute_mode="donot_use_mm_for_euclid_dist").min(1).values.max() == 0
+    restart = quantizer.counts[1:]
+    assert (restart == restart[0]).all() and 0.5 * 512 / 32 < restart[0] < 512 / 32  # alive, below the mean use
+    torch.testing.assert_close(quantizer.sums[1:], born * restart[:, None])
+
+
+def test_living_codes_are_not_revived():
+    quantizer = prepared(normal(4, 2), decay=0.0, revive_below=0.01)
+    flat = normal(4000, 2, seed=1)
+    indices = quantizer(latent_map(flat)).indices.flatten()
+    assert indices.bincount(minlength=4).min() > 10  # none is dead
+    means = torch.stack([flat[indices == code].mean(0) for code in range(4)])
+    torch.testing.assert_close(quantizer.codebook, means)
+
+
+# ------------------------------------------------------------ cosine codes
+
+def test_cosine_codes_and_outputs_have_length_sqrt_dim():
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(32, 5, decay=0.5, revive_below=0.1, cosine=True)
+    for seed in range(4):
+        quantized = quantizer(normal(2, 5, 8, 8, seed=seed) * 10**seed)
+        torch.testing.assert_close(quantizer.codebook.norm(dim=1), torch.full((32,), 5**0.5))
+        torch.testing.assert_close(quantized.codes.norm(dim=1), torch.full((2, 8, 8), 5**0.5))
+
+
+def test_cosine_choice_ignores_the_length_of_the_latents():
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(16, 3, cosine=True)
+    latents = normal(2, 3, 8, 8)
+    quantizer(latents)
+    quantizer.eval()
+    near, far = quantizer(latents), quantizer(1000 * latents)
+    assert torch.equal(near.indices, far.indices)
+    torch.testing.assert_close(near.loss, far.loss)
+    angles = torch.einsum("bdhw,kd->bhwk", F.normalize(latents, dim=1), F.normalize(quantizer.codebook, dim=1))
+    assert torch.equal(near.indices, angles.argmax(-1))
+
+
+# ------------------------------------------------------------ lookup
+
+def test_lookup_returns_the_codes_at_the_indices():
+    quantizer = VectorQuantizer(4, 3)
+    indices = torch.tensor([[[0, 3], [2, 2]]])
+    codes = quantizer.lookup(indices)
+    assert codes.shape == (1, 3, 2, 2)
+    assert torch.equal(codes[0, :, 0, 1], quantizer.codebook[3])
+    assert torch.equal(codes[0, :, 1, 0], quantizer.codebook[2])
+
+
+@pytest.mark.parametrize("bad, message", [(4, "range from 0 to 4"), (-1, "range from -1 to 0"),
+                                          (99, r"must be in \[0, 4\)")])
+def test_lookup_refuses_indices_out_of_range(bad, message):
+    indices = torch.zeros(1, 2, 2, dtype=torch.long)
+    indices[0, 1, 1] = bad
+    with pytest.raises(ValueError, match=message):
+        VectorQuantizer(4, 3).lookup(indices)

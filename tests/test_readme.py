@@ -1,0 +1,80 @@
+"""README keeps its word: its tree is the disk's, its commands exist and parse, its pictures and links are there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from oasis_utils.cli import build_parser
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [line.split("  #")[0].strip() for kind, block in BLOCKS if kind == "bash" for line in block.splitlines()
+            if line.strip() and not line.startswith("#")]
+TREE = next(block for kind, block in BLOCKS if kind == "text" and "oasis_utils/" in block)
+IGNORED = {".git", ".venv", "runs", "data", "__pycache__", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints"}
+
+
+def tree_entries():
+    """Paths of the README tree: two spaces of indent a level, then a name, then its comment."""
+    parents, entries = [], {}
+    for line in TREE.splitlines():
+        match = re.match(r"( *)(\S+)(?: +(\S.*))?$", line)
+        if not match:
+            continue
+        depth = len(match[1]) // 2
+        parents = [*parents[:depth], match[2].rstrip("/")]
+        entries["/".join(parents)] = match[3]
+    return entries
+
+
+def on_disk(folder):
+    return {path.name for path in folder.iterdir()
+            if path.name not in IGNORED and not path.name.endswith((".egg-info", ".pyc"))}
+
+
+def test_the_tree_shows_the_top_level():
+    listed = {path for path in tree_entries() if "/" not in path}
+    assert listed == on_disk(ROOT)
+
+
+@pytest.mark.parametrize("folder", ["oasis_utils", "notebooks"])
+def test_the_tree_shows_every_module_and_notebook(folder):
+    listed = {path.split("/")[1] for path in tree_entries() if path.startswith(folder + "/")}
+    assert listed == on_disk(ROOT / folder)
+
+
+def test_every_entry_of_the_tree_has_a_comment():
+    assert [path for path, comment in tree_entries().items() if not comment] == []
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "oasis_utils" in c])
+def test_commands_parse(command):
+    words = shlex.split(command)
+    assert build_parser().parse_args(words[words.index("oasis_utils") + 1:]).command
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make")])
+def test_make_targets_exist(command):
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.search(rf"^{command.split()[1]}:", makefile, re.MULTILINE)
+
+
+def test_the_two_commands_come_first():
+    assert COMMANDS[:2] == ["make demo", "make test"]
+
+
+def test_every_figure_is_used_with_an_alt_text():
+    used = dict((path, alt) for alt, path in re.findall(r"!\[([^\]]*)\]\((figures/[^)]+)\)", README))
+    assert set(used) == {f"figures/{path.name}" for path in (ROOT / "figures").iterdir()}
+    assert all(len(alt) > 20 for alt in used.values())
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+    anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+               for title in re.findall(r"^#+ (.+)$", README, re.MULTILINE)}
+    assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= anchors

@@ -1,0 +1,187 @@
+"""The VQ-VAE: sizes, the law of its verbs, what it refuses, and that its training makes progress."""
+
+import pytest
+import torch
+
+from oasis_utils import metrics
+from oasis_utils.config import VQVAEConfig
+from oasis_utils.vqvae import VQVAE
+
+
+def tiny(**changes):
+    values = dict(image_size=32, downsampling=4, channels=16, residual_blocks=1, n_codes=16, code_dim=4) | changes
+    torch.manual_seed(0)
+    return VQVAE(VQVAEConfig(**values))
+
+
+def discs(count, size=32, seed=0):
+    """Bright discs of random radius, place and level on black, in [0, 1]."""
+    generator = torch.Generator().manual_seed(seed)
+    radius, level, rows, cols = torch.rand(4, count, 1, 1, generator=generator)
+    axis = torch.arange(size).float()
+    distance = (axis[:, None] - size * (0.35 + 0.3 * rows)) ** 2 + (axis - size * (0.35 + 0.3 * cols)) ** 2
+    return ((0.4 + 0.6 * level) * (distance < (size * (0.15 + 0.2 * radius)) ** 2))[:, None]
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A model after a few dozen steps on eight images, with the losses of every step."""
+    model, images = tiny(ssim_weight=1.0, codebook_decay=0.9), discs(8)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    history = []
+    for _ in range(60):
+        losses = model.train().step({"images": images}, "autoencoder")
+        optimizer.zero_grad()
+        losses["loss"].backward()
+        optimizer.step()
+        history.append({name: float(value.detach()) for name, value in losses.items()})
+    return model.eval(), images, history
+
+
+# ------------------------------------------------------------ sizes
+
+@pytest.mark.parametrize("cosine", [False, True])
+@pytest.mark.parametrize("downsampling, size", [(4, 32), (8, 32), (16, 64)])
+def test_shapes_follow_the_configuration(downsampling, size, cosine):
+    model = tiny(downsampling=downsampling, image_size=size, cosine=cosine).eval()
+    images, grid = discs(2, size), model.config.grid
+    latents = model.encode(images)
+    assert latents.shape == (2, 4, grid, grid) and grid == size // downsampling
+    quantized = model.quantize(latents)
+    assert quantized.codes.shape == latents.shape and quantized.indices.shape == (2, grid, grid)
+    assert model.decode(quantized.codes).shape == images.shape
+    assert model.encode_indices(images).shape == (2, grid, grid)
+    assert model.reconstruct(images).shape == images.shape
+
+
+@pytest.mark.parametrize("downsampling", [4, 8, 16])
+def test_a_cell_sees_its_part_of_the_image(downsampling):
+    model = tiny(downsampling=downsampling, image_size=64).eval()
+    image = torch.zeros(1, 1, 64, 64, requires_grad=True)
+    model.encode(image)[0, :, 0, -1].square().sum().backward()
+    own = image.grad[0, 0, :downsampling, -downsampling:]
+    assert (own != 0).any() and own.abs().sum() > image.grad[0, 0, downsampling:, :-downsampling].abs().sum()
+
+
+@pytest.mark.parametrize("rows, cols", [(64, 64), (16, 16), (32, 64), (64, 32)])
+def test_other_image_sizes_are_refused(rows, cols):
+    message = f"takes 32x32 slices, not {rows}x{cols}: prepare the data with image_size=32"
+    for verb in (tiny().encode, tiny().encode_indices, tiny().reconstruct):
+        with pytest.raises(ValueError, match=message):
+            verb(torch.zeros(1, 1, rows, cols))
+
+
+# ------------------------------------------------------------ verbs
+
+@pytest.mark.parametrize("cosine", [False, True])
+@pytest.mark.parametrize("downsampling", [4, 8, 16])
+def test_decoding_the_indices_is_the_reconstruction(downsampling, cosine):
+    model = tiny(downsampling=downsampling, cosine=cosine)
+    model.train().step({"images": discs(8)}, "autoencoder")  # so that the codebook has begun
+    images = discs(4, seed=1)
+    with torch.no_grad():
+        indices = model.eval().encode_indices(images)
+        reconstruction = model.reconstruct(images)
+        from_codes = model.decode(model.quantize(model.encode(images)).codes).clamp(0, 1)
+        torch.testing.assert_close(model.decode_indices(indices), reconstruction, atol=1e-5, rtol=0)
+    torch.testing.assert_close(from_codes, reconstruction, atol=1e-5, rtol=0)
+
+
+def test_indices_are_whole_numbers_in_range(trained):
+    model, images, _ = trained
+    indices = model.encode_indices(images)
+    assert indices.dtype == torch.int64 and indices.min() >= 0 and indices.max() < model.config.n_codes
+    assert len(indices.unique()) > 1
+
+
+def test_images_from_indices_are_in_the_unit_range(trained):
+    model, _, _ = trained
+    with torch.no_grad():
+        model.decoder[-2].weight.mul_(100)  # so that the raw output leaves the range
+        maps = torch.randint(16, (4, 8, 8), generator=torch.Generator().manual_seed(0))
+        raw, images = model.decode(model.quantizer.lookup(maps)), model.decode_indices(maps)
+        model.decoder[-2].weight.div_(100)
+    assert raw.min() < 0 and raw.max() > 1
+    assert images.min() >= 0 and images.max() <= 1 and images.dtype == torch.float32
+
+
+@pytest.mark.parametrize("bad", [-1, 16])
+def test_indices_out_of_range_are_refused(bad):
+    with pytest.raises(ValueError, match=r"indices must be in \[0, 16\)"):
+        tiny().decode_indices(torch.full((1, 8, 8), bad))
+
+
+def test_images_are_encoded_independently_of_their_batch(trained):
+    model, images, _ = trained
+    together = model.encode_indices(images)
+    assert torch.equal(together, torch.cat([model.encode_indices(images[i:i + 1]) for i in range(8)]))
+
+
+def test_verbs_do_not_change_a_model_in_evaluation_mode(trained):
+    model, images, _ = trained
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        model.reconstruct(images)
+        model.validate([{"images": images}])
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+# ------------------------------------------------------------ training
+
+def test_step_is_the_weighted_sum_of_its_parts():
+    model = tiny(ssim_weight=0.7).eval()
+    losses = model.step({"images": discs(2)}, "autoencoder")
+    torch.testing.assert_close(losses["loss"], losses["l1"] + 0.7 * losses["1-ssim"] + losses["commitment"])
+    output = model.decode(model.quantize(model.encode(discs(2))).codes)
+    torch.testing.assert_close(losses["l1"], (output - discs(2)).abs().mean())
+    torch.testing.assert_close(losses["1-ssim"], 1 - metrics.ssim(output, discs(2)).mean())
+
+
+def test_every_parameter_learns():
+    model = tiny()
+    model.train().step({"images": discs(4)}, "autoencoder")["loss"].backward()
+    still = [name for name, value in model.named_parameters() if value.grad is None or not value.grad.any()]
+    assert still == []
+    assert sum(p.numel() for p in model.parameter_groups()["autoencoder"]) == sum(
+        p.numel() for p in model.parameters())
+
+
+def test_a_few_steps_reduce_the_loss_clearly(trained):
+    _, _, history = trained
+    for name in ("loss", "l1", "1-ssim"):
+        assert history[-1][name] < 0.5 * history[0][name], name
+
+
+def test_training_reconstructs_better_than_a_black_image(trained):
+    model, images, _ = trained
+    found, black = model.validate([{"images": images}]), metrics.score(images, torch.zeros_like(images))
+    assert found["ssim"] > black["ssim"] + 0.1 and found["psnr"] > black["psnr"] + 6
+
+
+# ------------------------------------------------------------ validation
+
+def test_validation_equals_the_figures_of_the_whole_split(trained):
+    model, images, _ = trained
+    with torch.no_grad():
+        indices = model.encode_indices(images)
+        output = model.decode_indices(indices)
+    share = indices.flatten().bincount(minlength=16).double() / indices.numel()
+    found = model.validate([{"images": images}])
+    assert found["ssim"] == pytest.approx(float(metrics.ssim(output, images).mean()))
+    assert found["psnr"] == pytest.approx(float(metrics.psnr(output, images).mean()))
+    assert found["l1"] == pytest.approx(float((output - images).abs().mean()))
+    assert found["used_fraction"] == pytest.approx(float((share > 0).double().mean()))
+    assert found["perplexity"] == pytest.approx(float(torch.exp(-torch.xlogy(share, share).sum())), rel=1e-4)
+
+
+@pytest.mark.parametrize("sizes", [(4, 4), (5, 3), (1, 7), (3, 3, 2)])
+def test_validation_does_not_depend_on_the_batches(trained, sizes):
+    model, images, _ = trained
+    whole = model.validate([{"images": images}])
+    parts = model.validate([{"images": part} for part in images.split(list(sizes))])
+    assert parts == pytest.approx(whole, rel=1e-4)
+
+
+def test_monitored_figure_is_among_those_of_the_validation(trained):
+    model, images, _ = trained
+    assert model.monitor[0] in model.validate([{"images": images}]) and model.monitor[1] == "max"
