@@ -73,7 +73,7 @@ def load_model(path: str | Path, kind: type, device: str | torch.device = "cpu")
     try:
         model = kind(from_dict(kind.Config, about["config"])).to(device)
         model.load_state_dict(tensors)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} does not fit its own description: {error}") from None
     return model.eval(), about
 

@@ -6,14 +6,14 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 
 
 @dataclass(frozen=True)
 class CodeUsage:
     """How often each code is used over a whole split. (One batch would under-report: it cannot show all codes.)"""
 
-    counts: Int[np.ndarray, " n_codes"]
+    counts: Integer[np.ndarray, " n_codes"]
 
     @property
     def n_codes(self) -> int:
@@ -44,7 +44,7 @@ class CodeUsage:
         return float(np.exp(self.entropy))
 
 
-def usage(indices: Int[np.ndarray, ...], n_codes: int) -> CodeUsage:
+def usage(indices: Integer[np.ndarray, ...], n_codes: int) -> CodeUsage:
     """Count the codes of index maps; ValueError if there are none or an index is outside [0, n_codes)."""
     flat = np.asarray(indices).ravel()
     if flat.size == 0:
@@ -54,7 +54,7 @@ def usage(indices: Int[np.ndarray, ...], n_codes: int) -> CodeUsage:
     return CodeUsage(np.bincount(flat, minlength=n_codes))
 
 
-def co_occurrence(indices: Int[np.ndarray, "n rows cols"], n_codes: int) -> Float[np.ndarray, "n_codes n_codes"]:
+def co_occurrence(indices: Integer[np.ndarray, "n rows cols"], n_codes: int) -> Float[np.ndarray, "n_codes n_codes"]:
     """How often two codes are neighbours (left-right or above-below); symmetric, sums to 1."""
     pairs = np.concatenate([
         np.stack([indices[:, :, :-1].ravel(), indices[:, :, 1:].ravel()]),
@@ -81,13 +81,14 @@ def umap_coordinates(vectors: Float[np.ndarray, "n dim"], seed: int = 0,
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="n_jobs value")  # a seed forces one thread; we asked for it
+        warnings.filterwarnings("ignore", category=ImportWarning)  # an optional part of UMAP wants TensorFlow
         from umap import UMAP
 
         neighbours = min(n_neighbors, len(vectors) - 1)
         return UMAP(n_neighbors=neighbours, random_state=seed).fit_transform(vectors)
 
 
-def mean_patches(images: Float[np.ndarray, "n height width"], indices: Int[np.ndarray, "n rows cols"], n_codes: int,
+def mean_patches(images: Float[np.ndarray, "n height width"], indices: Integer[np.ndarray, "n rows cols"], n_codes: int,
                  context: int = 2) -> Float[np.ndarray, "n_codes side side"]:
     """The average picture around the cells that use each code: `context` cells wide; nan for unused codes."""
     cell = images.shape[1] // indices.shape[1]
@@ -103,7 +104,7 @@ def mean_patches(images: Float[np.ndarray, "n height width"], indices: Int[np.nd
         return sums / counts[:, None, None]
 
 
-def nearest_other_code(codes: Float[np.ndarray, "n_codes dim"]) -> Int[np.ndarray, " n_codes"]:
+def nearest_other_code(codes: Float[np.ndarray, "n_codes dim"]) -> Integer[np.ndarray, " n_codes"]:
     """For each code the index of the code nearest to it."""
     distance = ((codes[:, None] - codes[None]) ** 2).sum(-1)
     np.fill_diagonal(distance, np.inf)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Integer, UInt8
 from torch import Tensor
 
 from oasis_utils.checkpoints import weights_digest
@@ -26,9 +26,9 @@ BATCH = 64  # slices encoded at once
 class CodeMaps:
     """Index maps of all splits, and what they were made from."""
 
-    indices: dict[str, Int[np.ndarray, "n rows cols"]]  # uint16 on disk and in memory; train holds all variants
-    positions: dict[str, Int[np.ndarray, " n"]]
-    subjects: dict[str, Int[np.ndarray, " n"]]
+    indices: dict[str, Integer[np.ndarray, "n rows cols"]]  # uint16 on disk and in memory; train holds all variants
+    positions: dict[str, Integer[np.ndarray, " n"]]
+    subjects: dict[str, Integer[np.ndarray, " n"]]
     about: dict[str, Any]  # n_codes, variants, identities of VQ-VAE and data
 
     @property
@@ -44,7 +44,7 @@ class CodeMaps:
         return {"indices": torch.from_numpy(self.indices[split].astype(np.int64)).to(device),
                 "positions": torch.from_numpy(self.positions[split].astype(np.int64)).to(device)}
 
-    def plain_train(self) -> Int[np.ndarray, "n rows cols"]:
+    def plain_train(self) -> Integer[np.ndarray, "n rows cols"]:
         """Index maps of the training slices as they are, without mirrored and shifted variants."""
         return self.indices["train"][:len(self.indices["train"]) // self.about["variants"]]
 
@@ -72,7 +72,7 @@ def variant(images: Float[Tensor, "n 1 height width"], number: int, config: Code
 
 @torch.inference_mode()
 def encode_images(vqvae: VQVAE, images: UInt8[np.ndarray, "n height width"], device: torch.device,
-                  change=lambda batch: batch) -> Int[np.ndarray, "n rows cols"]:
+                  change=lambda batch: batch) -> Integer[np.ndarray, "n rows cols"]:
     """Index maps (uint16) of uint8 slices; `change` is applied to each float batch first."""
     maps = []
     for start in range(0, len(images), BATCH):

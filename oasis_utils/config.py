@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_type_hints
 
 SPLITS = ("train", "validate", "test")
 
@@ -108,7 +109,7 @@ class TrainingConfig:
     learning_rate: float = 1e-3  # peak of the schedule
     final_rate: float = 0.02  # last learning rate, as a fraction of the peak (cosine in between)
     warmup_steps: int = 50
-    betas: tuple[float, float] = (0.9, 0.99)  # Adam
+    betas: Sequence[float] = (0.9, 0.99)  # Adam
     weight_decay: float = 0.0  # decoupled (AdamW)
     clip_norm: float = 0.0  # largest gradient norm; 0: no clipping
     ema_decay: float = 0.0  # average of the weights used for validation and sampling; 0: none
@@ -243,7 +244,9 @@ def from_dict(kind: type, values: dict[str, Any]) -> Any:
     if unknown:
         raise ValueError(f"{kind.__name__} has no field {', '.join(sorted(unknown))}: "
                          "the file comes from another version of oasis_utils; train again or use that version")
-    return kind(**values)
+    hints = get_type_hints(kind)
+    return kind(**{name: from_dict(hints[name], value) if dataclasses.is_dataclass(hints[name]) else value
+                   for name, value in values.items()})
 
 
 def digest(value: Any) -> str:

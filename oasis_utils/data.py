@@ -232,7 +232,7 @@ def open_or_build(source: str | Path, folder: str | Path, config: DataConfig,
     if size != config.image_size:
         raise DataError(f"{source} was prepared at {size} pixels, this profile takes {config.image_size}: "
                         f"prepare again with --size {config.image_size}")
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").unlink(missing_ok=True)
     with atomic(folder / "slices.npy") as partial:
         try:
             os.link(source / "slices.npy", partial)
@@ -255,7 +255,7 @@ def build_cache(source: str | Path, folder: str | Path, config: DataConfig,
         dataset = open_cache(folder)
         if dataset.manifest["files"] == state and dataset.manifest["config"] == to_dict(config):
             return dataset
-        (folder / "manifest.json").unlink()
+    (folder / "manifest.json").unlink(missing_ok=True)
     raw, hashes = _read_all(files, progress)
     crop = fit_window(raw[:sum(f.split == "train" for f in files)], config)
     with atomic(folder / "slices.npy") as partial:

@@ -102,7 +102,7 @@ class DCGAN(nn.Module):
         rows = [torch.randn(self.config.noise_dim, generator=torch.Generator().manual_seed(s)) for s in seeds]
         return torch.stack(rows).to(self.codebook.device)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def sample(self, positions: Int[Tensor, " batch"],
                noise: Float[Tensor, "batch noise_dim"]) -> Int[Tensor, "batch rows cols"]:
         """Index maps; ValueError for a position it was not trained on."""

@@ -6,6 +6,8 @@ wheel, no download): compare these figures with one another, not with published 
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Integer, UInt8
 from torch import Tensor
 
-from oasis_utils import codebook, metrics
+from oasis_utils import metrics
 from oasis_utils.codes import CodeMaps, encode_images
 from oasis_utils.config import EvaluationConfig
 from oasis_utils.data import Split
@@ -54,7 +56,7 @@ def judge_reconstruction(split: Split, reconstructions: UInt8[np.ndarray, "n hei
 
 
 def as_floats(images: UInt8[np.ndarray, "n height width"]) -> Float[Tensor, "n 1 height width"]:
-    return torch.from_numpy(np.asarray(images))[:, None].float() / 255
+    return torch.from_numpy(np.array(images))[:, None].float() / 255
 
 
 def mean_image(split: Split) -> Float[Tensor, "1 height width"]:
@@ -66,14 +68,14 @@ def mean_image(split: Split) -> Float[Tensor, "1 height width"]:
 # ---------------------------------------------------------------- likelihood
 
 
-def unigram_nats(train: Int[np.ndarray, "n rows cols"], held_out: Int[np.ndarray, "m rows cols"],
+def unigram_nats(train: Integer[np.ndarray, "n rows cols"], held_out: Integer[np.ndarray, "m rows cols"],
                  n_codes: int) -> float:
     """Nats per held-out code when every cell has the code frequencies of the training maps (add-one smoothed)."""
     counts = np.bincount(train.ravel(), minlength=n_codes) + 1.0
     return float(-np.log(counts / counts.sum())[held_out].mean())
 
 
-def position_unigram_nats(train: Int[np.ndarray, "n rows cols"], held_out: Int[np.ndarray, "m rows cols"],
+def position_unigram_nats(train: Integer[np.ndarray, "n rows cols"], held_out: Integer[np.ndarray, "m rows cols"],
                           n_codes: int, strength: float = 16.0) -> float:
     """The same with frequencies of each cell of the map; `strength` imaginary maps follow the unigram frequencies."""
     counts = np.bincount(train.ravel(), minlength=n_codes) + 1.0
@@ -130,20 +132,21 @@ def kid(a: Float[np.ndarray, "n dim"], b: Float[np.ndarray, "m dim"]) -> float:
     return kernel_distance(torch.from_numpy(a), torch.from_numpy(b))
 
 
-def kid_interval(a: Float[np.ndarray, "n dim"], b: Float[np.ndarray, "m dim"], groups: Int[np.ndarray, " m"],
+def kid_interval(a: Float[np.ndarray, "n dim"], b: Float[np.ndarray, "m dim"], groups: Integer[np.ndarray, " m"],
                  rounds: int, seed: int = 0) -> tuple[float, float]:
     """Central 95 % of the kernel distance over random halves of b's subjects: slices of one subject are not
     independent, so whole subjects are drawn, without repeats (a repeated slice would bias the kernel means)."""
     rng, owners = np.random.default_rng(seed), np.unique(groups)
     values = []
     for _ in range(rounds):
-        chosen = np.isin(groups, rng.permutation(owners)[:max(len(owners) // 2, 1)])
-        values.append(kernel_distance(torch.from_numpy(a), torch.from_numpy(b[chosen])))
+        chosen = np.isin(groups, rng.permutation(owners)[:-(-len(owners) // 2)])
+        if chosen.sum() > 1:  # one slice has no distance to itself
+            values.append(kernel_distance(torch.from_numpy(a), torch.from_numpy(b[chosen])))
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
 
 
-def thinned(n: int, limit: int) -> Int[np.ndarray, " k"]:
+def thinned(n: int, limit: int) -> Integer[np.ndarray, " k"]:
     """At most `limit` of n rows, evenly spaced."""
     return np.arange(n) if n <= limit else np.linspace(0, n - 1, limit).round().astype(int)
 
@@ -151,8 +154,8 @@ def thinned(n: int, limit: int) -> Int[np.ndarray, " k"]:
 # ---------------------------------------------------------------- samples
 
 
-def pair_similarity(images: UInt8[np.ndarray, "n height width"], positions: Int[np.ndarray, " n"],
-                    owners: Int[np.ndarray, " n"]) -> float:
+def pair_similarity(images: UInt8[np.ndarray, "n height width"], positions: Integer[np.ndarray, " n"],
+                    owners: Integer[np.ndarray, " n"]) -> float:
     """Mean SSIM of pairs at the same position with different owners: much above real means too little variety.
 
     nan if no position occurs twice.
@@ -194,10 +197,10 @@ def judge_samples(samples: Samples, n_codes: int, real: Split, features_real: np
     """Figures of one prior's samples against the real slices whose features are given."""
     drawn = features(samples.images, device, f"features of {name}")
     low, high = kid_interval(drawn, features_real, real.subjects, config.bootstrap)
-    valid = ((samples.indices >= 0) & (samples.indices < n_codes)).all(axis=(1, 2))
+    known = (samples.indices >= 0) & (samples.indices < n_codes)
     return without_nan({
-        "images": len(samples.images), "valid": float(valid.mean()),
-        "distinct_codes": codebook.usage(samples.indices, n_codes).used,
+        "images": len(samples.images), "valid": float(known.all(axis=(1, 2)).mean()),
+        "distinct_codes": len(np.unique(samples.indices[known])),
         "kid": kid(drawn, features_real), "kid_interval": [low, high],
         "pair_ssim": pair_similarity(samples.images, samples.positions, np.arange(len(samples.images))),
         "copy_gap": copy_gap(samples.images, train, real.images)})
@@ -216,7 +219,7 @@ def generate(sampler: BrainSampler, n: int, seed: int, options=None) -> Samples:
         return sampler.sample(spread_positions(n, sampler.n_positions), image_seeds(seed, n), options, progress)
 
 
-def evaluate_images(images: UInt8[np.ndarray, "n height width"], positions: Int[np.ndarray, " n"] | None,
+def evaluate_images(images: UInt8[np.ndarray, "n height width"], positions: Integer[np.ndarray, " n"] | None,
                     train: Split, floor: Split, real: Split, config: EvaluationConfig,
                     device: torch.device) -> dict[str, Any]:
     """Judge any set of images against a data set: `real` is compared, `floor` holds other real subjects."""
@@ -240,11 +243,12 @@ def evaluate_images(images: UInt8[np.ndarray, "n height width"], positions: Int[
 
 
 def load_images(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """(images, positions or None) of an .npz file as `sample` writes it."""
+    """(images, positions or None) of an .npz file as `sample` writes it; ValueError that names any other file."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if "images" not in file:
-                raise ValueError(f"{path} has no array 'images': give a file that `sample` wrote")
-            return file["images"], file["positions"] if "positions" in file else None
-    except (OSError, EOFError) as error:
-        raise ValueError(f"cannot read {path}: {error}") from None
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ("images", "positions") if name in file}
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"cannot read {path} ({error}): give an .npz file that `sample` wrote") from None
+    if "images" not in arrays:
+        raise ValueError(f"{path} has no array 'images': give a file that `sample` wrote")
+    return arrays["images"], arrays.get("positions")

@@ -15,25 +15,25 @@ from torch import Tensor
 DATA_RANGE = 1.0  # of every figure in this project unless said otherwise
 WINDOW, SIGMA = 11, 1.5  # pixels
 K1, K2 = 0.01, 0.03  # stabilising constants of the paper
+PSNR_LIMIT = 100.0  # dB that equal images count as in a mean; their own figure is infinite
 BRAIN_LEVEL = 0.03  # grey level above which a pixel counts as brain in a skull-stripped slice
 
 
 @lru_cache(maxsize=8)
-def _window_matrix(size: int, device: str) -> Float[Tensor, "valid size"]:
+def _window_matrix(size: int, device: str, dtype: torch.dtype) -> Float[Tensor, "valid size"]:
     """Gaussian filtering along one axis as a banded matrix: two products replace a convolution of one channel."""
     if size < WINDOW:
         raise ValueError(f"SSIM needs images of at least {WINDOW} pixels a side, not {size}")
-    taps = torch.exp(-0.5 * ((torch.arange(WINDOW) - WINDOW // 2) / SIGMA) ** 2)
+    taps = torch.exp(-0.5 * ((torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2) / SIGMA) ** 2)
     taps = taps / taps.sum()
-    matrix = torch.zeros(size - WINDOW + 1, size)
+    matrix = torch.zeros(size - WINDOW + 1, size, dtype=torch.float64)
     for row in range(len(matrix)):
         matrix[row, row:row + WINDOW] = taps
-    return matrix.to(device)
+    return matrix.to(device, dtype)
 
 
 def _filter(images: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 1 rows cols"]:
-    rows = _window_matrix(images.shape[-2], str(images.device))
-    cols = _window_matrix(images.shape[-1], str(images.device))
+    rows, cols = (_window_matrix(size, str(images.device), images.dtype) for size in images.shape[-2:])
     return rows @ images @ cols.t()
 
 
@@ -41,7 +41,8 @@ def ssim_map(a: Float[Tensor, "batch 1 height width"], b: Float[Tensor, "batch 1
              data_range: float = DATA_RANGE) -> Float[Tensor, "batch 1 rows cols"]:
     """SSIM of every whole window (height - 10 by width - 10), eq. 13 of the paper."""
     with torch.autocast(a.device.type, enabled=False):
-        a, b = a.float(), b.float()
+        dtype = torch.promote_types(a.dtype, torch.float32)  # variances cancel: float32 errs by up to 1e-4
+        a, b = a.to(dtype), b.to(dtype)
         mean_a, mean_b = _filter(a), _filter(b)
         var_a = _filter(a * a) - mean_a.square()
         var_b = _filter(b * b) - mean_b.square()
@@ -77,7 +78,7 @@ def brain_ssim(reference: Float[Tensor, "batch 1 height width"], images: Float[T
 def psnr(a: Float[Tensor, "batch 1 height width"], b: Float[Tensor, "batch 1 height width"],
          data_range: float = DATA_RANGE) -> Float[Tensor, " batch"]:
     """Peak signal-to-noise ratio of each pair in dB; infinite for equal images."""
-    error = (a.float() - b.float()).square().mean(dim=(1, 2, 3))
+    error = (a - b).square().mean(dim=(1, 2, 3))
     return 10 * torch.log10(data_range**2 / error)
 
 
@@ -113,6 +114,7 @@ def floors(images: Float[Tensor, "batch 1 height width"], mean_image: Float[Tens
 def score(reference: Float[Tensor, "batch 1 height width"],
           images: Float[Tensor, "batch 1 height width"]) -> dict[str, float]:
     """Mean SSIM (full frame and inside the brain) and PSNR in dB over a set of slices; empty slices have no brain."""
+    reference, images = reference.double(), images.double()
     return {"ssim": float(ssim(reference, images).mean()),
             "brain_ssim": float(brain_ssim(reference, images).nanmean()),
-            "psnr": float(psnr(reference, images).clamp(max=100.0).mean())}
+            "psnr": float(psnr(reference, images).clamp(max=PSNR_LIMIT).mean())}

@@ -157,7 +157,7 @@ class PixelCNN(nn.Module):
         if len(positions) == 0 or int(positions.min()) < 0 or int(positions.max()) >= self.config.n_positions:
             raise ValueError(f"positions must be in [0, {self.config.n_positions}), got {positions.tolist()[:8]}")
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def sample(self, positions: Int[Tensor, " batch"], noise: Float[Tensor, "batch rows cols"],
                options: SamplingOptions = SamplingOptions(), given: Int[Tensor, "batch rows cols"] | None = None,
                keep: Bool[Tensor, "batch rows cols"] | None = None,
@@ -183,7 +183,7 @@ class PixelCNN(nn.Module):
                 on_row(row, maps)
         return maps
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def sample_naive(self, positions: Int[Tensor, " batch"], noise: Float[Tensor, "batch rows cols"],
                      options: SamplingOptions = SamplingOptions()) -> Int[Tensor, "batch rows cols"]:
         """The textbook way, one whole forward pass for each cell: the yardstick of `sample`."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Integer, UInt8
 from torch import Tensor
 
 from oasis_utils.checkpoints import CheckpointError, load_model, weights_digest
@@ -26,8 +26,8 @@ class Samples:
     """Generated slices and the codes they were decoded from."""
 
     images: UInt8[np.ndarray, "n height width"]
-    indices: Int[np.ndarray, "n rows cols"]  # in [0, n_codes)
-    positions: Int[np.ndarray, " n"]  # the slice positions asked for
+    indices: Integer[np.ndarray, "n rows cols"]  # in [0, n_codes)
+    positions: Integer[np.ndarray, " n"]  # the slice positions asked for
 
     def save(self, path: str | Path) -> None:
         """An .npz file with the keys images, indices, positions."""
@@ -45,7 +45,7 @@ def image_seeds(seed: int, n: int) -> list[int]:
     return [seed * 1_000_003 + i for i in range(n)]
 
 
-def spread_positions(n: int, n_positions: int) -> Int[np.ndarray, " n"]:
+def spread_positions(n: int, n_positions: int) -> Integer[np.ndarray, " n"]:
     """n slice positions that cover all of them as evenly as n allows."""
     return np.arange(n) * n_positions // n if n < n_positions else np.arange(n) % n_positions
 
@@ -66,10 +66,10 @@ class BrainSampler:
         return self.prior.config.n_positions
 
     @torch.inference_mode()
-    def draw(self, positions: Int[np.ndarray, " n"], seeds: list[int],
-             options: SamplingOptions | None = None, given: Int[np.ndarray, "n rows cols"] | None = None,
+    def draw(self, positions: Integer[np.ndarray, " n"], seeds: list[int],
+             options: SamplingOptions | None = None, given: Integer[np.ndarray, "n rows cols"] | None = None,
              keep: Bool[np.ndarray, "n rows cols"] | None = None,
-             on_row: Callable[[int, Tensor], None] | None = None) -> Int[np.ndarray, "n rows cols"]:
+             on_row: Callable[[int, Tensor], None] | None = None) -> Integer[np.ndarray, "n rows cols"]:
         """Index maps. temperature, top-k, top-p and completion (given, keep) exist for the PixelCNN only."""
         where = torch.as_tensor(np.asarray(positions), dtype=torch.long, device=self.device)
         if isinstance(self.prior, DCGAN):
@@ -83,13 +83,13 @@ class BrainSampler:
         return self.prior.sample(where, noise, options or SamplingOptions(), given, keep, on_row).cpu().numpy()
 
     @torch.inference_mode()
-    def decode(self, indices: Int[np.ndarray, "n rows cols"]) -> UInt8[np.ndarray, "n height width"]:
+    def decode(self, indices: Integer[np.ndarray, "n rows cols"]) -> UInt8[np.ndarray, "n height width"]:
         """Index maps to uint8 slices."""
         maps = torch.as_tensor(indices.astype(np.int64), device=self.device)
         parts = [self.vqvae.decode_indices(part)[:, 0] for part in maps.split(BATCH)]
         return to_uint8(torch.cat(parts))
 
-    def sample(self, positions: Int[np.ndarray, " n"], seeds: list[int],
+    def sample(self, positions: Integer[np.ndarray, " n"], seeds: list[int],
                options: SamplingOptions | None = None, progress: Progress | None = None) -> Samples:
         """Slices at these positions, one for each seed."""
         maps = []
@@ -113,7 +113,7 @@ def load_sampler(run: RunFolder, prior: str, device: torch.device) -> BrainSampl
         raise ValueError(f"unknown prior {prior!r}: choose one of {', '.join(PRIORS)}")
     vqvae, _ = load_model(run.checkpoint("vqvae"), VQVAE, device)
     model, about = load_model(run.checkpoint(prior), PRIORS[prior], device)
-    if about["inputs"].get("vqvae") != weights_digest(vqvae):
+    if about.get("inputs", {}).get("vqvae") != weights_digest(vqvae):
         raise CheckpointError(f"{run.checkpoint(prior)} was trained on the codes of another VQ-VAE: "
                               "run its notebook again")
     return BrainSampler(vqvae, model)

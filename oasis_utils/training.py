@@ -24,7 +24,7 @@ from oasis_utils.runtime import Progress, RunFolder, atomic, autocast, provenanc
 
 LOOK_EVERY = 20  # steps between looks at the losses: each look waits for the GPU
 
-Record = dict[str, float]
+Record = dict[str, int | float]
 
 
 def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
@@ -172,6 +172,7 @@ def fit(model: nn.Module, train: Batches, held_out: Batches, config: TrainingCon
             record = _epoch(trainer, train, progress)
             if trainer.epochs % config.validate_every == 0 or trainer.epochs == config.epochs:
                 record |= _validate(trainer, held_out)
+                _check_finite(record, trainer.steps)
                 if trainer.improved(record):
                     checkpoints.save_model(path, trainer.evaluated, **about, metrics=record, complete=False)
                 if on_epoch:

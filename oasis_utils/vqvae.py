@@ -131,7 +131,7 @@ class VQVAE(nn.Module):
             indices = self.encode_indices(images)
             output = self.decode_indices(indices)
             totals["ssim"] += float(metrics.ssim(output, images).sum())
-            totals["psnr"] += float(metrics.psnr(output, images).sum())
+            totals["psnr"] += float(metrics.psnr(output, images).clamp(max=metrics.PSNR_LIMIT).sum())
             totals["l1"] += float((output - images).abs().mean(dim=(1, 2, 3)).sum())
             uses += torch.bincount(indices.flatten(), minlength=self.config.n_codes)
             count += len(images)

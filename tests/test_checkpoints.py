@@ -26,10 +26,11 @@ from oasis_utils.dcgan import DCGAN
 from oasis_utils.pixelcnn import PixelCNN
 from oasis_utils.vqvae import VQVAE
 
+SHAPE = dict(grid=4, n_codes=8, n_positions=3, channels=8)
 MODELS = {
     "vqvae": lambda: VQVAE(VQVAEConfig(image_size=32, channels=32, residual_blocks=1, n_codes=8, code_dim=4)),
-    "pixelcnn": lambda: PixelCNN(PixelCNNConfig(grid=4, n_codes=8, n_positions=3, channels=8, blocks=2, hidden=8)),
-    "dcgan": lambda: DCGAN(DCGANConfig(grid=4, n_codes=8, code_dim=4, n_positions=3, noise_dim=4, channels=8)),
+    "pixelcnn": lambda: PixelCNN(PixelCNNConfig(**SHAPE, blocks=2, hidden=8)),
+    "dcgan": lambda: DCGAN(DCGANConfig(**SHAPE, code_dim=4, noise_dim=4)),
 }
 
 
@@ -67,7 +68,8 @@ def test_weights_and_config_come_back(model, path):
     assert about["kind"] == type(model).__name__ and about["config"] == to_dict(model.config)
     ours, theirs = model.state_dict(), loaded.state_dict()
     assert list(ours) == list(theirs)
-    assert all(torch.equal(ours[name], theirs[name]) and ours[name].dtype == theirs[name].dtype for name in ours)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert all(ours[name].dtype == theirs[name].dtype for name in ours)
     assert weights_digest(loaded) == weights_digest(model)
 
 
@@ -95,7 +97,7 @@ def test_description_comes_back(vqvae, path):
 
 def test_tensors_of_any_kind_and_layout_come_back(path):
     tensors = {"channels_last": torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last),
-               "transposed": torch.rand(3, 5).t(), "scalar": torch.tensor(7.0), "bool": torch.tensor([True, False]),
+               "transposed": torch.rand(3, 5).t(), "scalar": torch.tensor(7.0), "bool": torch.rand(2) > 0.5,
                "state": torch.get_rng_state(), "half": torch.rand(3).bfloat16()}
     save_tensors(path, tensors, {})
     loaded, _ = load_tensors(path)
@@ -121,7 +123,7 @@ def test_digest_does_not_depend_on_the_memory_format(vqvae):
 
 
 def test_missing_file(path):
-    with pytest.raises(CheckpointError, match="no checkpoint .*model.safetensors: run the notebook that trains it"):
+    with pytest.raises(CheckpointError, match="no checkpoint .*model.safetensors: run the notebook that"):
         load_model(path, VQVAE)
     with pytest.raises(CheckpointError, match="model.safetensors"):
         read_about(path)
@@ -139,11 +141,12 @@ def test_truncated_file(vqvae, path, share):
     whole = path.read_bytes()
     path.write_bytes(whole[:int(share * len(whole))])
     for read in (lambda: load_model(path, VQVAE), lambda: read_about(path)):
-        with pytest.raises(CheckpointError, match="is not a whole OASIS-VQ checkpoint .*delete it and train again"):
+        with pytest.raises(CheckpointError, match="is not a whole OASIS-VQ checkpoint .*train again"):
             read()
 
 
-@pytest.mark.parametrize("content", [b"x", b"not a checkpoint" * 20, b"\xff" * 64, b"\x08" + b"\0" * 7 + b"{" * 8])
+@pytest.mark.parametrize("content", [b"x", b"not a checkpoint" * 20, b"\xff" * 64,
+                                     b"\x08" + b"\0" * 7 + b"{" * 8])
 def test_garbage(path, content):
     path.parent.mkdir()
     path.write_bytes(content)
@@ -164,7 +167,7 @@ def test_foreign_safetensors(path, metadata):
 def test_unknown_config_field(vqvae, path):
     save_model(path, vqvae)
     rewrite_header(path, config={**to_dict(vqvae.config), "heads": 8})
-    with pytest.raises(CheckpointError, match="VQVAEConfig has no field heads: the file comes from another version"):
+    with pytest.raises(CheckpointError, match="VQVAEConfig has no field heads: .*another version"):
         load_model(path, VQVAE)
 
 

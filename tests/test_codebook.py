@@ -1,4 +1,4 @@
-"""What codes learned: usage, neighbours, coordinates and pictures, against closed forms and hand-made maps."""
+"""What codes learned: usage, neighbours, coordinates, pictures; against closed forms and hand-made maps."""
 
 import numpy as np
 import pytest

@@ -25,8 +25,13 @@ CONFIG = CodesConfig(variants=4, max_shift=2)
 
 
 def make_vqvae(seed=0, n_codes=16):
+    """An untrained VQ-VAE whose codes lie among the latents, so that slices use many of them."""
     torch.manual_seed(seed)
-    return VQVAE(VQVAEConfig(image_size=32, channels=32, residual_blocks=1, n_codes=n_codes, code_dim=4)).eval()
+    vqvae = VQVAE(VQVAEConfig(image_size=32, downsampling=4, channels=32, residual_blocks=1, n_codes=n_codes,
+                              code_dim=4))
+    with torch.no_grad():
+        vqvae.train().quantize(vqvae.encode(torch.from_numpy(discs(range(12)))[:, None] / 255))
+    return vqvae.eval()
 
 
 def discs(numbers):
@@ -182,8 +187,9 @@ def test_up_to_date_maps_are_loaded(dataset, path, monkeypatch, capsys):
     assert "loaded codes.npz" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("change", [dict(vqvae=make_vqvae(1)), dict(config=CodesConfig(variants=3, max_shift=2)),
-                                    dict(config=CodesConfig(variants=4, max_shift=1)), dict(seed=1)])
+@pytest.mark.parametrize("change", [dict(vqvae=make_vqvae(1)), dict(seed=1),
+                                    dict(config=CodesConfig(variants=3, max_shift=2)),
+                                    dict(config=CodesConfig(variants=4, max_shift=1))])
 def test_outdated_maps_are_made_again(dataset, path, change):
     arguments = {"vqvae": make_vqvae(), "dataset": dataset, "config": CONFIG, "path": path, "device": CPU}
     old = encode_dataset(**arguments)
@@ -197,7 +203,7 @@ def test_one_weight_of_the_vqvae_makes_the_maps_outdated(dataset):
     vqvae = make_vqvae()
     before = describe(vqvae, dataset, CONFIG, 0)
     with torch.no_grad():
-        next(vqvae.encoder.parameters()).view(-1)[0] += 1e-3
+        next(vqvae.encoder.parameters())[0, 0, 0, 0] += 1e-3
     assert describe(vqvae, dataset, CONFIG, 0) != before
 
 
@@ -205,7 +211,8 @@ def test_file_round_trip(path):
     rng = np.random.default_rng(0)
     sizes = {"train": 4, "validate": 2, "test": 3}
     codes = CodeMaps({s: rng.integers(0, 500, (n, 4, 4)).astype(np.uint16) for s, n in sizes.items()},
-                     {s: np.arange(n) for s, n in sizes.items()}, {s: np.arange(n) + 90 for s, n in sizes.items()},
+                     {s: np.arange(n) for s, n in sizes.items()},
+                     {s: np.arange(n) + 90 for s, n in sizes.items()},
                      {"n_codes": 500, "variants": 2, "vqvae": "ü"})
     save_codes(path, codes)
     loaded = load_codes(path)

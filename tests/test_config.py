@@ -20,9 +20,9 @@ from oasis_utils.config import (
 
 KINDS = [DataConfig, VQVAEConfig, PixelCNNConfig, DCGANConfig, TrainingConfig, CodesConfig, EvaluationConfig]
 # one valid change for every field whose plain increment would be refused
-CHANGES = {"image_size": 256, "downsampling": 16, "first_kernel": 9, "kernel": 5, "grid": 20, "fit_crop": False,
-           "cosine": True, "crop_margin": 0.1, "betas": (0.5, 0.9), "codebook_decay": 0.5, "dropout": 0.3,
-           "ema_decay": 0.7, "top_p": 0.5}
+CHANGES = {"image_size": 256, "downsampling": 16, "first_kernel": 9, "kernel": 5, "grid": 20,
+           "fit_crop": False, "cosine": True, "crop_margin": 0.1, "betas": (0.5, 0.9), "codebook_decay": 0.5,
+           "dropout": 0.3, "ema_decay": 0.7, "top_p": 0.5}
 FIELDS = [(kind, field.name) for kind in KINDS for field in dataclasses.fields(kind)]
 
 
@@ -114,7 +114,8 @@ def test_bad_values_are_refused_with_a_message(kind, values, message):
 
 
 @pytest.mark.parametrize("kind, values", [
-    (DataConfig, {"image_size": 32, "crop_margin": 0.0}), (VQVAEConfig, {"n_codes": 2, "codebook_decay": 0.0}),
+    (DataConfig, {"image_size": 32, "crop_margin": 0.0}),
+    (VQVAEConfig, {"n_codes": 2, "codebook_decay": 0.0}),
     (PixelCNNConfig, {"blocks": 1, "kernel": 1, "dropout": 0.0}), (DCGANConfig, {"grid": 4}),
     (TrainingConfig, {"epochs": 1, "batch_size": 1, "ema_decay": 0.0}),
 ])

@@ -65,7 +65,8 @@ def named(slices):
 
 
 def expected():
-    return [(split, subject, position) for split in SPLITS for subject in SUBJECTS[split] for position in range(3)]
+    return [(split, subject, position)
+            for split in SPLITS for subject in SUBJECTS[split] for position in range(3)]
 
 
 def test_tree_is_found_in_order(tree):
@@ -112,14 +113,14 @@ def test_plain_png_names_are_slices_too(tree):
 
 
 def test_missing_folder(tmp_path):
-    with pytest.raises(DataError, match=r"no folder .*nowhere: give the folder that holds keras_png_slices_train/"):
+    with pytest.raises(DataError, match=r"no folder .*nowhere: give the folder that holds keras_png_slices"):
         find_slices(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_missing_split_is_named_with_what_was_found(tree, split):
     shutil.rmtree(tree / f"keras_png_slices_{split}")
-    with pytest.raises(DataError, match=rf"expected keras_png_slices_{split}/ under .*, found keras_png_slices_"):
+    with pytest.raises(DataError, match=rf"expected keras_png_slices_{split}/ under .*, found keras_png"):
         find_slices(tree)
 
 
@@ -131,7 +132,7 @@ def test_empty_folder_has_nothing(tmp_path):
 def test_empty_split(tree):
     for path in (tree / "keras_png_slices_validate").iterdir():
         path.unlink()
-    with pytest.raises(DataError, match=r"no slices in .*validate: expected names such as case_001_slice_0.nii.png"):
+    with pytest.raises(DataError, match=r"no slices in .*validate: expected names such as case_001_slice"):
         find_slices(tree)
 
 
@@ -213,7 +214,7 @@ def test_transparency_is_refused(tmp_path):
 
 
 def test_sixteen_bits_are_refused(tmp_path):
-    with pytest.raises(DataError, match=r"case_001_slice_0.nii.png has .*bits a pixel.*convert it to 8-bit grey"):
+    with pytest.raises(DataError, match=r"case_001_slice_0.nii.png has .*bits a pixel.*to 8-bit grey"):
         read_slice(write_slice(tmp_path, 1, 0, disc().astype(np.uint16) * 200))
 
 
@@ -322,10 +323,11 @@ def test_crop_comes_from_the_training_split_alone(tree, tmp_path):
 
 def test_second_build_only_opens(tree, tmp_path, monkeypatch):
     first = build_cache(tree, tmp_path / "cache", CONFIG)
-    stamps = [(tmp_path / "cache" / name).stat().st_mtime_ns for name in ("slices.npy", "manifest.json")]
+    files = sorted((tmp_path / "cache").iterdir())
+    stamps = [file.stat().st_mtime_ns for file in files]
     monkeypatch.setattr(data, "read_slice", lambda path: pytest.fail("read again"))
     again = build_cache(tree, tmp_path / "cache", CONFIG)
-    assert [(tmp_path / "cache" / name).stat().st_mtime_ns for name in ("slices.npy", "manifest.json")] == stamps
+    assert len(stamps) == 2 and [file.stat().st_mtime_ns for file in files] == stamps
     assert again.identity == first.identity
 
 
@@ -341,7 +343,8 @@ def test_changed_file_rebuilds(tree, tmp_path):
 
 def test_other_settings_rebuild(tree, tmp_path):
     build_cache(tree, tmp_path / "cache", CONFIG)
-    assert build_cache(tree, tmp_path / "cache", DataConfig(image_size=48)).split("test").images.shape[1] == 48
+    rebuilt = build_cache(tree, tmp_path / "cache", DataConfig(image_size=48))
+    assert rebuilt.split("test").images.shape == (6, 48, 48)
 
 
 def test_identity_depends_on_pixels_and_not_on_the_place(tree, tmp_path):
@@ -409,7 +412,7 @@ def test_ages_reach_their_slices(tree, tmp_path):
 
 def test_wrong_size_is_named(tree, tmp_path):
     write_slice(tree / "keras_png_slices_validate", 4, 1, disc(48))
-    with pytest.raises(DataError, match=r"case_004_slice_1.nii.png is 48x48 pixels, but .*64x64: all slices need one"):
+    with pytest.raises(DataError, match=r"case_004_slice_1.nii.png is 48x48 pixels, but .*64x64: all slices"):
         build_cache(tree, tmp_path / "cache", CONFIG)
     assert not is_cache(tmp_path / "cache")
 
@@ -441,7 +444,7 @@ def test_no_cache_says_how_to_make_one(tmp_path):
 def test_cache_of_another_version_is_refused(tree, tmp_path, monkeypatch):
     build_cache(tree, tmp_path / "cache", CONFIG)
     monkeypatch.setattr(data, "FORMAT", data.FORMAT + 1)
-    with pytest.raises(DataError, match="prepared by another version of oasis_utils: delete it and prepare again"):
+    with pytest.raises(DataError, match="prepared by another version of oasis_utils: delete it and"):
         open_cache(tmp_path / "cache")
 
 
@@ -483,7 +486,7 @@ def test_opening_a_prepared_folder_twice_or_in_place_is_fine(tree, tmp_path):
 
 def test_prepared_folder_of_another_size_is_refused(tree, tmp_path):
     build_cache(tree, tmp_path / "prepared", CONFIG)
-    with pytest.raises(DataError, match="prepared at 32 pixels, this profile takes 48: prepare again with --size 48"):
+    with pytest.raises(DataError, match="at 32 pixels, this profile takes 48: prepare again with --size 48"):
         open_or_build(tmp_path / "prepared", tmp_path / "run", DataConfig(image_size=48))
     assert not is_cache(tmp_path / "run")
 

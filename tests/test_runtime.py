@@ -193,7 +193,7 @@ def test_revision_outside_a_checkout_is_unknown(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.0, "0:00"), (59.4, "0:59"), (59.6, "1:00"), (83.0, "1:23"),
-                                               (3599.7, "1:00:00"), (3723.0, "1:02:03"), (36000.0, "10:00:00")])
+                                               (3599.7, "1:00:00"), (3723.0, "1:02:03"), (36e3, "10:00:00")])
 def test_clock(seconds, text):
     assert clock(seconds) == text
 

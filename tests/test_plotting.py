@@ -1,0 +1,215 @@
+"""Figures from small arrays: what is drawn, on which scale, and with which labels."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from oasis_utils import plotting
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (5, 16, 16), dtype=np.uint8)
+FLOATS = GREY / 255.0
+INDICES = RNG.integers(0, 8, (5, 4, 4))
+HISTORY = [{"epoch": 1, "loss": 3.0, "ssim": 0.2}, {"epoch": 2, "loss": 2.0},
+           {"epoch": 3, "loss": 1.0, "ssim": 0.6}]
+CLOUD = RNG.standard_normal((8, 2))
+TITLES = [f"slice {i}" for i in range(5)]
+
+
+@pytest.fixture(autouse=True)
+def house_style():
+    with plt.rc_context():
+        plotting.use_style()
+        yield
+    plt.close("all")
+
+
+def texts(figure):
+    """Every visible text of a figure."""
+    figure.draw_without_rendering()
+    return {text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))}
+
+
+def images_of(figure):
+    """The pictures of a figure, without those of colour bars."""
+    return [image for ax in figure.axes for image in ax.images]
+
+
+EVERY_FIGURE = {
+    "slices": lambda: plotting.slices(GREY, TITLES, row_labels=["row"], title="title"),
+    "reconstructions": lambda: plotting.reconstructions(FLOATS, FLOATS[::-1], TITLES, "title"),
+    "index_maps": lambda: plotting.index_maps(FLOATS, INDICES, FLOATS, np.arange(8), TITLES, "title"),
+    "curves": lambda: plotting.curves(HISTORY, {"loss in nats": ["loss"]}, title="title"),
+    "usage": lambda: plotting.usage(np.array([5, 3, 0, 1]), "title"),
+    "scatter": lambda: plotting.scatter([("PCA", CLOUD)], [("use", np.arange(8))], "title"),
+    "heat": lambda: plotting.heat(FLOATS, TITLES, "nats", title="title"),
+    "bars": lambda: plotting.bars({"ours": 1.0, "floor": 2.0}, "SSIM", ["ours"], "title"),
+    "lines": lambda: plotting.lines(np.arange(3), {"a": np.arange(3)}, "pixels", "share", "title"),
+}
+
+
+@pytest.mark.parametrize("name", EVERY_FIGURE)
+def test_every_function_gives_a_titled_figure_that_can_be_saved(name, tmp_path):
+    figure = EVERY_FIGURE[name]()
+    assert isinstance(figure, Figure)
+    assert "title" in texts(figure)
+    path = plotting.save_figure(figure, tmp_path / "new" / "figures", name)
+    assert path == tmp_path / "new" / "figures" / f"{name}.png"
+    with Image.open(path) as picture:
+        picture.load()
+        assert picture.format == "PNG" and len(np.unique(np.asarray(picture))) > 2
+
+
+@pytest.mark.parametrize(("name", "labels"), [
+    ("curves", {"epoch", "loss in nats"}), ("usage", {"code, most used first", "share of all cells"}),
+    ("scatter", {"PCA 1", "PCA 2", "use"}), ("heat", {"nats"}), ("bars", {"SSIM", "ours", "floor"}),
+    ("lines", {"pixels", "share"}), ("slices", {"row", *TITLES}), ("reconstructions", {
+        "original", "reconstruction", "|error|", "grey level (0 to 1)", *TITLES}),
+    ("index_maps", {"original", "index map", "decode(indices)", "code, dark to bright", *TITLES})])
+def test_axes_are_labelled(name, labels):
+    assert labels <= texts(EVERY_FIGURE[name]())
+
+
+def test_every_public_function_is_covered():
+    public = {name for name, thing in vars(plotting).items()
+              if callable(thing) and getattr(thing, "__module__", "") == plotting.__name__ and name[0] != "_"}
+    assert public - {"use_style", "save_figure", "table", "source"} == set(EVERY_FIGURE)
+
+
+def test_house_style_is_set():
+    plt.rcdefaults()
+    plotting.use_style()
+    assert not plt.rcParams["axes.spines.top"] and plt.rcParams["figure.constrained_layout.use"]
+
+
+# ---------------------------------------------------------------- slices
+
+
+@pytest.mark.parametrize(("images", "white"), [(GREY, 255), (FLOATS, 1)])
+def test_slices_keep_one_fixed_grey_range(images, white):
+    shown = images_of(plotting.slices(images, columns=3))
+    assert len(shown) == 5
+    assert all(image.get_clim() == (0, white) and image.get_cmap().name == "gray" for image in shown)
+    assert np.array_equal([image.get_array() for image in shown], images)
+
+
+def test_sheet_has_enough_rows_and_empty_places_stay_blank():
+    figure = plotting.slices(GREY, columns=3)
+    assert len(figure.axes) == 6
+    assert not figure.axes[5].images and not figure.axes[5].get_xticks().size
+
+
+def test_error_is_the_absolute_difference_in_grey_levels():
+    figure = plotting.reconstructions(GREY, GREY[::-1], TITLES)
+    errors = [image.get_array() for ax in figure.axes[10:15] for image in ax.images]
+    expected = np.abs(GREY.astype(float) - GREY[::-1]) / 255
+    assert len(errors) == 5 and np.array(errors) == pytest.approx(expected)
+
+
+def test_index_maps_are_coloured_by_rank():
+    order = np.array([7, 6, 5, 4, 3, 2, 1, 0])  # code 7 is the darkest
+    figure = plotting.index_maps(FLOATS, INDICES, FLOATS, order, TITLES)
+    shown = figure.axes[5].images[0]
+    assert np.array_equal(shown.get_array(), 7 - INDICES[0])
+    assert shown.get_clim() == (0, 7)
+
+
+# ---------------------------------------------------------------- curves and figures
+
+
+def test_curves_show_the_epochs_that_have_a_figure():
+    figure = plotting.curves(HISTORY, {"nats": ["loss"], "SSIM": ["ssim"]})
+    loss, ssim = (ax.lines[0] for ax in figure.axes)
+    assert loss.get_xydata().tolist() == [[1, 3], [2, 2], [3, 1]]
+    assert ssim.get_xydata().tolist() == [[1, 0.2], [3, 0.6]]
+    assert all(tick == int(tick) for tick in figure.axes[0].get_xticks())
+
+
+def test_marks_are_level_lines_with_their_names():
+    figure = plotting.curves(HISTORY, {"nats": ["loss"]}, {"nats": {"uniform": 2.5}})
+    mark = figure.axes[0].lines[1]
+    assert set(mark.get_ydata()) == {2.5} and {"uniform", "loss"} <= texts(figure)
+
+
+def test_usage_is_sorted_and_marks_unused_codes():
+    figure = plotting.usage(np.array([1, 6, 0, 3, 0]))
+    assert [bar.get_height() for bar in figure.axes[0].containers[0]] == pytest.approx([0.6, 0.3, 0.1])
+    assert "2 never used" in texts(figure)
+    assert figure.axes[0].get_yscale() == "log"
+
+
+def test_full_use_marks_nothing():
+    assert not any("never used" in text for text in texts(plotting.usage(np.array([1, 6]))))
+
+
+def test_scatter_is_a_grid_of_coordinates_and_colours():
+    colours = [("use", np.arange(8)), ("grey", np.arange(8.0))]
+    figure = plotting.scatter([("PCA", CLOUD), ("UMAP", -CLOUD)], colours)
+    panels = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
+    assert [ax.get_xlabel() for ax in panels] == ["PCA 1", "PCA 1", "UMAP 1", "UMAP 1"]
+    assert np.array_equal(panels[2].collections[0].get_offsets(), -CLOUD)
+
+
+@pytest.mark.parametrize(("limits", "expected"), [(None, (FLOATS.min(), FLOATS.max())), ((0.0, 2.0), (0, 2))])
+def test_maps_share_one_scale(limits, expected):
+    shown = images_of(plotting.heat(FLOATS, TITLES, "nats", columns=3, limits=limits))
+    assert len(shown) == 5
+    assert {image.get_clim() for image in shown} == {expected}
+
+
+def test_bars_show_their_numbers_and_highlight_ours():
+    figure = plotting.bars({"ours": 0.91234, "other_subject": 0.5}, "SSIM", ["ours"])
+    assert {"0.912", "0.5", "other\nsubject"} <= texts(figure)
+    ours, floor = figure.axes[0].patches
+    assert ours.get_facecolor() != floor.get_facecolor()
+
+
+def test_lines_have_a_legend_only_if_there_are_several():
+    x = np.array([1.0, 2.0])
+    one, two = (plotting.lines(x, {name: x for name in names}, "x", "y", log=True) for names in ("a", "ab"))
+    assert one.axes[0].get_legend() is None
+    assert {text.get_text() for text in two.axes[0].get_legend().get_texts()} == {"a", "b"}
+    assert one.axes[0].get_yscale() == "log"
+
+
+@pytest.mark.parametrize("draw", [
+    lambda ax: plotting.usage(np.array([2, 1]), ax=ax), lambda ax: plotting.bars({"a": 1.0}, "y", ax=ax),
+    lambda ax: plotting.lines(np.arange(2), {"a": np.arange(2)}, "x", "y", ax=ax)])
+def test_a_given_axis_is_drawn_on(draw):
+    figure, axes = plt.subplots(1, 2)
+    assert draw(axes[1]) is figure
+    assert axes[1].get_ylabel() and not axes[0].get_ylabel()
+
+
+# ---------------------------------------------------------------- text
+
+
+def test_table_as_markdown():
+    rows = {"ours": {"ssim": 0.91234, "images": 5}, "black": {"ssim": 0.5, "note": "floor"}}
+    assert plotting.table(rows, "set").data.splitlines() == [
+        "| set | ssim | images | note |",
+        "|---|---:|---:|---:|",
+        "| ours | 0.912 | 5 |  |",
+        "| black | 0.500 |  | floor |"]
+
+
+def test_table_digits():
+    assert "| a | 0.9 |" in plotting.table({"a": {"x": 0.91234}}, digits=1).data
+
+
+def test_table_rounds_numbers_of_numpy_too():
+    assert "| a | 0.912 |" in plotting.table({"a": {"x": np.float64(0.91234)}}).data
+
+
+class Example:
+    def method(self):
+        """What is shown."""
+        return 1
+
+
+def test_source_is_a_listing_without_indentation():
+    listing = plotting.source(Example.method).data
+    assert listing.startswith("```python\ndef method(self):\n    \"\"\"What is shown.\"\"\"")
+    assert listing.endswith("    return 1\n```")
