@@ -87,6 +87,8 @@ class DCGAN(nn.Module):
         weights = (counts / counts.sum())[:, None]
         mean = (weights * codebook).sum(0)
         scale = (weights * (codebook - mean).square()).sum().div(self.config.code_dim).sqrt()
+        if not scale > 0:
+            raise ValueError("the training maps use a single code: the codebook has collapsed, train the VQ-VAE again")
         self.codebook.copy_((codebook - mean) / scale)
 
     def embed(self, indices: Int[Tensor, "batch rows cols"]) -> Float[Tensor, "batch dim rows cols"]:
@@ -156,6 +158,9 @@ class DCGAN(nn.Module):
 
 def kernel_distance(a: Float[Tensor, "n dim"], b: Float[Tensor, "m dim"]) -> float:
     """Unbiased squared maximum mean discrepancy with the kernel (x·y / dim + 1)³ (Binkowski 2018, 1801.01401)."""
+
+    if min(len(a), len(b)) < 2:
+        raise ValueError(f"a kernel distance needs at least 2 rows on either side, not {len(a)} and {len(b)}")
 
     def kernel(x: Tensor, y: Tensor) -> Tensor:
         return (x.double() @ y.double().t() / x.shape[1] + 1) ** 3

@@ -126,7 +126,8 @@ class PixelCNN(nn.Module):
         vertical = horizontal = self.embedding(indices).permute(0, 3, 1, 2)
         for block in self.blocks:
             vertical, horizontal = block(vertical, horizontal, positions, self.cell_bias if block.first else 0.0)
-        return self.head(horizontal).float()
+        logits = self.head(horizontal)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     # ------------------------------------------------------------ training
 
@@ -169,6 +170,10 @@ class PixelCNN(nn.Module):
         grid = self.config.grid
         if noise.shape != (len(positions), grid, grid):
             raise ValueError(f"noise must have shape {(len(positions), grid, grid)}, not {tuple(noise.shape)}")
+        if (given is None) != (keep is None):
+            raise ValueError("completion needs both `given` codes and a `keep` mask of the cells to take over")
+        if keep is not None and ((given[keep] < 0) | (given[keep] >= self.config.n_codes)).any():
+            raise ValueError(f"given codes must be in [0, {self.config.n_codes})")
         cache = RowCache(self, positions)
         maps = torch.zeros(len(positions), grid, grid, dtype=torch.long, device=positions.device)
         for row in range(grid):
@@ -236,8 +241,6 @@ class RowCache:
             ready = block.vertical_to_horizontal(above) + for_horizontal + block.horizontal.bias[:, None, None]
             self.ready.append(ready[:, :, 0].permute(2, 0, 1).contiguous())
             fresh = gate(above + for_vertical)
-        for line in self.lines:
-            line.zero_()
 
     def logits(self, col: int) -> Float[Tensor, "batch n_codes"]:
         """Distribution of the cell at `col`, from the cells already put."""
@@ -267,7 +270,7 @@ def receptive_field(model: PixelCNN, row: int, col: int) -> Bool[Tensor, "rows c
     hook = model.embedding.register_forward_hook(lambda _module, _args, out: seen.append(out.requires_grad_()))
     try:
         zeros = torch.zeros(1, grid, grid, dtype=torch.long, device=device)
-        logits = model.eval()(zeros, zeros[0, 0, :1])
+        logits = model(zeros, zeros[0, 0, :1])
     finally:
         hook.remove()
     (slope,) = torch.autograd.grad(logits[0, :, row, col].square().sum(), seen[0])
