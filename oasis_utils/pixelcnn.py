@@ -267,11 +267,14 @@ def receptive_field(model: PixelCNN, row: int, col: int) -> Bool[Tensor, "rows c
     """The cells that the prediction of one cell depends on: those whose embedding has a non-zero gradient."""
     grid, device = model.config.grid, model.cell_bias.device
     seen: list[Tensor] = []
+    was_training = model.training
+    model.eval()
     hook = model.embedding.register_forward_hook(lambda _module, _args, out: seen.append(out.requires_grad_()))
     try:
         zeros = torch.zeros(1, grid, grid, dtype=torch.long, device=device)
         logits = model(zeros, zeros[0, 0, :1])
     finally:
         hook.remove()
+        model.train(was_training)
     (slope,) = torch.autograd.grad(logits[0, :, row, col].square().sum(), seen[0])
     return slope[0].abs().sum(-1) > 0
