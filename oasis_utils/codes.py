@@ -44,10 +44,6 @@ class CodeMaps:
         return {"indices": torch.from_numpy(self.indices[split].astype(np.int64)).to(device),
                 "positions": torch.from_numpy(self.positions[split].astype(np.int64)).to(device)}
 
-    def plain_train(self) -> Integer[np.ndarray, "n rows cols"]:
-        """Index maps of the training slices as they are, without mirrored and shifted variants."""
-        return self.indices["train"][:len(self.indices["train"]) // self.about["variants"]]
-
 
 def shifted(images: Float[Tensor, "n 1 height width"], rows: int, cols: int) -> Float[Tensor, "n 1 height width"]:
     """Moved by whole pixels; the border is repeated."""

@@ -209,7 +209,7 @@ class Dataset:
 def open_cache(folder: str | Path) -> Dataset:
     """A cache made by `build_cache`; DataError if there is none."""
     folder = Path(folder)
-    if not (folder / "manifest.json").exists():
+    if not is_cache(folder):
         raise DataError(f"no prepared data in {folder}: run notebook 01 or `python -m oasis_utils prepare` first")
     manifest = read_json(folder / "manifest.json")
     if manifest["format"] != FORMAT:
@@ -287,13 +287,14 @@ def _read_all(files: list[SliceFile], progress) -> tuple[np.ndarray, list[str]]:
 
 
 def fit_window(train: UInt8[np.ndarray, "n height width"], config: DataConfig) -> tuple[int, int, int]:
-    """(top, left, side) of the square that holds the training heads; never smaller than image_size (no upsampling)."""
+    """(top, left, side) of the square that holds the training heads, not cut below image_size (no upsampling)."""
     size = train.shape[1]
-    if not config.fit_crop or size <= config.image_size:
-        return 0, 0, size
     seen = (train > FOREGROUND).mean(0) > 0.002  # ignores the odd bright pixel
     if not seen.any():
-        raise DataError(f"all {len(train)} training slices are black (no pixel above {FOREGROUND} of 255)")
+        raise DataError(f"all {len(train)} training slices are black (no pixel above {FOREGROUND} of 255): "
+                        "check the scaling of the images")
+    if not config.fit_crop or size <= config.image_size:
+        return 0, 0, size
     rows, cols = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
     extent = max(rows[-1] - rows[0], cols[-1] - cols[0]) + 1
     side = int(min(size, max(config.image_size, round(extent * (1 + 2 * config.crop_margin)))))

@@ -40,20 +40,25 @@ def _blank(ax) -> None:
         spine.set_visible(False)
 
 
+def _label_rows(axes: np.ndarray, labels: Sequence[str]) -> None:
+    """A sheet without ticks, each row named at its left."""
+    for ax in axes.flat:
+        _blank(ax)
+    for ax, label in zip(axes[:, 0], labels, strict=False):
+        ax.set_ylabel(label, fontsize=8)
+
+
 def slices(images: np.ndarray, titles: Sequence[str] | None = None, columns: int = 8, row_labels=None,
            title: str = "", size: float = 1.25) -> Figure:
     """A sheet of grey slices (n, height, width), fixed grey range. row_labels: one text for each row of the sheet."""
     rows = -(-len(images) // columns)
     figure, axes = plt.subplots(rows, columns, squeeze=False,
                                 figsize=(columns * size, rows * (size + (0.2 if titles else 0)) + 0.35))
-    for i, ax in enumerate(axes.flat):
-        _blank(ax)
-        if i < len(images):
-            ax.imshow(images[i], cmap="gray", vmin=0, vmax=_limit(images))
-            if titles:
-                ax.set_title(titles[i], fontsize=8)
-    for ax, label in zip(axes[:, 0], row_labels or [], strict=False):
-        ax.set_ylabel(label, fontsize=8)
+    for i in range(len(images)):
+        axes.flat[i].imshow(images[i], cmap="gray", vmin=0, vmax=_limit(images))
+        if titles:
+            axes.flat[i].set_title(titles[i], fontsize=8)
+    _label_rows(axes, row_labels or [])
     figure.suptitle(title)
     return figure
 
@@ -68,10 +73,7 @@ def reconstructions(originals: np.ndarray, outputs: np.ndarray, titles: Sequence
         axes[1, i].imshow(b[i], cmap="gray", vmin=0, vmax=1)
         error = axes[2, i].imshow(np.abs(a[i] - b[i]), cmap="magma", vmin=0, vmax=0.3)
         axes[0, i].set_title(titles[i], fontsize=8)
-    for ax in axes.flat:
-        _blank(ax)
-    for ax, label in zip(axes[:, 0], ("original", "reconstruction", "|error|"), strict=True):
-        ax.set_ylabel(label)
+    _label_rows(axes, ("original", "reconstruction", "|error|"))
     figure.colorbar(error, ax=axes[2], shrink=0.8, label="grey level (0 to 1)")
     figure.suptitle(title)
     return figure
@@ -89,10 +91,7 @@ def index_maps(originals: np.ndarray, indices: np.ndarray, decoded: np.ndarray, 
         shown = axes[1, i].imshow(rank[indices[i]], cmap="viridis", vmin=0, vmax=len(order) - 1)
         axes[2, i].imshow(decoded[i], cmap="gray", vmin=0, vmax=_limit(decoded))
         axes[0, i].set_title(titles[i], fontsize=8)
-    for ax in axes.flat:
-        _blank(ax)
-    for ax, label in zip(axes[:, 0], ("original", "index map", "decode(indices)"), strict=True):
-        ax.set_ylabel(label)
+    _label_rows(axes, ("original", "index map", "decode(indices)"))
     figure.colorbar(shown, ax=axes[1], shrink=0.8, label="code, dark to bright")
     figure.suptitle(title)
     return figure
@@ -203,7 +202,7 @@ def table(rows: dict[str, dict[str, object]], corner: str = "", digits: int = 3)
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
 
     def text(value: object) -> str:
-        return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+        return f"{value:.{digits}f}" if isinstance(value, (float, np.floating)) else str(value)
 
     head = f"| {corner} | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}\n"
     body = "\n".join(f"| {name} | {' | '.join(text(row.get(c, '')) for c in columns)} |" for name, row in rows.items())

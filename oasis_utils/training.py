@@ -151,7 +151,8 @@ def fit(model: nn.Module, train: Batches, held_out: Batches, config: TrainingCon
     """Load-or-train: returns (best model in evaluation mode, history) and says which of the two happened.
 
     A finished checkpoint of the same recipe is loaded; an unfinished one goes on after its last whole epoch. inputs:
-    identities of what the batches come from. on_epoch(model, record) runs after each validation, for pictures.
+    identities of what the batches come from. seed: the one that `runtime.banner` was given; it is part of the recipe.
+    on_epoch(model, record) runs after each validation, for pictures.
     Raises FloatingPointError when a loss is no longer finite; the last good checkpoint stays.
     """
     device = next(model.parameters()).device

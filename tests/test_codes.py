@@ -146,12 +146,6 @@ def test_data_set_is_encoded_with_all_variants(dataset, path):
     assert np.array_equal(codes.subjects["train"], np.tile(train.subjects, 4))
 
 
-def test_plain_train_has_no_variants(dataset, path):
-    codes = encode_dataset(make_vqvae(), dataset, CONFIG, path, CPU)
-    expected = encode_images(make_vqvae(), dataset.split("train").images, CPU)
-    assert np.array_equal(codes.plain_train(), expected)
-
-
 def test_tensors_for_the_priors(dataset, path):
     codes = encode_dataset(make_vqvae(), dataset, CONFIG, path, CPU)
     tensors = codes.to("test", CPU)

@@ -341,6 +341,15 @@ def test_changed_file_rebuilds(tree, tmp_path):
     assert after.identity != before.identity
 
 
+def test_changed_file_of_the_same_size_rebuilds(tree, tmp_path):
+    path = tree / "keras_png_slices_test" / "case_005_slice_1.nii.png"
+    Image.fromarray(disc(grey=120)).save(path, compress_level=0)
+    before, size = build_cache(tree, tmp_path / "cache", CONFIG), path.stat().st_size
+    Image.fromarray(disc(grey=121)).save(path, compress_level=0)
+    assert path.stat().st_size == size
+    assert build_cache(tree, tmp_path / "cache", CONFIG).identity != before.identity
+
+
 def test_other_settings_rebuild(tree, tmp_path):
     build_cache(tree, tmp_path / "cache", CONFIG)
     rebuilt = build_cache(tree, tmp_path / "cache", DataConfig(image_size=48))

@@ -109,10 +109,10 @@ def test_error_is_the_absolute_difference_in_grey_levels():
 
 
 def test_index_maps_are_coloured_by_rank():
-    order = np.array([7, 6, 5, 4, 3, 2, 1, 0])  # code 7 is the darkest
+    order = np.array([7, 0, 1, 2, 3, 4, 5, 6])  # code 7 is the darkest
     figure = plotting.index_maps(FLOATS, INDICES, FLOATS, order, TITLES)
     shown = figure.axes[5].images[0]
-    assert np.array_equal(shown.get_array(), 7 - INDICES[0])
+    assert np.array_equal(shown.get_array(), (INDICES[0] + 1) % 8)
     assert shown.get_clim() == (0, 7)
 
 

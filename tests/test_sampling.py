@@ -77,8 +77,8 @@ def test_positions_cover_the_range_evenly(n, n_positions):
     counts = np.bincount(positions, minlength=n_positions)
     assert len(positions) == n and len(counts) == n_positions
     assert counts.max() - counts.min() <= 1
-    if 1 < n < n_positions:
-        assert np.ptp(np.diff(positions)) <= 1
+    if n < n_positions:  # also from the last one to the end
+        assert np.ptp(np.diff([*positions, n_positions])) <= 1
 
 
 # ---------------------------------------------------------------- drawing

@@ -224,6 +224,31 @@ def test_average_closed_form():
         assert trainer.average.layer.bias.item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_average_takes_over_what_is_no_weight():
+    """A codebook that moves by itself must stay with its encoder's latest counts."""
+    seed_everything(0)
+    trainer = Trainer(tiny_vqvae().train(), TrainingConfig(ema_decay=0.9, warmup_steps=0), 10)
+    before = trainer.average.quantizer.codebook.clone()
+    for batch in picture_batches():
+        trainer.step(batch)
+    assert not torch.equal(trainer.average.quantizer.codebook, before)
+    assert torch.equal(trainer.average.quantizer.codebook, trainer.model.quantizer.codebook)
+
+
+def test_every_epoch_has_its_own_order(run):
+    orders = []
+
+    class Watched(Batches):
+        def epoch(self, number):
+            for batch in super().epoch(number):
+                orders.append(batch["x"].flatten().tolist())
+                yield batch
+
+    train = Watched(line_batches().tensors, 32, shuffle=True)
+    fit(Line(LineConfig()), train, line_batches(shuffle=False), LINE, run, "line")
+    assert len(orders) == len(set(map(tuple, orders))) == 5
+
+
 # ---------------------------------------------------------------- which epoch is kept
 
 
