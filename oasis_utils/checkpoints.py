@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from oasis_utils.config import digest, from_dict, to_dict
@@ -28,7 +28,7 @@ def save_tensors(path: str | Path, tensors: dict[str, Tensor], about: dict[str, 
     """Write tensors and a JSON description into one file."""
     plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
     with atomic(path) as partial:
-        save_file(plain, str(partial), metadata={HEADER: json.dumps(about, allow_nan=False)})
+        partial.write_bytes(save(plain, metadata={HEADER: json.dumps(about, allow_nan=False)}))
 
 
 def load_tensors(path: str | Path, device: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -120,8 +120,8 @@ def load_sampler(run: RunFolder, prior: str, device: torch.device) -> BrainSampl
 
 
 def shipped() -> RunFolder:
-    """The models that come with the project, trained on synthetic sample brains."""
-    return RunFolder(project_root() / "checkpoints" / "sample-brains")
+    """The project itself as a run: its checkpoints/ holds models trained on synthetic sample brains."""
+    return RunFolder(project_root())
 
 
 def run_or_shipped(run: RunFolder) -> RunFolder:

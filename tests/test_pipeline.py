@@ -12,7 +12,7 @@ import pytest
 from oasis_utils import data, pipeline
 from oasis_utils.config import PROFILES
 from oasis_utils.pipeline import PRODUCTS, UsageError, plan
-from oasis_utils.runtime import RunFolder, read_json, write_json
+from oasis_utils.runtime import RunFolder, project_root, read_json, write_json
 
 
 def oasis(*arguments):
@@ -193,6 +193,18 @@ def test_sample_writes_slices_of_both_priors(series, tmp_path):
             assert arrays["images"].shape == (5, 64, 64) and arrays["images"].dtype == np.uint8
             assert arrays["indices"].shape == (5, 16, 16) and arrays["indices"].max() < 64
             assert (arrays["positions"] == 3).all()
+
+
+@pytest.mark.slow
+def test_generation_works_before_any_training(tmp_path):
+    """A fresh clone has the shipped models: notebook 06 and `sample` need nothing else."""
+    done = oasis("run", "--profile", "smoke", "--only", "06", "--out", tmp_path / "empty")
+    assert done.returncode == 0, done.stderr
+    cells = nbformat.read(tmp_path / "empty" / "notebooks" / "06_generation.ipynb", as_version=4).cells
+    said = "".join(o.get("text", "") for cell in cells for o in cell.get("outputs", []))
+    assert "using the shipped models, trained on synthetic sample brains" in said
+    done = oasis("sample", "--run", project_root(), "--n", 2, "--out", tmp_path / "new.npz")
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
