@@ -11,7 +11,7 @@ from oasis_utils.cli import build_parser
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
-COMMANDS = [line.split("  #")[0].strip() for kind, block in BLOCKS if kind == "bash" for line in block.splitlines()
+COMMANDS = [line.split(" #")[0].strip() for kind, block in BLOCKS if kind == "bash" for line in block.splitlines()
             if line.strip() and not line.startswith("#")]
 TREE = next(block for kind, block in BLOCKS if kind == "text" and "oasis_utils/" in block)
 IGNORED = {".git", ".venv", "runs", "data", "__pycache__", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints"}
