@@ -7,6 +7,7 @@ runner refuses, anchors and stamps instead.
 from __future__ import annotations
 
 import json
+import sys
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -203,8 +204,8 @@ def execute(step: Step, run: RunFolder) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # papermill's and nbclient's own; those of our code show in the notebook
             papermill.execute_notebook(str(step.source), str(output), parameters=step.parameters,
-                                       kernel_name="python3", cwd=str(step.source.parent), progress_bar=False,
-                                       log_output=False, config=private)
+                                       kernel_name="python3", cwd=str(step.source.parent), log_output=False,
+                                       progress_bar=sys.stderr.isatty(), config=private)
     except PapermillExecutionError as error:
         raise NotebookFailed(f"{step.name}, cell {error.exec_count}: {error.ename}: {_one_line(error.evalue)} "
                              f"(partial notebook: {output})") from None

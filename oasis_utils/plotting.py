@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from oasis_utils.runtime import in_notebook
+
 STYLE = {"figure.dpi": 110, "savefig.dpi": 130, "font.size": 9, "axes.titlesize": 9, "axes.spines.top": False,
          "axes.spines.right": False, "axes.grid": False, "legend.frameon": False, "figure.constrained_layout.use": True}
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"  # Okabe-Ito: safe for colour-blind readers
@@ -17,7 +19,11 @@ COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def use_style() -> None:
-    """The house style for all figures that follow."""
+    """The house style for all figures that follow; in a notebook they appear, whatever MPLBACKEND a cluster sets."""
+    if in_notebook():
+        from IPython import get_ipython
+
+        get_ipython().run_line_magic("matplotlib", "inline")
     plt.rcParams.update(STYLE)
 
 
@@ -97,14 +103,16 @@ def index_maps(originals: np.ndarray, indices: np.ndarray, decoded: np.ndarray, 
     return figure
 
 
-def curves(history: Sequence[dict], panels: dict[str, Sequence[str]], marks: dict[str, dict[str, float]] | None = None,
-           title: str = "") -> Figure:
-    """Training curves: {y label: names of figures in the history}; marks: {y label: {name: level of a dashed line}}."""
+def curves(history: Sequence[dict], panels: dict[str, Sequence[str] | dict[str, str]],
+           marks: dict[str, dict[str, float]] | None = None, title: str = "") -> Figure:
+    """Training curves. panels: {y label: names of figures in the history, or {name: label}}; a figure may be missing
+    in some epochs. marks: {y label: {label: level of a dashed line}}."""
     figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 2.8), squeeze=False)
     for ax, (label, names) in zip(axes[0], panels.items(), strict=True):
-        for colour, name in zip(COLOURS, names, strict=False):
+        labels = names if isinstance(names, dict) else {name: name for name in names}
+        for colour, (name, text) in zip(COLOURS, labels.items(), strict=False):
             points = [(record["epoch"], record[name]) for record in history if name in record]
-            ax.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=2.5, label=name)
+            ax.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=2.5, label=text)
         for style, (name, level) in zip(("--", ":", "-."), (marks or {}).get(label, {}).items(), strict=False):
             ax.axhline(level, color=GREY, linestyle=style, linewidth=1, label=name)
         ax.set_xlabel("epoch")

@@ -10,9 +10,9 @@ import oasis_utils
 FOLDER = Path(oasis_utils.__file__).parent
 LAYERS = [
     {"__init__"},
-    {"config", "synthetic", "codebook", "plotting"},
+    {"config", "synthetic", "codebook"},
     {"runtime", "quantizer", "metrics"},
-    {"data", "vqvae", "pixelcnn", "dcgan", "checkpoints", "pipeline"},
+    {"data", "vqvae", "pixelcnn", "dcgan", "checkpoints", "plotting", "pipeline"},
     {"training", "codes", "sampling"},
     {"evaluation", "widgets"},
     {"cli"},
