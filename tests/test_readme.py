@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,10 @@ def tree_entries():
 
 
 def on_disk(folder):
+    """Names in a folder: those that git tracks, so that a user's own files do not count; all without a checkout."""
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=folder, capture_output=True, text=True)
+    if listing.returncode == 0:
+        return {path.split("/")[0] for path in listing.stdout.split("\0") if path}
     return {path.name for path in folder.iterdir()
             if path.name not in IGNORED and not path.name.endswith((".egg-info", ".pyc"))}
 
