@@ -25,16 +25,12 @@ from torch import Tensor
 
 from oasis_utils import synthetic
 from oasis_utils.config import SPLITS, DataConfig, digest, to_dict
-from oasis_utils.runtime import atomic, project_root, read_json, write_json
+from oasis_utils.runtime import DataError, atomic, project_root, read_json, write_json
 
 FILE_NAME = re.compile(r"case_(\d+)_slice_(\d+)(?:\.nii)?\.png")
 FOLDER_NAMES = {"train": ("train",), "validate": ("validate", "val"), "test": ("test",)}
 FOREGROUND = 16  # grey level of 255 above which a pixel belongs to the head
 FORMAT = 1  # of the cache
-
-
-class DataError(ValueError):
-    """The data are not what they should be; the message says what was found, where, and what to do."""
 
 
 # ---------------------------------------------------------------- discovery

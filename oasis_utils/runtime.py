@@ -17,6 +17,11 @@ from typing import Any
 
 import oasis_utils
 
+
+class DataError(ValueError):
+    """The data are not what they should be; the message says what was found, where, and what to do."""
+
+
 # ---------------------------------------------------------------- folders
 
 
