@@ -73,18 +73,18 @@ def find_scans(source: str | Path) -> list[Scan]:
         root, files = source.parent, sorted(p for p in source.parent.iterdir() if p.is_file())
         packed = [source] if source.name.endswith((".tar.gz", ".tgz")) else []
         volumes = _companions(source, files)
-    people = _people_of_tables(root, files)
-    scans = _oasis_scans([str(p) for p in volumes], None)
+    scans, notes = _oasis_scans([str(p) for p in volumes], None), {}
     for archive in packed:
-        members, notes = _list_archive(archive)
+        members, found = _list_archive(archive)
         scans += _oasis_scans(members, archive)
-        people = {**notes, **people}
-    for path in files:
-        if NOTES.fullmatch(path.name) and path.stem not in people:
-            people[path.stem] = _person_of_notes(_small_text(path))
+        notes |= found
     scans = scans or _other_scans(root, volumes)
     if source.is_file() and not packed:
         scans = [scan for scan in scans if str(source) in scan.image]
+    if not scans:
+        return []
+    notes |= {p.stem: _person_of_notes(_small_text(p)) for p in files if NOTES.fullmatch(p.name)}
+    people = notes | _people_of_tables(root, files)
     first = {(scan.subject, scan.session): scan for scan in reversed(scans)}
     return [_with_person(first[key], people) for key in sorted(first)]
 

@@ -6,7 +6,8 @@ top up, front to the right. Slices are numbered upwards, forwards and to the rig
 
 Left and right of Analyze files are a convention, for a file does not say: x runs from the patient's right to the left
 (Analyze 7.5, SPM, nibabel). It holds for OASIS T88_111 as well: they were written by 4dfptoanalyze, and the manual of
-4dfp gives "right occipital skull-base" as the first voxel of an axial volume. No picture can prove it.
+4dfp gives "right occipital skull-base" as the first voxel of an axial volume. No picture can prove it. (RAW and
+SUBJ_111 of OASIS-1 are stored sagittally; of discs only T88_111 is read.)
 """
 
 from __future__ import annotations
