@@ -12,6 +12,8 @@ LAYERS = [
     {"__init__"},
     {"config", "synthetic", "codebook"},
     {"runtime", "quantizer", "metrics"},
+    {"scans"},
+    {"volumes"},
     {"data", "vqvae", "pixelcnn", "dcgan", "checkpoints", "plotting", "pipeline"},
     {"training", "codes", "sampling"},
     {"evaluation", "widgets"},
