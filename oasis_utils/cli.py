@@ -6,6 +6,8 @@ Exit codes: 0 done, 1 failed, 2 asked wrongly.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -246,12 +248,14 @@ def main(arguments: list[str] | None = None) -> int:
         args = build_parser().parse_args(arguments)
     except SystemExit as stop:
         return int(stop.code or 0)
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite stop, as Ctrl-C
     try:
         args.action(args)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (NotebookFailed, ValueError, RuntimeError, OSError) as error:
+    except (NotebookFailed, ValueError, RuntimeError, MemoryError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

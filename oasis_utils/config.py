@@ -17,6 +17,13 @@ def _require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def _within(config: Any, low: int | float, high: int | float, *names: str) -> None:
+    """Upper ends are far beyond use: they keep a damaged file from claiming the memory of the machine."""
+    for name in names:
+        value = getattr(config, name)
+        _require(low <= value <= high, f"{name} must be in [{low}, {high}], not {value}")
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """What the models see: slices of `image_size`² pixels, cut to the field of view that holds the brains."""
@@ -31,6 +38,8 @@ class DataConfig:
     def __post_init__(self):
         _require(self.image_size >= 32 and self.image_size % 16 == 0,
                  f"image_size must be a multiple of 16 and at least 32, not {self.image_size}")
+        _within(self, 32, 4096, "image_size")
+        _within(self, 1, 100_000, "train_subjects", "validate_subjects", "test_subjects")
         _require(0 <= self.crop_margin < 0.5, f"crop_margin is a fraction in [0, 0.5), not {self.crop_margin}")
 
 
@@ -55,6 +64,12 @@ class VQVAEConfig:
         _require(self.image_size % self.downsampling == 0,
                  f"image_size {self.image_size} is not a multiple of downsampling {self.downsampling}")
         _require(self.n_codes >= 2, f"n_codes must be at least 2, not {self.n_codes}")
+        _within(self, 2, 65_536, "n_codes")  # index maps are stored as uint16
+        _within(self, 32, 4096, "image_size")
+        _within(self, 1, 4096, "channels", "code_dim")
+        _within(self, 0, 64, "residual_blocks")
+        _within(self, 0, 1000, "commitment", "ssim_weight")
+        _within(self, 0, 1, "revive_below")
         _require(0 <= self.codebook_decay < 1, f"codebook_decay must be in [0, 1), not {self.codebook_decay}")
 
     @property
@@ -79,6 +94,11 @@ class PixelCNNConfig:
 
     def __post_init__(self):
         _require(self.blocks >= 1, f"blocks must be at least 1, not {self.blocks}")
+        _within(self, 1, 1024, "grid", "blocks")
+        _within(self, 2, 65_536, "n_codes")
+        _within(self, 1, 10_000, "n_positions")
+        _within(self, 1, 4096, "channels", "hidden")
+        _within(self, 1, 63, "first_kernel", "kernel")
         _require(self.first_kernel % 2 == 1 and self.kernel % 2 == 1, "kernels must be odd, such as 7 and 3")
         _require(0 <= self.dropout < 1, f"dropout must be in [0, 1), not {self.dropout}")
 
@@ -98,6 +118,11 @@ class DCGANConfig:
 
     def __post_init__(self):
         _require(self.grid % 4 == 0, f"grid must be a multiple of 4, not {self.grid}")
+        _within(self, 4, 1024, "grid")
+        _within(self, 2, 65_536, "n_codes")
+        _within(self, 1, 10_000, "n_positions")
+        _within(self, 1, 4096, "code_dim", "noise_dim", "channels")
+        _within(self, 0, 1e6, "gamma", "commitment")
 
 
 @dataclass(frozen=True)
@@ -121,6 +146,11 @@ class TrainingConfig:
         _require(self.epochs >= 1, f"epochs must be at least 1, not {self.epochs}")
         _require(self.batch_size >= 1, f"batch_size must be at least 1, not {self.batch_size}")
         _require(self.learning_rate > 0, f"learning_rate must be positive, not {self.learning_rate}")
+        _within(self, 0, 1, "final_rate", "weight_decay")
+        _within(self, 0, 1e9, "warmup_steps", "clip_norm", "patience")
+        _within(self, 1, 1e9, "validate_every")
+        _require(len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
+                 f"betas are two numbers in [0, 1), not {self.betas}")
         _require(0 <= self.ema_decay < 1, f"ema_decay must be in [0, 1), not {self.ema_decay}")
 
 
@@ -130,6 +160,10 @@ class CodesConfig:
 
     variants: int = 6  # encodings of each training slice: plain, mirrored, then small random shifts of either
     max_shift: int = 3  # pixels, largest shift along each axis
+
+    def __post_init__(self):
+        _within(self, 1, 1000, "variants")
+        _within(self, 0, 1000, "max_shift")
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,21 @@ runner refuses, anchors and stamps instead.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import sys
+import threading
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import oasis_utils
 from oasis_utils.config import PROFILES, digest
-from oasis_utils.runtime import RunFolder, clock, project_root, read_json, write_json
+from oasis_utils.runtime import RunFolder, clock, exclusive, project_root, read_json, write_json
 
 # what each notebook leaves behind for the others: without it, its stamp means nothing
 PRODUCTS = {
@@ -172,7 +176,12 @@ def is_done(step: Step, run: RunFolder) -> bool:
 
 def run_series(steps: list[Step], run: RunFolder, data: str = "", force: bool = False,
                say=lambda text: print(text, flush=True)) -> dict[str, Any]:
-    """Execute the steps that are not done; returns the report. Raises NotebookFailed."""
+    """Execute the steps that are not done; returns the report. Raises NotebookFailed, FolderInUse."""
+    with exclusive(run.lock, run.root):
+        return _run_series(steps, run, data, force, say)
+
+
+def _run_series(steps: list[Step], run: RunFolder, data: str, force: bool, say) -> dict[str, Any]:
     run.notebooks.mkdir(parents=True, exist_ok=True)
     stamp_steps(steps, data)
     for number, step in enumerate(steps, 1):
@@ -191,21 +200,14 @@ def run_series(steps: list[Step], run: RunFolder, data: str = "", force: bool = 
 
 def execute(step: Step, run: RunFolder) -> None:
     """Run one notebook; its executed copy is kept even when a cell fails."""
-    import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
-    from traitlets.config import Config
 
-    private = Config(KernelManager={"transport_encryption": "auto"})  # else each kernel warns of open TCP ports
     output, stamp = run.notebooks / f"{step.name}.ipynb", stamp_file(run, step.name)
     stamp.unlink(missing_ok=True)
     start = time.monotonic()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # papermill's and nbclient's own; those of our code show in the notebook
-            papermill.execute_notebook(str(step.source), str(output), parameters=step.parameters,
-                                       kernel_name="python3", cwd=str(step.source.parent), log_output=False,
-                                       progress_bar=sys.stderr.isatty(), config=private)
+        _stoppable(lambda: _papermill(step, output))
     except PapermillExecutionError as error:
         raise NotebookFailed(f"{step.name}, cell {error.exec_count}: {error.ename}: {_one_line(error.evalue)} "
                              f"(partial notebook: {output})") from None
@@ -215,6 +217,53 @@ def execute(step: Step, run: RunFolder) -> None:
     step.seconds = time.monotonic() - start
     write_json(stamp, {"stamp": step.stamp, "seconds": step.seconds, "finished": time.time_ns(),
                        "earlier": earlier(run, step.name)})
+
+
+def _papermill(step: Step, output: Path) -> None:
+    import papermill
+    from traitlets.config import Config
+
+    private = Config(KernelManager={"transport_encryption": "auto"})  # else each kernel warns of open TCP ports
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # papermill's and nbclient's own; those of our code show in the notebook
+        papermill.execute_notebook(str(step.source), str(output), parameters=step.parameters,
+                                   kernel_name="python3", cwd=str(step.source.parent), log_output=False,
+                                   progress_bar=sys.stderr.isatty(), config=private)
+
+
+def _stoppable(job: Callable[[], None]) -> None:
+    """Run `job`, which starts kernels, so that a signal ends it and them at once.
+
+    In the main thread nbclient would take the signals over and report a kernel that died. Killing a kernel loses
+    nothing: whatever it writes, it writes all or nothing.
+    """
+    import psutil
+
+    me, failure = psutil.Process(), []
+    before = set(me.children(recursive=True))
+
+    def work():
+        try:
+            job()
+        except BaseException as error:  # raised again below, in the main thread
+            failure.append(error)
+        finally:
+            with contextlib.suppress(RuntimeError):  # no loop was ever started
+                asyncio.get_event_loop().close()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.2)
+    except KeyboardInterrupt:
+        for child in set(me.children(recursive=True)) - before:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        thread.join(5)
+        raise
+    if failure:
+        raise failure[0]
 
 
 def _one_line(text: str) -> str:

@@ -6,6 +6,7 @@ of the paper, the loop is not.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import math
@@ -20,9 +21,11 @@ from torch import Tensor, nn
 from oasis_utils import checkpoints
 from oasis_utils.config import TrainingConfig, digest, to_dict
 from oasis_utils.data import Batches
-from oasis_utils.runtime import Progress, RunFolder, atomic, autocast, provenance
+from oasis_utils.runtime import Progress, RunFolder, atomic, autocast, exclusive, provenance
 
 LOOK_EVERY = 20  # steps between looks at the losses: each look waits for the GPU
+ORIGIN = ("subjects", "positions")  # what in a batch names its slices
+REMEDY = "try a smaller learning_rate or clip_norm=1, and look at the data; the last good checkpoint is kept"
 
 Record = dict[str, int | float]
 
@@ -153,10 +156,20 @@ def fit(model: nn.Module, train: Batches, held_out: Batches, config: TrainingCon
     A finished checkpoint of the same recipe is loaded; an unfinished one goes on after its last whole epoch. inputs:
     identities of what the batches come from. seed: the one that `runtime.banner` was given; it is part of the recipe.
     on_epoch(model, record) runs after each validation, for pictures.
-    Raises FloatingPointError when a loss is no longer finite; the last good checkpoint stays.
+    Ctrl-C and other stops leave the best model so far and a place to go on from. Raises FloatingPointError when a
+    loss is no longer finite (the last good checkpoint stays), MemoryError when the batch does not fit, FolderInUse
+    when another process trains the same.
     """
+    path = run.checkpoint(name)
+    with exclusive(path.with_name(f".{name}.lock"), path):
+        return _load_or_train(model, train, held_out, config, run, name, seed, inputs or {}, on_epoch)
+
+
+def _load_or_train(model: nn.Module, train: Batches, held_out: Batches, config: TrainingConfig, run: RunFolder,
+                   name: str, seed: int, inputs: dict[str, str],
+                   on_epoch: Callable[[nn.Module, Record], None] | None) -> tuple[nn.Module, list[Record]]:
     device = next(model.parameters()).device
-    path, identity = run.checkpoint(name), recipe(model, config, seed, inputs or {})
+    path, identity = run.checkpoint(name), recipe(model, config, seed, inputs)
     if path.exists():
         about = checkpoints.read_about(path)
         if about.get("recipe") == identity and about.get("complete"):
@@ -166,14 +179,14 @@ def fit(model: nn.Module, train: Batches, held_out: Batches, config: TrainingCon
     resume = path.with_suffix(".resume.safetensors")
     if trainer.restore(resume, identity):
         print(f"going on with {name} after epoch {trainer.epochs} of {config.epochs}")
-    about = {"recipe": identity, "training": to_dict(config), "inputs": inputs or {},
+    about = {"recipe": identity, "training": to_dict(config), "inputs": inputs,
              "provenance": provenance(seed, device)}
-    with Progress(f"training {name}", trainer.total_steps) as progress:
+    with _explained(trainer, path, train.batch_size), Progress(f"training {name}", trainer.total_steps) as progress:
         while trainer.epochs < config.epochs and not _out_of_patience(trainer):
             record = _epoch(trainer, train, progress)
             if trainer.epochs % config.validate_every == 0 or trainer.epochs == config.epochs:
                 record |= _validate(trainer, held_out)
-                _check_finite(record, trainer.steps)
+                _check_state(trainer, record)
                 if trainer.improved(record):
                     checkpoints.save_model(path, trainer.evaluated, **about, metrics=record, complete=False)
                 if on_epoch:
@@ -189,6 +202,24 @@ def fit(model: nn.Module, train: Batches, held_out: Batches, config: TrainingCon
     return best, trainer.history
 
 
+@contextlib.contextmanager
+def _explained(trainer: Trainer, path: Path, batch_size: int):
+    """Says what an interrupted training leaves, and turns an exhausted memory into advice."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = "nothing is kept yet" if trainer.best is None else (
+            f"the best model so far, {trainer.model.monitor[0]} {trainer.best:.4f}, is in {path.name} and can be used")
+        print(f"stopped in epoch {trainer.epochs + 1} of {trainer.config.epochs}: {kept}; "
+              f"run this again to go on after epoch {len(trainer.history)}")
+        raise
+    except RuntimeError as error:  # torch.OutOfMemoryError on a GPU, a plain RuntimeError on the CPU
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        raise MemoryError(f"out of memory at step {trainer.steps + 1} with batch_size={batch_size}: "
+                          f"try batch_size={max(batch_size // 2, 1)}") from None
+
+
 def _out_of_patience(trainer: Trainer) -> bool:
     return bool(trainer.config.patience) and trainer.stale >= trainer.config.patience
 
@@ -196,24 +227,46 @@ def _out_of_patience(trainer: Trainer) -> bool:
 def _epoch(trainer: Trainer, train: Batches, progress: Progress) -> Record:
     """One pass over the training split; returns the mean of every loss."""
     trainer.model.train()
-    start, sums, count = time.monotonic(), {}, 0
+    start, sums, count, recent = time.monotonic(), {}, 0, []
     for batch in train.epoch(trainer.epochs):
         losses = trainer.step(batch)
         sums = {key: sums.get(key, 0) + value for key, value in losses.items()}
         count += 1
+        recent.append((trainer.steps, losses, {key: batch[key] for key in ORIGIN if key in batch}))
         if count % LOOK_EVERY == 0 or count == len(train):
             means = {key: float(value) / count for key, value in sums.items()}
-            _check_finite(means, trainer.steps)
+            if not all(math.isfinite(value) for value in means.values()):
+                raise FloatingPointError(_first_bad_step(recent))
+            recent.clear()
             progress.update(trainer.steps, _note(trainer, means))
     trainer.epochs += 1
     return {"epoch": trainer.epochs, "seconds": time.monotonic() - start, **means}
 
 
-def _check_finite(means: Record, step: int) -> None:
-    bad = [name for name, value in means.items() if not math.isfinite(value)]
+def _first_bad_step(recent: list[tuple[int, dict[str, Tensor], dict[str, Tensor]]]) -> str:
+    """The step that went wrong, its slices, and what to try."""
+    for step, losses, origin in recent:
+        bad = [name for name, value in losses.items() if not torch.isfinite(value).all()]
+        if bad:
+            return f"{', '.join(bad)} is not finite at step {step}{_slices(origin)}: {REMEDY}"
+    return f"the sum of the losses is not finite at step {recent[-1][0]}: {REMEDY}"
+
+
+def _slices(origin: dict[str, Tensor]) -> str:
+    if len(origin) < len(ORIGIN):
+        return ""
+    names = [f"{subject}/{position}" for subject, position in zip(*(origin[key].tolist() for key in ORIGIN),
+                                                                  strict=True)]
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return f" (slices, as subject/position: {', '.join(names[:8])}{more})"
+
+
+def _check_state(trainer: Trainer, record: Record) -> None:
+    """Held-out figures and weights must be finite before anything is kept."""
+    bad = [name for name, value in record.items() if not math.isfinite(value)]
+    bad += [name for name, value in trainer.model.named_parameters() if not torch.isfinite(value).all()][:3]
     if bad:
-        raise FloatingPointError(f"{', '.join(bad)} is not finite at step {step}: try a smaller learning rate or "
-                                 "clip_norm=1; the last good checkpoint is kept")
+        raise FloatingPointError(f"{', '.join(bad)} is not finite after step {trainer.steps}: {REMEDY}")
 
 
 def _note(trainer: Trainer, means: Record) -> str:

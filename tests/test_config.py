@@ -22,7 +22,7 @@ KINDS = [DataConfig, VQVAEConfig, PixelCNNConfig, DCGANConfig, TrainingConfig, C
 # one valid change for every field whose plain increment would be refused
 CHANGES = {"image_size": 256, "downsampling": 16, "first_kernel": 9, "kernel": 5, "grid": 20,
            "fit_crop": False, "cosine": True, "crop_margin": 0.1, "betas": (0.5, 0.9), "codebook_decay": 0.5,
-           "dropout": 0.3, "ema_decay": 0.7, "top_p": 0.5}
+           "dropout": 0.3, "ema_decay": 0.7, "top_p": 0.5, "revive_below": 0.5, "final_rate": 0.5}
 FIELDS = [(kind, field.name) for kind in KINDS for field in dataclasses.fields(kind)]
 
 
@@ -107,6 +107,16 @@ def test_grid_is_image_size_over_downsampling(size, downsampling):
     (TrainingConfig, {"learning_rate": 0.0}, "learning_rate must be positive, not 0.0"),
     (TrainingConfig, {"ema_decay": 1.0}, r"ema_decay must be in \[0, 1\), not 1.0"),
     (TrainingConfig, {"ema_decay": -0.1}, "ema_decay"),
+    (TrainingConfig, {"betas": (0.9,)}, "betas are two numbers"),
+    (TrainingConfig, {"betas": (0.9, 1.0)}, "betas are two numbers"),
+    (TrainingConfig, {"validate_every": 0}, "validate_every must be in"),
+    (TrainingConfig, {"clip_norm": -1.0}, "clip_norm must be in"),
+    (VQVAEConfig, {"n_codes": 65_537}, r"n_codes must be in \[2, 65536\], not 65537"),
+    (VQVAEConfig, {"channels": 10**9}, "channels must be in"),
+    (VQVAEConfig, {"ssim_weight": float("nan")}, "ssim_weight must be in"),
+    (PixelCNNConfig, {"grid": 10**6}, "grid must be in"),
+    (DCGANConfig, {"noise_dim": 0}, "noise_dim must be in"),
+    (CodesConfig, {"variants": 0}, "variants must be in"),
 ])
 def test_bad_values_are_refused_with_a_message(kind, values, message):
     with pytest.raises(ValueError, match=message):

@@ -54,6 +54,15 @@ def test_the_command_line_starts_without_heavy_imports(name):
     assert not {m.split(".")[0] for m in imported_modules(name, top_level_only=True)} & HEAVY
 
 
+@pytest.mark.parametrize("name", sorted(LEVEL))
+def test_no_module_unpickles_or_calls_the_network(name):
+    modules = {m.split(".")[0] for m in imported_modules(name)}
+    assert not modules & {"pickle", "dill", "joblib", "marshal", "shelve", "urllib", "requests", "httpx", "socket"}
+    source = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
+    assert "allow_pickle=True" not in source
+    assert all("weights_only=True" in line for line in source.splitlines() if "torch.load(" in line)
+
+
 @pytest.mark.parametrize("name", sorted(set(LEVEL) - {"__init__", "__main__"}))
 def test_a_module_says_what_it_is(name):
     assert ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8")))

@@ -4,12 +4,17 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 
 import nbformat
 import numpy as np
 import pytest
+import torch
+from nbclient import NotebookClient
+from traitlets.config import Config
 
 from oasis_utils import data, pipeline
+from oasis_utils.checkpoints import load_tensors
 from oasis_utils.config import PROFILES
 from oasis_utils.pipeline import PRODUCTS, UsageError, plan
 from oasis_utils.runtime import RunFolder, project_root, read_json, write_json
@@ -24,16 +29,25 @@ def oasis(*arguments):
 def tree(tmp_path_factory):
     """A user's folder of PNGs in the keras layout."""
     source = data.sample_brains(PROFILES["smoke"].data)
-    folder = tmp_path_factory.mktemp("my data") / "keras_png_slices_data"
+    folder = tmp_path_factory.mktemp("données ä") / "keras_png_slices_data"
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("sample_brains.json"))
-    return folder
+    link = tmp_path_factory.mktemp("links") / "to my data"
+    link.symlink_to(folder)
+    return link
+
+
+def contents(folder):
+    return {str(p.relative_to(folder)): (p.stat().st_mtime_ns, p.stat().st_size) for p in sorted(folder.rglob("*"))}
 
 
 @pytest.fixture(scope="module")
 def series(tree, tmp_path_factory):
     """(finished process, run folder) of the whole series in the smoke profile on that folder."""
-    run = RunFolder(tmp_path_factory.mktemp("runs") / "smoke run")
-    return oasis("run", "--profile", "smoke", "--data", tree, "--out", run.root), run
+    run = RunFolder(tmp_path_factory.mktemp("läufe") / "smoke run")
+    before = contents(tree)
+    done = oasis("run", "--profile", "smoke", "--data", tree, "--out", run.root)
+    assert contents(tree) == before  # the data folder is never written to
+    return done, run
 
 
 # ---------------------------------------------------------------- asking wrongly
@@ -148,7 +162,7 @@ def test_the_report_holds_every_promised_figure(series, tree):
         assert figures["valid"] == 1.0 and figures["distinct_codes"] >= 1
         assert np.isfinite([figures["kid"], figures["kid_floor"]]).all()
     assert set(report["seconds"]) == {"total", *PRODUCTS}
-    assert report["profile"] == "smoke" and report["data"]["source"] == str(tree)
+    assert report["profile"] == "smoke" and report["data"]["source"] == str(tree.resolve())
     assert set(report["provenance"]) >= {"torch", "hardware", "revision", "seed"}
 
 
@@ -174,6 +188,23 @@ def test_executed_notebooks_hold_figures_and_no_errors(series):
 
 
 @pytest.mark.slow
+def test_jupyter_ends_with_the_same_weights_as_papermill(series, tmp_path):
+    """The second notebook, its parameters typed in by hand and run by nbclient, as JupyterLab's kernel would."""
+    _, run = series
+    again = RunFolder(tmp_path / "by hand")
+    shutil.copytree(run.data, again.data)
+    book = nbformat.read(project_root() / "notebooks" / "02_train_vqvae.ipynb", as_version=4)
+    cell = next(cell for cell in book.cells if "parameters" in cell.metadata.get("tags", ()))
+    cell.source += f"\nprofile, run_folder, device = 'smoke', {str(again.root)!r}, 'cpu'"
+    quiet = Config(KernelManager={"transport_encryption": "auto"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        NotebookClient(book, kernel_name="python3", config=quiet,
+                       resources={"metadata": {"path": str(tmp_path)}}).execute()
+    (ours, _), (theirs, _) = (load_tensors(r.checkpoint("vqvae")) for r in (again, run))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
 def test_an_identical_run_skips_everything(series, tree):
     before = {p: p.stat().st_mtime_ns for p in series[1].root.glob("checkpoints/*")}
     again = oasis("run", "--profile", "smoke", "--data", tree, "--out", series[1].root)

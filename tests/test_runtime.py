@@ -1,5 +1,6 @@
 """Folders, atomic files, device, seeds, banner and progress."""
 
+import errno
 import json
 import os
 import random
@@ -101,6 +102,38 @@ def test_atomic_refuses_a_block_that_wrote_nothing(tmp_path):
     with pytest.raises(FileNotFoundError), atomic(path):
         pass
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("number, advice", [
+    (errno.ENOSPC, "the disk is full: free some space"), (errno.EROFS, "read-only: choose another folder"),
+    (errno.EACCES, "no permission"), (errno.EDQUOT, "quota")])
+def test_storage_errors_say_what_to_do_and_keep_the_old_file(tmp_path, number, advice):
+    path = tmp_path / "report.json"
+    runtime.write_json(path, 1)
+    with pytest.raises(runtime.StorageError, match=f"cannot write .*report.json: .*{advice}.* is kept"):
+        with runtime.atomic(path) as partial:
+            partial.write_text("half")
+            raise OSError(number, "some text of the system")
+    assert runtime.read_json(path) == 1 and list(tmp_path.iterdir()) == [path]
+
+
+def test_other_errors_of_the_system_pass_unchanged(tmp_path):
+    with pytest.raises(FileNotFoundError, match="elsewhere"):
+        with runtime.atomic(tmp_path / "x"):
+            (tmp_path / "elsewhere").read_text()
+
+
+def test_a_held_lock_names_its_holder_and_is_let_go(tmp_path):
+    lock = tmp_path / "new folder" / ".lock"
+    with runtime.exclusive(lock, "runs/demo"):
+        with pytest.raises(runtime.FolderInUse, match=f"runs/demo is in use by process {os.getpid()} on .* since 20"):
+            with runtime.exclusive(lock, "runs/demo"):
+                raise AssertionError("two are in")
+    with runtime.exclusive(lock, "runs/demo"):
+        lock.with_name(".lock.json").unlink()
+        with pytest.raises(runtime.FolderInUse, match="in use by another process"):
+            with runtime.exclusive(lock, "runs/demo"):
+                raise AssertionError("two are in")
 
 
 def test_json_round_trip(tmp_path):

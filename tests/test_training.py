@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from oasis_utils.config import DCGANConfig, PixelCNNConfig, TrainingConfig, VQVA
 from oasis_utils.data import Batches
 from oasis_utils.dcgan import DCGAN
 from oasis_utils.pixelcnn import PixelCNN
-from oasis_utils.runtime import RunFolder, seed_everything
+from oasis_utils.runtime import FolderInUse, RunFolder, exclusive, seed_everything
 from oasis_utils.training import Trainer, fit, learning_rate, read_history, recipe
 from oasis_utils.vqvae import VQVAE
 
@@ -155,7 +156,7 @@ def test_fit_leaves_checkpoint_and_history_and_nothing_else(run):
     assert about["metrics"]["error"] == min(record["error"] for record in history)
     assert same_weights(load_model(run.checkpoint("line"), Line)[0], best)
     files = sorted(str(p.relative_to(run.root)) for p in run.root.rglob("*") if p.is_file())
-    assert files == ["checkpoints/line.safetensors", "history/line.jsonl"]
+    assert files == ["checkpoints/.line.lock", "checkpoints/line.safetensors", "history/line.jsonl"]
 
 
 def test_history_without_a_file_is_empty(run):
@@ -363,10 +364,10 @@ class Interrupted(Exception):
     pass
 
 
-def interrupt_at(epoch):
+def interrupt_at(epoch, error=Interrupted):
     def on_epoch(_model, record):
         if record["epoch"] == epoch:
-            raise Interrupted
+            raise error
 
     return on_epoch
 
@@ -522,7 +523,7 @@ def test_interruption_after_the_last_epoch_loses_nothing(run, monkeypatch):
 
 def test_loss_that_is_not_finite_is_named_and_the_last_good_checkpoint_stays(run):
     model = Line(LineConfig(explode_at=11))  # in the third epoch
-    with pytest.raises(FloatingPointError, match=r"loss, half is not finite at step 12: try a smaller"):
+    with pytest.raises(FloatingPointError, match=r"loss, half is not finite at step 11: try a smaller"):
         fit_line(run, model)
     about = read_about(run.checkpoint("line"))
     assert about["metrics"]["epoch"] == 2 and not about["complete"]
@@ -534,9 +535,62 @@ def test_loss_that_is_not_finite_is_named_and_the_last_good_checkpoint_stays(run
 def test_loss_is_looked_at_within_long_epochs(run):
     model = Line(LineConfig(explode_at=2))
     batches = Batches(line_batches(8 * training.LOOK_EVERY * 3).tensors, 8)
-    with pytest.raises(FloatingPointError, match=f"step {training.LOOK_EVERY}:"):
+    with pytest.raises(FloatingPointError, match="step 2:"):
         fit(model, batches, batches, LINE, run, "line")
+    assert model.steps == training.LOOK_EVERY
     assert not run.checkpoint("line").exists()
+
+
+def test_the_slices_of_a_bad_step_are_named(run):
+    tensors = line_batches().tensors | {"subjects": torch.arange(32) + 400, "positions": torch.arange(32) % 4}
+    batches = Batches(tensors, 8)  # in order: the third step sees 416 to 423
+    with pytest.raises(FloatingPointError, match=r"at step 3 \(slices, as subject/position: 416/0, 417/1, .*423/3\)"):
+        fit(Line(LineConfig(explode_at=3)), batches, batches, LINE, run, "line")
+
+
+def test_weights_that_are_not_finite_are_named_before_they_are_kept(run):
+    class Broken(Line):
+        def validate(self, batches):
+            self.layer.bias.data.fill_(float("inf"))
+            return {"error": 0.0}
+
+    with pytest.raises(FloatingPointError, match="layer.bias is not finite after step 4"):
+        fit_line(run, Broken(LineConfig()))
+    assert not run.checkpoint("line").exists()
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"),
+                                   RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 80 GB")])
+def test_exhausted_memory_gives_the_batch_size_to_try(run, monkeypatch, error):
+    def exhausted(self, batch, phase):
+        raise error
+
+    monkeypatch.setattr(Line, "step", exhausted)
+    with pytest.raises(MemoryError, match="at step 1 with batch_size=8: try batch_size=4"):
+        fit_line(run)
+
+
+def test_any_other_runtime_error_passes_unchanged(run, monkeypatch):
+    def wrong(self, batch, phase):
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(Line, "step", wrong)
+    with pytest.raises(RuntimeError, match="^shapes do not fit$"):
+        fit_line(run)
+
+
+def test_ctrl_c_says_what_is_kept_and_where_to_go_on(run, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        fit_line(run, on_epoch=interrupt_at(3, KeyboardInterrupt))
+    assert ("is in line.safetensors and can be used; run this again to go on after epoch 2"
+            in capsys.readouterr().out)
+    load_model(run.checkpoint("line"), Line)
+
+
+def test_a_second_training_of_the_same_model_is_refused(run):
+    with exclusive(run.checkpoint("line").with_name(".line.lock"), "elsewhere"):
+        with pytest.raises(FolderInUse, match=f"line.safetensors is in use by process {os.getpid()} on "):
+            fit_line(run)
 
 
 def test_held_out_figure_that_is_not_finite_stops_with_its_name(run):
