@@ -35,6 +35,9 @@ YOUNGEST, OLDEST = 18, 96  # years, the range of OASIS-1 (Marcus et al. 2007, J 
 TISSUE_MEANS = (36, 138, 214)
 TISSUE_SPREADS = (5, 7, 6)
 
+# Grey levels of the masks, as in OASIS's keras_png_slices_seg folders: background, fluid, grey and white matter.
+MASK_LEVELS = (0, 85, 170, 255)
+
 FOLDER_NAME = "keras_png_slices_data"
 RECORD_NAME = "sample_brains.json"
 PARTIAL_RECORD_NAME = "sample_brains.partial.json"  # present while a set is being written
@@ -67,11 +70,13 @@ class SampleSubject:
     """One synthetic subject: `slices` is uint8 (32, 256, 256), front up, mid-line vertical, slice 0 lowest.
 
     `age` is in years (18-96) and drives the size of ventricles and sulci. The background is exactly 0.
+    `masks` has the same shape and says what was painted: one of `MASK_LEVELS` at each pixel.
     """
 
     number: int
     age: float
     slices: np.ndarray
+    masks: np.ndarray
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -186,7 +191,8 @@ def make_subject(template: Template, number: int, seed: int = 0,
     tissue = np.zeros(FIELD_OF_VIEW, np.float32)
     tissue[inside] = _tissue_at(template, points, erosion[inside])
     image = _scan(rng, tissue, _at_voxels(near_ventricles), atrophy)
-    return SampleSubject(number, age, _to_pictures(image, inside))
+    return SampleSubject(number, age, _to_pictures(np.clip(np.rint(image), 1, 255), inside),
+                         _to_pictures(_tissue_labels(tissue), inside))
 
 
 def _begin_subject(number: int, seed: int) -> tuple[np.random.Generator, float]:
@@ -323,11 +329,16 @@ def _rician(rng: np.random.Generator, image: np.ndarray, deviation: float) -> np
     return np.hypot(image + noise[0], noise[1])
 
 
+def _tissue_labels(tissue: np.ndarray) -> np.ndarray:
+    """The nearest of fluid, grey and white matter on the tissue scale, as mask levels."""
+    return np.array(MASK_LEVELS[1:])[np.digitize(tissue, (0.5, 1.5))]
+
+
 def _to_pictures(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """The field of view centred in uint8 (32, 256, 256) pictures, 0 outside the brain, at least 1 inside."""
+    """The field of view centred in uint8 (32, 256, 256) pictures, 0 outside the brain."""
     pictures = np.zeros((SLICES, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
     top, left = ((IMAGE_SIZE - n) // 2 for n in image.shape[1:])
-    pictures[:, top:-top, left:-left] = np.where(inside, np.clip(np.rint(image), 1, 255), 0)
+    pictures[:, top:-top, left:-left] = np.where(inside, image, 0)
     return pictures
 
 
@@ -342,11 +353,12 @@ def write_sample_brains(root: str | os.PathLike, train: int, validate: int, test
     """Write sample subjects in the layout of the OASIS PNG slices; returns `root/keras_png_slices_data`.
 
     Each split of `train`, `validate` and `test` subjects is a folder `keras_png_slices_<split>` of 8-bit grey
-    PNGs `case_<001...>_slice_<0-31>.nii.png`. Beside them lie `participants.tsv` (participant_id, age, split)
-    and, once all is written, `sample_brains.json`. A complete set with the same settings is left as it is, an
-    interrupted one is continued. `workers` is the number of processes (default: one per CPU; 1: this process;
-    a script that asks for more must call under `if __name__ == "__main__"`). `progress(done, total)` is
-    called after each subject.
+    PNGs `case_<001...>_slice_<0-31>.nii.png`; `keras_png_slices_seg_<split>` holds their tissue masks
+    `seg_<001...>_slice_<0-31>.nii.png` with the grey levels `MASK_LEVELS`. Beside them lie `participants.tsv`
+    (participant_id, age, split) and, once all is written, `sample_brains.json`. A complete set with the same
+    settings is left as it is; one that was interrupted, or lacks masks, is completed. `workers` is the number
+    of processes (default: one per CPU; 1: this process; a script that asks for more must call under
+    `if __name__ == "__main__"`). `progress(done, total)` is called after each subject.
 
     Raises ValueError for counts that make no set, FileExistsError if the folder holds anything else.
     """
@@ -366,7 +378,8 @@ def write_sample_brains(root: str | os.PathLike, train: int, validate: int, test
     if not missing and (folder / RECORD_NAME).exists():
         return folder
     for split in counts:
-        (folder / f"keras_png_slices_{split}").mkdir(parents=True, exist_ok=True)
+        for name in (f"keras_png_slices_{split}", f"keras_png_slices_seg_{split}"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
     _write_text(folder / PARTIAL_RECORD_NAME, json.dumps(settings, indent=2) + "\n")
     jobs = [(folder, number, splits[number], seed) for number in missing]
     first = len(splits) - len(jobs) + 1
@@ -398,12 +411,17 @@ def _picture_path(folder: Path, number: int, split: str, position: int) -> Path:
     return folder / f"keras_png_slices_{split}" / f"case_{number:03d}_slice_{position}.nii.png"
 
 
+def _mask_path(folder: Path, number: int, split: str, position: int) -> Path:
+    return folder / f"keras_png_slices_seg_{split}" / f"seg_{number:03d}_slice_{position}.nii.png"
+
+
 def _picture_paths(folder: Path, number: int, split: str) -> set[Path]:
-    return {_picture_path(folder, number, split, position) for position in range(SLICES)}
+    """The slices of a subject and their masks."""
+    return {path(folder, number, split, position) for path in (_picture_path, _mask_path) for position in range(SLICES)}
 
 
 def _present_pictures(folder: Path) -> set[Path]:
-    return set(folder.glob("keras_png_slices_*/case_*.png"))
+    return {path for kind in ("case", "seg") for path in folder.glob(f"keras_png_slices_*/{kind}_*.png")}
 
 
 def _refuse_other_data(folder: Path, settings: dict, splits: dict[int, str], present: set[Path]) -> None:
@@ -455,11 +473,18 @@ def _one_thread_each() -> Iterator[None]:
 
 def _write_subject(folder: Path, number: int, split: str, seed: int) -> None:
     subject = make_subject(load_template(), number, seed)
-    for position, picture in enumerate(subject.slices):
-        path = _picture_path(folder, number, split, position)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        Image.fromarray(picture).save(draft, format="PNG", compress_level=1)
-        os.replace(draft, path)  # a picture is whole or absent, also after an interrupt
+    for position in range(SLICES):
+        _write_picture(_picture_path(folder, number, split, position), subject.slices[position])
+        _write_picture(_mask_path(folder, number, split, position), subject.masks[position])
+
+
+def _write_picture(path: Path, picture: np.ndarray) -> None:
+    """Write a picture, whole or not at all, so one that is there is right and is left alone."""
+    if path.exists():
+        return
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    Image.fromarray(picture).save(draft, format="PNG", compress_level=1)
+    os.replace(draft, path)
 
 
 def _write_participants(path: Path, splits: dict[int, str], seed: int) -> None:
