@@ -40,7 +40,7 @@ def fake_subjects(monkeypatch):
     """Subjects that cost nothing, and the numbers that were made."""
     made = []
 
-    def make(template, number, seed=0, age=None):
+    def make(template, number, seed=0, age=None, whole_head=False):
         made.append(number)
         picture = np.full((32, 256, 256), number, np.uint8)
         return synthetic.SampleSubject(number, 50.0, picture, np.zeros_like(picture))
@@ -189,6 +189,18 @@ def test_masks_show_the_tissue_of_every_pixel(subjects):
         assert 0.05 < shares[0] < 0.35 and min(shares[1:]) > 0.25
 
 
+def test_a_whole_head_holds_the_same_brain(template, subjects):
+    head, brain = synthetic.make_subject(template, 2, seed=5, whole_head=True), subjects[1]
+    inside = brain.masks > 0
+    assert np.array_equal(head.masks, brain.masks) and np.array_equal(head.slices[inside], brain.slices[inside])
+    for picture, mask in zip(head.slices, inside, strict=True):
+        shell = (picture > 0) & ~mask
+        assert 0.3 < shell.sum() / mask.sum() < 0.8
+        assert not picture[:, [0, -1]].any() and not picture[[0, -1]].any()  # no head is cut off
+        middle = picture[128][~mask[128] & (picture[128] > 0)]
+        assert np.percentile(middle, 90) > 2 * np.percentile(middle, 25)  # bright scalp, dark skull
+
+
 @pytest.mark.parametrize("age", [17.9, 97, float("nan")])
 def test_age_out_of_range_is_refused(template, age):
     with pytest.raises(ValueError, match="between 18 and 96"):
@@ -325,7 +337,7 @@ def test_foreign_slices_are_refused_and_kept(fake_subjects, tmp_path):
     assert foreign.read_bytes() == b"someone's scan" and fake_subjects == []
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"train": 3}, {"test": 0}])
+@pytest.mark.parametrize("change", [{"seed": 1}, {"train": 3}, {"test": 0}, {"whole_head": True}])
 def test_set_with_other_settings_is_refused(fake_subjects, tmp_path, change):
     folder = synthetic.write_sample_brains(tmp_path, **COUNTS, workers=1)
     before = contents(folder)
