@@ -31,6 +31,9 @@ FILE_NAME = re.compile(r"case_(\d+)_slice_(\d+)(?:\.nii)?\.png")
 FOLDER_NAMES = {"train": ("train",), "validate": ("validate", "val"), "test": ("test",)}
 FOREGROUND = 16  # grey level of 255 above which a pixel belongs to the head
 FORMAT = 1  # of the cache
+OASIS_ACKNOWLEDGEMENT = (  # as the data use agreement words it
+    "Data were provided by OASIS: Cross-Sectional: Principal Investigators: D. Marcus, R, Buckner, J, Csernansky "
+    "J. Morris; P50 AG05681, P01 AG03991, P01 AG026276, R01 AG021910, P20 MH071616, U24 RR021382")
 
 
 # ---------------------------------------------------------------- discovery

@@ -65,6 +65,14 @@ def mean_image(split: Split) -> Float[Tensor, "1 height width"]:
     return torch.from_numpy(total / len(split) / 255).float()[None]
 
 
+def position_means(split: Split, n_positions: int) -> Float[Tensor, "n_positions 1 height width"]:
+    """Mean slice of each position, in [0, 1]; a position that the split lacks gets the mean of all."""
+    means = mean_image(split).repeat(n_positions, 1, 1)
+    for position in np.unique(split.positions):
+        means[position] = torch.from_numpy(split.images[split.positions == position].mean(0) / 255)
+    return means[:, None]
+
+
 # ---------------------------------------------------------------- likelihood
 
 

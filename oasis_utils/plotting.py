@@ -7,7 +7,9 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from oasis_utils.runtime import in_notebook
@@ -56,14 +58,15 @@ def _label_rows(axes: np.ndarray, labels: Sequence[str]) -> None:
 
 def slices(images: np.ndarray, titles: Sequence[str] | None = None, columns: int = 8, row_labels=None,
            title: str = "", size: float = 1.25) -> Figure:
-    """A sheet of grey slices (n, height, width), fixed grey range. row_labels: one text for each row of the sheet."""
-    rows = -(-len(images) // columns)
+    """A sheet of grey slices (n, height, width), fixed grey range. row_labels: one text for each row of the sheet.
+    Titles may be fewer than the slices, such as those of the first row."""
+    rows, titled = -(-len(images) // columns), -(-len(titles or ()) // columns)
     figure, axes = plt.subplots(rows, columns, squeeze=False,
-                                figsize=(columns * size, rows * (size + (0.2 if titles else 0)) + 0.35))
+                                figsize=(columns * size, rows * size + titled * 0.2 + 0.35))
     for i in range(len(images)):
         axes.flat[i].imshow(images[i], cmap="gray", vmin=0, vmax=_limit(images))
-        if titles:
-            axes.flat[i].set_title(titles[i], fontsize=8)
+    for ax, text in zip(axes.flat, titles or (), strict=False):
+        ax.set_title(text, fontsize=8)
     _label_rows(axes, row_labels or [])
     figure.suptitle(title)
     return figure
@@ -198,6 +201,37 @@ def lines(x: np.ndarray, series: dict[str, np.ndarray], xlabel: str, ylabel: str
         ax.legend(fontsize=7)
     ax.set_title(title)
     return ax.figure
+
+
+def histograms(edges: np.ndarray, counts: dict[str, np.ndarray], xlabel: str, ylabel: str, title: str = "",
+               ax=None) -> Figure:
+    """Outlines of several histograms over the same bins; `edges` is one longer than each of the counts."""
+    if ax is None:
+        _, ax = plt.subplots(figsize=(5.5, 2.8))
+    for colour, (name, heights) in zip(COLOURS, counts.items(), strict=False):
+        ax.stairs(heights, edges, color=colour, label=name, linewidth=1.3)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.legend(fontsize=7)
+    ax.set_title(title)
+    return ax.figure
+
+
+def overlay(images: np.ndarray, labels: np.ndarray, levels: dict[str, int], titles: Sequence[str],
+            title: str = "") -> Figure:
+    """Slices above, and below them the same slices tinted by label; levels: {name in the legend: value in `labels`}."""
+    figure, axes = plt.subplots(2, len(images), figsize=(1.6 * len(images) + 0.4, 4.1), squeeze=False)
+    for above, below, image, label, text in zip(*axes, images, labels, titles, strict=True):
+        for ax in (above, below):
+            ax.imshow(image, cmap="gray", vmin=0, vmax=_limit(images))
+        for colour, value in zip(COLOURS, levels.values(), strict=False):
+            below.imshow(np.where(label == value, 1.0, np.nan), cmap=ListedColormap([colour]), alpha=0.45)
+        above.set_title(text, fontsize=8)
+    _label_rows(axes, ("slice", "with mask"))
+    figure.legend(handles=[Patch(color=colour, alpha=0.6, label=name)
+                           for colour, name in zip(COLOURS, levels, strict=False)],
+                  loc="outside lower center", ncols=len(levels), fontsize=8)
+    figure.suptitle(title)
+    return figure
 
 
 # ---------------------------------------------------------------- text

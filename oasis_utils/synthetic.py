@@ -28,12 +28,17 @@ SLICES = 32  # axial slices per subject, 1 mm apart
 IMAGE_SIZE = 256  # pixels, height and width of a written slice
 FIELD_OF_VIEW = (SLICES, 208, 176)  # mm, the part of the picture that a head can reach
 KNOT_SPACING = 2.0  # mm, grid on which the deformation is computed
+HEAD_MARGIN = 16  # mm, what skull and scalp may reach beyond FIELD_OF_VIEW on each side
+HEAD_GAIN, HEAD_LEAST = 1.25, 6  # template grey levels to ours outside the brain; below the least it is air
 HEAD_CENTRE_Y = -18  # mm, MNI y of the middle of the head, placed in the middle of the picture
 YOUNGEST, OLDEST = 18, 96  # years, the range of OASIS-1 (Marcus et al. 2007, J Cogn Neurosci 19:1498)
 
 # Mean grey levels (0-255) of cerebrospinal fluid, grey and white matter, and their spread between subjects.
 TISSUE_MEANS = (36, 138, 214)
 TISSUE_SPREADS = (5, 7, 6)
+
+# Grey levels of the masks, as in OASIS's keras_png_slices_seg folders: background, fluid, grey and white matter.
+MASK_LEVELS = (0, 85, 170, 255)
 
 FOLDER_NAME = "keras_png_slices_data"
 RECORD_NAME = "sample_brains.json"
@@ -51,6 +56,7 @@ class Template:
     inward: (3, ...) gradient of the depth: unit vectors across the cortex.
     ventricle_push: (3, ...) outward vectors of length 0-1, longest at the ventricle walls.
     sulcus_share: 0-1, how much of the near neighbourhood is fluid outside the ventricles.
+    head: the template's own grey levels, skull and scalp included.
     origin: voxel (slice, row, column) of MNI (0, 0, 0).
     """
 
@@ -59,6 +65,7 @@ class Template:
     inward: np.ndarray
     ventricle_push: np.ndarray
     sulcus_share: np.ndarray
+    head: np.ndarray
     origin: tuple[float, float, float]
 
 
@@ -67,11 +74,13 @@ class SampleSubject:
     """One synthetic subject: `slices` is uint8 (32, 256, 256), front up, mid-line vertical, slice 0 lowest.
 
     `age` is in years (18-96) and drives the size of ventricles and sulci. The background is exactly 0.
+    `masks` has the same shape and says what was painted: one of `MASK_LEVELS` at each pixel.
     """
 
     number: int
     age: float
     slices: np.ndarray
+    masks: np.ndarray
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -88,9 +97,9 @@ def load_template() -> Template:
         bits = np.unpackbits(slab["brain"], count=int(np.prod(shape)))
         head, brain = _to_picture_axes(slab["t1"]), _to_picture_axes(bits.reshape(shape).astype(bool))
         x, y, z = slab["origin"]
-    origin = (float(z), float(shape[1] - 1 - y), float(x))
+    head, origin = head.astype(np.float32), (float(z), float(shape[1] - 1 - y), float(x))
     surface, pial = _brain_surfaces(brain)
-    tissue = pial * _tissue_scale(head.astype(np.float32), brain)  # outside the pia: fluid, 0
+    tissue = pial * _tissue_scale(head, brain)  # outside the pia: fluid, 0
     depth = _signed_distance(surface)
     fluid = np.clip(1 - tissue, 0, 1) * surface
     from_ventricles = ndimage.gaussian_filter(-_signed_distance(_ventricles(fluid, depth, origin)), 2)
@@ -100,6 +109,7 @@ def load_template() -> Template:
         inward=np.stack(np.gradient(ndimage.gaussian_filter(depth, 3))),
         ventricle_push=_ventricle_push(from_ventricles),
         sulcus_share=ndimage.gaussian_filter(fluid * (from_ventricles > 4), 1.2),
+        head=head,
         origin=origin,
     )
 
@@ -167,10 +177,11 @@ def _ventricle_push(distance: np.ndarray) -> np.ndarray:
 
 
 def make_subject(template: Template, number: int, seed: int = 0,
-                 age: int | float | None = None) -> SampleSubject:
+                 age: int | float | None = None, whole_head: bool = False) -> SampleSubject:
     """Make the subject with this `number` (0 or more); the same (seed, number) always gives the same slices.
 
-    `age` (years, 18-96) overrides the drawn age and leaves all else of the subject as it is.
+    `age` (years, 18-96) overrides the drawn age and leaves all else of the subject as it is. `whole_head` adds
+    skull and scalp around the same brain pixels; masks then still show the brain only.
     Raises ValueError for an age outside that range.
     """
     rng, drawn_age = _begin_subject(number, seed)
@@ -178,7 +189,8 @@ def make_subject(template: Template, number: int, seed: int = 0,
     if not YOUNGEST <= age <= OLDEST:
         raise ValueError(f"age is {age}; give years between {YOUNGEST} and {OLDEST}")
     atrophy = ((age - YOUNGEST) / (OLDEST - YOUNGEST)) ** 1.4 * rng.uniform(0.7, 1.3)
-    knots = _fold_cortex(rng, template, _place_head(rng, template.origin))
+    placed = _place_head(rng, template.origin)
+    knots = _fold_cortex(rng, template, placed)
     knots, near_ventricles = _grow_ventricles(rng, template, knots, atrophy)
     inside = _head_mask(rng, template, knots, atrophy)
     erosion = -0.2 + 1.4 * atrophy + _random_field(rng, FIELD_OF_VIEW, 22.0, 0.35)  # uneven over the brain
@@ -186,7 +198,11 @@ def make_subject(template: Template, number: int, seed: int = 0,
     tissue = np.zeros(FIELD_OF_VIEW, np.float32)
     tissue[inside] = _tissue_at(template, points, erosion[inside])
     image = _scan(rng, tissue, _at_voxels(near_ventricles), atrophy)
-    return SampleSubject(number, age, _to_pictures(image, inside))
+    slices = _to_pictures(np.clip(np.rint(image), 1, 255), inside)
+    if whole_head:
+        around = _skull_and_scalp(np.random.default_rng([seed, number, 1]), template, placed)
+        slices = np.where(slices > 0, slices, around)
+    return SampleSubject(number, age, slices, _to_pictures(_tissue_labels(tissue), inside))
 
 
 def _begin_subject(number: int, seed: int) -> tuple[np.random.Generator, float]:
@@ -315,6 +331,15 @@ def _scan(rng: np.random.Generator, tissue: np.ndarray, near_ventricles: np.ndar
     return _rician(rng, image, rng.uniform(2.5, 4.5))
 
 
+def _skull_and_scalp(rng: np.random.Generator, template: Template, placed: np.ndarray) -> np.ndarray:
+    """The template's head, placed like the subject's, as pictures. Folds move the cortex only, so it is not folded."""
+    margin = int(HEAD_MARGIN / KNOT_SPACING)
+    wide = np.pad(placed, ((0, 0), (0, 0), (margin, margin), (margin, margin)), "reflect", reflect_type="odd")
+    shape = (SLICES, *(n + 2 * HEAD_MARGIN for n in FIELD_OF_VIEW[1:]))
+    head = HEAD_GAIN * _sample(template.head, [_expand(knots, shape, KNOT_SPACING) for knots in wide])
+    return _to_pictures(np.clip(np.rint(_rician(rng, head, 3.0)), 1, 255), head > HEAD_LEAST)
+
+
 def _rician(rng: np.random.Generator, image: np.ndarray, deviation: float) -> np.ndarray:
     """Magnitude of the image with complex Gaussian noise, slightly correlated as after resampling."""
     noise = rng.standard_normal((2, *image.shape), dtype=np.float32)
@@ -323,11 +348,16 @@ def _rician(rng: np.random.Generator, image: np.ndarray, deviation: float) -> np
     return np.hypot(image + noise[0], noise[1])
 
 
+def _tissue_labels(tissue: np.ndarray) -> np.ndarray:
+    """The nearest of fluid, grey and white matter on the tissue scale, as mask levels."""
+    return np.array(MASK_LEVELS[1:])[np.digitize(tissue, (0.5, 1.5))]
+
+
 def _to_pictures(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """The field of view centred in uint8 (32, 256, 256) pictures, 0 outside the brain, at least 1 inside."""
+    """The field of view centred in uint8 (32, 256, 256) pictures, 0 where not `inside`."""
     pictures = np.zeros((SLICES, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
     top, left = ((IMAGE_SIZE - n) // 2 for n in image.shape[1:])
-    pictures[:, top:-top, left:-left] = np.where(inside, np.clip(np.rint(image), 1, 255), 0)
+    pictures[:, top:-top, left:-left] = np.where(inside, image, 0)
     return pictures
 
 
@@ -337,16 +367,18 @@ def _to_pictures(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
 
 def write_sample_brains(root: str | os.PathLike, train: int, validate: int, test: int, seed: int = 0,
-                        workers: int | None = None,
-                        progress: Callable[[int, int], None] | None = None) -> Path:
+                        workers: int | None = None, progress: Callable[[int, int], None] | None = None,
+                        whole_head: bool = False) -> Path:
     """Write sample subjects in the layout of the OASIS PNG slices; returns `root/keras_png_slices_data`.
 
     Each split of `train`, `validate` and `test` subjects is a folder `keras_png_slices_<split>` of 8-bit grey
-    PNGs `case_<001...>_slice_<0-31>.nii.png`. Beside them lie `participants.tsv` (participant_id, age, split)
-    and, once all is written, `sample_brains.json`. A complete set with the same settings is left as it is, an
-    interrupted one is continued. `workers` is the number of processes (default: one per CPU; 1: this process;
-    a script that asks for more must call under `if __name__ == "__main__"`). `progress(done, total)` is
-    called after each subject.
+    PNGs `case_<001...>_slice_<0-31>.nii.png`; `keras_png_slices_seg_<split>` holds their tissue masks
+    `seg_<001...>_slice_<0-31>.nii.png` with the grey levels `MASK_LEVELS`. Beside them lie `participants.tsv`
+    (participant_id, age, split) and, once all is written, `sample_brains.json`. A complete set with the same
+    settings is left as it is; one that was interrupted, or lacks masks, is completed. `workers` is the number
+    of processes (default: one per CPU; 1: this process; a script that asks for more must call under
+    `if __name__ == "__main__"`). `progress(done, total)` is called after each subject. `whole_head`: with skull and
+    scalp, as the OASIS PNG slices have them.
 
     Raises ValueError for counts that make no set, FileExistsError if the folder holds anything else.
     """
@@ -359,6 +391,7 @@ def write_sample_brains(root: str | os.PathLike, train: int, validate: int, test
     workers = _check_count("workers", os.cpu_count() or 1 if workers is None else workers, least=1)
     splits = _assign_splits(counts)
     settings = {"generator": "oasis_utils.synthetic", "format": 1, "seed": seed, **counts, "notice": NOTICE}
+    settings |= {"whole_head": True} if whole_head else {}
     folder = Path(root) / FOLDER_NAME
     present = _present_pictures(folder)
     _refuse_other_data(folder, settings, splits, present)
@@ -366,9 +399,10 @@ def write_sample_brains(root: str | os.PathLike, train: int, validate: int, test
     if not missing and (folder / RECORD_NAME).exists():
         return folder
     for split in counts:
-        (folder / f"keras_png_slices_{split}").mkdir(parents=True, exist_ok=True)
+        for name in (f"keras_png_slices_{split}", f"keras_png_slices_seg_{split}"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
     _write_text(folder / PARTIAL_RECORD_NAME, json.dumps(settings, indent=2) + "\n")
-    jobs = [(folder, number, splits[number], seed) for number in missing]
+    jobs = [(folder, number, splits[number], seed, whole_head) for number in missing]
     first = len(splits) - len(jobs) + 1
     for done, _ in enumerate(_run_jobs(jobs, min(workers, len(jobs))), start=first):
         if progress is not None:
@@ -398,12 +432,17 @@ def _picture_path(folder: Path, number: int, split: str, position: int) -> Path:
     return folder / f"keras_png_slices_{split}" / f"case_{number:03d}_slice_{position}.nii.png"
 
 
+def _mask_path(folder: Path, number: int, split: str, position: int) -> Path:
+    return folder / f"keras_png_slices_seg_{split}" / f"seg_{number:03d}_slice_{position}.nii.png"
+
+
 def _picture_paths(folder: Path, number: int, split: str) -> set[Path]:
-    return {_picture_path(folder, number, split, position) for position in range(SLICES)}
+    """The slices of a subject and their masks."""
+    return {path(folder, number, split, position) for path in (_picture_path, _mask_path) for position in range(SLICES)}
 
 
 def _present_pictures(folder: Path) -> set[Path]:
-    return set(folder.glob("keras_png_slices_*/case_*.png"))
+    return {path for kind in ("case", "seg") for path in folder.glob(f"keras_png_slices_*/{kind}_*.png")}
 
 
 def _refuse_other_data(folder: Path, settings: dict, splits: dict[int, str], present: set[Path]) -> None:
@@ -453,13 +492,20 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _write_subject(folder: Path, number: int, split: str, seed: int) -> None:
-    subject = make_subject(load_template(), number, seed)
-    for position, picture in enumerate(subject.slices):
-        path = _picture_path(folder, number, split, position)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        Image.fromarray(picture).save(draft, format="PNG", compress_level=1)
-        os.replace(draft, path)  # a picture is whole or absent, also after an interrupt
+def _write_subject(folder: Path, number: int, split: str, seed: int, whole_head: bool) -> None:
+    subject = make_subject(load_template(), number, seed, whole_head=whole_head)
+    for position in range(SLICES):
+        _write_picture(_picture_path(folder, number, split, position), subject.slices[position])
+        _write_picture(_mask_path(folder, number, split, position), subject.masks[position])
+
+
+def _write_picture(path: Path, picture: np.ndarray) -> None:
+    """Write a picture, whole or not at all, so one that is there is right and is left alone."""
+    if path.exists():
+        return
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    Image.fromarray(picture).save(draft, format="PNG", compress_level=1)
+    os.replace(draft, path)
 
 
 def _write_participants(path: Path, splits: dict[int, str], seed: int) -> None:

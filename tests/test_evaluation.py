@@ -28,6 +28,7 @@ from oasis_utils.evaluation import (
     mean_image,
     nearest_distance,
     pair_similarity,
+    position_means,
     position_unigram_nats,
     reconstruct_split,
     thinned,
@@ -87,6 +88,14 @@ def test_reconstructions_of_a_split_are_those_of_the_vqvae(monkeypatch):
     assert images.dtype == np.uint8 and images.shape == (7, 32, 32)
     assert np.abs(images / 255 - expected.numpy()).max() <= 0.5 / 255 + 1e-5
     assert np.array_equal(indices, vqvae.encode_indices(split.floats()).numpy())
+
+
+def test_position_means_are_means_over_subjects_of_one_position():
+    split = split_of("train", blobs(12, 0))
+    found = position_means(split, 5)  # nobody has position 4
+    assert found.shape == (5, 1, 32, 32)
+    np.testing.assert_allclose(found[2, 0].numpy() * 255, split.images[2::4].mean(0), atol=1e-3)
+    assert torch.equal(found[4], mean_image(split))
 
 
 def judged(images, reconstructions, per_subject=4):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from oasis_utils import metrics
@@ -246,6 +247,29 @@ def test_a_single_subject_has_no_other_subject(split):
     images, _, positions = split
     found = metrics.floors(images[:2], images.mean(0), torch.zeros(2, dtype=torch.long), positions[:2])
     assert set(found) == {"black", "mean"}
+
+
+def test_the_neighbour_is_the_next_slice_of_the_same_subject():
+    subjects, positions = torch.tensor([1, 2, 1, 1, 2, 3]), torch.tensor([0, 0, 1, 2, 2, 1])
+    assert metrics.neighbour(subjects, positions).tolist() == [2, -1, 3, 2, -1, -1]
+
+
+def test_yardsticks_are_the_scores_of_informed_answers(split):
+    images, subjects, positions = split
+    means = torch.stack([images[positions == p].mean(0) for p in range(2)])
+    found = metrics.yardsticks(images, means, subjects, positions)
+    assert list(found) == ["position_mean", "blur_2", "blur_1", "neighbour"]
+    assert found["position_mean"] == metrics.score(images, means.repeat(3, 1, 1, 1))
+    assert found["neighbour"] == metrics.score(images, images[[1, 0, 3, 2, 5, 4]])
+    for metric in ("ssim", "brain_ssim", "psnr"):
+        assert found["blur_2"][metric] < found["blur_1"][metric]
+
+
+def test_blur_is_a_gaussian_of_that_width(split):
+    images, subjects, positions = split
+    fakes = torch.from_numpy(gaussian_filter(images.numpy(), (0, 0, 2, 2), mode="mirror"))
+    found = metrics.yardsticks(images, images[:2], subjects, positions)["blur_2"]
+    assert found == pytest.approx(metrics.score(images, fakes), rel=1e-3)
 
 
 def test_score_of_a_perfect_reconstruction():

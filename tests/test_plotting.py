@@ -47,6 +47,8 @@ EVERY_FIGURE = {
     "heat": lambda: plotting.heat(FLOATS, TITLES, "nats", title="title"),
     "bars": lambda: plotting.bars({"ours": 1.0, "floor": 2.0}, "SSIM", ["ours"], "title"),
     "lines": lambda: plotting.lines(np.arange(3), {"a": np.arange(3)}, "pixels", "share", "title"),
+    "histograms": lambda: plotting.histograms(np.arange(4), {"a": np.arange(3)}, "age", "subjects", "title"),
+    "overlay": lambda: plotting.overlay(GREY, GREY % 3, {"fluid": 1, "white": 2}, TITLES, "title"),
 }
 
 
@@ -65,7 +67,8 @@ def test_every_function_gives_a_titled_figure_that_can_be_saved(name, tmp_path):
 @pytest.mark.parametrize(("name", "labels"), [
     ("curves", {"epoch", "loss in nats"}), ("usage", {"code, most used first", "share of all cells"}),
     ("scatter", {"PCA 1", "PCA 2", "use"}), ("heat", {"nats"}), ("bars", {"SSIM", "ours", "floor"}),
-    ("lines", {"pixels", "share"}), ("slices", {"row", *TITLES}), ("reconstructions", {
+    ("lines", {"pixels", "share"}), ("histograms", {"age", "subjects", "a"}),
+    ("overlay", {"slice", "with mask", "fluid", "white", *TITLES}), ("slices", {"row", *TITLES}), ("reconstructions", {
         "original", "reconstruction", "|error|", "grey level (0 to 1)", *TITLES}),
     ("index_maps", {"original", "index map", "decode(indices)", "code, dark to bright", *TITLES})])
 def test_axes_are_labelled(name, labels):
@@ -99,6 +102,29 @@ def test_sheet_has_enough_rows_and_empty_places_stay_blank():
     figure = plotting.slices(GREY, columns=3)
     assert len(figure.axes) == 6
     assert not figure.axes[5].images and not figure.axes[5].get_xticks().size
+
+
+def test_titles_may_name_the_first_row_only():
+    figure = plotting.slices(GREY, TITLES[:2], columns=2)
+    assert [ax.get_title() for ax in figure.axes] == [*TITLES[:2], "", "", "", ""]
+
+
+def test_histograms_are_outlines_of_the_counts():
+    figure = plotting.histograms(np.array([0, 1, 5]), {"a": np.array([3, 4]), "b": np.array([1, 0])}, "x", "y")
+    drawn = [patch.get_data() for patch in figure.axes[0].patches]
+    assert [data.values.tolist() for data in drawn] == [[3, 4], [1, 0]]
+    assert all(data.edges.tolist() == [0, 1, 5] for data in drawn)
+
+
+def test_overlay_tints_the_pixels_of_each_label():
+    labels = np.zeros_like(GREY[:1])
+    labels[0, 2:5] = 85
+    labels[0, 9] = 170
+    above, below = plotting.overlay(GREY[:1], labels, {"fluid": 85, "grey": 170}, ["a"]).axes
+    assert len(above.images) == 1
+    fluid, grey = (~np.ma.getmaskarray(image.get_array()) for image in below.images[1:])
+    assert np.array_equal(fluid, labels[0] == 85) and np.array_equal(grey, labels[0] == 170)
+    assert below.images[1].cmap(0.5) != below.images[2].cmap(0.5)
 
 
 def test_error_is_the_absolute_difference_in_grey_levels():

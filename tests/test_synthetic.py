@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from importlib import resources
 from itertools import combinations
 
@@ -39,9 +40,10 @@ def fake_subjects(monkeypatch):
     """Subjects that cost nothing, and the numbers that were made."""
     made = []
 
-    def make(template, number, seed=0, age=None):
+    def make(template, number, seed=0, age=None, whole_head=False):
         made.append(number)
-        return synthetic.SampleSubject(number, 50.0, np.full((32, 256, 256), number, np.uint8))
+        picture = np.full((32, 256, 256), number, np.uint8)
+        return synthetic.SampleSubject(number, 50.0, picture, np.zeros_like(picture))
 
     monkeypatch.setattr(synthetic, "make_subject", make)
     return made
@@ -86,7 +88,7 @@ def test_template_is_loaded_once(template):
 def test_same_seed_and_number_give_the_same_subject(template, subjects):
     again = synthetic.make_subject(template, 2, seed=5)
     assert again.age == subjects[1].age
-    assert np.array_equal(again.slices, subjects[1].slices)
+    assert np.array_equal(again.slices, subjects[1].slices) and np.array_equal(again.masks, subjects[1].masks)
 
 
 def test_another_seed_gives_another_subject(template, subjects):
@@ -175,6 +177,30 @@ def test_age_widens_ventricles_and_sulci(template):
     assert outer[0] < outer[1] < outer[2] and outer[2] > 1.5 * outer[0]
 
 
+def test_masks_show_the_tissue_of_every_pixel(subjects):
+    for subject in subjects:
+        assert subject.masks.shape == subject.slices.shape and subject.masks.dtype == np.uint8
+        assert np.array_equal(np.unique(subject.masks), synthetic.MASK_LEVELS)
+        assert ((subject.masks > 0) == (subject.slices > 0)).all()
+        fluid, grey, white = (subject.slices[subject.masks == level] for level in synthetic.MASK_LEVELS[1:])
+        assert np.percentile(fluid, 90) < np.median(grey) and np.percentile(grey, 90) < np.median(white)
+        middle = subject.masks[10:22]  # through the ventricles: as much grey as white matter, some fluid
+        shares = [(middle[middle > 0] == level).mean() for level in synthetic.MASK_LEVELS[1:]]
+        assert 0.05 < shares[0] < 0.35 and min(shares[1:]) > 0.25
+
+
+def test_a_whole_head_holds_the_same_brain(template, subjects):
+    head, brain = synthetic.make_subject(template, 2, seed=5, whole_head=True), subjects[1]
+    inside = brain.masks > 0
+    assert np.array_equal(head.masks, brain.masks) and np.array_equal(head.slices[inside], brain.slices[inside])
+    for picture, mask in zip(head.slices, inside, strict=True):
+        shell = (picture > 0) & ~mask
+        assert 0.3 < shell.sum() / mask.sum() < 0.8
+        assert not picture[:, [0, -1]].any() and not picture[[0, -1]].any()  # no head is cut off
+        middle = picture[128][~mask[128] & (picture[128] > 0)]
+        assert np.percentile(middle, 90) > 2 * np.percentile(middle, 25)  # bright scalp, dark skull
+
+
 @pytest.mark.parametrize("age", [17.9, 97, float("nan")])
 def test_age_out_of_range_is_refused(template, age):
     with pytest.raises(ValueError, match="between 18 and 96"):
@@ -191,6 +217,7 @@ def test_names_and_layout(written):
     expected = {"participants.tsv", "sample_brains.json"}
     for number, split in enumerate(["train", "train", "validate", "test"], start=1):
         expected |= {f"keras_png_slices_{split}/case_00{number}_slice_{p}.nii.png" for p in range(32)}
+        expected |= {f"keras_png_slices_seg_{split}/seg_00{number}_slice_{p}.nii.png" for p in range(32)}
     assert folder.name == "keras_png_slices_data"
     assert set(contents(folder)) == expected
 
@@ -208,6 +235,8 @@ def test_files_hold_the_subjects(template, written):
     for position in (0, 31):
         with Image.open(folder / f"keras_png_slices_validate/case_003_slice_{position}.nii.png") as picture:
             assert np.array_equal(np.asarray(picture), subject.slices[position])
+        with Image.open(folder / f"keras_png_slices_seg_validate/seg_003_slice_{position}.nii.png") as picture:
+            assert np.array_equal(np.asarray(picture), subject.masks[position])
 
 
 def test_participants_table_agrees(template, written):
@@ -262,6 +291,17 @@ def test_lost_pictures_are_made_again(fake_subjects, tmp_path):
     assert kept.stat().st_mtime_ns == kept_time
 
 
+def test_a_set_without_masks_gets_them_and_keeps_its_slices(fake_subjects, tmp_path):
+    folder = synthetic.write_sample_brains(tmp_path, **COUNTS, workers=1)
+    before = contents(folder)
+    times = {path: path.stat().st_mtime_ns for path in folder.glob("*/case_*.png")}
+    for path in folder.glob("keras_png_slices_seg_*"):
+        shutil.rmtree(path)
+    synthetic.write_sample_brains(tmp_path, **COUNTS, workers=1)
+    assert contents(folder) == before
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*/case_*.png")} == times
+
+
 def test_interrupted_set_is_continued(fake_subjects, tmp_path):
     def interrupt(done, total):
         if done == 2:
@@ -297,7 +337,7 @@ def test_foreign_slices_are_refused_and_kept(fake_subjects, tmp_path):
     assert foreign.read_bytes() == b"someone's scan" and fake_subjects == []
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"train": 3}, {"test": 0}])
+@pytest.mark.parametrize("change", [{"seed": 1}, {"train": 3}, {"test": 0}, {"whole_head": True}])
 def test_set_with_other_settings_is_refused(fake_subjects, tmp_path, change):
     folder = synthetic.write_sample_brains(tmp_path, **COUNTS, workers=1)
     before = contents(folder)
