@@ -105,7 +105,7 @@ class Atlas:
         """Positions without any training slice near them stay nan: nothing is known about them."""
         shape = (n_positions, values.shape[1])
         mean, deviation, low, high = (np.full(shape, np.nan) for _ in range(4))
-        least = 0.1 * values.std(0) + 1e-9  # a handful of slices may agree by chance
+        least = 0.05 * values.std(0) + 1e-9  # a handful of slices may agree by chance
         for position in range(n_positions):
             near = values[np.abs(positions - position) <= NEIGHBOURS]
             if len(near) > 1:

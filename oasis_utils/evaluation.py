@@ -27,7 +27,7 @@ from oasis_utils.anatomy import MEASURES, Atlas, PositionReader, Tissues, compar
 from oasis_utils.codes import CodeMaps, encode_images
 from oasis_utils.config import EvaluationConfig
 from oasis_utils.data import Split, read_slice
-from oasis_utils.features import LEARNED, RADIOMIC, Projection, Standard, as_floats, balanced, learned, radiomic, turns
+from oasis_utils.features import LEARNED, RADIOMIC, Projection, Standard, as_floats, balanced, learned, radiomic
 from oasis_utils.memorisation import CopyTest
 from oasis_utils.runtime import Progress
 from oasis_utils.sampling import BrainSampler, Samples, image_seeds, spread_positions
@@ -116,6 +116,12 @@ def generate(sampler: BrainSampler, n: int, seed: int, options=None) -> Samples:
         return sampler.sample(spread_positions(n, sampler.n_positions), image_seeds(seed, n), options, progress)
 
 
+def code_use(samples: Samples, n_codes: int) -> dict[str, float]:
+    """{valid: share of maps whose codes all exist, distinct_codes}."""
+    known = (samples.indices >= 0) & (samples.indices < n_codes)
+    return {"valid": float(known.all(axis=(1, 2)).mean()), "distinct_codes": len(np.unique(samples.indices[known]))}
+
+
 # ---------------------------------------------------------------- what is measured
 
 
@@ -150,7 +156,7 @@ class Described:
 
     images: UInt8[np.ndarray, "n height width"]
     positions: Integer[np.ndarray, " n"]
-    groups: Integer[np.ndarray, " n"]  # subjects; rounds over the positions for generated slices
+    groups: Integer[np.ndarray, " n"]  # subjects; generated slices are independent, each its own group
     learned: Float[np.ndarray, "n features"]
     projected: Float[np.ndarray, "n components"]
     radiomic: Float[np.ndarray, "n numbers"]
@@ -310,7 +316,7 @@ def evaluate_images(images: UInt8[np.ndarray, "n height width"], positions: Inte
     with timed(seconds, "images described"):
         where = _positions(images, positions, reference)
         rows = balanced(where, reference.n_images)
-        drawn = Described.of(np.array(images[rows]), where[rows], turns(where[rows]), reference.yardsticks,
+        drawn = Described.of(np.array(images[rows]), where[rows], np.arange(len(rows)), reference.yardsticks,
                              reference.device, name)
     with timed(seconds, "against real slices"):
         real = compare(drawn, reference.real, reference.config.bootstrap)

@@ -212,10 +212,7 @@ def balanced(positions: Integer[np.ndarray, " n"], limit: int, seed: int = 0) ->
 
 
 def turns(positions: Integer[np.ndarray, " n"]) -> Integer[np.ndarray, " n"]:
-    """How often each row's position came before: 0 for the first round over the positions, 1 for the second …
-
-    Generated slices have no subject; one round stands in for one wherever whole subjects are resampled.
-    """
+    """How often each row's position came before: 0 for the first round over the positions, 1 for the second …"""
     order = np.argsort(positions, kind="stable")
     ordered = positions[order]
     first = np.searchsorted(ordered, ordered, side="left")

@@ -3,7 +3,7 @@
 KID: Binkowski 2018 (arXiv 1801.01401); Frechet: Heusel 2017 (1706.08500), here never on Inception features, so compare
 these figures with one another and not with published FIDs; precision and recall: Kynkaanniemi 2019 (1904.06991);
 density and coverage: Naeem 2020 (2002.09797). Slices of one subject are not independent, so every interval draws whole
-subjects (or, on the generated side, whole rounds over the slice positions) with replacement.
+subjects with replacement; generated slices are drawn one by one and resampled so.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from oasis_utils.features import as_floats
 
 MINIMUM = 16  # images of either side below which a distance says nothing
 NEIGHBOURS = 5  # k of the neighbourhoods
-Weights = Integer[np.ndarray, " groups"]
+Weights = Integer[np.ndarray, " _"]  # how often each group of one side is drawn
 
 
 # ---------------------------------------------------------------- resampling of subjects

@@ -29,9 +29,9 @@ LEVEL = 1.0  # percentile of real held-out ratios below which a sample is suspic
 SIGNIFICANCE = 0.01
 LISTED = 50  # suspicious pairs kept in a report, lowest ratio first
 RULE = (f"A sample is suspicious if its distance to the nearest training slice, divided by that to the nearest "
-        f"held-out slice, is below the {LEVEL:g}st percentile of the same ratio of real slices of other people. Memorised: a "
-        f"binomial test (p < {SIGNIFICANCE:g}) finds more suspicious samples than the upper 95 % bound of the share "
-        "that a real person's slices reach under the threshold of the others.")
+        f"held-out slice, is below the {LEVEL:g}st percentile of the same ratio of real slices of other people. "
+        f"Memorised: a binomial test (p < {SIGNIFICANCE:g}) finds more suspicious samples than the upper 95 % bound of "
+        "the share that a real person's slices reach under the threshold of the others.")
 
 
 # ---------------------------------------------------------------- distances
@@ -184,12 +184,12 @@ class CopyTest:
                 "suspicious_share_limit": self.calibration.limit, "p_value": p_value,
                 "threshold": self.calibration.threshold, "median_ratio": float(np.median(ratios)),
                 "copy_gap": self.gap(prints), "rule": RULE,
-                "suspicious_pairs": [self._pair(i, ratios, near) for i in listed]}
+                "suspicious_pairs": [self._pair(i, ratios, near) for i in listed.tolist()]}
 
     def nearest_pairs(self, images: UInt8[np.ndarray, "n height width"], count: int) -> list[dict[str, Any]]:
         """The pairs of lowest ratio, suspicious or not: for the eye."""
         ratios, near = self.ratios(Prints.of(images))
-        return [self._pair(i, ratios, near) for i in np.argsort(ratios)[:count]]
+        return [self._pair(i, ratios, near) for i in np.argsort(ratios)[:count].tolist()]
 
     def _pair(self, i: int, ratios: np.ndarray, near: Nearest) -> dict[str, Any]:
         match = near.index[i]

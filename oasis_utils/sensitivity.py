@@ -59,10 +59,10 @@ def shuffle_patches(image: np.ndarray, amount: float, rng: np.random.Generator) 
 
 
 DAMAGES: dict[str, tuple[Damage, float]] = {
-    "blur 0.5 %": (blur, 0.5), "blur 1.5 %": (blur, 1.5), "noise 3 %": (noise, 3), "noise 10 %": (noise, 10),
-    "shift 1 %": (shift, 1), "shift 4 %": (shift, 4), "all mirrored": (flip, 100),
-    "ventricles painted in half": (paint_ventricles, 50), "ventricles painted in all": (paint_ventricles, 100),
-    "10 % of patches shuffled": (shuffle_patches, 10), "50 % of patches shuffled": (shuffle_patches, 50)}
+    "blur 0.5 %": (blur, 0.5), "blur 1.5 %": (blur, 1.5), "noise 3 %": (noise, 3.0), "noise 10 %": (noise, 10.0),
+    "shift 1 %": (shift, 1.0), "shift 4 %": (shift, 4.0), "all mirrored": (flip, 100.0),
+    "ventricles painted in half": (paint_ventricles, 50.0), "ventricles painted in all": (paint_ventricles, 100.0),
+    "10 % of patches shuffled": (shuffle_patches, 10.0), "50 % of patches shuffled": (shuffle_patches, 50.0)}
 
 
 def damaged(images: UInt8[np.ndarray, "n height width"], name: str,

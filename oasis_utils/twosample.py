@@ -1,7 +1,7 @@
 """Can a fresh classifier tell two sets of slices apart? The classifier two-sample test (Lopez-Paz 2017, 1610.06545).
 
-An area under the ROC curve of 0.5 means that it cannot, 1.0 that it always can. Groups (subjects; rounds of generated
-slices) are never split between training and testing. A network on small pictures saturates on weak models, so a
+An area under the ROC curve of 0.5 means that it cannot, 1.0 that it always can. Groups (subjects)
+are never split between training and testing. A network on small pictures saturates on weak models, so a
 logistic regression on hand-made features stands beside it; the null is printed with both, because slices of few
 subjects are told apart a little even when all are real.
 """
@@ -33,7 +33,7 @@ class TwoSample:
     """How well held-out rows are told apart, averaged over the folds."""
 
     auc: float  # in [0, 1]; 0.5: not at all
-    interval: tuple[float, float]  # central 95 % over resamples of groups, the classifiers held fixed
+    interval: tuple[float, float]  # central 95 % over groups within a fold, mean of the folds: they are not independent
 
 
 def two_sample(a: Float[np.ndarray, "n ..."], b: Float[np.ndarray, "m ..."], groups_a: Integer[np.ndarray, " n"],
@@ -42,23 +42,29 @@ def two_sample(a: Float[np.ndarray, "n ..."], b: Float[np.ndarray, "m ..."], gro
 
     ValueError if a side has a single group: its rows would be on both sides of the split.
     """
-    groups_a, groups_b = number_groups(groups_a), number_groups(groups_b)
     folds_a, folds_b = split_groups(groups_a, seed), split_groups(groups_b, seed + 1)
-    wins, pairs = np.zeros((2, groups_a.max() + 1, groups_b.max() + 1))
+    results = []
     for fold in range(FOLDS):
         rows = np.concatenate([a[folds_a != fold], b[folds_b != fold]])
         labels = np.repeat([1.0, 0.0], [(folds_a != fold).sum(), (folds_b != fold).sum()])
         scores = [scorer(rows, labels, x[folds == fold], seed) for x, folds in ((a, folds_a), (b, folds_b))]
-        won = (scores[0][:, None] > scores[1]) + 0.5 * (scores[0][:, None] == scores[1])
-        where = np.ix_(groups_a[folds_a == fold], groups_b[folds_b == fold])
-        np.add.at(wins, where, won)
-        np.add.at(pairs, where, 1)
+        results.append(auc(*scores, groups_a[folds_a == fold], groups_b[folds_b == fold], rounds, seed))
+    return TwoSample(float(np.mean([r.auc for r in results])),
+                     tuple(float(end) for end in np.mean([r.interval for r in results], axis=0)))
 
-    def auc(u: np.ndarray, v: np.ndarray) -> float:
-        count = u @ pairs @ v
-        return float(u @ wins @ v / count) if count else float("nan")
 
-    return TwoSample(auc(np.ones(len(wins)), np.ones(wins.shape[1])), bootstrap(auc, *wins.shape, rounds, seed))
+def auc(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " m"], groups_a: Integer[np.ndarray, " n"],
+        groups_b: Integer[np.ndarray, " m"], rounds: int, seed: int = 0) -> TwoSample:
+    """Share of pairs in which a's score is the higher one, ties counted half, and its bootstrap over groups."""
+    hot_a, hot_b = (np.eye(groups.max() + 1)[groups] for groups in map(number_groups, (groups_a, groups_b)))
+    wins = hot_a.T @ ((a[:, None] > b) + 0.5 * (a[:, None] == b)) @ hot_b
+    pairs = np.outer(hot_a.sum(0), hot_b.sum(0))
+
+    def share(u: np.ndarray, v: np.ndarray) -> float:
+        return float(u @ wins @ v / (u @ pairs @ v))
+
+    whole = share(np.ones(len(wins)), np.ones(wins.shape[1]))
+    return TwoSample(whole, bootstrap(share, *wins.shape, rounds, seed))
 
 
 def split_groups(groups: Integer[np.ndarray, " n"], seed: int = 0) -> Integer[np.ndarray, " n"]:
@@ -101,14 +107,18 @@ def network(rows: Float[np.ndarray, "n side side"], labels: Float[np.ndarray, " 
     x, y = torch.from_numpy(rows)[:, None].float(), torch.from_numpy(labels).float()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = nn.Sequential(
-            nn.PixelUnshuffle(2), nn.Conv2d(4, 24, 4, 2, 1), nn.ReLU(), nn.Conv2d(24, 48, 4, 2, 1), nn.ReLU(),
-            nn.Conv2d(48, 64, 4, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(256, 1))
+        model = nn.Sequential(nn.PixelUnshuffle(2), *_block(4, 24), *_block(24, 48), *_block(48, 64),
+                              nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(256, 1))
         optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.01)
         for _ in range(EPOCHS):
             for batch in torch.randperm(len(x)).split(32):
                 optimiser.zero_grad()
                 F.binary_cross_entropy_with_logits(model(x[batch])[:, 0], y[batch]).backward()
                 optimiser.step()
+    model.eval()
     with torch.inference_mode():
         return model(torch.from_numpy(new)[:, None].float())[:, 0].double().numpy()
+
+
+def _block(channels: int, outputs: int) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(channels, outputs, 4, 2, 1), nn.BatchNorm2d(outputs), nn.ReLU()

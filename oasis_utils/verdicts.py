@@ -54,8 +54,8 @@ FORM: dict[str, Callable[[Any], bool]] = {
     "kid_ceiling": _maybe(_number), "two_sample_auc": _share, "two_sample_interval": _interval,
     "two_sample_null": _share, "memorised": lambda value: isinstance(value, bool), "suspicious_pairs": _pairs,
     "copy_gap": _number, "pair_ssim": _maybe(_number), "pair_ms_ssim": _maybe(_share),
-    "pair_ssim_real": _maybe(_number), "pair_ms_ssim_real": _maybe(_share), "anatomy": _section, "memorisation": _section, "comparisons": _section,
-    "verdicts": _section}
+    "pair_ssim_real": _maybe(_number), "pair_ms_ssim_real": _maybe(_share), "anatomy": _section,
+    "memorisation": _section, "comparisons": _section, "verdicts": _section}
 
 
 def check_form(evaluation: dict[str, Any]) -> None:
@@ -156,7 +156,7 @@ def model_card(evaluations: dict[str, dict[str, Any]], about: dict[str, str],
              "## Verdicts", ""]
     for name in names:
         lines += [f"**{name}**", "", *(f"- *{key}*: {text}" for key, text in evaluations[name]["verdicts"].items()), ""]
-    lines += ["## Figures", "", *_figure_table(evaluations), ""]
+    lines += ["## Figures", "", *figure_table(evaluations), ""]
     lines += [f"![{path}]({path})" for path in pictures or []] + ([""] if pictures else [])
     subjects = evaluations[names[0]]["real_subjects"]
     lines += ["## Limits", "",
@@ -167,7 +167,8 @@ def model_card(evaluations: dict[str, dict[str, Any]], about: dict[str, str],
     return "\n".join(lines)
 
 
-def _figure_table(evaluations: dict[str, dict[str, Any]]) -> list[str]:
+def figure_table(evaluations: dict[str, dict[str, Any]]) -> list[str]:
+    """Lines of a Markdown table: each figure of each set with its interval, next to floor and ceiling."""
     names, some = list(evaluations), next(iter(evaluations.values()))
     rows = [("kernel distance, learned", "learned", "kid"), ("Frechet distance, learned", "learned", "frechet"),
             ("coverage, learned", "learned", "coverage"), ("kernel distance, radiomic", "radiomic", "kid"),
