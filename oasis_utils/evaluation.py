@@ -38,7 +38,7 @@ from oasis_utils.vqvae import VQVAE
 BATCH = 32
 COMPONENTS = 32  # principal components of the learned features in which the Frechet distance is taken
 TRAINING_ROWS = 512  # training slices that fix the scales, thresholds and ranges
-LEARNED_ROWS = 256  # of them, those that fix the principal components: the network is slow
+LEARNED_ROWS = 128  # of them, those that fix the principal components: the network is slow
 SPACES = {"learned": LEARNED, "radiomic": RADIOMIC}
 
 # ---------------------------------------------------------------- reconstruction
@@ -379,8 +379,8 @@ def without_nan(value: Any) -> Any:
 
 
 def sensitivities(reference: Reference, n: int, seed: int = 0) -> dict[str, dict[str, float]]:
-    """{damage: {figure: excess}} of n damaged real slices: how far each figure moves from the undamaged slices, in
-    widths of their own interval (its upper half). Below 1 the figure does not see the damage among n slices."""
+    """{damage: {figure: excess}} of n damaged real slices: how far each figure moves from the undamaged slices (the
+    floor), in widths of the upper half of the floor's interval. Below 1 the figure does not see the damage."""
     rows = balanced(reference.other.positions, n, seed)
     images, positions, groups = (x[rows] for x in (reference.other.images, reference.other.positions,
                                                    reference.other.groups))
@@ -389,13 +389,13 @@ def sensitivities(reference: Reference, n: int, seed: int = 0) -> dict[str, dict
         described = Described.of(changed, positions, groups, reference.yardsticks, reference.device, name)
         result = compare(described, reference.real, reference.config.bootstrap, classify=False)
         errors = np.abs(described.read_positions - positions)
-        flat = {f"{space} {name}": result[space][name] for space in SPACES for name in ("kid", "frechet")}
+        flat = {f"{space} {kind}": result[space][kind] for space in SPACES for kind in ("kid", "frechet")}
         flat["coverage lost"] = {"value": 1 - result["learned"]["coverage"]["value"],
                                  "interval": [1 - end for end in result["learned"]["coverage"]["interval"][::-1]]}
-        outside, wrong = described.outside.any(1).astype(float), errors
-        return flat | {"two-sample AUC": result["two_sample"]["logistic"],
-                       "outside range": figure(outside.mean(), fidelity.mean_interval(outside, groups, 200)),
-                       "position error": figure(wrong.mean(), fidelity.mean_interval(wrong, groups, 200))}
+        means = {"outside range": described.outside.any(1).astype(np.float64), "position error": errors}
+        return flat | {"two-sample AUC": result["two_sample"]["logistic"]} | {
+            key: figure(x.mean(), fidelity.mean_interval(x, groups, reference.config.bootstrap))
+            for key, x in means.items()}
 
     still = figures(images, "undamaged slices")
     table = {}
