@@ -199,6 +199,7 @@ def reconstruct_command(args: argparse.Namespace) -> None:
 def evaluate_command(args: argparse.Namespace) -> None:
     from oasis_utils import evaluation
     from oasis_utils.config import EvaluationConfig
+    from oasis_utils.reference import Reference
     from oasis_utils.runtime import atomic, select_device
     from oasis_utils.verdicts import model_card
 
@@ -207,8 +208,8 @@ def evaluate_command(args: argparse.Namespace) -> None:
     with _dataset(args.against, DataConfig(image_size=images.shape[1])) as dataset:
         splits = [dataset.split(name) for name in ("train", "validate", "test")]
         evaluation.require_images(images, splits[0].images.shape[1:])
-        reference = evaluation.Reference.of(*splits, EvaluationConfig(), select_device(args.device),
-                                            n_judged=len(images), positions=positions)
+        reference = Reference.of(*splits, EvaluationConfig(), select_device(args.device),
+                                 n_judged=len(images), positions=positions)
         judged = evaluation.evaluate_images(images, positions, reference)
         about = {"slices judged": f"{len(images)}, from {Path(args.images).name}", "real data": dataset.description}
     for name, value in judged.items():

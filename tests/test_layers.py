@@ -15,6 +15,7 @@ LAYERS = [
     {"data", "vqvae", "pixelcnn", "dcgan", "checkpoints", "plotting", "pipeline", "features", "verdicts"},
     {"training", "codes", "sampling", "fidelity", "anatomy", "memorisation"},
     {"twosample", "sensitivity"},
+    {"reference"},
     {"evaluation", "widgets"},
     {"cli"},
     {"__main__"},
