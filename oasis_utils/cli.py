@@ -108,9 +108,10 @@ def _add_reconstruct(commands) -> None:
 
 def _add_evaluate(commands) -> None:
     evaluate = commands.add_parser("evaluate", help="judge generated slices against real ones")
-    evaluate.add_argument("file", metavar="FILE.npz", help="with an array `images`, as `sample` writes it")
+    evaluate.add_argument("images", metavar="IMAGES", help=".npz file as `sample` writes it, or a folder of grey PNGs")
     evaluate.add_argument("--against", required=True, metavar="DATA", help="folder of slices, or one made by `prepare`")
     evaluate.add_argument("--json", metavar="FILE", help="also write the figures there")
+    evaluate.add_argument("--card", metavar="FILE.md", help="also write a one-page model card there")
     evaluate.add_argument("--device", default="auto")
     evaluate.set_defaults(action=evaluate_command)
 
@@ -200,18 +201,29 @@ def reconstruct_command(args: argparse.Namespace) -> None:
 def evaluate_command(args: argparse.Namespace) -> None:
     from oasis_utils import evaluation
     from oasis_utils.config import EvaluationConfig
-    from oasis_utils.runtime import select_device
+    from oasis_utils.reference import Reference
+    from oasis_utils.runtime import atomic, select_device
+    from oasis_utils.verdicts import model_card
 
-    images, positions = evaluation.load_images(args.file)
-    if images.ndim != 3:
-        raise ValueError(f"images in {args.file} have shape {images.shape}, expected (n, height, width)")
+    images, positions = evaluation.load_images(args.images)
+    evaluation.require_images(images, images.shape[1:])
     with _dataset(args.against, DataConfig(image_size=images.shape[1])) as dataset:
-        judged = evaluation.evaluate_images(images, positions, dataset.split("train"), dataset.split("validate"),
-                                            dataset.split("test"), EvaluationConfig(), select_device(args.device))
+        splits = [dataset.split(name) for name in ("train", "validate", "test")]
+        evaluation.require_images(images, splits[0].images.shape[1:])
+        reference = Reference.of(*splits, EvaluationConfig(), select_device(args.device),
+                                 n_judged=len(images), positions=positions)
+        judged = evaluation.evaluate_images(images, positions, reference)
+        about = {"slices judged": f"{len(images)}, from {Path(args.images).name}", "real data": dataset.description}
     for name, value in judged.items():
-        print(f"{name}: {value:.5f}" if isinstance(value, float) else f"{name}: {value}")
+        if isinstance(value, (int, float, str)):
+            print(f"{name}: {value:.5f}" if isinstance(value, float) else f"{name}: {value}")
+    for name, text in judged["verdicts"].items():
+        print(f"\n{name}: {text}")
     if args.json:
         write_json(args.json, judged)
+    if args.card:
+        with atomic(args.card) as partial:
+            partial.write_text(model_card({"the images": judged}, about), encoding="utf-8")
 
 
 class _dataset:

@@ -156,20 +156,22 @@ class DCGAN(nn.Module):
                 "distinct_codes": float(drawn.unique().numel())}
 
 
-def kernel_distance(a: Float[Tensor, "n dim"], b: Float[Tensor, "m dim"]) -> float:
-    """Unbiased squared maximum mean discrepancy with the kernel (x·y / dim + 1)³ (Binkowski 2018, 1801.01401)."""
+def polynomial_kernel(x: Float[Tensor, "n dim"], y: Float[Tensor, "m dim"]) -> Float[Tensor, "n m"]:
+    """(x·y / dim + 1)³ of every pair, in double precision (Binkowski 2018, 1801.01401)."""
+    return (x.double() @ y.double().t() / x.shape[1] + 1) ** 3
 
+
+def kernel_distance(a: Float[Tensor, "n dim"], b: Float[Tensor, "m dim"]) -> float:
+    """Unbiased squared maximum mean discrepancy with the polynomial kernel (Binkowski 2018, 1801.01401)."""
     if min(len(a), len(b)) < 2:
         raise ValueError(f"a kernel distance needs at least 2 rows on either side, not {len(a)} and {len(b)}")
-
-    def kernel(x: Tensor, y: Tensor) -> Tensor:
-        return (x.double() @ y.double().t() / x.shape[1] + 1) ** 3
 
     def off_diagonal_mean(gram: Tensor) -> Tensor:
         n = len(gram)
         return (gram.sum() - gram.diagonal().sum()) / (n * (n - 1))
 
-    return float(off_diagonal_mean(kernel(a, a)) + off_diagonal_mean(kernel(b, b)) - 2 * kernel(a, b).mean())
+    aa, bb, ab = polynomial_kernel(a, a), polynomial_kernel(b, b), polynomial_kernel(a, b)
+    return float(off_diagonal_mean(aa) + off_diagonal_mean(bb) - 2 * ab.mean())
 
 
 def code_divergence(a: Int[Tensor, ...], b: Int[Tensor, ...], n_codes: int) -> float:

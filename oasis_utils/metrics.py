@@ -2,6 +2,7 @@
 
 SSIM: Wang 2004 (doi 10.1109/TIP.2003.819861), Gaussian window of sigma 1.5 over 11 pixels, as in scikit-image with
 gaussian_weights=True, sigma=1.5, use_sample_covariance=False. Images are float32 in [0, 1], so the data range is 1.
+MS-SSIM: Wang 2003 (doi 10.1109/ACSSC.2003.1292216).
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 DATA_RANGE = 1.0  # of every figure in this project unless said otherwise
 WINDOW, SIGMA = 11, 1.5  # pixels
 K1, K2 = 0.01, 0.03  # stabilising constants of the paper
+SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM, finest scale first
 PSNR_LIMIT = 100.0  # dB that equal images count as in a mean; their own figure is infinite
 BRAIN_LEVEL = 0.03  # grey level above which a pixel counts as brain in a skull-stripped slice
 
@@ -37,9 +40,9 @@ def _filter(images: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "bat
     return rows @ images @ cols.t()
 
 
-def ssim_map(a: Float[Tensor, "batch 1 height width"], b: Float[Tensor, "batch 1 height width"],
-             data_range: float = DATA_RANGE) -> Float[Tensor, "batch 1 rows cols"]:
-    """SSIM of every whole window (height - 10 by width - 10), eq. 13 of the paper."""
+def _ssim_parts(a: Float[Tensor, "batch 1 height width"], b: Float[Tensor, "batch 1 height width"],
+                data_range: float) -> tuple[Tensor, Tensor]:
+    """(luminance, contrast times structure) of every whole window."""
     with torch.autocast(a.device.type, enabled=False):
         dtype = torch.promote_types(a.dtype, torch.float32)  # variances cancel: float32 errs by up to 1e-4
         a, b = a.to(dtype), b.to(dtype)
@@ -49,13 +52,38 @@ def ssim_map(a: Float[Tensor, "batch 1 height width"], b: Float[Tensor, "batch 1
         cov = _filter(a * b) - mean_a * mean_b
         c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
         luminance = (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1)
-        return luminance * (2 * cov + c2) / (var_a + var_b + c2)
+        return luminance, (2 * cov + c2) / (var_a + var_b + c2)
+
+
+def ssim_map(a: Float[Tensor, "batch 1 height width"], b: Float[Tensor, "batch 1 height width"],
+             data_range: float = DATA_RANGE) -> Float[Tensor, "batch 1 rows cols"]:
+    """SSIM of every whole window (height - 10 by width - 10), eq. 13 of the paper."""
+    luminance, structure = _ssim_parts(a, b, data_range)
+    return luminance * structure
 
 
 def ssim(a: Float[Tensor, "batch 1 height width"], b: Float[Tensor, "batch 1 height width"],
          data_range: float = DATA_RANGE) -> Float[Tensor, " batch"]:
     """Mean SSIM of each pair over the full frame, in [-1, 1]; differentiable."""
     return ssim_map(a, b, data_range).mean(dim=(1, 2, 3))
+
+
+def ms_ssim(a: Float[Tensor, "batch 1 height width"], b: Float[Tensor, "batch 1 height width"],
+            data_range: float = DATA_RANGE) -> Float[Tensor, " batch"]:
+    """Multi-scale SSIM of each pair, in [0, 1]: structure at every scale, luminance at the coarsest, each halving by
+    2x2 means. Five scales need 176 pixels; smaller slices use as many as fit, their weights scaled to sum 1.
+    """
+    scales = min(len(SCALE_WEIGHTS), max(1, (min(a.shape[-2:]) // WINDOW).bit_length()))
+    weights = torch.tensor(SCALE_WEIGHTS[:scales], device=a.device) / sum(SCALE_WEIGHTS[:scales])
+    result = torch.ones(len(a), device=a.device, dtype=torch.promote_types(a.dtype, torch.float32))
+    for scale, weight in enumerate(weights):
+        luminance, structure = _ssim_parts(a, b, data_range)
+        last = scale == scales - 1
+        value = (luminance * structure if last else structure).mean(dim=(1, 2, 3))
+        result = result * value.clamp(min=0) ** weight  # a negative similarity has no power
+        if not last:
+            a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+    return result
 
 
 def brain_mask(images: Float[Tensor, "batch 1 height width"]) -> Bool[Tensor, "batch 1 height width"]:

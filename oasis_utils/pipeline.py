@@ -30,7 +30,7 @@ PRODUCTS = {
     "04_train_dcgan": ("checkpoints/dcgan.safetensors",),
     "05_train_pixelcnn": ("checkpoints/pixelcnn.safetensors",),
     "06_generation": ("samples/pixelcnn.npz", "samples/dcgan.npz"),
-    "07_evaluation": ("report.json",),
+    "07_evaluation": ("report.json", "model_card.md"),
 }
 SHARED = ("profile", "data", "run_folder", "seed", "device")  # parameters that the runner itself sets
 

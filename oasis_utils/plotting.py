@@ -72,7 +72,8 @@ def slices(images: np.ndarray, titles: Sequence[str] | None = None, columns: int
     return figure
 
 
-def reconstructions(originals: np.ndarray, outputs: np.ndarray, titles: Sequence[str], title: str = "") -> Figure:
+def reconstructions(originals: np.ndarray, outputs: np.ndarray, titles: Sequence[str], title: str = "",
+                    labels: Sequence[str] = ("original", "reconstruction", "|error|")) -> Figure:
     """Original, reconstruction and absolute error, one column a slice; floats in [0, 1] or uint8."""
     scale = _limit(originals)
     a, b = originals / scale, outputs / scale
@@ -82,7 +83,7 @@ def reconstructions(originals: np.ndarray, outputs: np.ndarray, titles: Sequence
         axes[1, i].imshow(b[i], cmap="gray", vmin=0, vmax=1)
         error = axes[2, i].imshow(np.abs(a[i] - b[i]), cmap="magma", vmin=0, vmax=0.3)
         axes[0, i].set_title(titles[i], fontsize=8)
-    _label_rows(axes, ("original", "reconstruction", "|error|"))
+    _label_rows(axes, labels)
     figure.colorbar(error, ax=axes[2], shrink=0.8, label="grey level (0 to 1)")
     figure.suptitle(title)
     return figure
@@ -173,18 +174,41 @@ def heat(maps: np.ndarray, titles: Sequence[str], label: str, columns: int = 8, 
     return figure
 
 
-def bars(values: dict[str, float], ylabel: str, highlight: Sequence[str] = (), title: str = "", ax=None) -> Figure:
-    """Named figures side by side with their numbers; `highlight` names ours among the floors."""
+def bars(values: dict[str, float], ylabel: str, highlight: Sequence[str] = (), title: str = "", ax=None,
+         intervals: dict[str, Sequence[float]] | None = None) -> Figure:
+    """Named figures side by side with their numbers; `highlight` names ours among the floors, `intervals` gives the
+    ends of their error bars."""
     if ax is None:
         _, ax = plt.subplots(figsize=(1.1 * len(values) + 1.2, 2.8))
-    drawn = ax.bar(range(len(values)), list(values.values()),
-                   color=[BLUE if name in highlight else GREY for name in values])
-    ax.bar_label(drawn, fmt="%.3g", fontsize=8)
+    ax.bar(range(len(values)), list(values.values()), color=[BLUE if name in highlight else GREY for name in values])
+    for i, name in enumerate(values):
+        if name in (intervals or {}):
+            ax.vlines(i, *intervals[name], color="black", linewidth=1)
+    tops = [max(value, (intervals or {}).get(name, [value])[-1]) for name, value in values.items()]
+    for i, (value, top) in enumerate(zip(values.values(), tops, strict=True)):
+        ax.annotate(f"{value:.3g}", (i, top), xytext=(0, 2), textcoords="offset points", ha="center", fontsize=8)
     ax.set_xticks(range(len(values)), [name.replace("_", "\n") for name in values], fontsize=8)
     ax.set_ylabel(ylabel)
     ax.margins(y=0.15)
     ax.set_title(title)
     return ax.figure
+
+
+def matrix(values: dict[str, dict[str, float]], label: str, limit: float, title: str = "") -> Figure:
+    """Rows of named numbers, darker the larger, fully dark from `limit` on; numbers below 1 are written in grey."""
+    names, columns = list(values), list(next(iter(values.values())))
+    numbers = np.array([[values[name][column] for column in columns] for name in names])
+    figure, ax = plt.subplots(figsize=(0.85 * len(columns) + 2.6, 0.3 * len(names) + 1.4))
+    shown = ax.imshow(numbers, cmap="Blues", vmin=0, vmax=limit, aspect="auto")
+    for (i, j), number in np.ndenumerate(numbers):
+        colour = GREY if number < 1 else "white" if number > 0.6 * limit else "black"
+        ax.text(j, i, f"{number:.0f}" if abs(number) >= 10 else f"{number:.1f}", ha="center", va="center",
+                fontsize=8, color=colour)
+    ax.set_xticks(range(len(columns)), [column.replace(" ", "\n") for column in columns], fontsize=8)
+    ax.set_yticks(range(len(names)), names, fontsize=8)
+    figure.colorbar(shown, ax=ax, label=label, extend="max")
+    ax.set_title(title)
+    return figure
 
 
 def lines(x: np.ndarray, series: dict[str, np.ndarray], xlabel: str, ylabel: str, title: str = "", ax=None,

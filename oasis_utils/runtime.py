@@ -86,6 +86,10 @@ class RunFolder:
     def report(self) -> Path:
         return self.root / "report.json"
 
+    @property
+    def card(self) -> Path:
+        return self.root / "model_card.md"
+
     def require(self, path: Path, made_by: str) -> Path:
         """`path` if it exists, else a FileNotFoundError that names the notebook to run first."""
         if not path.exists():

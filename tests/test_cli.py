@@ -55,3 +55,12 @@ def test_evaluate_refuses_a_foreign_file(tmp_path, capsys):
     np.savez(tmp_path / "x.npz", other=np.zeros(3))
     assert main(["evaluate", str(tmp_path / "x.npz"), "--against", str(tmp_path)]) == 1
     assert "has no array 'images'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("images", "message"), [
+    (np.zeros((5, 32, 32), np.uint8), "at least 16 images on either side, got 5"),
+    (np.full((20, 32, 32), 3.0), "scale them to [0, 1]"), (np.full((20, 32, 32), np.nan), "hold nan")])
+def test_evaluate_refuses_bad_images_before_it_reads_the_data(tmp_path, capsys, images, message):
+    np.savez(tmp_path / "x.npz", images=images)
+    assert main(["evaluate", str(tmp_path / "x.npz"), "--against", str(tmp_path)]) == 1
+    assert message in capsys.readouterr().err

@@ -1,6 +1,5 @@
-"""Figures of merit: closed forms, limits at copies and at real sets, and refusals."""
+"""Everything brought together: reconstructions, likelihood floors, one evaluation of a set of slices, and refusals."""
 
-import inspect
 import json
 import math
 import os
@@ -8,39 +7,37 @@ import os
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from oasis_utils import evaluation
+from oasis_utils import evaluation, sensitivity
+from oasis_utils import reference as reference_module
 from oasis_utils.codes import CodeMaps
 from oasis_utils.config import DCGANConfig, EvaluationConfig, PixelCNNConfig, VQVAEConfig
 from oasis_utils.data import Split
 from oasis_utils.dcgan import DCGAN
 from oasis_utils.evaluation import (
-    copy_gap,
+    as_grey,
     evaluate_images,
-    features,
     generate,
     judge_reconstruction,
-    judge_samples,
-    kid,
-    kid_interval,
     likelihood_baselines,
     load_images,
     mean_image,
-    nearest_distance,
-    pair_similarity,
     position_means,
     position_unigram_nats,
     reconstruct_split,
-    thinned,
+    sensitivities,
     unigram_nats,
     without_nan,
 )
 from oasis_utils.pixelcnn import PixelCNN
+from oasis_utils.reference import Reference
 from oasis_utils.sampling import BrainSampler, Samples
+from oasis_utils.verdicts import check_form, model_card
 from oasis_utils.vqvae import VQVAE
 
 CPU = torch.device("cpu")
-CONFIG = EvaluationConfig(n_images=64, bootstrap=20)
+CONFIG = EvaluationConfig(n_images=32, bootstrap=50)
 
 
 def blobs(n, seed, size=32):
@@ -57,21 +54,9 @@ def split_of(name, images, per_subject=4):
     return Split(name, images, rows // per_subject + 100 * len(name), rows % per_subject, ages)
 
 
-def vectors(n, seed, shift=0.0):
-    rows = np.random.default_rng(seed).standard_normal((n, 8)) + shift
-    return rows.astype(np.float32)
-
-
-@pytest.fixture
-def cheap_features(monkeypatch):
-    """Four by four grey means in place of the network: the figures' logic does not depend on it."""
-
-    def means(images, device, label=""):
-        n, size = len(images), images.shape[1] // 4
-        cells = images.reshape(n, 4, size, 4, size).mean((2, 4)).reshape(n, 16) / 255
-        return np.repeat(cells, 80, axis=1).astype(np.float32)
-
-    monkeypatch.setattr(evaluation, "features", means)
+def samples_of(images):
+    n = len(images)
+    return Samples(images, np.full((n, 4, 4), 3), np.arange(n) % 4)
 
 
 # ---------------------------------------------------------------- reconstruction
@@ -81,7 +66,7 @@ def test_reconstructions_of_a_split_are_those_of_the_vqvae(monkeypatch):
     torch.manual_seed(0)
     vqvae = VQVAE(VQVAEConfig(image_size=32, channels=32, residual_blocks=1, n_codes=8, code_dim=4)).eval()
     split = split_of("test", blobs(7, 0))
-    monkeypatch.setattr(evaluation, "BATCH", 3)
+    monkeypatch.setattr(reference_module, "BATCH", 3)
     images, indices = reconstruct_split(vqvae, split, CPU)
     with torch.no_grad():
         expected = vqvae.reconstruct(split.floats())[:, 0]
@@ -189,147 +174,12 @@ def test_baselines_of_code_maps_as_they_are_stored():
     assert likelihood_baselines(codes, "validate") != likelihood_baselines(codes)
 
 
-# ---------------------------------------------------------------- features
-
-
-def test_features_have_their_shape_and_do_not_depend_on_the_batch(monkeypatch):
-    images = blobs(3, 0)
-    first = features(images, CPU)
-    assert first.shape == (3, 1280) and first.dtype == np.float32 and np.isfinite(first).all()
-    assert np.array_equal(features(images, CPU), first)
-    monkeypatch.setattr(evaluation, "BATCH", 2)
-    assert features(images, CPU) == pytest.approx(first, abs=1e-3)
-    assert np.abs(first[0] - first[1]).mean() > 0.01  # they tell pictures apart
-
-
-# ---------------------------------------------------------------- distances
-
-
-def test_kid_of_two_draws_of_one_distribution_is_near_zero():
-    distances = [kid(vectors(100, 2 * seed), vectors(100, 2 * seed + 1)) for seed in range(20)]
-    assert abs(np.mean(distances)) < 0.02  # unbiased
-    assert min(distances) < 0 < max(distances)
-
-
-def test_kid_grows_with_the_distance():
-    distances = [kid(vectors(100, 0), vectors(100, 1, shift)) for shift in (0.0, 0.5, 1.0, 2.0)]
-    assert distances == sorted(distances) and distances[1] > 0.1 > abs(distances[0])
-
-
-def test_kid_is_symmetric():
-    assert kid(vectors(50, 0), vectors(30, 1, 0.5)) == pytest.approx(kid(vectors(30, 1, 0.5), vectors(50, 0)))
-
-
-@pytest.mark.parametrize("sizes", [(15, 100), (100, 15), (1, 1)])
-def test_kid_of_too_few_images_is_refused(sizes):
-    with pytest.raises(ValueError, match=rf"at least 16 images .* got {sizes[0]} and {sizes[1]}:"):
-        kid(vectors(sizes[0], 0), vectors(sizes[1], 1))
-
-
-def test_kid_interval_holds_the_distance_and_repeats():
-    a, b, groups = vectors(100, 0, 0.5), vectors(100, 1), np.arange(100) // 10
-    low, high = kid_interval(a, b, groups, 100)
-    assert low < kid(a, b) < high
-    assert kid_interval(a, b, groups, 100) == (low, high)
-    assert kid_interval(a, b, groups, 100, seed=1) != (low, high)
-
-
-def test_slices_of_one_subject_do_not_count_as_independent():
-    a, b = vectors(100, 0, 0.5), np.repeat(vectors(10, 1), 10, axis=0) + 0.01 * vectors(100, 2)
-    low, high = kid_interval(a, b, np.arange(100) // 10, 100)
-    naive_low, naive_high = kid_interval(a, b, np.arange(100), 100)
-    assert high - low > 2 * (naive_high - naive_low)
-
-
-def test_thinned_rows_are_even_distinct_and_reach_the_ends():
-    assert thinned(5, 8).tolist() == [0, 1, 2, 3, 4]
-    assert thinned(9, 5).tolist() == [0, 2, 4, 6, 8]
-    for n in (10, 97):
-        for limit in range(2, n):
-            rows = thinned(n, limit)
-            assert len(set(rows.tolist())) == limit and rows[0] == 0 and rows[-1] == n - 1
-            assert np.ptp(np.diff(rows)) <= 1
-
-
 # ---------------------------------------------------------------- samples
 
 
-def test_identical_images_are_fully_alike():
-    images = np.repeat(blobs(1, 0), 6, axis=0)
-    assert pair_similarity(images, np.zeros(6, int), np.arange(6)) == pytest.approx(1.0)
-
-
-def test_different_images_are_less_alike():
-    assert pair_similarity(blobs(6, 0), np.zeros(6, int), np.arange(6)) < 0.7
-
-
-def test_pairs_share_the_position_and_not_the_owner():
-    images = blobs(4, 0)[[0, 0, 1, 1]]
-    assert pair_similarity(images, np.array([0, 0, 1, 1]), np.arange(4)) == pytest.approx(1.0)
-    assert pair_similarity(images, np.array([0, 1, 0, 1]), np.arange(4)) < 0.9
-    assert pair_similarity(images, np.array([0, 0, 0, 0]), np.array([5, 5, 6, 6])) < 0.9
-
-
-def test_no_pair_has_no_similarity():
-    assert math.isnan(pair_similarity(blobs(3, 0), np.arange(3), np.arange(3)))
-
-
-def test_nearest_slice_and_its_distance():
-    reference = blobs(5, 0)
-    distance, index = nearest_distance(reference[[3, 1]], reference)
-    assert index.tolist() == [3, 1] and distance == pytest.approx(0, abs=1e-3)
-    grey = np.full((1, 16, 16), 100, np.uint8)
-    distance, _ = nearest_distance(grey, grey + np.uint8(51))
-    assert distance == pytest.approx(0.2, abs=1e-5)
-
-
-def test_copies_of_the_training_set_have_a_gap_near_one():
-    train, held_out = blobs(30, 0), blobs(30, 1)
-    assert copy_gap(train[:10], train, held_out) > 0.95
-    assert copy_gap(held_out[:10], train, held_out) < -10
-
-
-def test_fresh_images_have_no_gap_whatever_the_size_of_the_training_set():
-    held_out = blobs(40, 1)
-    for n in (40, 400):
-        assert abs(copy_gap(blobs(60, 2), blobs(n, 0), held_out)) < 0.1
-
-
 def test_figures_that_could_not_be_taken_become_none():
-    assert without_nan({"a": float("nan"), "b": 1.0, "c": [1, 2], "d": np.float64("nan")}) == {
-        "a": None, "b": 1.0, "c": [1, 2], "d": None}
-
-
-def samples_of(images, positions=None):
-    n = len(images)
-    return Samples(images, np.full((n, 4, 4), 3), np.arange(n) % 4 if positions is None else positions)
-
-
-def judge(samples, real, train):
-    return judge_samples(samples, 8, real, evaluation.features(real.images, CPU), train, CONFIG, CPU, "prior")
-
-
-def test_samples_are_judged(cheap_features):
-    real, train = split_of("test", blobs(24, 1)), blobs(24, 0)
-    fresh, copies = judge(samples_of(blobs(20, 2)), real, train), judge(samples_of(train[:20]), real, train)
-    black = judge(samples_of(np.zeros((20, 32, 32), np.uint8)), real, train)
-    assert fresh["images"] == 20 and fresh["valid"] == 1.0 and fresh["distinct_codes"] == 1
-    assert fresh["kid_interval"][0] <= fresh["kid_interval"][1]
-    assert black["kid"] > 5 * abs(fresh["kid"]) and black["pair_ssim"] == pytest.approx(1.0)
-    assert copies["copy_gap"] > 0.9 > 0.2 > abs(fresh["copy_gap"])
-    assert json.loads(json.dumps(fresh, allow_nan=False)) == fresh
-
-
-def test_codes_out_of_range_are_not_valid(cheap_features):
-    real = split_of("test", blobs(24, 1))
-    samples = samples_of(blobs(20, 2))
-    samples.indices[:5, 0, 0] = -1
-    assert judge(samples, real, blobs(24, 0))["valid"] == 0.75
-
-
-def test_samples_without_a_pair_are_judged(cheap_features):
-    samples = samples_of(blobs(20, 2), positions=np.arange(20))
-    assert judge(samples, split_of("test", blobs(24, 1)), blobs(24, 0))["pair_ssim"] is None
+    assert without_nan({"a": float("nan"), "b": [1.0, float("inf")], "c": {"d": np.float64("nan")}}) == {
+        "a": None, "b": [1.0, None], "c": {"d": None}}
 
 
 @pytest.mark.parametrize("kind", ["pixelcnn", "dcgan"])
@@ -345,59 +195,156 @@ def test_generate_covers_the_positions(kind):
     assert np.array_equal(generate(BrainSampler(vqvae, prior), 7, seed=1).images, samples.images)
 
 
-# ---------------------------------------------------------------- any set of images
+# ---------------------------------------------------------------- judgement on sample brains
+
+
+@pytest.fixture(scope="session")
+def splits(brains):
+    return [brains.split(name) for name in ("train", "validate", "test")]
 
 
 @pytest.fixture
-def splits():
-    return split_of("train", blobs(24, 0)), split_of("validate", blobs(24, 1)), split_of("test", blobs(24, 2))
+def cheap_features(monkeypatch):
+    """Grey means in place of the network, where its features do not matter."""
+    monkeypatch.setattr(reference_module, "learned", lambda images, device, label: np.tile(
+        images[:, ::8, ::8].reshape(len(images), -1)[:, :64] / 255, 20).astype(np.float32))
 
 
-def test_real_images_score_near_the_floor_and_black_ones_do_not(cheap_features, splits):
-    real = evaluate_images(blobs(20, 3), np.arange(20) % 4, *splits, CONFIG, CPU)
-    black = evaluate_images(np.zeros((20, 32, 32), np.uint8), None, *splits, CONFIG, CPU)
-    assert abs(real["kid"]) < 0.2 * black["kid"] and abs(real["kid_floor"]) < 0.2 * black["kid"]
-    assert abs(real["pair_ssim"] - real["pair_ssim_real"]) < 0.2
-    assert "pair_ssim" not in black
-    assert json.loads(json.dumps(real, allow_nan=False)) == real
+@pytest.fixture(scope="session")
+def reference(splits):
+    torch.manual_seed(0)
+    vqvae = VQVAE(VQVAEConfig(image_size=64, downsampling=8, channels=32, n_codes=8, code_dim=4)).eval()
+    return Reference.of(*splits, CONFIG, CPU, vqvae)
 
 
-def test_images_are_compared_with_a_stated_number_of_real_ones(cheap_features, splits):
-    config = EvaluationConfig(n_images=18, bootstrap=5)
-    result = evaluate_images(blobs(20, 3), None, *splits, config, CPU)
-    assert (result["images"], result["real_images"]) == (20, 18)
-
-
-def test_images_with_the_real_network(splits):
-    result = evaluate_images(blobs(16, 3), None, *splits, EvaluationConfig(n_images=16, bootstrap=3), CPU)
-    assert result["features"] == evaluation.FEATURES and math.isfinite(result["kid"])
-
-
-def test_few_subjects_still_have_an_interval(cheap_features, splits):
-    """Half of two subjects may be a single slice, which has no kernel distance."""
+@pytest.fixture(scope="session")
+def evaluations(reference, splits):
+    """Real people, copies, blurred people and shuffled people, each judged as if generated."""
     train, floor, _ = splits
-    lonely = split_of("test", blobs(24, 2), per_subject=23)
-    result = evaluate_images(blobs(20, 3), None, train, floor, lonely, CONFIG, CPU)
-    json.dumps(result, allow_nan=False)
-    assert np.isfinite(result["kid"])
+    images, positions = np.array(floor.images), floor.positions
+    sets = {"real": (images, positions), "copies": (np.roll(train.images, (1, -1), (1, 2)), train.positions),
+            "blurred": (sensitivity.damaged(images, "blur 1.5 %"), positions),
+            "shuffled": (sensitivity.damaged(images, "50 % of patches shuffled"), positions)}
+    return {name: evaluate_images(*some, reference, name) for name, some in sets.items()}
 
 
-@pytest.mark.parametrize("images", [blobs(20, 3) / 255.0, blobs(20, 3).astype(np.int64), blobs(20, 3)[0],
-                                    blobs(20, 3)[..., None]])
-def test_images_of_another_type_are_refused(splits, images):
-    unchecked = inspect.unwrap(evaluate_images)  # else the shape check of the tests comes first
-    with pytest.raises(ValueError, match=r"images must be uint8 \(n, height, width\), not"):
-        unchecked(images, None, *splits, CONFIG, CPU)
+def test_real_people_are_real(evaluations, reference):
+    real, null = evaluations["real"], reference.floor["two_sample"]
+    print(f"real against real: AUC {null}, kernel distance {real['kid']:.4f} ({real['kid_interval']})")
+    assert real["kid"] == pytest.approx(real["kid_floor"])
+    assert real["kid_floor_interval"][0] <= real["kid"] <= real["kid_interval"][1]
+    assert real["two_sample_null"] == null["network"]["value"]
+    assert all(0 <= test["interval"][0] <= test["value"] <= test["interval"][1] <= 1 for test in null.values())
+    assert real["memorised"] is False
 
 
-def test_images_of_another_size_are_refused(splits):
-    with pytest.raises(ValueError, match="images are 64x64, the data 32x32: bring them to one size"):
-        evaluate_images(blobs(20, 3, size=64), None, *splits, CONFIG, CPU)
+def test_planted_copies_are_caught_and_only_by_the_copy_test(evaluations):
+    copies = evaluations["copies"]
+    assert copies["memorised"] is True and len(copies["suspicious_pairs"]) == 50  # the list is cut there
+    assert copies["memorisation"]["suspicious_share"] == 1.0
+    for pair in copies["suspicious_pairs"]:
+        assert pair["train_index"] == pair["sample"] and not pair["mirrored"]
+    assert copies["copy_gap"] > 0.5 > abs(evaluations["real"]["copy_gap"])
+    assert copies["kid"] < 3 * max(evaluations["real"]["kid"], 0.01)  # their distribution is right
+    assert "contain copies" in copies["verdicts"]["privacy"] and "Do not release" in copies["verdicts"]["privacy"]
 
 
-def test_too_few_images_are_refused(cheap_features, splits):
-    with pytest.raises(ValueError, match="at least 16 images on either side, got 15"):
-        evaluate_images(blobs(15, 3), None, *splits, CONFIG, CPU)
+@pytest.mark.parametrize("name", ["blurred", "shuffled"])
+def test_damaged_people_score_worse(evaluations, name):
+    real, fake = evaluations["real"], evaluations[name]
+    assert fake["kid_interval"][0] > real["kid_interval"][1]
+    for space in ("learned", "radiomic"):
+        a, b = (x["comparisons"]["real"][space] for x in (fake, real))
+        assert a["kid"]["value"] > 2 * abs(b["kid"]["value"]) and a["frechet"]["value"] > b["frechet"]["value"]
+    ours, theirs = (x["comparisons"]["real"]["learned"]["coverage"]["value"] for x in (fake, real))
+    assert ours < theirs
+    assert fake["comparisons"]["real"]["two_sample"]["logistic"]["value"] > 0.9
+    assert not fake["memorised"] or name == "blurred"
+    assert "can be told from real ones" in fake["verdicts"]["fidelity"]
+
+
+def test_shuffled_people_have_no_real_anatomy(evaluations):
+    shares = {name: evaluations[name]["anatomy"]["generated"]["outside_share"] for name in ("real", "shuffled")}
+    assert shares["shuffled"] == 1 > shares["real"] + 0.1
+
+
+def test_every_evaluation_has_its_form_and_survives_json(evaluations):
+    for result in evaluations.values():
+        check_form(result)
+        assert json.loads(json.dumps(result, allow_nan=False)) == result
+        assert set(result["verdicts"]) == {"fidelity", "diversity", "anatomy", "privacy"}
+
+
+def test_the_card_holds_verdicts_and_limits(evaluations):
+    card = model_card({"real": evaluations["real"], "copies": evaluations["copies"]}, {"data": "sample brains"})
+    privacy = evaluations["copies"]["verdicts"]["privacy"]
+    for word in ("Intended use", "Not for diagnosis", "Limits", "sample brains", privacy):
+        assert word in card
+    assert "nan" not in card and "None" not in card
+
+
+def test_positions_can_be_read_from_the_slices(reference, splits, monkeypatch, cheap_features):
+    monkeypatch.setattr(evaluation, "compare", lambda *_: reference.floor)  # not what is tested here
+    result = evaluate_images(np.array(splits[2].images), None, reference)
+    assert result["positions"] == "read from the slices" and "read from the slices" in result["verdicts"]["anatomy"]
+
+
+def test_a_reference_keeps_the_positions_and_the_number_of_the_images(splits, monkeypatch, cheap_features):
+    monkeypatch.setattr(reference_module, "compare", lambda *_: {})
+    reference = Reference.of(*splits, CONFIG, CPU, n_judged=20, positions=np.repeat(np.arange(4, 14), 2))
+    assert reference.n_images == len(reference.other.images) == 20
+    assert set(reference.real.positions) == set(range(4, 14)) and reference.decoded is None
+
+
+def test_sensitivity_is_told_in_widths_of_the_interval(reference, monkeypatch):
+    few = {name: sensitivity.DAMAGES[name] for name in ("noise 10 %", "all mirrored")}
+    monkeypatch.setattr(sensitivity, "DAMAGES", few)
+    table = sensitivities(reference, 16)
+    assert set(table) == set(few)
+    assert table["noise 10 %"]["learned kid"] > 2 > table["all mirrored"]["learned kid"]
+
+
+# ---------------------------------------------------------------- refusals
+
+
+def test_too_few_images_say_how_many_and_why(splits):
+    with pytest.raises(ValueError, match="at least 16 images on either side, got 15 and 15: with fewer its error"):
+        Reference.of(*splits, CONFIG, CPU, n_judged=15)
+
+
+def test_one_subject_is_refused(splits):
+    train, floor, real = splits
+    alone = Split("test", real.images[:32], real.subjects[:32], real.positions[:32], real.ages[:32])
+    with pytest.raises(ValueError, match="the test split holds 1 subject, at least 2 are needed"):
+        Reference.of(train, floor, alone, CONFIG, CPU)
+
+
+def test_unknown_and_lonely_positions_are_refused(splits):
+    with pytest.raises(ValueError, match="position 99 of the images is unknown: the validate split has positions 0"):
+        Reference.of(*splits, CONFIG, CPU, n_judged=64, positions=np.array([3, 99]))
+    with pytest.raises(ValueError, match="2 slices at the positions of the images, at least 16 are needed"):
+        Reference.of(*splits, CONFIG, CPU, n_judged=64, positions=np.full(64, 3))
+
+
+@pytest.mark.parametrize(("images", "message"), [
+    (blobs(20, 3).astype(np.int64), "are int64: give uint8, or floats in"),
+    (blobs(20, 3)[0], r"have shape \(32, 32\), expected"),
+    (blobs(20, 3).astype(np.float32), "are floats from .* scale them"),
+    (np.where(np.arange(20)[:, None, None] == 3, np.nan, blobs(20, 3) / 255), "1 images in x hold nan")])
+def test_images_of_another_kind_are_refused(images, message):
+    with pytest.raises(ValueError, match=message):
+        as_grey(images, "x")
+
+
+def test_floats_become_grey_levels():
+    assert np.array_equal(as_grey(blobs(20, 3) / 255.0, "x"), blobs(20, 3))
+
+
+def test_images_of_another_size_or_number_are_refused(reference):
+    with pytest.raises(ValueError, match="images are 32x32, the data 64x64: bring them to one size"):
+        evaluate_images(blobs(64, 3), None, reference)
+    with pytest.raises(ValueError, match="got 20 images, the real sets have 32: sets of unequal size"):
+        evaluate_images(blobs(20, 3, 64), None, reference)
 
 
 # ---------------------------------------------------------------- files
@@ -467,3 +414,33 @@ def test_pickled_images_never_run(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="images.npz"):
         load_images("images.npz")
     assert not (tmp_path / "canary").exists()
+
+# ---------------------------------------------------------------- folders of PNGs
+
+
+def write_pngs(folder, images, names):
+    for image, name in zip(images, names, strict=True):
+        Image.fromarray(image).save(folder / name)
+
+
+def test_a_folder_of_pngs_with_positions_in_its_names(tmp_path):
+    images = blobs(3, 0)
+    write_pngs(tmp_path, images, [f"case_00{i}_slice_{7 + i}.nii.png" for i in range(3)])
+    loaded, positions = load_images(tmp_path)
+    assert np.array_equal(loaded, images) and positions.tolist() == [7, 8, 9]
+    write_pngs(tmp_path, images[:1], ["other.png"])
+    assert load_images(tmp_path)[1] is None
+
+
+def test_a_folder_without_pngs_or_with_two_sizes(tmp_path):
+    with pytest.raises(ValueError, match="no .png files in"):
+        load_images(tmp_path)
+    write_pngs(tmp_path, [blobs(1, 0)[0], blobs(1, 0, 64)[0]], ["a.png", "b.png"])
+    with pytest.raises(ValueError, match="a.png and b.png in .* have different sizes"):
+        load_images(tmp_path)
+
+
+def test_positions_must_be_whole_numbers_one_for_each_image(tmp_path):
+    np.savez(tmp_path / "x.npz", images=blobs(5, 0), positions=np.arange(4))
+    with pytest.raises(ValueError, match=r"expected one whole number for each of 5 images"):
+        load_images(tmp_path / "x.npz")

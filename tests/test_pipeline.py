@@ -18,6 +18,7 @@ from oasis_utils.checkpoints import load_tensors
 from oasis_utils.config import PROFILES
 from oasis_utils.pipeline import PRODUCTS, UsageError, plan
 from oasis_utils.runtime import RunFolder, project_root, read_json, write_json
+from oasis_utils.verdicts import SCHEMA, VERSION, check_form
 
 
 def oasis(*arguments):
@@ -160,7 +161,10 @@ def test_the_report_holds_every_promised_figure(series, tree):
     for prior in ("pixelcnn", "dcgan"):
         figures = report["priors"][prior]
         assert figures["valid"] == 1.0 and figures["distinct_codes"] >= 1
-        assert np.isfinite([figures["kid"], figures["kid_floor"]]).all()
+        check_form(figures)
+    assert (report["evaluation"]["schema"], report["evaluation"]["version"]) == (SCHEMA, VERSION)
+    assert set(report["evaluation"]["controls"]) == {"planted copies, decoded", "other people"}
+    assert "## Verdicts" in series[1].card.read_text(encoding="utf-8")
     assert set(report["seconds"]) == {"total", *PRODUCTS}
     assert report["profile"] == "smoke" and report["data"]["source"] == str(tree.resolve())
     assert set(report["provenance"]) >= {"torch", "hardware", "revision", "seed"}
@@ -245,6 +249,10 @@ def test_reconstruct_and_evaluate(series, tree, tmp_path):
     with np.load(tmp_path / "r.npz") as arrays:
         assert set(arrays) == {"images", "reconstructions", "indices", "subjects", "positions"}
         assert arrays["images"].shape == arrays["reconstructions"].shape == (64, 64, 64)
-    done = oasis("evaluate", series[1].samples("pixelcnn"), "--against", tree, "--json", tmp_path / "e.json")
+    done = oasis("evaluate", series[1].samples("pixelcnn"), "--against", tree, "--json", tmp_path / "e.json", "--card",
+                 tmp_path / "e.md")
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "e.json").read_text())["kid"] > 0
+    judged = json.loads((tmp_path / "e.json").read_text())
+    check_form(judged)
+    assert judged["kid"] > 0 and "privacy:" in done.stdout
+    assert "not OASIS" in (tmp_path / "e.md").read_text() or str(tree) in (tmp_path / "e.md").read_text()

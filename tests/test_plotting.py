@@ -45,6 +45,7 @@ EVERY_FIGURE = {
     "usage": lambda: plotting.usage(np.array([5, 3, 0, 1]), "title"),
     "scatter": lambda: plotting.scatter([("PCA", CLOUD)], [("use", np.arange(8))], "title"),
     "heat": lambda: plotting.heat(FLOATS, TITLES, "nats", title="title"),
+    "matrix": lambda: plotting.matrix({"blur": {"kid": 12.0, "auc": 0.4}}, "widths", 20.0, "title"),
     "bars": lambda: plotting.bars({"ours": 1.0, "floor": 2.0}, "SSIM", ["ours"], "title"),
     "lines": lambda: plotting.lines(np.arange(3), {"a": np.arange(3)}, "pixels", "share", "title"),
     "histograms": lambda: plotting.histograms(np.arange(4), {"a": np.arange(3)}, "age", "subjects", "title"),

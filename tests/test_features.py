@@ -1,0 +1,76 @@
+"""Learned and hand-made features: shapes, laws of the radiomic numbers, fixed scales, balanced rows."""
+
+import numpy as np
+import pytest
+import torch
+
+from oasis_utils import features
+from oasis_utils.features import Projection, Standard, balanced, learned, radiomic, radiomic_table, turns
+
+CPU = torch.device("cpu")
+
+
+def disc(radius=20, size=64, row=32, col=32, grey=200):
+    rows, cols = np.mgrid[:size, :size]
+    return np.where((rows - row) ** 2 + (cols - col) ** 2 <= radius**2, grey, 0).astype(np.uint8)
+
+
+def test_learned_features_do_not_depend_on_the_batch(monkeypatch):
+    images = np.random.default_rng(0).integers(0, 255, (3, 32, 32)).astype(np.uint8)
+    first = learned(images, CPU)
+    assert first.shape == (3, 1280) and np.isfinite(first).all()
+    monkeypatch.setattr(features, "BATCH", 2)
+    assert learned(images, CPU) == pytest.approx(first, abs=1e-3)
+    assert np.abs(first[0] - first[1]).mean() > 0.01  # they tell pictures apart
+
+
+def test_radiomic_numbers_of_a_disc():
+    table = {name: values[0] for name, values in radiomic_table(disc()[None]).items()}
+    assert table["area"] == pytest.approx(np.pi * 400 / 64**2, rel=0.02)
+    assert table["height"] == table["width"] == 41 / 64
+    assert table["fill"] == pytest.approx(np.pi / 4, rel=0.05)
+    assert (table["asymmetry"], table["overlap"], table["deviation"]) == pytest.approx((0, 1, 0), abs=1e-4)
+    assert (table["mean"], table["median"]) == pytest.approx((200 / 255, 200 / 255))
+
+
+def test_there_are_thirty_finite_numbers_even_without_a_brain():
+    for image in (disc(), np.zeros((64, 64), np.uint8), np.full((64, 64), 255, np.uint8)):
+        row = radiomic(image[None])
+        assert row.shape == (1, 30) and np.isfinite(row).all()
+
+
+def test_moving_a_brain_changes_its_place_only():
+    a, b = (radiomic_table(disc(row=row, col=32)[None]) for row in (32, 28))
+    changed = {name for name in a if abs(a[name][0] - b[name][0]) > 1e-3}
+    assert changed == {"row"}
+
+
+def test_blur_and_noise_move_sharpness_apart(brains):
+    from oasis_utils.sensitivity import damaged
+
+    images = np.array(brains.split("test").images[8:24])
+    sharp = [radiomic_table(x)["sharpness"].mean()
+             for x in (damaged(images, "blur 1.5 %"), images, damaged(images, "noise 10 %"))]
+    assert sharp == sorted(sharp) and sharp[2] > 2 * sharp[0]
+
+
+def test_standard_scales_training_and_cuts_wild_values():
+    rows = np.random.default_rng(0).normal(3, 2, (500, 4)) * [1, 1, 1, 0]
+    scaled = Standard.fit(rows)(rows)
+    assert scaled[:, :3].std(0) == pytest.approx(1, abs=1e-6) and np.abs(scaled[:, 3]).max() == 0
+    assert Standard.fit(rows)(rows + 1000)[:, 0].max() == features.LIMIT
+
+
+def test_projection_keeps_the_leading_directions():
+    rows = np.random.default_rng(0).normal(size=(200, 10)) * np.linspace(5, 0.1, 10)
+    kept = Projection.fit(rows, 3)(rows)
+    assert kept.var(0, ddof=0) == pytest.approx(np.linalg.eigvalsh(np.cov(rows.T, ddof=0))[::-1][:3])
+
+
+def test_balanced_rows_cover_the_positions_evenly():
+    positions = np.tile(np.arange(8), 9)
+    for limit in (8, 20, 72, 100):
+        rows = balanced(positions, limit)
+        counts = np.bincount(positions[rows], minlength=8)
+        assert len(rows) == min(limit, 72) == len(set(rows)) and np.ptp(counts) <= 1
+    assert turns(np.array([3, 1, 3, 3, 1])).tolist() == [0, 0, 1, 2, 1]
