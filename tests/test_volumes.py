@@ -115,18 +115,20 @@ def test_formats_agree(tmp_path):
     assert np.abs(slices_of(tmp_path, eight_bits).astype(int) - expected).max() <= 2
 
 
-@pytest.mark.parametrize(("plane", "corner"), [("axial", (0, 0)), ("coronal", (0, 0)), ("sagittal", (0, 1))])
-def test_left_and_right_up_and_down(tmp_path, plane, corner):
-    """A marker in the patient's left, front, top: up and left in the picture; in sagittal ones front is right."""
+@pytest.mark.parametrize(("plane", "number", "rows", "columns"), [
+    ("axial", (16, 24), (2, 10), (3, 11)),  # z upwards; front up: y from the top; x to the right
+    ("coronal", (22, 30), (8, 16), (3, 11)),  # y forwards; z from the top; x to the right
+    ("sagittal", (3, 11), (8, 16), (22, 30)),  # x to the right; z from the top; y to the right
+])
+def test_left_and_right_up_and_down(tmp_path, plane, number, rows, columns):
+    """A bright box in the patient's left, front and upper half of a head of 32 mm; the canvas adds 112 mm."""
     voxels = np.full((32, 32, 32), 100, np.int16)
-    voxels[3:11, 20:28, 20:28] = 300
-    axis = dict(axial=2, coronal=1, sagittal=0)[plane]
-    options = SliceOptions(plane=plane, span=(0, 32), every=1.0)
+    voxels[3:11, 22:30, 16:24] = 300
     voxels[:2], voxels[:, :2], voxels[:, :, :2] = 0, 0, 0
-    images = slices_of(tmp_path, nifti(voxels, "PIL"), options)
-    number, row, column = (np.flatnonzero((images > 200).any(tuple({0, 1, 2} - {a}))) for a in range(3))
-    assert list(number) == (list(range(3, 11)) if axis == 0 else list(range(20, 28)))
-    assert (row < 128).all() == (corner[0] == 0) and (column < 128).all() == (corner[1] == 0)
+    bright = slices_of(tmp_path, nifti(voxels, "PIL"), SliceOptions(plane=plane, span=(0, 32), every=1.0)) > 200
+    expected = np.zeros_like(bright)
+    expected[slice(*number), 112:144, 112:144][:, slice(*rows), slice(*columns)] = True
+    assert np.array_equal(bright, expected)
 
 
 @pytest.mark.parametrize("zooms", [(1, 1, 3), (2, 0.5, 1), (1.5, 1.25, 0.8)])
@@ -143,12 +145,14 @@ def test_any_voxel_size_becomes_one_millimetre(tmp_path, zooms):
         for axis in range(3):
             extent = np.ptp(np.flatnonzero(stack.any(tuple({0, 1, 2} - {axis})))) + 1
             assert abs(extent - 34) <= 3
+        assert np.abs(np.argwhere(stack).mean(0) - [23.5, 127.5, 127.5]).max() < 0.3
     assert np.mean((images > 125) == (labels > 0)) > 0.99
 
 
 def test_one_percent_is_one_millimetre(tmp_path):
-    assert np.array_equal(slices_of(tmp_path, nifti(make_head(), zooms=(1.009, 0.991, 1.0))),
-                          slices_of(tmp_path, nifti(make_head())))
+    expected = slices_of(tmp_path, nifti(make_head()))
+    assert np.array_equal(slices_of(tmp_path, nifti(make_head(), zooms=(1.009, 0.991, 1.0))), expected)
+    assert not np.array_equal(slices_of(tmp_path, nifti(make_head(), zooms=(1.0, 1.015, 1.0))), expected)
 
 
 def test_large_volumes_show_the_head(tmp_path):
@@ -293,6 +297,7 @@ def test_a_volume_that_went_away(tmp_path):
     (nifti(np.full(SHAPE, 0.5, np.float32)), "no label map of whole numbers"),
     (nifti(np.full(SHAPE, 2035, np.int16)), "no label map"),
     (nifti(np.ones((24, 28, 21), np.uint8)), "another grid"),
+    (nibabel.Nifti1Image(np.ones(SHAPE, np.uint8), [[1, 0, 0, 2], *np.eye(4)[1:]]).to_bytes(), "another grid"),
     (nifti(np.ones(SHAPE, np.uint8), zooms=(1, 1, 1.005))[:-9], "cut off"),
 ])
 def test_broken_labels(tmp_path, labels, message):
