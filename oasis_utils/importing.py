@@ -31,7 +31,7 @@ from oasis_utils.sources import Source, discover, with_splits
 
 FOREGROUND = 16  # grey level of 255 above which a pixel belongs to the head
 FORMAT = 2  # of the cache
-CHUNK = 256  # slices resized at a time
+CHUNK = 64  # slices resized at a time
 THREADS, FILES_A_TASK, TASKS_AHEAD = 2, 16, 4  # Pillow decodes without holding Python's lock
 PROBES = 9  # files that vote on the size of a set
 BLACK = "black slices, kept"
@@ -259,7 +259,7 @@ class Stack:
         if shape[0] != shape[1] and self.source.kind != "images":
             raise DataError(f"{model} is {shape[1]}x{shape[0]} pixels: slices must be square")
         self.shape, self.model = shape, model
-        self.heads = np.zeros((self.size, self.size), np.int64)  # training slices in which a pixel is foreground
+        self.heads = np.zeros((self.size, self.size), np.int32)  # training slices in which a pixel is foreground
 
     def _check(self, reading: Reading) -> None:
         if self.shape is None:
