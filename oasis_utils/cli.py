@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from oasis_utils import __version__
-from oasis_utils.config import PROFILES, DataConfig, from_dict
+from oasis_utils.config import PROFILES, SPLITS, DataConfig, from_dict
 from oasis_utils.pipeline import NotebookFailed, UsageError, plan, run_series, table
 from oasis_utils.runtime import Progress, RunFolder, project_root, read_json, write_json
 
@@ -32,6 +32,19 @@ def _count(text: str) -> int:
     return value
 
 
+def _shares(text: str) -> tuple[float, ...]:
+    train, validate, test = map(float, text.split(","))
+    return train, validate, test
+
+
+def _span(text: str) -> tuple[int, ...]:
+    first, end = text.split(":")
+    return int(first), int(end)
+
+
+_shares.__name__, _span.__name__ = "A,B,C", "A:B"  # argparse names the type in its message
+
+
 def _not_negative(kind):
     def parse(text: str):
         value = kind(text)
@@ -41,6 +54,10 @@ def _not_negative(kind):
 
     parse.__name__ = kind.__name__  # argparse names the type in its message
     return parse
+
+
+SOURCES = ("a folder that holds keras_png_slices_train/ and so on, a folder of images (with --pattern), OASIS discs, "
+           "NIfTI or Analyze volumes")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -63,8 +80,8 @@ def _add_run(commands) -> None:
         description="Execute the notebooks in order. Finished, unchanged steps are skipped; a training that was "
                     "interrupted goes on.")
     run.add_argument("--profile", default="demo", help=f"one of {', '.join(PROFILES)} (default: demo)")
-    run.add_argument("--data", default="", metavar="PATH", help="folder that holds keras_png_slices_train/ and so "
-                     "on, or a folder made by `prepare` (default: synthetic sample brains)")
+    run.add_argument("--data", default="", metavar="PATH", help="PNG slices, volumes (see `prepare`), or a folder "
+                     "made by `prepare` (default: synthetic sample brains)")
     run.add_argument("--out", default="", metavar="DIR", help="run folder (default: runs/PROFILE in the project)")
     run.add_argument("--only", default="", metavar="NN,NN", help="only these notebooks, such as 02,03")
     run.add_argument("--force", action="store_true", help="run steps again even if nothing changed")
@@ -76,11 +93,31 @@ def _add_run(commands) -> None:
 
 
 def _add_prepare(commands) -> None:
-    prepare = commands.add_parser("prepare", help="check images and build the memory-mapped cache")
-    prepare.add_argument("source", metavar="SOURCE", help="folder that holds keras_png_slices_train/ and so on")
+    prepare = commands.add_parser(
+        "prepare", help="check data of any kind and build the memory-mapped cache",
+        description="Check, split, cut and resize slices or volumes into one memory-mapped cache, for `run --data`.")
+    prepare.add_argument("source", metavar="SOURCE", help=SOURCES)
     prepare.add_argument("--out", required=True, metavar="DIR", help="where the cache goes")
     prepare.add_argument("--size", type=_count, default=256, help="pixels a side after crop and resize (default: 256)")
     prepare.add_argument("--no-crop", action="store_true", help="keep the whole frame")
+    prepare.add_argument("--orient", default="as-is", metavar="TURN", help="as-is, rot90, rot180 or rot270 "
+                         "(anticlockwise), optionally with ,flip behind it (default: as-is)")
+    prepare.add_argument("--split", type=_shares, default=(0.8, 0.1, 0.1), metavar="A,B,C", help="shares of subjects "
+                         "to train, validate and test on, where the source has no splits (default: 0.8,0.1,0.1)")
+    prepare.add_argument("--seed", type=_not_negative(int), default=0, help="decides that split (default: 0)")
+    prepare.add_argument("--skip-bad", action="store_true", help="go on without files that cannot be used, and list "
+                         "them in the manifest")
+    prepare.add_argument("--png", metavar="DIR", help="also write the result as PNG slices there")
+    images = prepare.add_argument_group("folders of images")
+    images.add_argument("--pattern", metavar="REGEX", help="finds the subject in each path below SOURCE: a regular "
+                        "expression with groups (?P<subject>...) and, if wanted, (?P<slice>...) and (?P<session>...)")
+    volumes = prepare.add_argument_group("volumes")
+    volumes.add_argument("--plane", default="axial", help="axial, coronal or sagittal (default: axial)")
+    which = volumes.add_mutually_exclusive_group()
+    which.add_argument("--slices", type=_span, metavar="A:B", help="only from millimetre A up to B of the plane's axis")
+    which.add_argument("--every", type=float, metavar="MM", help="a slice every so many millimetres of the head")
+    volumes.add_argument("--count", type=_count, default=32, metavar="N", help="without --every: N slices, evenly "
+                         "(default: 32)")
     prepare.set_defaults(action=prepare_command)
 
 
@@ -100,7 +137,7 @@ def _add_sample(commands) -> None:
 
 def _add_reconstruct(commands) -> None:
     reconstruct = commands.add_parser("reconstruct", help="encode and decode a split")
-    reconstruct.add_argument("data", metavar="DATA", help="folder of slices, or one made by `prepare`")
+    reconstruct.add_argument("data", metavar="DATA", help="PNG slices, volumes, or a folder made by `prepare`")
     _add_model_options(reconstruct)
     reconstruct.add_argument("--split", choices=("train", "validate", "test"), default="test")
     reconstruct.set_defaults(action=reconstruct_command)
@@ -109,7 +146,8 @@ def _add_reconstruct(commands) -> None:
 def _add_evaluate(commands) -> None:
     evaluate = commands.add_parser("evaluate", help="judge generated slices against real ones")
     evaluate.add_argument("images", metavar="IMAGES", help=".npz file as `sample` writes it, or a folder of grey PNGs")
-    evaluate.add_argument("--against", required=True, metavar="DATA", help="folder of slices, or one made by `prepare`")
+    evaluate.add_argument("--against", required=True, metavar="DATA", help="PNG slices, volumes, or a folder made "
+                          "by `prepare`")
     evaluate.add_argument("--json", metavar="FILE", help="also write the figures there")
     evaluate.add_argument("--card", metavar="FILE.md", help="also write a one-page model card there")
     evaluate.add_argument("--device", default="auto")
@@ -142,15 +180,45 @@ def run_command(args: argparse.Namespace) -> None:
 
 
 def prepare_command(args: argparse.Namespace) -> None:
-    from oasis_utils import data
+    from oasis_utils import data, exporting, importing
+    from oasis_utils.volumes import SliceOptions
 
-    config = DataConfig(image_size=args.size, fit_crop=not args.no_crop)
+    try:
+        config = DataConfig(image_size=args.size, fit_crop=not args.no_crop)
+        slices = SliceOptions(args.plane, args.slices, args.every, args.count, args.orient)
+    except ValueError as error:
+        raise UsageError(error) from None
+    options = importing.ImportOptions(args.split, args.seed, args.pattern, slices, args.skip_bad)
+    if args.png:
+        exporting.refuse_full(Path(args.png))
+        importing.refuse_inside(Path(args.source), Path(args.png))
     with Progress("reading slices", 1) as progress:
-        dataset = data.build_cache(args.source, args.out, config, progress)
-    for name in ("train", "validate", "test"):
+        dataset = data.build_cache(args.source, args.out, config, progress, options)
+    for line in describe_cache(dataset):
+        print(line)
+    if args.png:
+        with Progress("writing PNG", 1) as progress:
+            print(f"wrote PNG slices to {exporting.export_png(dataset, args.png, progress)}")
+
+
+def describe_cache(dataset) -> list[str]:
+    """What was prepared, and what a person should know about it."""
+    from oasis_utils.sources import OASIS_ACKNOWLEDGEMENT
+
+    manifest, lines = dataset.manifest, []
+    for name in SPLITS:
         split = dataset.split(name)
-        print(f"{name}: {len(split)} slices of {len(set(split.subjects.tolist()))} subjects")
-    print(f"prepared {dataset.description} in {args.out} (crop {dataset.manifest['crop']}, {args.size} pixels a side)")
+        lines.append(f"{name}: {len(split)} slices of {len(set(split.subjects.tolist()))} subjects")
+    lines += [f"note: {count} {note}" for note, count in manifest["notes"].items()]
+    skipped = manifest["skipped"]
+    if skipped:
+        lines.append(f"skipped {len(skipped)} (all are listed in manifest.json):")
+        lines += [f"  {item['reason']}" for item in skipped[:3]]
+    lines.append(f"prepared {dataset.description} in {dataset.folder} (kind {manifest['kind']}, crop "
+                 f"{manifest['crop']}, {manifest['config']['image_size']} pixels a side"
+                 f"{', with masks' if manifest['masks'] else ''})")
+    thanks = f"OASIS: follow the data use agreement, and acknowledge: {OASIS_ACKNOWLEDGEMENT}"
+    return [*lines, thanks] if manifest["kind"] in ("keras", "oasis") else lines
 
 
 def sample_command(args: argparse.Namespace) -> None:

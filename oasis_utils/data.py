@@ -1,18 +1,14 @@
-"""What is a sample? Discovery, checks, subject-safe splits, one memory-mapped uint8 cache, batches on the device.
+"""The cache opened: a data set with its splits, and batches of it on the device.
 
-A slice is uint8, square and grey; a subject owns its slices (case_441_slice_7.nii.png: subject 441, position 7); no
-subject is in two splits. Models see float32 in [0, 1], shape (batch, 1, height, width).
+A slice is uint8, square and grey; a subject owns its slices; no subject is in two splits. Models see float32 in [0, 1],
+shape (batch, 1, height, width). How a source becomes a cache: sources.py, importing.py.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import shutil
-import struct
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,120 +16,18 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image
 from torch import Tensor
 
 from oasis_utils import synthetic
-from oasis_utils.config import SPLITS, DataConfig, digest, to_dict
+from oasis_utils.config import SPLITS, DataConfig, digest
+from oasis_utils.importing import FOREGROUND, FORMAT, ImportOptions, clear, import_source, is_cache
 from oasis_utils.runtime import DataError, atomic, project_root, read_json, write_json
 
-FILE_NAME = re.compile(r"case_(\d+)_slice_(\d+)(?:\.nii)?\.png")
-FOLDER_NAMES = {"train": ("train",), "validate": ("validate", "val"), "test": ("test",)}
-FOREGROUND = 16  # grey level of 255 above which a pixel belongs to the head
-FORMAT = 1  # of the cache
-OASIS_ACKNOWLEDGEMENT = (  # as the data use agreement words it
-    "Data were provided by OASIS: Cross-Sectional: Principal Investigators: D. Marcus, R, Buckner, J, Csernansky "
-    "J. Morris; P50 AG05681, P01 AG03991, P01 AG026276, R01 AG021910, P20 MH071616, U24 RR021382")
+__all__ = ["FOREGROUND", "Batches", "DataError", "Dataset", "Split", "Streamed", "build_cache", "free_memory",
+           "is_cache", "open_cache", "open_or_build", "sample_brains"]
 
-
-# ---------------------------------------------------------------- discovery
-
-
-@dataclass(frozen=True)
-class SliceFile:
-    """One image file and what its name says."""
-
-    path: Path
-    split: str
-    subject: int
-    position: int
-
-
-def find_slices(source: str | Path) -> list[SliceFile]:
-    """All slices of a keras_png_slices tree, ordered by split, subject and position.
-
-    `source` is keras_png_slices_data, its parent, or any folder that holds keras_png_slices_{train,validate,test}
-    within two levels; `val` for `validate` and a slices/ level below or above are fine. Raises DataError.
-    """
-    source = Path(source)
-    if not source.is_dir():
-        raise DataError(f"no folder {source}: give the folder that holds keras_png_slices_train/; see README, Data")
-    slices = [item for split in SPLITS for item in _split_files(source, split)]
-    _check_subjects(slices)
-    return slices
-
-
-def _split_folder(source: Path, split: str) -> Path:
-    names = [f"keras_png_slices_{name}" for name in FOLDER_NAMES[split]]
-    for level in ("", "*/", "*/*/"):
-        for name in names:
-            for folder in sorted(source.glob(level + name)):
-                return folder / "slices" if (folder / "slices").is_dir() else folder
-    found = ", ".join(sorted(p.name for p in source.iterdir())[:5]) or "nothing"
-    raise DataError(f"expected {names[0]}/ under {source}, found {found}; see README, Data")
-
-
-def _split_files(source: Path, split: str) -> list[SliceFile]:
-    folder = _split_folder(source, split)
-    files = []
-    for path in folder.iterdir():
-        match = FILE_NAME.fullmatch(path.name)
-        if match:
-            files.append(SliceFile(path, split, int(match[1]), int(match[2])))
-    if not files:
-        raise DataError(f"no slices in {folder}: expected names such as case_001_slice_0.nii.png; see README, Data")
-    files.sort(key=lambda f: (f.subject, f.position))
-    for before, after in zip(files, files[1:], strict=False):
-        if (before.subject, before.position) == (after.subject, after.position):
-            raise DataError(f"{before.path.name} and {after.path.name} in {folder} are the same slice: keep one")
-    return files
-
-
-def _check_subjects(slices: list[SliceFile]) -> None:
-    home: dict[int, str] = {}
-    for item in slices:
-        if home.setdefault(item.subject, item.split) != item.split:
-            raise DataError(f"subject {item.subject} is in both {home[item.subject]} and {item.split} "
-                            f"({item.path}): a subject may be in one split only, else every figure is too good")
-
-
-def read_slice(path: Path) -> UInt8[np.ndarray, "height width"]:
-    """One 8-bit grey image; equal colour channels count as grey. Raises DataError that names the file."""
-    try:
-        with Image.open(path) as file:
-            file.load()
-            bands, deep, pixels = file.getbands(), file.mode[0] in "IF", np.asarray(file)
-    except (OSError, SyntaxError, ValueError, struct.error) as error:  # what Pillow raises for damaged files
-        raise DataError(f"cannot read {path}: {error}; replace the file") from None
-    if deep:
-        raise DataError(f"{path} has more than 8 bits a pixel: convert it to 8-bit grey")
-    if bands == ("R", "G", "B") and (pixels == pixels[..., :1]).all():
-        return np.ascontiguousarray(pixels[..., 0])
-    if bands != ("L",):
-        raise DataError(f"{path} has channels {'+'.join(bands)}, expected one (grey): convert it to 8-bit grey")
-    return pixels
-
-
-def read_ages(source: Path) -> dict[int, float]:
-    """Ages in years from participants.tsv (columns participant_id, age) beside the splits; empty without one."""
-    tables = sorted(p for level in ("", "*/", "*/*/") for p in Path(source).glob(level + "participants.tsv"))
-    if not tables:
-        return {}
-    header, *rows = [line.split("\t") for line in tables[0].read_text(encoding="utf-8").splitlines() if line]
-    name, age = header.index("participant_id"), header.index("age")
-    return {int(re.sub(r"\D", "", row[name])): float(row[age]) for row in rows}
-
-
-def is_synthetic(source: Path) -> bool:
-    """Whether a folder holds the project's own sample brains."""
-    return any(True for level in ("", "*/", "*/*/") for _ in Path(source).glob(level + "sample_brains.json"))
-
-
-def sample_brains(config: DataConfig, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> Path:
-    """The synthetic sample brains of a profile, made on first use and shared by all runs."""
-    counts = config.train_subjects, config.validate_subjects, config.test_subjects
-    root = project_root() / "data" / f"sample_brains_{'_'.join(map(str, counts))}_seed{seed}"
-    return synthetic.write_sample_brains(root, *counts, seed=seed, progress=progress)
+SHARE_OF_MEMORY = 0.6  # of what is free on a device: slices that need more are streamed
+GIB = 2**30
 
 
 # ---------------------------------------------------------------- cache
@@ -148,19 +42,44 @@ class Split:
     subjects: np.ndarray  # int64 (n,)
     positions: np.ndarray  # int64 (n,)
     ages: np.ndarray  # float32 (n,), years, nan where unknown
+    masks: UInt8[np.ndarray, "n height width"] | None = None  # labels of the same pixels, where the source has them
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def to(self, device: torch.device) -> dict[str, Tensor]:
-        """Everything on the device at once: 604 MiB for all of OASIS at 256² as uint8."""
-        return {"images": torch.from_numpy(np.array(self.images))[:, None].to(device),
-                "subjects": torch.from_numpy(self.subjects).to(device),
+    def to(self, device: torch.device, stream: bool | None = None) -> dict[str, Any]:
+        """Tensors for `Batches`, on the device at once (604 MiB for all of OASIS at 256² as uint8).
+
+        Images that need more than 60 % of the device's free memory stay in the memory map, see `Streamed`; `stream`
+        decides it by hand.
+        """
+        need, free = self.images.nbytes / GIB, free_memory(device) / GIB
+        chosen = need > SHARE_OF_MEMORY * free if stream is None else stream
+        if chosen or device.type != "cpu":
+            how = "stream from the memory map" if chosen else "are held at once"
+            print(f"{self.name}: {need:.2f} GiB of slices {how}, {device} has {free:.1f} GiB free")
+        images = Streamed(self.images, device) if chosen else _tensor(self.images).to(device)
+        return {"images": images, "subjects": torch.from_numpy(self.subjects).to(device),
                 "positions": torch.from_numpy(self.positions).to(device)}
 
     def floats(self) -> Float[Tensor, "n 1 height width"]:
         """All images as float32 in [0, 1] on the CPU."""
-        return torch.from_numpy(np.array(self.images))[:, None].float() / 255
+        return _tensor(self.images).float().div_(255)
+
+
+def _tensor(images: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(images))[:, None]
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that new tensors can take on a device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError):  # no Linux: half of the machine's memory
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 @dataclass(frozen=True)
@@ -177,7 +96,7 @@ class Dataset:
 
     @property
     def synthetic(self) -> bool:
-        return self.manifest["synthetic"]
+        return self.manifest["kind"] == "synthetic"
 
     @property
     def description(self) -> str:
@@ -201,8 +120,10 @@ class Dataset:
                 positions += entry["positions"]
                 ages += [np.nan if entry["age"] is None else entry["age"]] * n
             start += n
-        return Split(name, array[first:first + len(subjects)], np.array(subjects), np.array(positions),
-                     np.array(ages, dtype=np.float32))
+        rows = slice(first, first + len(subjects))
+        masks = np.load(self.folder / "masks.npy", mmap_mode="r")[rows] if self.manifest["masks"] else None
+        return Split(name, array[rows], np.array(subjects), np.array(positions), np.array(ages, dtype=np.float32),
+                     masks)
 
 
 def open_cache(folder: str | Path) -> Dataset:
@@ -216,13 +137,16 @@ def open_cache(folder: str | Path) -> Dataset:
     return Dataset(folder, manifest)
 
 
-def is_cache(folder: str | Path) -> bool:
-    return (Path(folder) / "manifest.json").exists() and (Path(folder) / "slices.npy").exists()
+def build_cache(source: str | Path, folder: str | Path, config: DataConfig,
+                progress: Callable[[int, int], None] | None = None, options: ImportOptions | None = None) -> Dataset:
+    """A cache of any source, see `importing.import_source`; one that is up to date is only opened."""
+    import_source(source, folder, config, options, progress)
+    return open_cache(folder)
 
 
 def open_or_build(source: str | Path, folder: str | Path, config: DataConfig,
                   progress: Callable[[int, int], None] | None = None) -> Dataset:
-    """A run's cache: linked to a folder that `prepare` made, or built from a folder of slices."""
+    """A run's cache: linked to a folder that `prepare` made, or built from any source."""
     source, folder = Path(source), Path(folder)
     if not is_cache(source):
         return build_cache(source, folder, config, progress)
@@ -231,111 +155,53 @@ def open_or_build(source: str | Path, folder: str | Path, config: DataConfig,
     if size != config.image_size:
         raise DataError(f"{source} was prepared at {size} pixels, this profile takes {config.image_size}: "
                         f"prepare again with --size {config.image_size}")
-    (folder / "manifest.json").unlink(missing_ok=True)
-    with atomic(folder / "slices.npy") as partial:
-        try:
-            os.link(source / "slices.npy", partial)
-        except OSError:  # another file system
-            shutil.copyfile(source / "slices.npy", partial)
+    if folder.exists() and folder.samefile(source):
+        return dataset
+    clear(folder)
+    for name in ("slices.npy", "masks.npy") if dataset.manifest["masks"] else ("slices.npy",):
+        with atomic(folder / name) as partial:
+            try:
+                os.link(source / name, partial)
+            except OSError:  # another file system
+                shutil.copyfile(source / name, partial)
     write_json(folder / "manifest.json", dataset.manifest)
     return open_cache(folder)
 
 
-def build_cache(source: str | Path, folder: str | Path, config: DataConfig,
-                progress: Callable[[int, int], None] | None = None) -> Dataset:
-    """Read, check, crop and resize all slices of `source` into `folder`; an up-to-date cache is only opened.
-
-    The manifest is written last, so a cache that was interrupted is never taken for a whole one.
-    """
-    source, folder = Path(source), Path(folder)
-    files = find_slices(source)
-    state = digest([[f.path.name, f.path.stat().st_size, f.path.stat().st_mtime_ns] for f in files])
-    if is_cache(folder):
-        dataset = open_cache(folder)
-        if dataset.manifest["files"] == state and dataset.manifest["config"] == to_dict(config):
-            return dataset
-    (folder / "manifest.json").unlink(missing_ok=True)
-    raw, hashes = _read_all(files, progress)
-    crop = fit_window(raw[:sum(f.split == "train" for f in files)], config)
-    with atomic(folder / "slices.npy") as partial:
-        _write_resized(partial, raw, crop, config.image_size)
-    write_json(folder / "manifest.json", {
-        "format": FORMAT, "source": str(source.resolve()), "synthetic": is_synthetic(source),
-        "source_size": raw.shape[1], "crop": dict(zip(("top", "left", "side"), crop, strict=True)),
-        "config": to_dict(config), "files": state,
-        "subjects": _subject_entries(files, hashes, read_ages(source))})
-    return open_cache(folder)
-
-
-def _read_all(files: list[SliceFile], progress) -> tuple[np.ndarray, list[str]]:
-    """All slices as they are, and the hash of each file's pixels."""
-    first = read_slice(files[0].path)
-    if first.shape[0] != first.shape[1]:
-        raise DataError(f"{files[0].path} is {first.shape[1]}x{first.shape[0]} pixels: slices must be square")
-    raw, hashes = np.empty((len(files), *first.shape), np.uint8), []
-    for i, file in enumerate(files):
-        image = read_slice(file.path)
-        if image.shape != first.shape:
-            raise DataError(f"{file.path} is {image.shape[1]}x{image.shape[0]} pixels, but {files[0].path.name} is "
-                            f"{first.shape[1]}x{first.shape[0]}: all slices need one size")
-        raw[i] = image
-        hashes.append(hashlib.sha256(raw[i].tobytes()).hexdigest())
-        if progress:
-            progress(i + 1, len(files))
-    return raw, hashes
-
-
-def fit_window(train: UInt8[np.ndarray, "n height width"], config: DataConfig) -> tuple[int, int, int]:
-    """(top, left, side) of the square that holds the training heads, not cut below image_size (no upsampling)."""
-    size = train.shape[1]
-    seen = (train > FOREGROUND).mean(0) > 0.002  # ignores the odd bright pixel
-    if not seen.any():
-        raise DataError(f"all {len(train)} training slices are black (no pixel above {FOREGROUND} of 255): "
-                        "check the scaling of the images")
-    if not config.fit_crop or size <= config.image_size:
-        return 0, 0, size
-    rows, cols = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
-    extent = max(rows[-1] - rows[0], cols[-1] - cols[0]) + 1
-    side = int(min(size, max(config.image_size, round(extent * (1 + 2 * config.crop_margin)))))
-    top, left = (int(np.clip((edge[0] + edge[-1] + 1 - side) // 2, 0, size - side)) for edge in (rows, cols))
-    return top, left, side
-
-
-def _write_resized(path: Path, raw: np.ndarray, crop: tuple[int, int, int], size: int) -> None:
-    from torchvision.transforms.v2.functional import resize  # slow to import, and needed only here
-
-    top, left, side = crop
-    with open(path, "wb") as file:
-        np.lib.format.write_array_header_2_0(file, {"descr": "|u1", "fortran_order": False,
-                                                    "shape": (len(raw), size, size)})
-        for start in range(0, len(raw), 256):
-            part = torch.from_numpy(raw[start:start + 256, top:top + side, left:left + side])
-            if side != size:
-                part = resize(part[:, None], [size, size], antialias=True)[:, 0]
-            file.write(part.contiguous().numpy().tobytes())
-
-
-def _subject_entries(files: list[SliceFile], hashes: list[str], ages: dict[int, float]) -> list[dict[str, Any]]:
-    grouped: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for i, file in enumerate(files):
-        grouped[file.split, file.subject].append(i)
-    return [{"subject": subject, "split": split, "age": ages.get(subject),
-             "positions": [files[i].position for i in rows],
-             "sha256": hashlib.sha256("".join(hashes[i] for i in rows).encode()).hexdigest()[:16]}
-            for (split, subject), rows in grouped.items()]
+def sample_brains(config: DataConfig, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> Path:
+    """The synthetic sample brains of a profile, made on first use and shared by all runs."""
+    counts = config.train_subjects, config.validate_subjects, config.test_subjects
+    root = project_root() / "data" / f"sample_brains_{'_'.join(map(str, counts))}_seed{seed}"
+    return synthetic.write_sample_brains(root, *counts, seed=seed, progress=progress)
 
 
 # ---------------------------------------------------------------- batches
 
 
+class Streamed:
+    """Images (n, 1, height, width) that stay in the memory map: each batch is read, pinned and sent when it is due."""
+
+    def __init__(self, images: UInt8[np.ndarray, "n height width"], device: torch.device):
+        self.images, self.device = images, device
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, rows: Tensor) -> UInt8[Tensor, "batch 1 height width"]:
+        """The rows (on the CPU) on the device; the copy runs beside what the device does."""
+        batch = torch.empty(len(rows), *self.images.shape[1:], dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        np.take(self.images, rows.numpy(), axis=0, out=batch.numpy(), mode="clip")  # other modes buffer the output
+        return batch[:, None].to(self.device, non_blocking=True)
+
+
 class Batches:
-    """Batches of tensors that already live on the device; uint8 images become float32 in [0, 1] on the way out.
+    """Batches of tensors that live on the device, or are `Streamed`; uint8 images become float32 in [0, 1].
 
     The order depends on (seed, epoch) alone, so an epoch can be repeated. mirror: flip half of the images left-right.
     """
 
-    def __init__(self, tensors: dict[str, Tensor], batch_size: int, shuffle: bool = False, mirror: bool = False,
-                 seed: int = 0):
+    def __init__(self, tensors: Mapping[str, Tensor | Streamed], batch_size: int, shuffle: bool = False,
+                 mirror: bool = False, seed: int = 0):
         sizes = {len(t) for t in tensors.values()}
         if len(sizes) != 1 or 0 in sizes:
             raise DataError(f"batches need tensors of one length above 0, not {sorted(sizes)}")
@@ -354,13 +220,15 @@ class Batches:
         order = torch.randperm(self.size, generator=generator) if self.shuffle else torch.arange(self.size)
         flips = torch.rand(self.size, generator=generator) < 0.5
         device = next(iter(self.tensors.values())).device
-        order, flips = order.to(device), flips.to(device)
+        order_there, flips = order.to(device), flips.to(device)
         for i in range(len(self)):
-            rows = order[i * self.batch_size:(i + 1) * self.batch_size]
-            batch = {name: tensor[rows] for name, tensor in self.tensors.items()}
+            part = slice(i * self.batch_size, (i + 1) * self.batch_size)
+            rows = order_there[part]
+            batch = {name: tensor.read(order[part]) if isinstance(tensor, Streamed) else tensor.index_select(0, rows)
+                     for name, tensor in self.tensors.items()}
             if "images" in batch:
-                images = batch["images"].float() / 255
+                images = batch["images"]
                 if self.mirror:
                     images = torch.where(flips[rows][:, None, None, None], images.flip(-1), images)
-                batch["images"] = images
+                batch["images"] = images.float().div_(255)
             yield batch

@@ -19,8 +19,9 @@ from torch import Tensor
 from oasis_utils import fidelity, metrics, sensitivity
 from oasis_utils.anatomy import MEASURES
 from oasis_utils.codes import CodeMaps, encode_images
-from oasis_utils.data import Split, read_slice
+from oasis_utils.data import Split
 from oasis_utils.features import as_floats, balanced
+from oasis_utils.images import read_slice
 from oasis_utils.reference import SPACES, Comparison, Described, Reference, compare, decode, figure, timed
 from oasis_utils.runtime import Progress
 from oasis_utils.sampling import BrainSampler, Samples, image_seeds, spread_positions

@@ -91,8 +91,9 @@ def plan(profile: str, data: str, run: RunFolder, only: str | None, parameters: 
     """The notebooks to run with their parameters; UsageError for anything unknown."""
     if profile not in PROFILES:
         raise UsageError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}")
-    if data and not Path(data).is_dir():
-        raise UsageError(f"no folder {data}: give the folder that holds keras_png_slices_train/; see README, Data")
+    if data and not Path(data).exists():
+        raise UsageError(f"no folder {data}: give the folder that holds keras_png_slices_train/, volumes, or data made "
+                         "by `prepare`; see README, Data")
     shared = dict(zip(SHARED, (profile, data, str(run.root), seed, device), strict=True))
     steps, known = [], set()
     for name in notebook_names(only):
@@ -132,11 +133,11 @@ def package_state() -> str:
 
 
 def data_state(data: str) -> str:
-    """Changes when a file under the data folder is added, removed or rewritten."""
+    """Changes when the data file, or a file under the data folder, is added, removed or rewritten."""
     if not data:
         return "sample brains"
     return digest(sorted([str(p), p.stat().st_size, p.stat().st_mtime_ns]
-                         for p in Path(data).rglob("*") if p.is_file()))
+                         for p in (Path(data), *Path(data).rglob("*")) if p.is_file()))
 
 
 def notebook_source(path: Path) -> list[str]:

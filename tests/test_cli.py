@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from slice_files import make_collection, make_tree
 
 from oasis_utils.cli import main
 
@@ -49,6 +50,36 @@ def test_prepare_builds_a_cache_and_counts_it(tmp_path, capsys):
 def test_prepare_names_what_is_missing(tmp_path, capsys):
     assert main(["prepare", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
     assert "expected keras_png_slices_train/" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [["--split", "0.8"], ["--split", "a,b,c"], ["--slices", "3"], ["--size", "50"],
+                                    ["--plane", "oblique"], ["--orient", "up"], ["--every", "0"],
+                                    ["--slices", "1:2", "--every", "3"]])
+def test_prepare_is_asked_wrongly(tmp_path, option, capsys):
+    assert main(["prepare", str(tmp_path), "--out", str(tmp_path / "out"), *option]) == 2
+    assert capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_prepare_takes_a_collection_skips_what_is_bad_and_writes_png(tmp_path, capsys):
+    names = [f"OAS1_{i:04d}" for i in range(5)]
+    make_collection(tmp_path / "in", names, positions=3)
+    (tmp_path / "in" / "ill" / "OAS1_0000_MR1_mpr-1_101.png").write_bytes(b"")
+    out, png = tmp_path / "out", tmp_path / "png"
+    command = ["prepare", str(tmp_path / "in"), "--out", str(out), "--size", "32", "--split", "0.6,0.2,0.2",
+               "--pattern", r"(?P<subject>OAS1_\d+)_MR1_mpr-1_(?P<slice>\d+)", "--png", str(png)]
+    assert main(command) == 1
+    assert "OAS1_0000_MR1_mpr-1_101.png: it is empty; replace the file (`prepare --skip-bad`" in capsys.readouterr().err
+    assert main([*command, "--skip-bad"]) == 0
+    said = capsys.readouterr().out
+    assert "skipped 1 (all are listed in manifest.json):" in said and "kind images" in said
+    assert len(list(png.glob("*/case_*.png"))) == 14 and "of 3 subjects" in said
+    assert main(["prepare", str(png), "--out", str(tmp_path / "again"), "--size", "32"]) == 0
+
+
+def test_prepare_of_oasis_slices_ends_with_the_acknowledgement(tmp_path, capsys):
+    make_tree(tmp_path / "in")
+    assert main(["prepare", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--size", "32"]) == 0
+    assert "Data were provided by OASIS: Cross-Sectional" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_evaluate_refuses_a_foreign_file(tmp_path, capsys):

@@ -48,7 +48,7 @@ def dataset(tmp_path_factory):
         folder = root / "tree" / f"keras_png_slices_{split}"
         folder.mkdir(parents=True)
         for subject in subjects:
-            for position, picture in enumerate(discs([subject, subject + 4])):
+            for position, picture in enumerate(discs([subject, subject + 5])):
                 Image.fromarray(picture).save(folder / f"case_{subject:03d}_slice_{position}.nii.png")
     return build_cache(root / "tree", root / "cache", DataConfig(image_size=32))
 
