@@ -65,7 +65,7 @@ class VQVAEConfig:
 
 @dataclass(frozen=True)
 class PixelCNNConfig:
-    """Gated PixelCNN (van den Oord 2016) over index maps, told the slice position."""
+    """Gated PixelCNN (van den Oord 2016) over index maps, told the slice position and, where known, the age."""
 
     grid: int = 16  # rows = columns of an index map
     n_codes: int = 256  # K
@@ -76,11 +76,21 @@ class PixelCNNConfig:
     kernel: int = 3  # width of the other kernels, odd
     hidden: int = 128  # feature maps of the output head
     dropout: float = 0.1  # on the gates' output and before the last layer, probability in [0, 1)
+    age_mean: float = 0.0  # years, of the training subjects
+    age_std: float = 0.0  # years, their spread; 0: the data have no ages and the model is not told any
+    age_features: int = 16  # width of the age's embedding
+    age_dropout: float = 0.15  # share of training maps whose age is hidden, so that it need not be known
 
     def __post_init__(self):
         _require(self.blocks >= 1, f"blocks must be at least 1, not {self.blocks}")
+        _require(self.age_std >= 0, f"age_std is a spread in years, 0 or more, not {self.age_std}")
+        _require(0 <= self.age_dropout < 1, f"age_dropout must be in [0, 1), not {self.age_dropout}")
         _require(self.first_kernel % 2 == 1 and self.kernel % 2 == 1, "kernels must be odd, such as 7 and 3")
         _require(0 <= self.dropout < 1, f"dropout must be in [0, 1), not {self.dropout}")
+
+    @property
+    def knows_age(self) -> bool:
+        return self.age_std > 0
 
 
 @dataclass(frozen=True)

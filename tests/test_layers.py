@@ -10,11 +10,11 @@ import oasis_utils
 FOLDER = Path(oasis_utils.__file__).parent
 LAYERS = [
     {"__init__"},
-    {"config", "synthetic", "codebook"},
+    {"config", "synthetic", "codebook", "incremental"},
     {"runtime", "quantizer", "metrics"},
     {"data", "vqvae", "pixelcnn", "dcgan", "checkpoints", "plotting", "pipeline"},
     {"training", "codes", "sampling"},
-    {"evaluation", "widgets"},
+    {"evaluation", "likelihood", "widgets"},
     {"cli"},
     {"__main__"},
 ]

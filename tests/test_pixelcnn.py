@@ -7,7 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from oasis_utils.config import PixelCNNConfig
-from oasis_utils.pixelcnn import PixelCNN, RowCache, SamplingOptions, draw, receptive_field, uniform_noise
+from oasis_utils.incremental import RowCache, SamplingOptions, draw, uniform_noise
+from oasis_utils.pixelcnn import PixelCNN, naive_receptive_field, receptive_field, resample
+
+AGES = dict(age_mean=50.0, age_std=20.0)
 
 
 def tiny(**changes):
@@ -29,23 +32,23 @@ def sharpened(model, factor=20.0):
     return model
 
 
-def exact_logits(model, maps, positions):
+def exact_logits(model, maps, positions, ages=None):
     """Logits of the full forward pass in the precision of the model."""
     caught = []
     hook = model.head.register_forward_hook(lambda _module, _inputs, output: caught.append(output))
-    model(maps, positions)
+    model(maps, positions, ages)
     hook.remove()
     return caught[0]
 
 
-def cached_logits(model, maps, positions):
+def cached_logits(model, maps, positions, ages=None):
     """Logits of every cell when the cached sampler is led along given maps."""
-    cache, found = RowCache(model, positions), []
+    cache, found = RowCache(model, positions, ages), []
     for row in range(maps.shape[1]):
-        cache.start_row(row)
+        cache.start_row(row, maps[:, row - 1] if row else None)
         for col in range(maps.shape[2]):
-            found.append(cache.logits(col).clone())
-            cache.put(col, maps[:, row, col])
+            found.append(cache.logits().clone())
+            cache.accept(maps[:, row, col])
     return torch.stack(found, 2).view(len(maps), -1, *maps.shape[1:])
 
 

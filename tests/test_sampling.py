@@ -162,7 +162,7 @@ def test_temperature_zero_takes_the_likeliest_codes_whatever_the_seed(pixelcnn):
                                      SamplingOptions(top_p=0.9)])
 def test_dcgan_has_no_temperature(options):
     sampler = BrainSampler(make_vqvae(), make_prior("dcgan"))
-    with pytest.raises(ValueError, match="temperature, top-k, top-p and completion need the PixelCNN"):
+    with pytest.raises(ValueError, match="top-p, age and completion need the PixelCNN"):
         sampler.sample(POSITIONS, image_seeds(0, 5), options)
 
 
