@@ -19,7 +19,7 @@ from jaxtyping import Float, Integer, UInt8
 from torch import Tensor
 
 from oasis_utils import metrics
-from oasis_utils.codes import CodeMaps, encode_images
+from oasis_utils.codes import encode_images
 from oasis_utils.config import EvaluationConfig
 from oasis_utils.data import Split
 from oasis_utils.dcgan import kernel_distance
@@ -63,35 +63,6 @@ def mean_image(split: Split) -> Float[Tensor, "1 height width"]:
     """Mean slice of a split, in [0, 1]; the sums run over chunks, so the array may be larger than memory."""
     total = sum(split.images[i:i + 512].sum(0, dtype=np.float64) for i in range(0, len(split), 512))
     return torch.from_numpy(total / len(split) / 255).float()[None]
-
-
-# ---------------------------------------------------------------- likelihood
-
-
-def unigram_nats(train: Integer[np.ndarray, "n rows cols"], held_out: Integer[np.ndarray, "m rows cols"],
-                 n_codes: int) -> float:
-    """Nats per held-out code when every cell has the code frequencies of the training maps (add-one smoothed)."""
-    counts = np.bincount(train.ravel(), minlength=n_codes) + 1.0
-    return float(-np.log(counts / counts.sum())[held_out].mean())
-
-
-def position_unigram_nats(train: Integer[np.ndarray, "n rows cols"], held_out: Integer[np.ndarray, "m rows cols"],
-                          n_codes: int, strength: float = 16.0) -> float:
-    """The same with frequencies of each cell of the map; `strength` imaginary maps follow the unigram frequencies."""
-    counts = np.bincount(train.ravel(), minlength=n_codes) + 1.0
-    rows, cols = train.shape[1:]
-    cell = np.arange(rows * cols).reshape(rows, cols)
-    table = np.bincount((cell * n_codes + train.astype(np.int64)).ravel(), minlength=rows * cols * n_codes)
-    table = table.reshape(rows * cols, n_codes) + strength * counts / counts.sum()
-    table /= table.sum(1, keepdims=True)
-    return float(-np.log(table[np.broadcast_to(cell, held_out.shape), held_out]).mean())
-
-
-def likelihood_baselines(codes: CodeMaps, split: str = "test") -> dict[str, float]:
-    """What a prior must beat. The training maps are taken with their mirrored and shifted variants, as the prior's."""
-    train, held_out = codes.indices["train"], codes.indices[split]
-    return {"unigram_nats": unigram_nats(train, held_out, codes.n_codes),
-            "position_unigram_nats": position_unigram_nats(train, held_out, codes.n_codes)}
 
 
 # ---------------------------------------------------------------- features and distances

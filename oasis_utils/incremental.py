@@ -32,6 +32,9 @@ class SamplingOptions:
             raise ValueError(f"top_p must be in (0, 1], not {self.top_p}")
 
 
+AS_LEARNED = SamplingOptions()
+
+
 def draw(logits: Float[Tensor, "batch n_codes"], noise: Float[Tensor, " batch"],
          options: SamplingOptions) -> Int[Tensor, " batch"]:
     """One code for each row by inverting the distribution function at `noise`, uniform in [0, 1). The codes are taken

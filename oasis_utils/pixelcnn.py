@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from oasis_utils.config import PixelCNNConfig
-from oasis_utils.incremental import RowCache, SamplingOptions, Step, draw
+from oasis_utils.incremental import AS_LEARNED, RowCache, SamplingOptions, Step, draw
 
 Condition = tuple[Tensor, Tensor]  # additions to a block's vertical and horizontal gate, (batch, 2 channels, 1, 1)
 
@@ -151,7 +151,7 @@ class PixelCNN(nn.Module):
 
     @torch.no_grad()
     def sample(self, positions: Int[Tensor, " batch"], noise: Float[Tensor, "batch rows cols"],
-               options: SamplingOptions = SamplingOptions(), given: Int[Tensor, "batch rows cols"] | None = None,
+               options: SamplingOptions = AS_LEARNED, given: Int[Tensor, "batch rows cols"] | None = None,
                keep: Bool[Tensor, "batch rows cols"] | None = None,
                on_row: Callable[[int, Tensor], None] | None = None,
                ages: Float[Tensor, " batch"] | None = None) -> Int[Tensor, "batch rows cols"]:
@@ -174,7 +174,7 @@ class PixelCNN(nn.Module):
 
     @torch.no_grad()
     def sample_naive(self, positions: Int[Tensor, " batch"], noise: Float[Tensor, "batch rows cols"],
-                     options: SamplingOptions = SamplingOptions(),
+                     options: SamplingOptions = AS_LEARNED,
                      ages: Float[Tensor, " batch"] | None = None) -> Int[Tensor, "batch rows cols"]:
         """The textbook way, one whole forward pass for each cell: the yardstick of `sample`."""
         self._check(positions, ages, None, None, noise)
@@ -186,7 +186,7 @@ class PixelCNN(nn.Module):
 
     @torch.no_grad()
     def complete(self, positions: Int[Tensor, " batch"], seeds: list[int], given: Int[Tensor, "batch rows cols"],
-                 keep: Bool[Tensor, "batch rows cols"], options: SamplingOptions = SamplingOptions(),
+                 keep: Bool[Tensor, "batch rows cols"], options: SamplingOptions = AS_LEARNED,
                  ages: Float[Tensor, " batch"] | None = None, particles: int = 16) -> Int[Tensor, "batch rows cols"]:
         """Fill the cells where `keep` is false, heeding given cells after a hole too.
 
@@ -248,7 +248,8 @@ def resample(weights: Float[Tensor, "batch particles"], picks: Float[Tensor, " b
     points = (picks[:, None] + (0 if last else own)) / (1 if last else particles)
     reached = shares.cumsum(1)
     reached = reached / reached[:, -1:]
-    drawn = torch.searchsorted(reached, points.expand(batch, particles).contiguous(), right=True).clamp(max=particles - 1)
+    points = points.expand(batch, particles).contiguous()
+    drawn = torch.searchsorted(reached, points, right=True).clamp(max=particles - 1)
     uneven = (1 / shares.square().sum(1, keepdim=True) < particles / 2) | last
     chosen = torch.where(uneven, drawn, own) + particles * torch.arange(batch, device=weights.device)[:, None]
     return chosen.flatten(), torch.where(uneven, 0, weights)

@@ -14,7 +14,7 @@ LAYERS = [
     {"runtime", "quantizer", "metrics"},
     {"data", "vqvae", "pixelcnn", "dcgan", "checkpoints", "plotting", "pipeline"},
     {"training", "codes", "sampling"},
-    {"evaluation", "likelihood", "widgets"},
+    {"anomalies", "evaluation", "likelihood", "widgets"},
     {"cli"},
     {"__main__"},
 ]
