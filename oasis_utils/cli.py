@@ -56,6 +56,13 @@ def _not_negative(kind):
     return parse
 
 
+def _years(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 120:
+        raise argparse.ArgumentTypeError(f"{text} is not an age in years, 0 to 120")
+    return value
+
+
 SOURCES = ("a folder that holds keras_png_slices_train/ and so on, a folder of images (with --pattern), OASIS discs, "
            "NIfTI or Analyze volumes")
 
@@ -127,6 +134,8 @@ def _add_sample(commands) -> None:
     sample.add_argument("--prior", choices=("pixelcnn", "dcgan"), default="pixelcnn")
     sample.add_argument("--n", type=_count, default=16, help="how many slices (default: 16)")
     sample.add_argument("--position", type=_not_negative(int), help="slice position (default: all, evenly)")
+    sample.add_argument("--age", type=_years, metavar="YEARS", help="age of the brains, for a PixelCNN trained with "
+                        "ages (default: not said)")
     sample.add_argument("--temperature", type=_not_negative(float), default=1.0, help="0: the likeliest code")
     sample.add_argument("--top-k", type=_not_negative(int), default=0, help="only the K likeliest codes; 0: all")
     sample.add_argument("--top-p", type=_fraction_above_zero, default=1.0, help="only the likeliest codes that hold "
@@ -225,17 +234,21 @@ def sample_command(args: argparse.Namespace) -> None:
     import numpy as np
 
     from oasis_utils import sampling
-    from oasis_utils.pixelcnn import SamplingOptions
+    from oasis_utils.incremental import SamplingOptions
     from oasis_utils.runtime import select_device
 
     sampler = sampling.load_sampler(_run_folder(args.run), args.prior, select_device(args.device))
     if args.position is not None and args.position >= sampler.n_positions:
         raise UsageError(f"position {args.position} is unknown: this model knows 0 to {sampler.n_positions - 1}")
+    if args.age is not None and not sampler.knows_age:
+        raise UsageError(f"--age: the {args.prior} of {args.run} was trained without ages; leave the option out, or "
+                         "train a PixelCNN on data with ages")
     positions = (sampling.spread_positions(args.n, sampler.n_positions) if args.position is None
                  else np.full(args.n, args.position))
     options = SamplingOptions(args.temperature, args.top_k, args.top_p)
     with Progress(f"sampling {sampler.name}", args.n) as progress:
-        samples = sampler.sample(positions, sampling.image_seeds(args.seed, args.n), options, progress)
+        ages = None if args.age is None else np.full(args.n, args.age)
+        samples = sampler.sample(positions, sampling.image_seeds(args.seed, args.n), options, progress, ages)
     samples.save(args.out)
     print(f"wrote {args.n} slices to {args.out} (keys images, indices, positions)")
 

@@ -16,10 +16,12 @@ from torch import Tensor
 from oasis_utils.checkpoints import weights_digest
 from oasis_utils.config import SPLITS, CodesConfig, digest
 from oasis_utils.data import Dataset
-from oasis_utils.runtime import Progress, atomic
+from oasis_utils.runtime import DataError, Progress, atomic
 from oasis_utils.vqvae import VQVAE
 
 BATCH = 64  # slices encoded at once
+FORMAT = 2  # of the file; 2: with ages
+KINDS = ("indices", "positions", "subjects", "ages")  # arrays of each split
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class CodeMaps:
     indices: dict[str, Integer[np.ndarray, "n rows cols"]]  # uint16 on disk and in memory; train holds all variants
     positions: dict[str, Integer[np.ndarray, " n"]]
     subjects: dict[str, Integer[np.ndarray, " n"]]
+    ages: dict[str, Float[np.ndarray, " n"]]  # years, nan where unknown
     about: dict[str, Any]  # n_codes, variants, identities of VQ-VAE and data
 
     @property
@@ -40,9 +43,19 @@ class CodeMaps:
         return digest(self.about)
 
     def to(self, split: str, device: torch.device) -> dict[str, Tensor]:
-        """{"indices", "positions"} of a split as int64 tensors on the device."""
+        """{"indices", "positions"} of a split as int64 tensors and {"ages"} as float32 on the device."""
         return {"indices": torch.from_numpy(self.indices[split].astype(np.int64)).to(device),
-                "positions": torch.from_numpy(self.positions[split].astype(np.int64)).to(device)}
+                "positions": torch.from_numpy(self.positions[split].astype(np.int64)).to(device),
+                "ages": torch.from_numpy(self.ages[split].astype(np.float32)).to(device)}
+
+    def age_scale(self) -> dict[str, float]:
+        """{"age_mean", "age_std"} of the training subjects in years; both 0 where no two ages are known."""
+        _, first = np.unique(self.subjects["train"], return_index=True)
+        ages = self.ages["train"][first]
+        known = ages[np.isfinite(ages)].astype(np.float64)
+        if len(known) < 2 or np.ptp(known) == 0:
+            return {"age_mean": 0.0, "age_std": 0.0}
+        return {"age_mean": float(known.mean()), "age_std": float(known.std())}
 
 
 def shifted(images: Float[Tensor, "n 1 height width"], rows: int, cols: int) -> Float[Tensor, "n 1 height width"]:
@@ -81,11 +94,11 @@ def encode_dataset(vqvae: VQVAE, dataset: Dataset, config: CodesConfig, path: Pa
                    seed: int = 0) -> CodeMaps:
     """Encode all splits, the training split in several variants; up-to-date maps are only loaded."""
     about = describe(vqvae, dataset, config, seed)
-    if path.exists() and (known := load_codes(path)).about == about:
+    if path.exists() and _read_about(path) == about:
         print(f"loaded {path.name}: encoded before with this VQ-VAE and data")
-        return known
+        return load_codes(path)
     generator = torch.Generator().manual_seed(seed)
-    indices, positions, subjects = {}, {}, {}
+    indices, positions, subjects, ages = {}, {}, {}, {}
     with Progress("encoding", len(SPLITS) - 1 + config.variants) as progress:
         for split in SPLITS:
             slices = dataset.split(split)
@@ -98,29 +111,36 @@ def encode_dataset(vqvae: VQVAE, dataset: Dataset, config: CodesConfig, path: Pa
             indices[split] = np.concatenate(maps)
             positions[split] = np.tile(slices.positions, copies)
             subjects[split] = np.tile(slices.subjects, copies)
-    codes = CodeMaps(indices, positions, subjects, about)
+            ages[split] = np.tile(slices.ages, copies)
+    codes = CodeMaps(indices, positions, subjects, ages, about)
     save_codes(path, codes)
     return codes
 
 
 def describe(vqvae: VQVAE, dataset: Dataset, config: CodesConfig, seed: int) -> dict[str, Any]:
     """What the maps are made from: code maps with an equal description need not be made again."""
-    return {"n_codes": vqvae.config.n_codes, "grid": vqvae.config.grid, "variants": config.variants,
+    return {"format": FORMAT, "n_codes": vqvae.config.n_codes, "grid": vqvae.config.grid, "variants": config.variants,
             "max_shift": config.max_shift, "vqvae": weights_digest(vqvae), "data": dataset.identity, "seed": seed}
 
 
 def save_codes(path: Path, codes: CodeMaps) -> None:
-    arrays = {f"{kind}_{split}": getattr(codes, kind)[split]
-              for kind in ("indices", "positions", "subjects") for split in SPLITS}
+    arrays = {f"{kind}_{split}": getattr(codes, kind)[split] for kind in KINDS for split in SPLITS}
     with atomic(path) as partial, open(partial, "wb") as file:
         np.savez_compressed(file, about=np.array(json.dumps(codes.about)), **arrays)
 
 
 def load_codes(path: Path) -> CodeMaps:
-    """What `save_codes` wrote; FileNotFoundError without it."""
+    """What `save_codes` wrote; FileNotFoundError without it, DataError for a file of an earlier version."""
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: run notebook 03_codebook_analysis with the same run folder first")
+    about = _read_about(path)
+    if about.get("format") != FORMAT:
+        raise DataError(f"{path} was written by another version of oasis_utils (format {about.get('format', 1)}, this "
+                        f"one reads {FORMAT}): run notebook 03_codebook_analysis again, it makes the maps anew")
     with np.load(path, allow_pickle=False) as file:
-        parts = {kind: {split: file[f"{kind}_{split}"] for split in SPLITS}
-                 for kind in ("indices", "positions", "subjects")}
-        return CodeMaps(**parts, about=json.loads(str(file["about"])))
+        return CodeMaps(**{kind: {split: file[f"{kind}_{split}"] for split in SPLITS} for kind in KINDS}, about=about)
+
+
+def _read_about(path: Path) -> dict[str, Any]:
+    with np.load(path, allow_pickle=False) as file:
+        return json.loads(str(file["about"]))

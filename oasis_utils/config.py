@@ -80,7 +80,7 @@ class VQVAEConfig:
 
 @dataclass(frozen=True)
 class PixelCNNConfig:
-    """Gated PixelCNN (van den Oord 2016) over index maps, told the slice position."""
+    """Gated PixelCNN (van den Oord 2016) over index maps, told the slice position and, where known, the age."""
 
     grid: int = 16  # rows = columns of an index map
     n_codes: int = 256  # K
@@ -91,6 +91,10 @@ class PixelCNNConfig:
     kernel: int = 3  # width of the other kernels, odd
     hidden: int = 128  # feature maps of the output head
     dropout: float = 0.1  # on the gates' output and before the last layer, probability in [0, 1)
+    age_mean: float = 0.0  # years, of the training subjects
+    age_std: float = 0.0  # years, their spread; 0: the data have no ages and the model is not told any
+    age_features: int = 16  # width of the age's embedding
+    age_dropout: float = 0.15  # share of training maps whose age is hidden, so that it need not be known
 
     def __post_init__(self):
         _require(self.blocks >= 1, f"blocks must be at least 1, not {self.blocks}")
@@ -99,8 +103,14 @@ class PixelCNNConfig:
         _within(self, 1, 10_000, "n_positions")
         _within(self, 1, 4096, "channels", "hidden")
         _within(self, 1, 63, "first_kernel", "kernel")
+        _require(self.age_std >= 0, f"age_std is a spread in years, 0 or more, not {self.age_std}")
+        _require(0 <= self.age_dropout < 1, f"age_dropout must be in [0, 1), not {self.age_dropout}")
         _require(self.first_kernel % 2 == 1 and self.kernel % 2 == 1, "kernels must be odd, such as 7 and 3")
         _require(0 <= self.dropout < 1, f"dropout must be in [0, 1), not {self.dropout}")
+
+    @property
+    def knows_age(self) -> bool:
+        return self.age_std > 0
 
 
 @dataclass(frozen=True)
@@ -234,7 +244,7 @@ PROFILES = {
         vqvae_training=TrainingConfig(epochs=16, batch_size=8, learning_rate=2e-3),
         codes=CodesConfig(variants=4),
         pixelcnn=dict(blocks=6, first_kernel=5, dropout=0.0),  # too few epochs to overfit
-        pixelcnn_training=TrainingConfig(epochs=2, batch_size=16, learning_rate=3e-3, weight_decay=0.01, patience=3,
+        pixelcnn_training=TrainingConfig(epochs=2, batch_size=8, learning_rate=3e-3, weight_decay=0.01, patience=3,
                                          ema_decay=0.995),
         dcgan=dict(channels=48),
         dcgan_training=TrainingConfig(epochs=3, batch_size=32, learning_rate=4e-4, betas=(0.0, 0.99), ema_decay=0.99),

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from oasis_utils import fidelity, metrics, sensitivity
 from oasis_utils.anatomy import MEASURES
-from oasis_utils.codes import CodeMaps, encode_images
+from oasis_utils.codes import encode_images
 from oasis_utils.data import Split
 from oasis_utils.features import as_floats, balanced
 from oasis_utils.images import read_slice
@@ -62,35 +62,6 @@ def position_means(split: Split, n_positions: int) -> Float[Tensor, "n_positions
     for position in np.unique(split.positions):
         means[position] = torch.from_numpy(split.images[split.positions == position].mean(0) / 255)
     return means[:, None]
-
-
-# ---------------------------------------------------------------- likelihood
-
-
-def unigram_nats(train: Integer[np.ndarray, "n rows cols"], held_out: Integer[np.ndarray, "m rows cols"],
-                 n_codes: int) -> float:
-    """Nats per held-out code when every cell has the code frequencies of the training maps (add-one smoothed)."""
-    counts = np.bincount(train.ravel(), minlength=n_codes) + 1.0
-    return float(-np.log(counts / counts.sum())[held_out].mean())
-
-
-def position_unigram_nats(train: Integer[np.ndarray, "n rows cols"], held_out: Integer[np.ndarray, "m rows cols"],
-                          n_codes: int, strength: float = 16.0) -> float:
-    """The same with frequencies of each cell of the map; `strength` imaginary maps follow the unigram frequencies."""
-    counts = np.bincount(train.ravel(), minlength=n_codes) + 1.0
-    rows, cols = train.shape[1:]
-    cell = np.arange(rows * cols).reshape(rows, cols)
-    table = np.bincount((cell * n_codes + train.astype(np.int64)).ravel(), minlength=rows * cols * n_codes)
-    table = table.reshape(rows * cols, n_codes) + strength * counts / counts.sum()
-    table /= table.sum(1, keepdims=True)
-    return float(-np.log(table[np.broadcast_to(cell, held_out.shape), held_out]).mean())
-
-
-def likelihood_baselines(codes: CodeMaps, split: str = "test") -> dict[str, float]:
-    """What a prior must beat. The training maps are taken with their mirrored and shifted variants, as the prior's."""
-    train, held_out = codes.indices["train"], codes.indices[split]
-    return {"unigram_nats": unigram_nats(train, held_out, codes.n_codes),
-            "position_unigram_nats": position_unigram_nats(train, held_out, codes.n_codes)}
 
 
 # ---------------------------------------------------------------- samples

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Integer, UInt8
+from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
 
 from oasis_utils.checkpoints import CheckpointError, load_model, weights_digest
 from oasis_utils.dcgan import DCGAN
-from oasis_utils.pixelcnn import PixelCNN, SamplingOptions, uniform_noise
+from oasis_utils.incremental import SamplingOptions, uniform_noise
+from oasis_utils.pixelcnn import PixelCNN
 from oasis_utils.runtime import Progress, RunFolder, atomic, project_root
 from oasis_utils.vqvae import VQVAE
 
@@ -50,6 +52,15 @@ def spread_positions(n: int, n_positions: int) -> Integer[np.ndarray, " n"]:
     return np.arange(n) * n_positions // n if n < n_positions else np.arange(n) % n_positions
 
 
+def hole_masks(grid: int) -> dict[str, Bool[np.ndarray, "grid grid"]]:
+    """Cells to keep when the lower half, a hole in the middle or one hemisphere is to be filled in."""
+    keep = {name: np.ones((grid, grid), bool) for name in ("lower half", "hole", "one hemisphere")}
+    keep["lower half"][grid // 2:] = False
+    keep["hole"][grid // 3:-(grid // 3), grid // 3:-(grid // 3)] = False
+    keep["one hemisphere"][:, :grid // 2] = False
+    return keep
+
+
 class BrainSampler:
     """A VQ-VAE and a prior trained on its codes."""
 
@@ -65,22 +76,45 @@ class BrainSampler:
     def n_positions(self) -> int:
         return self.prior.config.n_positions
 
+    @property
+    def knows_age(self) -> bool:
+        """Whether an age can be asked for."""
+        return isinstance(self.prior, PixelCNN) and self.prior.config.knows_age
+
     @torch.inference_mode()
     def draw(self, positions: Integer[np.ndarray, " n"], seeds: list[int],
-             options: SamplingOptions | None = None, given: Integer[np.ndarray, "n rows cols"] | None = None,
-             keep: Bool[np.ndarray, "n rows cols"] | None = None,
-             on_row: Callable[[int, Tensor], None] | None = None) -> Integer[np.ndarray, "n rows cols"]:
-        """Index maps. temperature, top-k, top-p and completion (given, keep) exist for the PixelCNN only."""
-        where = torch.as_tensor(np.asarray(positions), dtype=torch.long, device=self.device)
+             options: SamplingOptions | None = None, given: Integer[np.ndarray, "_ _ _"] | None = None,
+             keep: Bool[np.ndarray, "_ _ _"] | None = None,
+             on_row: Callable[[int, Tensor], None] | None = None,
+             ages: Float[np.ndarray, " n"] | None = None) -> Integer[np.ndarray, "n rows cols"]:
+        """Index maps. temperature, top-k, top-p, completion (given, keep) and ages in years (nan: unknown) exist for
+        the PixelCNN only. The cells drawn heed given ones before them; `complete` also heeds those after.
+        """
+        where = self._tensor(positions, np.int64)
         if isinstance(self.prior, DCGAN):
-            if options not in (None, SamplingOptions()) or keep is not None:
-                raise ValueError("temperature, top-k, top-p and completion need the PixelCNN: a DCGAN draws whole maps "
-                                 "at once; choose prior pixelcnn or leave them out")
+            if options not in (None, SamplingOptions()) or keep is not None or ages is not None:
+                raise ValueError("temperature, top-k, top-p, age and completion need the PixelCNN: a DCGAN draws whole "
+                                 "maps at once; choose prior pixelcnn or leave them out")
             return self.prior.sample(where, self.prior.noise(seeds)).cpu().numpy()
         noise = uniform_noise(seeds, self.prior.config.grid).to(self.device)
-        if keep is not None:
-            given, keep = (torch.as_tensor(x, device=self.device) for x in (given.astype(np.int64), keep))
-        return self.prior.sample(where, noise, options or SamplingOptions(), given, keep, on_row).cpu().numpy()
+        return self.prior.sample(where, noise, options or SamplingOptions(), self._tensor(given, np.int64),
+                                 self._tensor(keep, np.bool_), on_row,
+                                 self._tensor(ages, np.float32)).cpu().numpy()
+
+    @torch.inference_mode()
+    def complete(self, positions: Integer[np.ndarray, " n"], seeds: list[int],
+                 given: Integer[np.ndarray, "_ _ _"], keep: Bool[np.ndarray, "_ _ _"],
+                 options: SamplingOptions | None = None, ages: Float[np.ndarray, " n"] | None = None,
+                 particles: int = 16) -> Integer[np.ndarray, "n rows cols"]:
+        """Index maps whose cells outside `keep` are filled in to suit the given cells before and after them."""
+        if not isinstance(self.prior, PixelCNN):
+            raise ValueError("completion needs the PixelCNN: a DCGAN draws whole maps at once")
+        return self.prior.complete(self._tensor(positions, np.int64), seeds, self._tensor(given, np.int64),
+                                   self._tensor(keep, np.bool_), options or SamplingOptions(),
+                                   self._tensor(ages, np.float32), particles).cpu().numpy()
+
+    def _tensor(self, values: np.ndarray | None, dtype: type) -> Tensor | None:
+        return None if values is None else torch.from_numpy(np.asarray(values).astype(dtype)).to(self.device)
 
     @torch.inference_mode()
     def decode(self, indices: Integer[np.ndarray, "n rows cols"]) -> UInt8[np.ndarray, "n height width"]:
@@ -89,17 +123,44 @@ class BrainSampler:
         parts = [self.vqvae.decode_indices(part)[:, 0] for part in maps.split(BATCH)]
         return to_uint8(torch.cat(parts))
 
-    def sample(self, positions: Integer[np.ndarray, " n"], seeds: list[int],
-               options: SamplingOptions | None = None, progress: Progress | None = None) -> Samples:
-        """Slices at these positions, one for each seed."""
-        maps = []
+    def sample(self, positions: Integer[np.ndarray, " n"], seeds: list[int], options: SamplingOptions | None = None,
+               progress: Progress | None = None, ages: Float[np.ndarray, " n"] | None = None) -> Samples:
+        """Slices at these positions and ages, one for each seed."""
+        maps, rows = [], self.prior.config.grid
         for start in range(0, len(positions), BATCH):
             part = slice(start, start + BATCH)
-            maps.append(self.draw(positions[part], seeds[part], options))
-            if progress:
-                progress.update(min(start + BATCH, len(positions)))
+
+            def report(row: int, drawn: Any, start: int = start) -> None:
+                if progress:
+                    progress.update(start + len(drawn) * (row + 1) // rows)
+
+            maps.append(self.draw(positions[part], seeds[part], options, on_row=report,
+                                  ages=None if ages is None else ages[part]))
+            report(rows - 1, maps[-1])  # a DCGAN draws all rows at once
         indices = np.concatenate(maps)
         return Samples(self.decode(indices), indices, np.asarray(positions))
+
+
+class Stages:
+    """Maps drawn from the same noise through a training: an observer `on_stage` of `training.fit`. They are kept on
+    disk, so that a training that was resumed or skipped shows them too."""
+
+    def __init__(self, path: Path, vqvae: VQVAE, positions: Integer[np.ndarray, " n"], seeds: list[int],
+                 options: SamplingOptions | None = None):
+        self.path, self.vqvae, self.positions, self.seeds, self.options = path, vqvae, positions, seeds, options
+
+    def __call__(self, prior: PixelCNN | DCGAN, steps: int) -> None:
+        drawn = BrainSampler(self.vqvae, prior).draw(self.positions, self.seeds, self.options)
+        before = {k: maps for k, maps in self.maps().items() if k < steps}  # later ones are of another training
+        with atomic(self.path) as partial, open(partial, "wb") as file:
+            np.savez_compressed(file, **{str(k): maps for k, maps in {**before, steps: drawn}.items()})
+
+    def maps(self) -> dict[int, Integer[np.ndarray, "n rows cols"]]:
+        """{steps of training: index maps}, in order; empty before the first stage."""
+        if not self.path.exists():
+            return {}
+        with np.load(self.path, allow_pickle=False) as file:
+            return {steps: file[str(steps)] for steps in sorted(map(int, file))}
 
 
 def to_uint8(images: Tensor) -> UInt8[np.ndarray, ...]:

@@ -150,26 +150,20 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def fit(model: nn.Module, train: Batches, held_out: Batches, config: TrainingConfig, run: RunFolder, name: str,
         seed: int = 0, inputs: dict[str, str] | None = None,
-        on_epoch: Callable[[nn.Module, Record], None] | None = None) -> tuple[nn.Module, list[Record]]:
+        on_epoch: Callable[[nn.Module, Record], None] | None = None,
+        on_stage: Callable[[nn.Module, int], None] | None = None) -> tuple[nn.Module, list[Record]]:
     """Load-or-train: returns (best model in evaluation mode, history) and says which of the two happened.
 
     A finished checkpoint of the same recipe is loaded; an unfinished one goes on after its last whole epoch. inputs:
     identities of what the batches come from. seed: the one that `runtime.banner` was given; it is part of the recipe.
-    on_epoch(model, record) runs after each validation, for pictures.
+    on_epoch(model, record) runs after each validation, for pictures; on_stage(model, steps) before the first step,
+    after steps 16, 64, 256 and so on, and at the end with the best model.
     Ctrl-C and other stops leave the best model so far and a place to go on from. Raises FloatingPointError when a
     loss is no longer finite (the last good checkpoint stays), MemoryError when the batch does not fit, FolderInUse
     when another process trains the same.
     """
-    path = run.checkpoint(name)
-    with exclusive(path.with_name(f".{name}.lock"), path):
-        return _load_or_train(model, train, held_out, config, run, name, seed, inputs or {}, on_epoch)
-
-
-def _load_or_train(model: nn.Module, train: Batches, held_out: Batches, config: TrainingConfig, run: RunFolder,
-                   name: str, seed: int, inputs: dict[str, str],
-                   on_epoch: Callable[[nn.Module, Record], None] | None) -> tuple[nn.Module, list[Record]]:
     device = next(model.parameters()).device
-    path, identity = run.checkpoint(name), recipe(model, config, seed, inputs)
+    path, identity = run.checkpoint(name), recipe(model, config, seed, inputs or {})
     if path.exists():
         about = checkpoints.read_about(path)
         if about.get("recipe") == identity and about.get("complete"):
@@ -179,11 +173,12 @@ def _load_or_train(model: nn.Module, train: Batches, held_out: Batches, config: 
     resume = path.with_suffix(".resume.safetensors")
     if trainer.restore(resume, identity):
         print(f"going on with {name} after epoch {trainer.epochs} of {config.epochs}")
-    about = {"recipe": identity, "training": to_dict(config), "inputs": inputs,
+    about = {"recipe": identity, "training": to_dict(config), "inputs": inputs or {},
              "provenance": provenance(seed, device)}
-    with _explained(trainer, path, train.batch_size), Progress(f"training {name}", trainer.total_steps) as progress:
+    with (exclusive(path.with_name(f".{name}.lock"), path), _explained(trainer, path, train.batch_size),
+          Progress(f"training {name}", trainer.total_steps) as progress):
         while trainer.epochs < config.epochs and not _out_of_patience(trainer):
-            record = _epoch(trainer, train, progress)
+            record = _epoch(trainer, train, progress, on_stage)
             if trainer.epochs % config.validate_every == 0 or trainer.epochs == config.epochs:
                 record |= _validate(trainer, held_out)
                 _check_state(trainer, record)
@@ -196,6 +191,8 @@ def _load_or_train(model: nn.Module, train: Batches, held_out: Batches, config: 
             _write_history(run.history(name), trainer.history)
             trainer.save(resume, identity)
     best, saved = checkpoints.load_model(path, type(model), device)
+    if on_stage:
+        on_stage(best, trainer.steps)
     checkpoints.save_model(path, best, **about, metrics=saved["metrics"], complete=True)
     resume.unlink(missing_ok=True)
     print(_summary(name, trainer, saved["metrics"]))
@@ -224,11 +221,19 @@ def _out_of_patience(trainer: Trainer) -> bool:
     return bool(trainer.config.patience) and trainer.stale >= trainer.config.patience
 
 
-def _epoch(trainer: Trainer, train: Batches, progress: Progress) -> Record:
+def _is_stage(steps: int) -> bool:
+    """0, and the powers of four from 16 on: training changes most at the start."""
+    return steps == 0 or (steps >= 16 and math.log2(steps) % 2 == 0)
+
+
+def _epoch(trainer: Trainer, train: Batches, progress: Progress, on_stage=None) -> Record:
     """One pass over the training split; returns the mean of every loss."""
     trainer.model.train()
     start, sums, count, recent = time.monotonic(), {}, 0, []
     for batch in train.epoch(trainer.epochs):
+        if on_stage and _is_stage(trainer.steps):
+            on_stage(trainer.evaluated.eval(), trainer.steps)
+            trainer.model.train()
         losses = trainer.step(batch)
         sums = {key: sums.get(key, 0) + value for key, value in losses.items()}
         count += 1

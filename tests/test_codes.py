@@ -1,5 +1,8 @@
 """Encoding a data set: variants, identities, and the round trip of the file."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +21,7 @@ from oasis_utils.codes import (
 )
 from oasis_utils.config import SPLITS, CodesConfig, DataConfig, VQVAEConfig
 from oasis_utils.data import build_cache
+from oasis_utils.runtime import DataError
 from oasis_utils.vqvae import VQVAE
 
 CPU = torch.device("cpu")
@@ -149,8 +153,8 @@ def test_data_set_is_encoded_with_all_variants(dataset, path):
 def test_tensors_for_the_priors(dataset, path):
     codes = encode_dataset(make_vqvae(), dataset, CONFIG, path, CPU)
     tensors = codes.to("test", CPU)
-    assert {name: tensor.dtype for name, tensor in tensors.items()} == {"indices": torch.int64,
-                                                                       "positions": torch.int64}
+    assert {name: tensor.dtype for name, tensor in tensors.items()} == {
+        "indices": torch.int64, "positions": torch.int64, "ages": torch.float32}
     assert np.array_equal(tensors["indices"].numpy(), codes.indices["test"])
     assert tensors["positions"].tolist() == [0, 1]
 
@@ -158,6 +162,7 @@ def test_tensors_for_the_priors(dataset, path):
 def equal(a: CodeMaps, b: CodeMaps) -> bool:
     same = all(np.array_equal(getattr(a, kind)[split], getattr(b, kind)[split])
                for kind in ("indices", "positions", "subjects") for split in SPLITS)
+    same = same and all(np.array_equal(a.ages[split], b.ages[split], equal_nan=True) for split in SPLITS)
     return same and a.about == b.about
 
 
@@ -207,7 +212,8 @@ def test_file_round_trip(path):
     codes = CodeMaps({s: rng.integers(0, 500, (n, 4, 4)).astype(np.uint16) for s, n in sizes.items()},
                      {s: np.arange(n) for s, n in sizes.items()},
                      {s: np.arange(n) + 90 for s, n in sizes.items()},
-                     {"n_codes": 500, "variants": 2, "vqvae": "ü"})
+                     {s: np.linspace(20, 90, n).astype(np.float32) for s, n in sizes.items()},
+                     {"format": codes_module.FORMAT, "n_codes": 500, "variants": 2, "vqvae": "ü"})
     save_codes(path, codes)
     loaded = load_codes(path)
     assert equal(loaded, codes)
@@ -230,3 +236,39 @@ def test_failed_save_keeps_the_old_maps(dataset, path, monkeypatch):
         patch.setattr(np, "savez_compressed", no_disk)
         encode_dataset(make_vqvae(1), dataset, CONFIG, path, CPU)
     assert equal(load_codes(path), first)
+
+
+# ---------------------------------------------------------------- ages
+
+
+def with_ages(dataset, ages):
+    """The same slices with the ages of their subjects, in the order of the manifest."""
+    subjects = [{**entry, "age": age} for entry, age in zip(dataset.manifest["subjects"], ages, strict=True)]
+    return dataclasses.replace(dataset, manifest={**dataset.manifest, "subjects": subjects})
+
+
+def test_ages_go_with_their_slices(dataset, path):
+    codes = encode_dataset(make_vqvae(), with_ages(dataset, [20.0, None, 60.0, 33.0, 44.0]), CONFIG, path, CPU)
+    nan = np.nan
+    assert np.array_equal(codes.ages["train"], np.tile([20, 20, nan, nan, 60, 60], 4), equal_nan=True)
+    assert codes.to("test", CPU)["ages"].tolist() == [44, 44]
+    assert equal(load_codes(path), codes)
+    assert codes.age_scale() == {"age_mean": 40.0, "age_std": 20.0}  # of training subjects, each counted once
+
+
+@pytest.mark.parametrize("ages", [[None] * 5, [30.0, None, None, 50.0, 60.0], [30.0, 30.0, 30.0, 50.0, 60.0]])
+def test_without_two_ages_there_is_no_scale(dataset, path, ages):
+    codes = encode_dataset(make_vqvae(), with_ages(dataset, ages), CONFIG, path, CPU)
+    assert codes.age_scale() == {"age_mean": 0.0, "age_std": 0.0}
+
+
+def test_maps_of_an_earlier_version_are_made_again(dataset, path):
+    new = encode_dataset(make_vqvae(), dataset, CONFIG, path, CPU)
+    about = {name: value for name, value in new.about.items() if name != "format"}
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file if not name.startswith(("about", "ages"))}
+    np.savez_compressed(path, about=np.array(json.dumps(about)), **arrays)
+    with pytest.raises(DataError, match="another version of oasis_utils .*run notebook 03_codebook_analysis again"):
+        load_codes(path)
+    assert equal(encode_dataset(make_vqvae(), dataset, CONFIG, path, CPU), new)
+    assert equal(load_codes(path), new)

@@ -1,7 +1,6 @@
 """Everything brought together: reconstructions, likelihood floors, one evaluation of a set of slices, and refusals."""
 
 import json
-import math
 import os
 
 import numpy as np
@@ -11,7 +10,6 @@ from PIL import Image
 
 from oasis_utils import evaluation, sensitivity
 from oasis_utils import reference as reference_module
-from oasis_utils.codes import CodeMaps
 from oasis_utils.config import DCGANConfig, EvaluationConfig, PixelCNNConfig, VQVAEConfig
 from oasis_utils.data import Split
 from oasis_utils.dcgan import DCGAN
@@ -20,14 +18,11 @@ from oasis_utils.evaluation import (
     evaluate_images,
     generate,
     judge_reconstruction,
-    likelihood_baselines,
     load_images,
     mean_image,
     position_means,
-    position_unigram_nats,
     reconstruct_split,
     sensitivities,
-    unigram_nats,
     without_nan,
 )
 from oasis_utils.pixelcnn import PixelCNN
@@ -117,61 +112,6 @@ def test_mean_image_over_chunks():
     assert mean.numpy() == pytest.approx(0.75 * 0.2 + 0.25)
 
 
-# ---------------------------------------------------------------- likelihood
-
-
-def test_unigram_closed_form():
-    train = np.array([[[0, 0], [0, 1]]])  # add-one: (3 + 1, 1 + 1, 0 + 1) of 7
-    held_out = np.array([[[0, 1], [2, 2]]])
-    expected = -np.log(np.array([4, 2, 1, 1]) / 7).mean()
-    assert unigram_nats(train, held_out, 3) == pytest.approx(expected)
-
-
-def test_position_unigram_closed_form():
-    train = np.array([[[0, 1]], [[0, 0]]])
-    share = np.array([4, 2, 1]) / 7  # unigram frequencies, add-one
-    first = (np.array([2, 0, 0]) + 5 * share) / 7
-    second = (np.array([1, 1, 0]) + 5 * share) / 7
-    for a in range(3):
-        for b in range(3):
-            held_out = np.array([[[a, b]]])
-            expected = -(np.log(first[a]) + np.log(second[b])) / 2
-            assert position_unigram_nats(train, held_out, 3, strength=5.0) == pytest.approx(expected)
-
-
-def test_uniform_random_codes_cost_about_ln_k():
-    rng = np.random.default_rng(0)
-    train, held_out = (rng.integers(0, 8, (n, 4, 4)) for n in (2000, 200))
-    assert unigram_nats(train, held_out, 8) == pytest.approx(math.log(8), abs=0.01)
-    assert position_unigram_nats(train, held_out, 8) == pytest.approx(math.log(8), abs=0.02)
-
-
-def test_codes_fixed_by_their_cell_cost_nothing_once_the_cell_is_known():
-    maps = np.tile(np.arange(16).reshape(1, 4, 4), (2000, 1, 1))
-    assert unigram_nats(maps, maps[:5], 16) == pytest.approx(math.log(16), abs=1e-3)
-    assert position_unigram_nats(maps, maps[:5], 16) < 0.02
-
-
-def test_strength_goes_from_cell_frequencies_to_the_unigram():
-    rng = np.random.default_rng(0)
-    cells = 4 * (np.arange(16).reshape(4, 4) % 3)
-    train, held_out = (rng.integers(0, 4, (50, 4, 4)) + cells for _ in range(2))
-    strong = position_unigram_nats(train, held_out, 12, strength=1e9)
-    assert strong == pytest.approx(unigram_nats(train, held_out, 12), rel=1e-5)
-    assert position_unigram_nats(train, held_out, 12, strength=1.0) < strong - 0.5
-
-
-def test_baselines_of_code_maps_as_they_are_stored():
-    rng = np.random.default_rng(0)
-    maps = {s: rng.integers(0, 8, (n, 4, 4)).astype(np.uint16) for s, n in
-            {"train": 20, "validate": 6, "test": 5}.items()}
-    where = {s: np.zeros(len(m), np.int64) for s, m in maps.items()}
-    codes = CodeMaps(maps, where, where, {"n_codes": 8, "variants": 2})
-    wide = {s: m.astype(np.int64) for s, m in maps.items()}
-    assert likelihood_baselines(codes) == {
-        "unigram_nats": unigram_nats(wide["train"], wide["test"], 8),
-        "position_unigram_nats": position_unigram_nats(wide["train"], wide["test"], 8)}
-    assert likelihood_baselines(codes, "validate") != likelihood_baselines(codes)
 
 
 # ---------------------------------------------------------------- samples

@@ -10,7 +10,7 @@ import oasis_utils
 FOLDER = Path(oasis_utils.__file__).parent
 LAYERS = [
     {"__init__"},
-    {"config", "synthetic", "codebook"},
+    {"config", "synthetic", "codebook", "incremental"},
     {"runtime", "quantizer", "metrics"},
     {"scans", "images"},
     {"volumes"},
@@ -20,7 +20,7 @@ LAYERS = [
     {"exporting", "training", "codes", "sampling", "fidelity", "anatomy", "memorisation"},
     {"twosample", "sensitivity"},
     {"reference"},
-    {"evaluation", "widgets"},
+    {"anomalies", "evaluation", "likelihood", "widgets"},
     {"cli"},
     {"__main__"},
 ]

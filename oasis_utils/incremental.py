@@ -1,0 +1,223 @@
+"""An exact incremental sampler for the gated PixelCNN, and how codes are drawn from predicted distributions.
+
+Fast Generation for Convolutional Autoregressive Models (Ramachandran 2017, arXiv 1704.06001): what finished rows and
+cells have computed is kept. The vertical stack runs once a row, the horizontal stack once a cell, on tensors whose
+shapes and addresses never change, so that a GPU can replay the step of one cell as a CUDA graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How codes are drawn from the predicted distributions."""
+
+    temperature: float = 1.0  # divides the logits; 0 takes the likeliest code
+    top_k: int = 0  # keep the k likeliest codes; 0, or K and more: all
+    top_p: float = 1.0  # keep the likeliest codes that hold this much probability
+
+    def __post_init__(self):
+        if self.temperature < 0:
+            raise ValueError(f"temperature must be 0 (likeliest code) or more, not {self.temperature}")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must be 0 (all codes) or more, not {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be in (0, 1], not {self.top_p}")
+
+
+AS_LEARNED = SamplingOptions()
+
+
+def draw(logits: Float[Tensor, "batch n_codes"], noise: Float[Tensor, " batch"],
+         options: SamplingOptions) -> Int[Tensor, " batch"]:
+    """One code for each row by inverting the distribution function at `noise`, uniform in [0, 1). The codes are taken
+    from the likeliest to the least likely, so a small change of the options or the model changes few draws."""
+    if options.temperature == 0:
+        return logits.argmax(1)
+    ordered, codes = (logits.float() / options.temperature).sort(dim=1, descending=True)
+    shares = ordered.softmax(1)
+    if 0 < options.top_k < shares.shape[1]:
+        shares[:, options.top_k:] = 0
+    if options.top_p < 1:
+        before = shares.cumsum(1) - shares  # mass of the likelier codes: the first code always stays
+        shares = torch.where(before < options.top_p * shares.sum(1, keepdim=True), shares, 0)
+    reached = shares.cumsum(1)
+    chosen = torch.searchsorted(reached, noise[:, None] * reached[:, -1:], right=True)
+    chosen = torch.minimum(chosen, (shares > 0).sum(1, keepdim=True) - 1)  # rounding at the very end
+    return codes.gather(1, chosen)[:, 0]
+
+
+def uniform_noise(seeds: list[int], grid: int) -> Float[Tensor, "batch rows cols"]:
+    """Noise that depends on each image's seed alone: the same image comes out in any batch and on any device."""
+    maps = [torch.rand(grid, grid, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(maps)
+
+
+def half_gate(x: Float[Tensor, "batch two_channels"]) -> Float[Tensor, "batch channels"]:
+    """Twice the gate tanh(a) * sigmoid(b) of inputs [a, b / 2], as sigmoid(b) = (1 + tanh(b / 2)) / 2: two kernels
+    where the plain form needs three. The halves are folded into the weights before and after it."""
+    a, b = torch.tanh(x).chunk(2, dim=1)
+    return torch.addcmul(a, a, b)
+
+
+class RowCache:
+    """The state of an incremental forward pass over a batch of maps.
+
+    Rows of the vertical stack depend on finished rows only, so `start_row` computes one row of every layer; it leaves
+    `ready`, the horizontal gates' inputs without the share of the row's own cells. `logits` adds that share for the
+    next cell, layer by layer; `accept` takes the chosen code over and moves one column on.
+    """
+
+    def __init__(self, model: nn.Module, positions: Int[Tensor, " batch"], ages: Float[Tensor, " batch"] | None = None):
+        self.model, self.batch, self.grid = model, len(positions), model.config.grid
+        self.first, *self.others = model.blocks
+        channels, weight = model.config.channels, model.embedding.weight
+        self.conditions = model.conditions(positions, ages)
+        blank = weight.new_zeros
+        # rows of each layer's vertical input that are still needed, the newest last
+        self.rows = [blank(self.batch, channels, block.height, self.grid) for block in model.blocks]
+        self.ready_first = blank(self.grid, self.batch, 2 * channels)
+        self.ready = blank(self.grid, len(self.others), self.batch, 2 * channels)
+        # embedded codes left of the next cell, and the layers' horizontal inputs there: the newest last
+        self.codes_left = blank(self.batch, self.first.look_back * channels)
+        self.inputs_left = blank(len(self.others), self.batch, (model.config.kernel // 2) * channels)
+        self.inputs = blank(len(self.others), self.batch, channels)  # of the cell itself
+        self._flatten_weights()
+        self.col = 0
+
+    def _flatten_weights(self) -> None:
+        """Kernels as matrices; the second half of what enters a gate is halved, see `half_gate`."""
+        blocks, channels = self.model.blocks, self.model.config.channels
+        halve = torch.cat([torch.ones(channels), torch.full((channels,), 0.5)]).to(self.rows[0])
+        self.halve = halve
+
+        def flat(kernel: Tensor) -> Tensor:  # (2 channels, channels, 1, columns) to (columns * channels, 2 channels)
+            return (kernel[:, :, 0].permute(2, 1, 0).flatten(0, 1) * halve).contiguous()
+
+        kernels = [flat(block.horizontal.weight) for block in blocks]
+        self.kernel_first = kernels[0]
+        self.kernel_left = torch.stack([k[:-channels] for k in kernels[1:]]) if self.others else None
+        self.kernels_here = [k[-channels:].contiguous() for k in kernels[1:]]
+        self.outputs = [((block.output.weight[:, :, 0, 0].t() / 2).contiguous(), block.output.bias) for block in blocks]
+        self.to_horizontal = [((block.vertical_to_horizontal.weight[:, :, 0, 0].t() * halve).contiguous(),
+                               (block.vertical_to_horizontal.bias + block.horizontal.bias) * halve) for block in blocks]
+        self.head = [(conv.weight[:, :, 0, 0].t().contiguous(), conv.bias)
+                     for conv in (self.model.head[1], self.model.head[4])]
+
+    def start_row(self, row: int, above: Int[Tensor, "batch cols"] | None = None) -> None:
+        """Run the vertical stack of this row through all layers. above: codes of the row before, none for row 0."""
+        fresh = None if above is None else self.model.embedding(above).permute(0, 2, 1)[:, :, None]
+        for i, block in enumerate(self.model.blocks):
+            for_vertical, for_horizontal = self.conditions[i]
+            if fresh is not None:  # the first block reads finished rows only
+                self.rows[i] = torch.cat([self.rows[i][:, :, 1:], fresh], dim=2)
+            seen = block.vertical(F.pad(self.rows[i], (block.width // 2, block.width // 2)))
+            if block.first:
+                seen = seen + self.model.cell_bias[:, row:row + 1]
+            matrix, bias = self.to_horizontal[i]
+            cells = seen[:, :, 0].permute(2, 0, 1).reshape(self.grid * self.batch, -1)
+            ready = torch.addmm(bias, cells, matrix).view(self.grid, self.batch, -1)
+            ready = ready + for_horizontal[:, :, 0, 0] * self.halve
+            (self.ready_first if block.first else self.ready[:, i - 1]).copy_(ready)
+            fresh = block.gate(seen + for_vertical)
+        self.codes_left.zero_()
+        self.inputs_left.zero_()
+        self.col = 0
+
+    def logits(self) -> Float[Tensor, "batch n_codes"]:
+        """Distribution of the next cell of the row, given the cells accepted so far."""
+        return self._logits(self.ready_first[self.col], self.ready[self.col])
+
+    def accept(self, code: Int[Tensor, " batch"]) -> None:
+        """Make the code of the cell known to those that follow it."""
+        self._shift(code)
+        self.col += 1
+
+    def _logits(self, ready_first: Tensor, ready: Tensor) -> Tensor:
+        gated = half_gate(torch.addmm(ready_first, self.codes_left, self.kernel_first))
+        matrix, bias = self.outputs[0]
+        x = torch.addmm(bias, gated, matrix)
+        if self.others:
+            shares = torch.baddbmm(ready, self.inputs_left, self.kernel_left).unbind()
+            inputs = []
+            for share, kernel, (matrix, bias) in zip(shares, self.kernels_here, self.outputs[1:], strict=True):
+                inputs.append(x)
+                x = torch.addmm(x + bias, half_gate(torch.addmm(share, x, kernel)), matrix)
+            torch.stack(inputs, out=self.inputs)
+        (hidden, hidden_bias), (last, last_bias) = self.head
+        return torch.addmm(last_bias, torch.relu(torch.addmm(hidden_bias, torch.relu(x), hidden)), last)
+
+    def _shift(self, code: Tensor) -> None:
+        for left, new in ((self.codes_left, self.model.embedding(code)), (self.inputs_left, self.inputs)):
+            kept = left.shape[-1] - new.shape[-1]
+            if kept > 0:
+                left[..., :kept] = left[..., -kept:].clone()
+            if kept >= 0:  # kernels of width 1 look at their own column only
+                left[..., kept:] = new
+
+    def keep_only(self, parents: Int[Tensor, " batch"]) -> None:
+        """Between two rows: go on with these maps of the batch, repeats allowed (resampling of proposals)."""
+        self.rows = [rows[parents] for rows in self.rows]
+
+
+class Step:
+    """Predict, draw and accept one cell, reading inputs from fixed addresses; on a GPU the kernels are recorded once
+    as a CUDA graph and then replayed, because launching some hundred small kernels a cell is what takes the time."""
+
+    def __init__(self, cache: RowCache, options: SamplingOptions):
+        self.cache, self.options = cache, options
+        self.ready_first, self.ready = cache.ready_first[0].clone(), cache.ready[0].clone()
+        device = self.ready.device
+        self.noise = torch.zeros(cache.batch, device=device)
+        self.given = torch.zeros(cache.batch, dtype=torch.long, device=device)
+        self.keep = torch.zeros(cache.batch, dtype=torch.bool, device=device)
+        self.graph = self._recorded() if device.type == "cuda" else None
+
+    def __call__(self, noise: Float[Tensor, " batch"], given: Int[Tensor, " batch"] | None = None,
+                 keep: Bool[Tensor, " batch"] | None = None) -> Int[Tensor, " batch"]:
+        """The code of the next cell: drawn, or taken from `given` where `keep` is true. Read it before the next call:
+        its memory is used again."""
+        cache = self.cache
+        self.ready_first.copy_(cache.ready_first[cache.col])
+        self.ready.copy_(cache.ready[cache.col])
+        self.noise.copy_(noise)
+        if keep is not None:
+            self.given.copy_(given)
+            self.keep.copy_(keep)
+        if self.graph is None:
+            self.code = self._compute()
+        else:
+            self.graph.replay()
+        cache.col += 1
+        return self.code
+
+    def _compute(self) -> Tensor:
+        code = draw(self.cache._logits(self.ready_first, self.ready), self.noise, self.options)
+        code = torch.where(self.keep, self.given, code)
+        self.cache._shift(code)
+        return code
+
+    def _recorded(self):
+        """A graph of `_compute`, or None where this step cannot be recorded: slower, never different. The state that
+        the trial runs leave behind is cleared by `start_row`."""
+        try:
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(3):  # libraries allocate their work space outside the graph
+                    self._compute()
+            torch.cuda.current_stream().wait_stream(side)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                self.code = self._compute()
+            return graph
+        except RuntimeError:
+            torch.cuda.synchronize()
+            return None
