@@ -43,9 +43,10 @@ class CodeMaps:
         return digest(self.about)
 
     def to(self, split: str, device: torch.device) -> dict[str, Tensor]:
-        """{"indices", "positions"} of a split as int64 tensors and {"ages"} as float32 on the device."""
+        """{"indices", "positions", "subjects"} of a split as int64 tensors and {"ages"} as float32 on the device."""
         return {"indices": torch.from_numpy(self.indices[split].astype(np.int64)).to(device),
                 "positions": torch.from_numpy(self.positions[split].astype(np.int64)).to(device),
+                "subjects": torch.from_numpy(self.subjects[split].astype(np.int64)).to(device),
                 "ages": torch.from_numpy(self.ages[split].astype(np.float32)).to(device)}
 
     def age_scale(self) -> dict[str, float]:

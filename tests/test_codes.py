@@ -154,7 +154,7 @@ def test_tensors_for_the_priors(dataset, path):
     codes = encode_dataset(make_vqvae(), dataset, CONFIG, path, CPU)
     tensors = codes.to("test", CPU)
     assert {name: tensor.dtype for name, tensor in tensors.items()} == {
-        "indices": torch.int64, "positions": torch.int64, "ages": torch.float32}
+        "indices": torch.int64, "positions": torch.int64, "subjects": torch.int64, "ages": torch.float32}
     assert np.array_equal(tensors["indices"].numpy(), codes.indices["test"])
     assert tensors["positions"].tolist() == [0, 1]
 
