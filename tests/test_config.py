@@ -102,6 +102,8 @@ def test_grid_is_image_size_over_downsampling(size, downsampling):
     (PixelCNNConfig, {"kernel": 2}, "kernels must be odd"),
     (PixelCNNConfig, {"dropout": 1.0}, r"dropout must be in \[0, 1\), not 1.0"),
     (PixelCNNConfig, {"dropout": -0.5}, "dropout"),
+    (PixelCNNConfig, {"age_dropout": 1.0}, r"age_dropout must be in \[0, 1\), not 1.0"),
+    (PixelCNNConfig, {"age_std": -1.0}, "age_std is a spread in years, 0 or more, not -1.0"),
     (DCGANConfig, {"grid": 18}, "grid must be a multiple of 4, not 18"),
     (TrainingConfig, {"epochs": 0}, "epochs must be at least 1, not 0"),
     (TrainingConfig, {"batch_size": 0}, "batch_size must be at least 1, not 0"),
