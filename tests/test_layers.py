@@ -10,13 +10,13 @@ import oasis_utils
 FOLDER = Path(oasis_utils.__file__).parent
 LAYERS = [
     {"__init__"},
-    {"config", "synthetic", "codebook"},
+    {"config", "synthetic"},
     {"runtime", "quantizer", "metrics"},
     {"scans"},
     {"volumes"},
-    {"data", "vqvae", "pixelcnn", "dcgan", "checkpoints", "plotting", "pipeline"},
+    {"data", "vqvae", "pixelcnn", "dcgan", "checkpoints", "plotting", "pipeline", "codebook"},
     {"training", "codes", "sampling"},
-    {"evaluation", "widgets"},
+    {"evaluation", "widgets", "collapse"},
     {"cli"},
     {"__main__"},
 ]
