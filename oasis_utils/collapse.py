@@ -1,4 +1,4 @@
-"""What does a dead codebook look like? The textbook VQ-VAE, and trainings of equal time that it is compared in.
+"""What does a dead codebook look like, and what is lost with codes? The textbook VQ-VAE, trainings of equal time.
 
 The textbook: eq. 3 of Neural Discrete Representation Learning (van den Oord 2017, arXiv 1711.00937) as written, with a
 codebook that learns by gradient from small random numbers, squared error, and nothing that keeps codes alive.
@@ -10,8 +10,12 @@ import dataclasses
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from jaxtyping import Float, Integer
+from torch import Tensor
 
+from oasis_utils import metrics
 from oasis_utils.config import TrainingConfig, VQVAEConfig
 from oasis_utils.data import Batches
 from oasis_utils.training import Record, Trainer
@@ -48,6 +52,30 @@ def train_for(seconds: float, model: VQVAE, train: Batches, held_out: Batches, c
         epoch += 1
     model.eval()
     return history
+
+
+def rivals(configs: dict[str, VQVAEConfig], seconds: float, train: Batches, held_out: Batches, config: TrainingConfig,
+           seed: int, device: torch.device) -> tuple[dict[str, VQVAE], dict[str, list[Record]]]:
+    """Models and histories of several configurations, each trained alone for the same time on the same batches."""
+    models, histories = {}, {}
+    for name, wanted in configs.items():
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            models[name] = VQVAE(wanted).to(device)
+            histories[name] = train_for(seconds, models[name], train, held_out, config)
+    return models, histories
+
+
+@torch.no_grad()
+def ssim_without_rarest(model: VQVAE, images: Float[Tensor, "batch 1 height width"],
+                        counts: Integer[np.ndarray, " n_codes"], removed: list[int]) -> dict[int, float]:
+    """{k: mean SSIM when the k least used codes are forbidden and their cells take the nearest of the others}."""
+    by_use = torch.from_numpy(counts).argsort(stable=True).to(images.device)
+    latents, found = model.encode(images), {}
+    for k in removed:
+        indices = model.quantizer.nearest_among(latents, by_use[k:])
+        found[k] = float(metrics.ssim(model.decode_indices(indices), images).mean())
+    return found
 
 
 @torch.no_grad()

@@ -64,14 +64,12 @@ def build_decoder(config: VQVAEConfig) -> nn.Sequential:
         nn.ReLU(), nn.Conv2d(16, 4, 3, padding=1), nn.PixelShuffle(2))
 
 
-def build_discriminator(channels: int = 32) -> nn.Sequential:
-    """Image (batch 1 size size) to a map of scores, higher is more real; each sees a patch of 26 pixels (PatchGAN:
+def build_discriminator() -> nn.Sequential:
+    """Image (batch 1 size size) to a map of scores, higher is more real; each sees a patch of 28 pixels (PatchGAN:
     Isola 2017, arXiv 1611.07004). No normalisation, as there are few images in a batch."""
     return nn.Sequential(
-        nn.Conv2d(1, channels, 4, stride=2, padding=1), nn.LeakyReLU(0.2),
-        nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1), nn.LeakyReLU(0.2),
-        nn.Conv2d(2 * channels, 4 * channels, 3, padding=1), nn.LeakyReLU(0.2),
-        nn.Conv2d(4 * channels, 1, 3, padding=1))
+        nn.PixelUnshuffle(PATCH), nn.Conv2d(PATCH**2, 32, 3, padding=1), nn.LeakyReLU(0.2),
+        nn.Conv2d(32, 64, 3, padding=1), nn.LeakyReLU(0.2), nn.Conv2d(64, 1, 3, padding=1))
 
 
 class VQVAE(nn.Module):
