@@ -62,7 +62,7 @@ def rivals(configs: dict[str, VQVAEConfig], seconds: float, train: Batches, held
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
             models[name] = VQVAE(wanted).to(device)
-            histories[name] = train_for(seconds, models[name], train, held_out, config)
+            histories[name] = train_for(seconds, models[name], train, held_out, config, looks=5)
     return models, histories
 
 
