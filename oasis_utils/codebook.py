@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Integer
+
+from oasis_utils.config import digest
+from oasis_utils.runtime import atomic
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,15 @@ def co_occurrence(indices: Integer[np.ndarray, "n rows cols"], n_codes: int) -> 
     return table / table.sum()
 
 
+def attraction(table: Float[np.ndarray, "n_codes n_codes"]) -> Float[np.ndarray, "n_codes n_codes"]:
+    """Pointwise mutual information of neighbours in nats: log of how much more often two codes of a `co_occurrence`
+    table meet than their use alone would make them; nan for pairs that never meet."""
+    use = table.sum(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = table / np.outer(use, use)
+        return np.log(ratio, where=ratio > 0, out=np.full_like(table, np.nan, dtype=float))
+
+
 def pca(vectors: Float[np.ndarray, "n dim"], components: int = 2) -> Float[np.ndarray, "n components"]:
     """Coordinates along the first principal components; signs are fixed so that the result is repeatable."""
     centred = vectors - vectors.mean(0)
@@ -86,6 +99,19 @@ def umap_coordinates(vectors: Float[np.ndarray, "n dim"], seed: int = 0,
 
         neighbours = min(n_neighbors, len(vectors) - 1)
         return UMAP(n_neighbors=neighbours, random_state=seed).fit_transform(vectors)
+
+
+def kept_umap(path: Path, weights: str, vectors: Float[np.ndarray, "n dim"], seed: int = 0) -> Float[np.ndarray, "n 2"]:
+    """`umap_coordinates`, computed once: they are kept in `path` and hold for the same weights, vectors and seed."""
+    key = digest([weights, len(vectors), float(vectors.sum(dtype=np.float64)), seed])
+    if path.exists():
+        with np.load(path, allow_pickle=False) as file:
+            if str(file["key"]) == key:
+                return file["coordinates"]
+    coordinates = umap_coordinates(vectors, seed)
+    with atomic(path) as partial, open(partial, "wb") as file:
+        np.savez_compressed(file, key=np.array(key), coordinates=coordinates)
+    return coordinates
 
 
 def mean_patches(images: Float[np.ndarray, "n height width"], indices: Integer[np.ndarray, "n rows cols"], n_codes: int,

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
 SPLITS = ("train", "validate", "test")
+VQVAE_CHOICES = {"pixel_loss": ("l1", "mse"), "codebook": ("ema", "gradient"),
+                 "gradient": ("straight-through", "rotation")}
 
 
 def _require(condition: bool, message: str) -> None:
@@ -45,7 +47,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class VQVAEConfig:
-    """VQ-VAE (van den Oord 2017) with an EMA codebook."""
+    """VQ-VAE (van den Oord 2017). The textbook's own is codebook="gradient", kmeans=False, revive_below=0, "mse"."""
 
     image_size: int = 128  # pixels, height = width
     downsampling: int = 8  # pixels per code along each axis: 4, 8 or 16
@@ -55,9 +57,15 @@ class VQVAEConfig:
     code_dim: int = 16  # D, dimensions of a code
     cosine: bool = False  # compare directions only: latents and codes live on the unit sphere
     commitment: float = 0.25  # beta, weight of the commitment loss (eq. 3)
-    ssim_weight: float = 0.3  # weight of 1 - SSIM beside the L1 reconstruction loss
-    codebook_decay: float = 0.99  # gamma of the EMA codebook (appendix A.1); 0 keeps no memory
+    pixel_loss: str = "l1"  # reconstruction loss of single pixels: l1 or mse
+    ssim_weight: float = 0.3  # weight of 1 - SSIM beside it
+    codebook: str = "ema"  # how codes learn: ema (appendix A.1) or gradient (second term of eq. 3)
+    codebook_decay: float = 0.99  # gamma of the moving averages (appendix A.1); 0 keeps no memory
+    kmeans: bool = True  # begin at the k-means centres of the first batch
     revive_below: float = 0.03  # a code used less than this fraction of the mean use is dead; 0: never revive
+    gradient: str = "straight-through"  # how it passes the arg min: straight-through or rotation (arXiv 2410.06424)
+    adversarial_weight: float = 0.0  # weight of a patch discriminator's opinion in the loss; 0: none
+    adversarial_start: int = 1000  # steps after which the decoder listens to it
 
     def __post_init__(self):
         _require(self.downsampling in (4, 8, 16), f"downsampling must be 4, 8 or 16, not {self.downsampling}")
@@ -68,9 +76,15 @@ class VQVAEConfig:
         _within(self, 32, 4096, "image_size")
         _within(self, 1, 4096, "channels", "code_dim")
         _within(self, 0, 64, "residual_blocks")
-        _within(self, 0, 1000, "commitment", "ssim_weight")
+        _within(self, 0, 1000, "commitment", "ssim_weight", "adversarial_weight")
+        _within(self, 0, 1e9, "adversarial_start")
         _within(self, 0, 1, "revive_below")
         _require(0 <= self.codebook_decay < 1, f"codebook_decay must be in [0, 1), not {self.codebook_decay}")
+        for name, known in VQVAE_CHOICES.items():
+            value = getattr(self, name)
+            _require(value in known, f"{name} must be {' or '.join(known)}, not {value}")
+        _require(not (self.cosine and self.codebook == "gradient"),
+                 "cosine codes stay on their sphere by moving averages only: use codebook=ema, or cosine=False")
 
     @property
     def grid(self) -> int:

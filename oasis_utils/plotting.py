@@ -107,6 +107,58 @@ def index_maps(originals: np.ndarray, indices: np.ndarray, decoded: np.ndarray, 
     return figure
 
 
+def watched(originals: np.ndarray, stages: dict[str, np.ndarray], title: str = "") -> Figure:
+    """Reconstructions through a training. originals (n, height, width); stages: {column title: reconstructions of
+    them}, on the same grey range. Each slice takes two rows: pictures, and absolute errors below."""
+    scale, n = _limit(originals), len(originals)
+    figure, axes = plt.subplots(2 * n, len(stages) + 1, figsize=(1.45 * (len(stages) + 1) + 0.8, 2.75 * n + 0.5),
+                                squeeze=False)
+    for i, original in enumerate(originals):
+        axes[2 * i, 0].imshow(original / scale, cmap="gray", vmin=0, vmax=1)
+        for column, outputs in enumerate(stages.values(), start=1):
+            axes[2 * i, column].imshow(outputs[i] / scale, cmap="gray", vmin=0, vmax=1)
+            error = axes[2 * i + 1, column].imshow(np.abs(original / scale - outputs[i] / scale), cmap="magma",
+                                                   vmin=0, vmax=0.3)
+    for ax, text in zip(axes[0], ("original", *stages), strict=True):
+        ax.set_title(text, fontsize=8)
+    _label_rows(axes, ("slice", "|error|") * n)
+    figure.colorbar(error, ax=axes[1::2], shrink=0.6, label="grey level (0 to 1)")
+    figure.suptitle(title)
+    return figure
+
+
+def rivals(originals: np.ndarray, shown: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
+           histories: dict[str, Sequence[dict]], title: str = "") -> Figure:
+    """Two or more codebooks on the same slices: index maps, reconstructions, and at the right use and SSIM through
+    training. shown: {name: (index maps, order as in `index_maps`, reconstructions)}; each name has colours of its own,
+    from its darkest to its brightest code."""
+    rows = [("original", originals, "gray", _limit(originals))]
+    for name, (indices, order, outputs) in shown.items():
+        ranks = np.argsort(order)[indices]
+        rows += [(f"{name}:\nindex map", ranks, "viridis", max(ranks.max(), 1)),
+                 (f"{name}:\nreconstruction", outputs, "gray", _limit(outputs))]
+    figure = plt.figure(figsize=(1.25 * len(originals) + 4.6, 1.3 * len(rows) + 0.4))
+    left, right = figure.subfigures(1, 2, width_ratios=(1.25 * len(originals) + 0.8, 3.8))
+    axes = left.subplots(len(rows), len(originals), squeeze=False)
+    for row, (_, pictures, cmap, limit) in zip(axes, rows, strict=True):
+        for ax, picture in zip(row, pictures, strict=True):
+            ax.imshow(picture, cmap=cmap, vmin=0, vmax=limit)
+    _label_rows(axes, [label for label, *_ in rows])
+    for ax, (key, label) in zip(right.subplots(2, 1), (("used", "codes used, held-out"), ("ssim", "held-out SSIM")),
+                                strict=True):
+        for colour, (name, history) in zip(COLOURS, histories.items(), strict=False):
+            scale = len(shown[name][1]) if key == "used" else 1
+            values = [scale * record["used_fraction" if key == "used" else "ssim"] for record in history]
+            ax.plot([record["seconds"] for record in history], values, color=colour, marker="o", markersize=3,
+                    label=name)
+        ax.set(xlabel="seconds of training", ylabel=label)
+        ax.legend(fontsize=7)
+        if key == "used":
+            ax.set_yscale("log")
+    figure.suptitle(title)
+    return figure
+
+
 def curves(history: Sequence[dict], panels: dict[str, Sequence[str] | dict[str, str]],
            marks: dict[str, dict[str, float]] | None = None, title: str = "") -> Figure:
     """Training curves. panels: {y label: names of figures in the history, or {name: label}}; a figure may be missing
@@ -141,6 +193,31 @@ def usage(counts: np.ndarray, title: str = "", ax=None) -> Figure:
     ax.legend(fontsize=7)
     ax.set_title(title)
     return ax.figure
+
+
+def usage_overview(counts: np.ndarray, title: str = "") -> Figure:
+    """Rank curve as in `usage`, and beside it how many codes are used how often."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 2.6), width_ratios=(2, 1))
+    usage(counts, "rank curve", axes[0])
+    edges = np.linspace(0, np.log10(counts.max() + 1), 25)
+    axes[1].hist(np.log10(counts + 1), bins=edges, color=BLUE)
+    axes[1].set(xlabel="uses, log10(1 + n)", ylabel="codes", title="histogram")
+    figure.suptitle(title)
+    return figure
+
+
+def among(layouts: dict[str, tuple[np.ndarray, np.ndarray]], values: np.ndarray, label: str, title: str = "") -> Figure:
+    """Codes on top of encoder vectors: {name of the coordinates: (vectors (n, 2), codes (n_codes, 2))}."""
+    figure, axes = plt.subplots(1, len(layouts), figsize=(4.2 * len(layouts), 3.4), squeeze=False)
+    for ax, (name, (vectors, codes)) in zip(axes[0], layouts.items(), strict=True):
+        ax.scatter(*vectors.T, s=3, color="#C8C8C8", linewidths=0, label=f"{len(vectors)} encoder vectors")
+        dots = ax.scatter(*codes.T, c=values, s=14, cmap="viridis", edgecolors="black", linewidths=0.3,
+                          label=f"{len(codes)} codes")
+        ax.set(xlabel=f"{name} 1", ylabel=f"{name} 2", xticks=[], yticks=[])
+    axes[0, 0].legend(fontsize=7)
+    figure.colorbar(dots, ax=axes, label=label)
+    figure.suptitle(title)
+    return figure
 
 
 def scatter(points: Sequence[tuple[str, np.ndarray]], colours: Sequence[tuple[str, np.ndarray]],

@@ -1,6 +1,7 @@
-"""Vector quantisation: nearest code, straight-through gradient, EMA codebook, k-means start, dead-code revival.
+"""Vector quantisation: nearest code, the gradient past it, the codebook's own learning, k-means start, revival.
 
-Neural Discrete Representation Learning (van den Oord 2017, arXiv 1711.00937), section 3.1 and appendix A.1.
+Neural Discrete Representation Learning (van den Oord 2017, arXiv 1711.00937), section 3.1 and appendix A.1. Rotation
+trick: Restructuring Vector Quantization with the Rotation Trick (Fifty 2024, arXiv 2410.06424).
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -19,9 +21,9 @@ BLOCK = {"cpu": 2048, "cuda": 65536}  # latents whose distances are in memory at
 class Quantized:
     """What the quantiser returns, in this order for ever."""
 
-    codes: Float[Tensor, "batch dim rows cols"]  # nearest codes; gradients pass straight through to the latents
+    codes: Float[Tensor, "batch dim rows cols"]  # nearest codes; gradients pass on to the latents
     indices: Int[Tensor, "batch rows cols"]  # in [0, n_codes)
-    loss: Float[Tensor, ""]  # commitment loss, already weighted by beta
+    loss: Float[Tensor, ""]  # commitment loss, already weighted by beta; and that of a gradient codebook
 
 
 @torch.no_grad()
@@ -56,43 +58,105 @@ def random_rows(points: Float[Tensor, "n dim"], count: int) -> Float[Tensor, "co
     return points[torch.randint(len(points), (count,), device=points.device)]
 
 
+def straight_through(latents: Float[Tensor, "batch dim rows cols"],
+                     codes: Float[Tensor, "batch dim rows cols"]) -> Float[Tensor, "batch dim rows cols"]:
+    """The codes; to the latents they pass the gradient unchanged (section 3.2 of the VQ-VAE paper)."""
+    return latents + (codes - latents).detach()
+
+
+def rotate(latents: Float[Tensor, "batch dim rows cols"],
+           codes: Float[Tensor, "batch dim rows cols"]) -> Float[Tensor, "batch dim rows cols"]:
+    """The codes; to the latents they pass the gradient turned and scaled as each code must be to lie on its latent.
+
+    codes = (|e| / |z|) R z with the rotation R = I - 2 r rᵀ + 2 ê ẑᵀ, r along ẑ + ê, held constant (Fifty 2024,
+    section 4.2). So the angle between gradient and code is the angle between the passed gradient and the latent.
+    """
+    fixed, codes = latents.detach(), codes.detach()
+    z, e = F.normalize(fixed, dim=1), F.normalize(codes, dim=1)
+    r = F.normalize(z + e, dim=1)
+    turned = latents - 2 * r * (r * latents).sum(1, keepdim=True) + 2 * e * (z * latents).sum(1, keepdim=True)
+    moved = turned * (codes.norm(dim=1, keepdim=True) / fixed.norm(dim=1, keepdim=True).clamp(min=1e-6))
+    return moved + (codes - moved).detach()  # exactly the codes, also for latents near zero or opposite to their code
+
+
+def over_processes(value: Tensor) -> Tensor:
+    """Summed over all processes of a distributed training, in place; unchanged without one."""
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(value)
+    return value
+
+
+def of_first_process(value: Tensor) -> Tensor:
+    """As the first process of a distributed training has it, in place; unchanged without one."""
+    if dist.is_available() and dist.is_initialized():
+        dist.broadcast(value, src=0)
+    return value
+
+
 class VectorQuantizer(nn.Module):
     """The codebook and everything that keeps it alive.
 
     n_codes: K. code_dim: D. decay: gamma of the moving averages, 0 forgets all but the last batch.
     commitment: beta (eq. 3). revive_below: a code whose average use falls below this fraction of the mean use is
-    replaced by a latent of the batch. cosine: latents and codes are scaled to length sqrt(D) first.
+    replaced by a latent of the batch; 0 never. cosine: latents and codes are scaled to length sqrt(D) first.
+    learning: "ema", moving averages of the latents; "gradient", a parameter with the second term of eq. 3.
+    gradient: how it passes the arg min, "straight-through" or "rotation". start: begin at k-means centres.
+    In a distributed training all processes keep one codebook: as from the joined batch, or as the first one draws it.
     """
 
     def __init__(self, n_codes: int, code_dim: int, decay: float = 0.99, commitment: float = 0.25,
-                 revive_below: float = 0.03, cosine: bool = False):
+                 revive_below: float = 0.03, cosine: bool = False, learning: str = "ema",
+                 gradient: str = "straight-through", start: bool = True):
         super().__init__()
         self.n_codes, self.code_dim, self.decay, self.commitment = n_codes, code_dim, decay, commitment
-        self.revive_below, self.cosine = revive_below, cosine
-        self.register_buffer("codebook", torch.randn(n_codes, code_dim))
+        self.revive_below, self.cosine, self.learning, self.start = revive_below, cosine, learning, start
+        self.past_argmin = {"straight-through": straight_through, "rotation": rotate}[gradient]
+        if learning == "gradient":
+            self.codebook = nn.Parameter(torch.empty(n_codes, code_dim).uniform_(-1 / n_codes, 1 / n_codes))
+        else:
+            self.register_buffer("codebook", torch.randn(n_codes, code_dim))
         self.register_buffer("counts", torch.zeros(n_codes))  # N_k of appendix A.1
         self.register_buffer("sums", torch.zeros(n_codes, code_dim))  # m_k
         self.register_buffer("started", torch.tensor(False))  # saved, so that loading never starts again
+        self.register_buffer("uses", torch.zeros(n_codes), persistent=False)  # of each code since train() was called
         self.is_started = False  # host copy of `started`: reading the buffer would stall a GPU each step
 
     def _load_from_state_dict(self, *args, **kwargs):
         super()._load_from_state_dict(*args, **kwargs)
         self.is_started = bool(self.started)
 
+    def train(self, mode: bool = True) -> VectorQuantizer:
+        """As usual; training mode also begins a new count of `uses`."""
+        if mode:
+            self.uses.zero_()
+        return super().train(mode)
+
     def forward(self, latents: Float[Tensor, "batch dim rows cols"]) -> Quantized:
         """Quantise; in training mode also move the codebook towards the latents."""
         with torch.autocast(latents.device.type, enabled=False):
             latents = self.normalize(latents.float(), dim=1)
-            flat = latents.detach().permute(0, 2, 3, 1).reshape(-1, self.code_dim)
+            flat = self.flatten(latents)
             if self.training and not self.is_started:
                 self._start(flat)
             flat_indices = nearest_code(flat, self.codebook)
             indices = flat_indices.view(len(latents), *latents.shape[2:])
             codes = F.embedding(indices, self.codebook).permute(0, 3, 1, 2)
+            loss = self.commitment * F.mse_loss(latents, codes.detach())  # third term of eq. 3
+            if self.learning == "gradient":
+                loss = loss + F.mse_loss(codes, latents.detach())  # second term; else the averages take its place
             if self.training:
                 self._update(flat, flat_indices)
-            loss = self.commitment * F.mse_loss(latents, codes)  # third term of eq. 3; the second one is the EMA
-            return Quantized(latents + (codes - latents).detach(), indices, loss)
+            return Quantized(self.past_argmin(latents, codes), indices, loss)
+
+    def nearest_among(self, latents: Float[Tensor, "batch dim rows cols"],
+                      allowed: Int[Tensor, " n"]) -> Int[Tensor, "batch rows cols"]:
+        """Indices of the nearest codes when only some codes may be used."""
+        chosen = nearest_code(self.flatten(self.normalize(latents.float(), dim=1)), self.codebook[allowed])
+        return allowed[chosen].view(len(latents), *latents.shape[2:])
+
+    def flatten(self, latents: Float[Tensor, "batch dim rows cols"]) -> Float[Tensor, "n dim"]:
+        """One row a cell, without gradient."""
+        return latents.detach().permute(0, 2, 3, 1).reshape(-1, self.code_dim)
 
     def lookup(self, indices: Int[Tensor, "batch rows cols"]) -> Float[Tensor, "batch dim rows cols"]:
         """The codes at these indices; ValueError for an index outside [0, n_codes)."""
@@ -107,33 +171,35 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def _start(self, flat: Float[Tensor, "n dim"]) -> None:
-        """Codes begin at the k-means centres of the first batch."""
-        centres = self.normalize(kmeans(flat, self.n_codes), dim=1)
-        share = len(flat) / self.n_codes
+        """Codes begin at the k-means centres of the first batch, or where chance has put them."""
+        centres = self.normalize(kmeans(flat, self.n_codes) if self.start else self.codebook.detach(), dim=1)
+        centres = of_first_process(centres.clone())
+        share = over_processes(torch.full_like(self.counts, len(flat) / self.n_codes))
         self.codebook.copy_(centres)
-        self.counts.fill_(share)
-        self.sums.copy_(centres * share)
+        self.counts.copy_(share)
+        self.sums.copy_(centres * share[:, None])
         self.started.fill_(True)
         self.is_started = True
 
     @torch.no_grad()
     def _update(self, flat: Float[Tensor, "n dim"], indices: Int[Tensor, " n"]) -> None:
         """N_k and m_k are moving averages, e_k = m_k / N_k (appendix A.1, eq. 6 to 8)."""
-        counts = torch.zeros_like(self.counts).index_add_(0, indices, torch.ones_like(flat[:, 0]))
-        sums = torch.zeros_like(self.sums).index_add_(0, indices, flat)
+        counts = over_processes(torch.zeros_like(self.counts).index_add_(0, indices, torch.ones_like(flat[:, 0])))
+        self.uses += counts
         self.counts.lerp_(counts, 1 - self.decay)
-        self.sums.lerp_(sums, 1 - self.decay)
-        used = (self.counts > 1e-5)[:, None]  # an unused code stays where it is
-        means = self.sums / self.counts.clamp(min=1e-5)[:, None]
-        self.codebook.copy_(torch.where(used, self.normalize(means, dim=1), self.codebook))
+        if self.learning == "ema":
+            sums = over_processes(torch.zeros_like(self.sums).index_add_(0, indices, flat))
+            self.sums.lerp_(sums, 1 - self.decay)
+            used = (self.counts > 1e-5)[:, None]  # an unused code stays where it is
+            means = self.sums / self.counts.clamp(min=1e-5)[:, None]
+            self.codebook.copy_(torch.where(used, self.normalize(means, dim=1), self.codebook))
         if self.revive_below > 0:
-            self._revive(flat)
+            self._revive(flat, counts.sum() / self.n_codes)
 
-    def _revive(self, flat: Float[Tensor, "n dim"]) -> None:
+    def _revive(self, flat: Float[Tensor, "n dim"], mean_use: Float[Tensor, ""]) -> None:
         """Dead codes become latents of this batch, and their averages restart there too. No host sync."""
-        mean_use = len(flat) / self.n_codes
         dead = self.counts < self.revive_below * mean_use
-        born = random_rows(flat, self.n_codes)
+        born = of_first_process(random_rows(flat, self.n_codes))
         restart = 1.5 * self.revive_below * mean_use  # enough to live for some batches without being chosen
         self.codebook.copy_(torch.where(dead[:, None], born, self.codebook))
         self.sums.copy_(torch.where(dead[:, None], born * restart, self.sums))

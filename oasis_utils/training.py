@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -306,3 +307,23 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+class Snapshots:
+    """What `look(model)` returns after each validation: an observer `on_epoch` of `fit`. The arrays are kept on disk,
+    so that a training that was resumed, or loaded, shows them too."""
+
+    def __init__(self, path: Path, look: Callable[[nn.Module], np.ndarray]):
+        self.path, self.look = path, look
+
+    def __call__(self, model: nn.Module, record: Record) -> None:
+        before = {epoch: array for epoch, array in self.arrays().items() if epoch < record["epoch"]}
+        with atomic(self.path) as partial, open(partial, "wb") as file:
+            np.savez_compressed(file, **{str(k): v for k, v in (before | {record["epoch"]: self.look(model)}).items()})
+
+    def arrays(self) -> dict[int, np.ndarray]:
+        """{epoch: array}, in order; empty before the first validation."""
+        if not self.path.exists():
+            return {}
+        with np.load(self.path, allow_pickle=False) as file:
+            return {epoch: file[str(epoch)] for epoch in sorted(map(int, file))}

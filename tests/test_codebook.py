@@ -68,6 +68,13 @@ def test_co_occurrence_does_not_join_different_maps():
     np.testing.assert_allclose(table, [[0.5, 0], [0, 0.5]])
 
 
+def test_attraction_is_the_log_of_how_much_more_often_codes_meet():
+    use = np.array([0.5, 0.3, 0.2])
+    np.testing.assert_allclose(codebook.attraction(np.outer(use, use)), 0, atol=1e-12)
+    table = codebook.attraction(np.array([[0.5, 0.0], [0.0, 0.5]]))
+    np.testing.assert_allclose(table, [[np.log(2), np.nan], [np.nan, np.log(2)]])
+
+
 def test_nearest_other_code():
     codes = np.array([[0.0, 0], [1, 0], [10, 0], [12, 0], [0.5, 5]])
     assert codebook.nearest_other_code(codes).tolist() == [1, 0, 3, 2, 0]
@@ -134,6 +141,17 @@ def test_umap_is_repeatable_for_a_seed_and_keeps_groups_together():
     distance = np.linalg.norm(few[:, None] - few, axis=2)
     np.fill_diagonal(distance, np.inf)
     assert ((distance.argmin(1) < 12) == (np.arange(24) < 12)).all()
+
+
+def test_kept_coordinates_are_computed_once_for_the_same_weights_vectors_and_seed(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(codebook, "umap_coordinates", lambda v, seed: calls.append(seed) or v[:, :2] + seed)
+    path, vectors = tmp_path / "kept.npz", normal(6, 4)
+    first = codebook.kept_umap(path, "weights", vectors, 1)
+    assert (codebook.kept_umap(path, "weights", vectors, 1) == first).all() and calls == [1]
+    for weights, points, seed in (("others", vectors, 1), ("others", vectors + 1, 1), ("others", vectors + 1, 2)):
+        assert (codebook.kept_umap(path, weights, points, seed) == points[:, :2] + seed).all()
+    assert calls == [1, 1, 1, 2]
 
 
 # ------------------------------------------------------------ pictures

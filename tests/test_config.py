@@ -23,7 +23,7 @@ KINDS = [DataConfig, VQVAEConfig, PixelCNNConfig, DCGANConfig, TrainingConfig, C
 CHANGES = {"image_size": 256, "downsampling": 16, "first_kernel": 9, "kernel": 5, "grid": 20,
            "fit_crop": False, "cosine": True, "crop_margin": 0.1, "betas": (0.5, 0.9), "codebook_decay": 0.5,
            "dropout": 0.3, "ema_decay": 0.7, "top_p": 0.5, "revive_below": 0.5, "final_rate": 0.5,
-           "age_dropout": 0.5}
+           "age_dropout": 0.5, "pixel_loss": "mse", "codebook": "gradient", "kmeans": False, "gradient": "rotation"}
 FIELDS = [(kind, field.name) for kind in KINDS for field in dataclasses.fields(kind)]
 
 
@@ -93,6 +93,9 @@ def test_grid_is_image_size_over_downsampling(size, downsampling):
     (DataConfig, {"crop_margin": 0.5}, r"crop_margin is a fraction in \[0, 0.5\), not 0.5"),
     (VQVAEConfig, {"downsampling": 2}, "downsampling must be 4, 8 or 16, not 2"),
     (VQVAEConfig, {"downsampling": 12, "image_size": 96}, "downsampling must be 4, 8 or 16, not 12"),
+    (VQVAEConfig, {"gradient": "none"}, "gradient must be straight-through or rotation, not none"),
+    (VQVAEConfig, {"codebook": "fixed"}, "codebook must be ema or gradient, not fixed"),
+    (VQVAEConfig, {"cosine": True, "codebook": "gradient"}, "use codebook=ema, or cosine=False"),
     (VQVAEConfig, {"image_size": 100}, "image_size 100 is not a multiple of downsampling 8"),
     (VQVAEConfig, {"n_codes": 1}, "n_codes must be at least 2, not 1"),
     (VQVAEConfig, {"codebook_decay": 1.0}, r"codebook_decay must be in \[0, 1\), not 1.0"),

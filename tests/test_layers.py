@@ -10,17 +10,17 @@ import oasis_utils
 FOLDER = Path(oasis_utils.__file__).parent
 LAYERS = [
     {"__init__"},
-    {"config", "synthetic", "codebook", "incremental"},
+    {"config", "synthetic", "incremental"},
     {"runtime", "quantizer", "metrics"},
     {"scans", "images"},
     {"volumes"},
     {"sources"},
     {"importing"},
-    {"data", "vqvae", "pixelcnn", "dcgan", "checkpoints", "plotting", "pipeline", "features", "verdicts"},
+    {"data", "vqvae", "pixelcnn", "dcgan", "checkpoints", "plotting", "pipeline", "features", "verdicts", "codebook"},
     {"exporting", "training", "codes", "sampling", "fidelity", "anatomy", "memorisation"},
     {"twosample", "sensitivity"},
     {"reference"},
-    {"anomalies", "evaluation", "likelihood", "widgets"},
+    {"anomalies", "collapse", "evaluation", "likelihood", "widgets"},
     {"cli"},
     {"__main__"},
 ]

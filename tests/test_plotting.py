@@ -43,6 +43,12 @@ EVERY_FIGURE = {
     "index_maps": lambda: plotting.index_maps(FLOATS, INDICES, FLOATS, np.arange(8), TITLES, "title"),
     "curves": lambda: plotting.curves(HISTORY, {"loss in nats": ["loss"]}, title="title"),
     "usage": lambda: plotting.usage(np.array([5, 3, 0, 1]), "title"),
+    "usage_overview": lambda: plotting.usage_overview(np.array([5, 3, 0, 1]), "title"),
+    "among": lambda: plotting.among({"PCA": (CLOUD, CLOUD[:3])}, np.arange(3), "use", "title"),
+    "watched": lambda: plotting.watched(GREY[:2], {"epoch 1": GREY[2:4], "epoch 4": GREY[:2]}, "title"),
+    "rivals": lambda: plotting.rivals(FLOATS, {"ours": (INDICES, np.arange(8), FLOATS)}, {"ours": [
+        {"seconds": 1.0, "used_fraction": 0.5, "ssim": 0.2}, {"seconds": 2.0, "used_fraction": 1.0, "ssim": 0.4}]},
+        "title"),
     "scatter": lambda: plotting.scatter([("PCA", CLOUD)], [("use", np.arange(8))], "title"),
     "heat": lambda: plotting.heat(FLOATS, TITLES, "nats", title="title"),
     "matrix": lambda: plotting.matrix({"blur": {"kid": 12.0, "auc": 0.4}}, "widths", 20.0, "title"),
@@ -67,7 +73,10 @@ def test_every_function_gives_a_titled_figure_that_can_be_saved(name, tmp_path):
 
 @pytest.mark.parametrize(("name", "labels"), [
     ("curves", {"epoch", "loss in nats"}), ("usage", {"code, most used first", "share of all cells"}),
-    ("scatter", {"PCA 1", "PCA 2", "use"}), ("heat", {"nats"}), ("bars", {"SSIM", "ours", "floor"}),
+    ("scatter", {"PCA 1", "PCA 2", "use"}), ("among", {"PCA 1", "8 encoder vectors", "3 codes", "use"}),
+    ("usage_overview", {"uses, log10(1 + n)", "codes"}), ("watched", {"original", "epoch 1", "epoch 4", "|error|"}),
+    ("rivals", {"original", "ours:\nindex map", "seconds of training", "codes used, held-out"}),
+    ("heat", {"nats"}), ("bars", {"SSIM", "ours", "floor"}),
     ("lines", {"pixels", "share"}), ("histograms", {"age", "subjects", "a"}),
     ("overlay", {"slice", "with mask", "fluid", "white", *TITLES}), ("slices", {"row", *TITLES}), ("reconstructions", {
         "original", "reconstruction", "|error|", "grey level (0 to 1)", *TITLES}),
@@ -133,6 +142,22 @@ def test_error_is_the_absolute_difference_in_grey_levels():
     errors = [image.get_array() for ax in figure.axes[10:15] for image in ax.images]
     expected = np.abs(GREY.astype(float) - GREY[::-1]) / 255
     assert len(errors) == 5 and np.array(errors) == pytest.approx(expected)
+
+
+def test_watched_slices_stand_above_their_errors():
+    figure = plotting.watched(GREY[:2], {"epoch 1": GREY[2:4]}, "title")
+    original, output, error = (image.get_array() for image in images_of(figure)[:3])
+    np.testing.assert_allclose(original, FLOATS[0])
+    np.testing.assert_allclose(output, FLOATS[2])
+    np.testing.assert_allclose(error, np.abs(FLOATS[0] - FLOATS[2]))
+
+
+def test_rivals_show_numbers_of_codes_and_maps_by_rank():
+    history = [{"seconds": float(s), "used_fraction": s / 4, "ssim": s / 10} for s in (1, 4)]
+    figure = plotting.rivals(FLOATS, {"ours": (INDICES, np.arange(8)[::-1], FLOATS)}, {"ours": history})
+    used, ssim = (ax.lines[0].get_ydata() for ax in figure.axes if ax.lines)
+    assert list(used) == [2, 8] and list(ssim) == [0.1, 0.4]
+    assert (images_of(figure)[5].get_array() == 7 - INDICES[0]).all()
 
 
 def test_index_maps_are_coloured_by_rank():

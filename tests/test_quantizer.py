@@ -4,9 +4,10 @@ import copy
 
 import pytest
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 
-from oasis_utils.quantizer import VectorQuantizer, kmeans, nearest_code
+from oasis_utils.quantizer import VectorQuantizer, kmeans, nearest_code, rotate, straight_through
 
 
 def normal(*shape, seed=0):
@@ -78,6 +79,26 @@ def test_quantizer_chooses_exact_codes_inside_a_bfloat16_autocast_block(uncluste
     assert quantized.codes.dtype == torch.float32
 
 
+@pytest.mark.parametrize("cosine", [False, True])
+def test_equal_latents_have_equal_indices_inside_and_outside_autocast(cosine):
+    codebook = F.normalize(normal(64, 8, seed=1), dim=1) * 8**0.5
+    quantizer, latents = prepared(codebook, cosine=cosine).eval(), normal(4, 8, 32, 32).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = quantizer(latents)
+    outside = quantizer(latents)
+    assert torch.equal(inside.indices, outside.indices) and torch.equal(inside.loss, outside.loss)
+
+
+def test_nearest_among_all_codes_is_the_nearest_code_and_forbidden_ones_are_never_chosen():
+    quantizer, latents = prepared(normal(16, 3)).eval(), normal(2, 3, 8, 8, seed=1)
+    assert torch.equal(quantizer.nearest_among(latents, torch.arange(16)), quantizer(latents).indices)
+    allowed = torch.tensor([11, 2, 5])
+    chosen = quantizer.nearest_among(latents, allowed)
+    assert set(chosen.unique().tolist()) == {2, 5, 11}
+    distances = exact_distances(quantizer.flatten(latents), quantizer.codebook)[:, allowed]
+    assert torch.equal(chosen.flatten(), allowed[distances.argmin(1)])
+
+
 @pytest.mark.parametrize("n", [1, 2047, 2048, 2049, 5000])
 def test_nearest_code_covers_every_length(n):
     latents, codebook = normal(n, 3), normal(5, 3, seed=1)
@@ -121,7 +142,113 @@ def test_codebook_has_no_gradient():
     assert list(VectorQuantizer(4, 2).parameters()) == []
 
 
+def passed_on(way, latents, codes, incoming):
+    """The gradient at the latents for a gradient at the codes."""
+    latents = latents.clone().requires_grad_()
+    return torch.autograd.grad((way(latents, codes) * incoming).sum(), latents)[0]
+
+
+def test_rotation_returns_the_codes_and_keeps_the_angle_of_the_gradient():
+    latents, codes, incoming = normal(2, 5, 4, 4), 3 * normal(2, 5, 4, 4, seed=1), normal(2, 5, 4, 4, seed=2)
+    torch.testing.assert_close(rotate(latents, codes), codes)
+    turned = passed_on(rotate, latents, codes, incoming)
+    stretch = codes.norm(dim=1) / latents.norm(dim=1)
+    torch.testing.assert_close(turned.norm(dim=1), stretch * incoming.norm(dim=1))
+    torch.testing.assert_close(F.cosine_similarity(turned, latents, dim=1),
+                               F.cosine_similarity(incoming, codes, dim=1), atol=1e-5, rtol=0)
+    assert not torch.allclose(turned, incoming, atol=0.1)
+
+
+def test_rotation_is_straight_through_where_latents_lie_on_their_codes():
+    latents, incoming = normal(2, 5, 4, 4), normal(2, 5, 4, 4, seed=2)
+    torch.testing.assert_close(passed_on(rotate, latents, latents.clone(), incoming), incoming)
+    torch.testing.assert_close(passed_on(straight_through, latents, 2 * latents, incoming), incoming)
+
+
+def test_rotation_is_finite_for_latents_at_zero_or_opposite_to_their_codes():
+    codes = normal(1, 5, 2, 2)
+    for latents in (torch.zeros_like(codes), -codes):
+        torch.testing.assert_close(rotate(latents, codes), codes)
+        assert passed_on(rotate, latents, codes, torch.ones_like(codes)).isfinite().all()
+
+
+def test_a_quantizer_rotates_when_asked_to():
+    quantizer = prepared(normal(6, 3), commitment=0.0, gradient="rotation").eval()
+    latents, incoming = normal(2, 3, 4, 5, seed=1).requires_grad_(), normal(2, 3, 4, 5, seed=2)
+    quantized = quantizer(latents)
+    (found,) = torch.autograd.grad((quantized.codes * incoming).sum() + quantized.loss, latents)
+    codes = quantizer.lookup(quantized.indices)
+    torch.testing.assert_close(found, passed_on(rotate, latents.detach(), codes, incoming))
+
+
+# ------------------------------------------------------------ gradient codebook
+
+def test_a_gradient_codebook_is_pulled_to_the_latents_it_serves_and_unused_codes_stay():
+    quantizer = VectorQuantizer(9, 3, revive_below=0.0, learning="gradient", start=False, commitment=0.5)
+    assert quantizer.codebook.abs().max() <= 1 / 9
+    with torch.no_grad():
+        quantizer.codebook[8] = 1e3
+    flat = normal(40, 3)
+    quantized = quantizer(latent_map(flat))
+    before = quantizer.codebook.detach().clone()
+    quantized.loss.backward()
+    chosen = F.one_hot(quantized.indices.flatten(), 9).float()
+    expected = 2 * (chosen.sum(0)[:, None] * before - chosen.t() @ flat) / flat.numel()
+    torch.testing.assert_close(quantizer.codebook.grad, expected)
+    assert not quantizer.codebook.grad[8].any()
+    codes = F.embedding(quantized.indices.flatten(), before)
+    torch.testing.assert_close(quantized.loss.detach(), 1.5 * F.mse_loss(codes, flat))
+
+
+def test_a_gradient_codebook_can_start_at_clusters_and_be_revived():
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(32, 4, decay=0.9, learning="gradient")
+    quantizer(normal(4, 4, 8, 8) + 100)
+    assert (quantizer.codebook > 50).all()
+    with torch.no_grad():
+        quantizer.codebook[1:] = 1e3
+    assert [used(quantizer, normal(8, 4, 8, 8, seed=seed)) for seed in range(40)][-1] >= 28
+
+
+# ------------------------------------------------------------ several processes
+
+def quantize_in_process(rank, folder, scenario):
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    torch.manual_seed(rank)  # other random choices in each process
+    if scenario == "averages":
+        quantizer = prepared(normal(5, 2, seed=9), decay=0.5, revive_below=0.0)
+        batches = [normal(3, 2, 4, 4, seed=10 * step + rank) for step in range(3)]
+    else:
+        quantizer = VectorQuantizer(16, 2, decay=0.5, revive_below=0.4)
+        batches = [normal(3 + rank, 2, 4, 4, seed=10 * step + rank) for step in range(3)]
+    for batch in batches:
+        quantizer(batch)
+    torch.save(quantizer.state_dict(), f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("scenario", ["averages", "start and revival"])
+def test_processes_with_different_data_keep_one_codebook(tmp_path, scenario):
+    torch.multiprocessing.spawn(quantize_in_process, (str(tmp_path), scenario), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    assert same(first, second)
+    if scenario == "averages":
+        alone = prepared(normal(5, 2, seed=9), decay=0.5, revive_below=0.0)
+        for step in range(3):
+            alone(torch.cat([normal(3, 2, 4, 4, seed=10 * step + rank) for rank in range(2)]))
+        for name, value in alone.state_dict().items():
+            torch.testing.assert_close(first[name], value, msg=name)
+
+
 # ------------------------------------------------------------ moving averages
+
+def test_uses_count_every_batch_since_training_mode_was_set():
+    quantizer = prepared(normal(5, 2, seed=1))
+    counts = sum(quantizer(normal(2, 2, 4, 4, seed=s)).indices.flatten().bincount(minlength=5) for s in range(3))
+    assert torch.equal(quantizer.uses, counts.float())
+    quantizer.eval()(normal(2, 2, 4, 4))
+    assert quantizer.uses.sum() == 96 and not quantizer.train().uses.any()
+
 
 def test_without_memory_codes_are_the_means_of_the_batch():
     flat, codebook = normal(400, 2), normal(5, 2, seed=1)

@@ -638,3 +638,17 @@ def test_empty_held_out_slices_do_not_stop_a_vqvae(run):
     config = TrainingConfig(epochs=1, batch_size=4)
     _, history = fit(model, picture_batches(), black, config, run, "model")
     assert math.isfinite(history[0]["psnr"])
+
+
+# ------------------------------------------------------------ snapshots
+
+def test_snapshots_outlive_the_training_and_forget_those_of_a_later_one(run):
+    path = run.root / "history" / "seen.npz"
+    snapshots = training.Snapshots(path, lambda model: np.full((2, 3), model.validations))
+    assert snapshots.arrays() == {}
+    model, history = training.fit(Line(LineConfig()), line_batches(), line_batches(), TrainingConfig(epochs=3), run,
+                                  "line", on_epoch=snapshots)
+    seen = training.Snapshots(path, lambda model: 1 / 0).arrays()  # a loaded training looks at nothing
+    assert list(seen) == [1, 2, 3] and [int(array[0, 0]) for array in seen.values()] == [1, 2, 3]
+    snapshots(model, {"epoch": 2})
+    assert list(snapshots.arrays()) == [1, 2]

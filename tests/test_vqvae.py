@@ -1,10 +1,15 @@
 """The VQ-VAE: sizes, the law of its verbs, what it refuses, and that its training makes progress."""
 
+import json
+import re
+
 import pytest
 import torch
 
-from oasis_utils import metrics
-from oasis_utils.config import VQVAEConfig
+from oasis_utils import checkpoints, metrics
+from oasis_utils.config import TrainingConfig, VQVAEConfig
+from oasis_utils.runtime import project_root
+from oasis_utils.training import Trainer
 from oasis_utils.vqvae import VQVAE
 
 
@@ -75,10 +80,11 @@ def test_other_image_sizes_are_refused(rows, cols):
 
 # ------------------------------------------------------------ verbs
 
-@pytest.mark.parametrize("cosine", [False, True])
+@pytest.mark.parametrize("choices", [dict(cosine=False), dict(cosine=True), dict(gradient="rotation"),
+                                     dict(codebook="gradient", kmeans=False, revive_below=0.0)])
 @pytest.mark.parametrize("downsampling", [4, 8, 16])
-def test_decoding_the_indices_is_the_reconstruction(downsampling, cosine):
-    model = tiny(downsampling=downsampling, cosine=cosine)
+def test_decoding_the_indices_is_the_reconstruction(downsampling, choices):
+    model = tiny(downsampling=downsampling, **choices)
     model.train().step({"images": discs(8)}, "autoencoder")  # so that the codebook has begun
     images = discs(4, seed=1)
     with torch.no_grad():
@@ -160,6 +166,75 @@ def test_training_reconstructs_better_than_a_black_image(trained):
     assert found["ssim"] > black["ssim"] + 0.1 and found["psnr"] > black["psnr"] + 6
 
 
+def test_squared_error_takes_the_place_of_the_absolute_one():
+    model = tiny(pixel_loss="mse", ssim_weight=0.0).eval()
+    losses = model.step({"images": discs(2)}, "autoencoder")
+    torch.testing.assert_close(losses["loss"], losses["mse"] + losses["commitment"])
+    output = model.decode(model.quantize(model.encode(discs(2))).codes)
+    torch.testing.assert_close(losses["mse"], (output - discs(2)).square().mean())
+
+
+def test_a_long_run_under_bfloat16_autocast_stays_finite():
+    model = tiny(gradient="rotation", ssim_weight=1.0, channels=8, adversarial_weight=0.1, adversarial_start=50)
+    trainer, images = Trainer(model.train(), TrainingConfig(learning_rate=3e-3, warmup_steps=5), 200), discs(4)
+    history = []
+    for _ in range(200):
+        with torch.autocast("cpu", torch.bfloat16):
+            history.append(trainer.step({"images": images}))
+    assert all(value.isfinite().all() for value in [*history[-1].values(), *model.state_dict().values()])
+    assert history[-1]["autoencoder_l1"] < 0.8 * history[0]["autoencoder_l1"]
+
+
+def test_the_lines_that_notebook_02_quotes_are_in_the_code():
+    cells = json.loads((project_root() / "notebooks/02_train_vqvae.ipynb").read_text(encoding="utf-8"))["cells"]
+    text = next("".join(cell["source"]) for cell in cells if cell["id"] == "02-05")
+    code = "".join((project_root() / "oasis_utils" / name).read_text(encoding="utf-8")
+                   for name in ("vqvae.py", "quantizer.py"))
+    lines = re.findall(r"\| `([^`]+)` \|\n", text)
+    assert len(lines) == 7 and [line for line in lines if line not in code] == []
+
+
+# ------------------------------------------------------------ patch discriminator
+
+def test_the_two_players_share_no_parameter_and_leave_none_out():
+    model = tiny(adversarial_weight=0.5)
+    groups = model.parameter_groups()
+    assert model.phases == ("autoencoder", "discriminator") == tuple(groups)
+    ids = [id(p) for group in groups.values() for p in group]
+    assert len(ids) == len(set(ids)) and set(ids) == {id(p) for p in model.parameters()}
+    assert tiny().phases == ("autoencoder",)
+
+
+@pytest.mark.parametrize("start, heard", [(0, True), (1, False)])
+def test_the_opinion_is_heard_after_the_warm_up_in_proportion_to_the_gradients(start, heard):
+    model = tiny(adversarial_weight=0.5, adversarial_start=start).train()
+    plain = tiny().train()
+    plain.load_state_dict({k: v for k, v in model.state_dict().items() if k in plain.state_dict()})
+    torch.manual_seed(1)
+    losses = model.step({"images": discs(4)}, "autoencoder")
+    torch.manual_seed(1)
+    without = plain.step({"images": discs(4)}, "autoencoder")["loss"]
+    torch.testing.assert_close(losses["loss"] - losses["opinion_weight"] * losses["opinion"], without)
+    last = model.decoder[-2].weight
+    total, opinion = (torch.autograd.grad(losses[k], last, retain_graph=True)[0] for k in ("loss", "opinion"))
+    ours = torch.autograd.grad(without, plain.decoder[-2].weight)[0]
+    weight = losses["opinion_weight"].detach()
+    assert float(weight) == pytest.approx(heard * 0.5 * float(ours.norm() / (opinion.norm() + 1e-4)), rel=1e-3)
+    torch.testing.assert_close(total, ours + weight * opinion, atol=1e-5, rtol=1e-3)
+
+
+def test_the_discriminator_learns_to_tell_and_its_steps_survive_a_checkpoint(tmp_path):
+    model = tiny(adversarial_weight=0.1, adversarial_start=1000)
+    trainer, images = Trainer(model.train(), TrainingConfig(learning_rate=2e-3), 40), discs(8)
+    history = [trainer.step({"images": images}) for _ in range(40)]
+    assert history[-1]["discriminator_loss"] < 0.8 * history[0]["discriminator_loss"]
+    assert history[-1]["discriminator_accuracy"] > 0.6
+    checkpoints.save_model(tmp_path / "model.safetensors", model)
+    loaded, _ = checkpoints.load_model(tmp_path / "model.safetensors", VQVAE)
+    assert int(loaded.steps) == 40
+    assert torch.equal(loaded.reconstruct(images), model.eval().reconstruct(images))
+
+
 # ------------------------------------------------------------ validation
 
 def test_validation_equals_the_figures_of_the_whole_split(trained):
@@ -171,7 +246,8 @@ def test_validation_equals_the_figures_of_the_whole_split(trained):
     found = model.validate([{"images": images}])
     assert found["ssim"] == pytest.approx(float(metrics.ssim(output, images).mean()))
     assert found["psnr"] == pytest.approx(float(metrics.psnr(output, images).mean()))
-    assert found["l1"] == pytest.approx(float((output - images).abs().mean()))
+    assert found["validation_loss"] == pytest.approx(
+        float(model.step({"images": images}, "autoencoder")["loss"].detach()), rel=1e-5)
     assert found["used_fraction"] == pytest.approx(float((share > 0).double().mean()))
     assert found["perplexity"] == pytest.approx(float(torch.exp(-torch.xlogy(share, share).sum())), rel=1e-4)
 
@@ -187,3 +263,16 @@ def test_validation_does_not_depend_on_the_batches(trained, sizes):
 def test_monitored_figure_is_among_those_of_the_validation(trained):
     model, images, _ = trained
     assert model.monitor[0] in model.validate([{"images": images}]) and model.monitor[1] == "max"
+
+
+def test_training_use_is_counted_over_all_batches_of_the_epoch():
+    model, images = tiny(), discs(8)
+    assert "training_perplexity" not in model.eval().validate([{"images": images}])
+    model.train()
+    for part in images.split(2):
+        model.step({"images": part}, "autoencoder")
+    uses = model.quantizer.uses.double()
+    assert uses.sum() == 8 * 64
+    found, share = model.eval().validate([{"images": images}]), uses / uses.sum()
+    assert found["training_used_fraction"] == pytest.approx(float((uses > 0).double().mean()))
+    assert found["training_perplexity"] == pytest.approx(float(torch.exp(-torch.xlogy(share, share).sum())), rel=1e-4)
