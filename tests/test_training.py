@@ -504,9 +504,9 @@ def test_vqvae_training_revives_codes(monkeypatch, run):
     dead = []
     revive = VectorQuantizer._revive
 
-    def watch(quantizer, flat):
-        dead.append(int((quantizer.counts < quantizer.revive_below * len(flat) / quantizer.n_codes).sum()))
-        return revive(quantizer, flat)
+    def watch(quantizer, flat, mean_use):
+        dead.append(int((quantizer.counts < quantizer.revive_below * mean_use).sum()))
+        return revive(quantizer, flat, mean_use)
 
     monkeypatch.setattr(VectorQuantizer, "_revive", watch)
     fit_vqvae(run)
