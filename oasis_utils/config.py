@@ -105,7 +105,10 @@ class PixelCNNConfig:
 
 @dataclass(frozen=True)
 class DCGANConfig:
-    """DCGAN (Radford 2015) that draws maps of code vectors; relativistic loss with R1 and R2 (R3GAN, 2501.05441)."""
+    """DCGAN (Radford 2015) that draws maps of code vectors; relativistic loss with R1 and R2 (R3GAN, 2501.05441).
+
+    space="index" with loss="bce" is the historical way, kept to be compared with: a grey picture of index numbers.
+    """
 
     grid: int = 16  # rows = columns of an index map, a multiple of 4
     n_codes: int = 256  # K
@@ -113,7 +116,10 @@ class DCGANConfig:
     n_positions: int = 32  # slice positions it can be asked for
     noise_dim: int = 64  # z
     channels: int = 64  # feature maps at the full grid; doubled at each halving
-    gamma: float = 10.0  # weight of the gradient penalties R1 and R2
+    space: str = "embedding"  # what is drawn: "embedding", the codes' vectors, or "index", their numbers
+    loss: str = "relativistic"  # "relativistic" with R1 and R2, "hinge" with spectral norms, or classical "bce"
+    gamma: float = 10.0  # weight of the gradient penalties R1 and R2 of the relativistic loss
+    penalty_share: float = 0.25  # part of each batch on which these penalties are taken, in (0, 1]
     commitment: float = 0.25  # pulls drawn vectors to their nearest code
 
     def __post_init__(self):
@@ -123,6 +129,15 @@ class DCGANConfig:
         _within(self, 1, 10_000, "n_positions")
         _within(self, 1, 4096, "code_dim", "noise_dim", "channels")
         _within(self, 0, 1e6, "gamma", "commitment")
+        _require(0 < self.penalty_share <= 1, f"penalty_share must be in (0, 1], not {self.penalty_share}")
+        _require(self.space in ("embedding", "index"), f"space must be embedding or index, not {self.space!r}")
+        _require(self.loss in ("relativistic", "hinge", "bce"),
+                 f"loss must be relativistic, hinge or bce, not {self.loss!r}")
+
+    @property
+    def canvas_dim(self) -> int:
+        """Channels of a drawn map."""
+        return 1 if self.space == "index" else self.code_dim
 
 
 @dataclass(frozen=True)
