@@ -26,7 +26,12 @@ VARIETY = 0.3  # share of the real variety at one position below which drawn map
 
 
 class Generator(nn.Module):
-    """Noise and slice position to a map of vectors in the (standardised) code space."""
+    """Noise and slice position to a map over the canvas.
+
+    The first `noise_dim` numbers of the noise decide the whole brain. The rest is noise for each cell, at half and at
+    full resolution, as in StyleGAN (Karras 2019, arXiv 1812.04948, section 3.2): folds are too many and too free to
+    be spelled out by one vector.
+    """
 
     def __init__(self, config: DCGANConfig):
         super().__init__()
@@ -41,11 +46,24 @@ class Generator(nn.Module):
             nn.ReLU(), nn.Conv2d(narrow, config.canvas_dim, 3, padding=1))
         if config.space == "index":
             self.layers.append(nn.Tanh())  # the range that is cut into equal bins
+        if config.texture:
+            self.mix_half = nn.Conv2d(config.texture, middle, 1, bias=False)
+            self.mix_full = nn.Conv2d(config.texture, narrow, 1, bias=False)
+            for layer in (self.mix_half, self.mix_full):
+                nn.init.zeros_(layer.weight)  # outlines first; how much noise the details want is learned
 
-    def forward(self, noise: Float[Tensor, "batch noise_dim"],
+    def forward(self, noise: Float[Tensor, "batch noise_size"],
                 positions: Int[Tensor, " batch"]) -> Float[Tensor, "batch dim rows cols"]:
-        told = torch.cat([noise, self.condition(positions)], dim=1)
-        return self.layers(self.project(told).view(len(noise), -1, self.base, self.base))
+        config, layers = self.config, self.layers
+        whole, half, full = noise.split((config.noise_dim, config.half_noise, config.full_noise), dim=1)
+        told = torch.cat([whole, self.condition(positions)], dim=1)
+        x = layers[:3](self.project(told).view(len(noise), -1, self.base, self.base))
+        if config.texture:
+            x = x + self.mix_half(half.view(len(noise), config.texture, *x.shape[2:]))
+        x = layers[3:6](x)
+        if config.texture:
+            x = x + self.mix_full(full.view(len(noise), config.texture, *x.shape[2:]))
+        return layers[6:](x)
 
 
 class Discriminator(nn.Module):
@@ -122,14 +140,14 @@ class DCGAN(nn.Module):
         flat = maps.detach().permute(0, 2, 3, 1).reshape(-1, self.config.canvas_dim)
         return nearest_code(flat, self.canvas).view(len(maps), *maps.shape[2:])
 
-    def noise(self, seeds: list[int]) -> Float[Tensor, "batch noise_dim"]:
+    def noise(self, seeds: list[int]) -> Float[Tensor, "batch noise_size"]:
         """One noise vector for each seed, the same on every device and in every batch."""
-        rows = [torch.randn(self.config.noise_dim, generator=torch.Generator().manual_seed(s)) for s in seeds]
+        rows = [torch.randn(self.config.noise_size, generator=torch.Generator().manual_seed(s)) for s in seeds]
         return torch.stack(rows).to(self.codebook.device)
 
     @torch.no_grad()
     def sample(self, positions: Int[Tensor, " batch"],
-               noise: Float[Tensor, "batch noise_dim"]) -> Int[Tensor, "batch rows cols"]:
+               noise: Float[Tensor, "batch noise_size"]) -> Int[Tensor, "batch rows cols"]:
         """Index maps; ValueError for a position it was not trained on."""
         if len(positions) == 0 or int(positions.min()) < 0 or int(positions.max()) >= self.config.n_positions:
             raise ValueError(f"positions must be in [0, {self.config.n_positions}), got {positions.tolist()[:8]}")
@@ -145,7 +163,7 @@ class DCGAN(nn.Module):
         positions = batch["positions"]
         with torch.autocast(positions.device.type, enabled=False):
             real = self.embed(batch["indices"])
-            noise = torch.randn(len(positions), self.config.noise_dim, device=positions.device)
+            noise = torch.randn(len(positions), self.config.noise_size, device=positions.device)
             if phase == "discriminator":
                 with torch.no_grad():
                     fake = self.embed(self.quantize(self.generator(noise, positions)))

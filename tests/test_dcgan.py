@@ -77,8 +77,8 @@ class Draws(nn.Module):
 @pytest.mark.parametrize("grid", [4, 8, 16])
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_every_sampled_map_is_valid_indices(space, grid, scale):
-    model = tiny(changed(space=space, grid=grid)).eval()
-    maps = model.sample(torch.arange(5), scale * normal(5, 6))
+    model = tiny(changed(space=space, grid=grid, texture=1)).eval()
+    maps = model.sample(torch.arange(5), scale * model.noise([0, 1, 2, 3, 4]))
     assert maps.shape == (5, grid, grid) and maps.dtype == torch.int64
     assert maps.min() >= 0 and maps.max() < 12
 
@@ -141,6 +141,21 @@ def test_noise_and_position_change_the_drawn_vectors():
     by_noise = generator(normal(2, 6), torch.tensor([1, 1]))
     assert (by_position[0] - by_position[1]).abs().max() > 1e-3
     assert (by_noise[0] - by_noise[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("grid", [4, 8])
+def test_noise_of_a_cell_changes_the_drawing_near_that_cell_only(grid):
+    model = tiny(changed(grid=grid, texture=2))
+    nn.init.ones_(model.generator.mix_full.weight)  # begins at 0: how much is learned
+    config, position = model.config, torch.tensor([1])
+    noise = model.noise([0])
+    assert noise.shape == (1, 6 + 2 * (grid // 2) ** 2 + 2 * grid**2) == (1, config.noise_size)
+    nudged = noise.clone()
+    nudged[0, config.noise_dim + config.half_noise] += 0.5  # the top left cell of the first full map
+    with torch.no_grad():
+        model.generator.layers[6] = nn.Identity()  # this norm mixes all cells
+        difference = (model.generator(nudged, position) - model.generator(noise, position)).abs().sum((0, 1))
+    assert difference[:3, :3].min() > 0 and difference[3:].sum() == 0 and difference[:, 3:].sum() == 0
 
 
 def test_discriminator_is_told_the_position():
