@@ -268,8 +268,8 @@ PROFILES = {
         pixelcnn=dict(blocks=6, first_kernel=5, dropout=0.0),  # too few epochs to overfit
         pixelcnn_training=TrainingConfig(epochs=2, batch_size=16, learning_rate=3e-3, weight_decay=0.01, patience=3,
                                          ema_decay=0.995),
-        dcgan=dict(channels=48, texture=2),
-        dcgan_training=TrainingConfig(epochs=3, batch_size=32, learning_rate=4e-4, betas=(0.0, 0.99), ema_decay=0.99),
+        dcgan=dict(channels=32, texture=2),
+        dcgan_training=TrainingConfig(epochs=5, batch_size=32, learning_rate=4e-4, betas=(0.0, 0.99), ema_decay=0.99),
     ),
     "full": _profile(
         "full", 256, 8, 512, 8,
