@@ -32,7 +32,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "embedding, BCE": dict(loss="bce"),
     "embedding, hinge, spectral norm": dict(loss="hinge"),
     "embedding, relativistic, no noise for each cell": dict(texture=0),
-    "embedding, relativistic, penalties on the whole batch": dict(penalty_share=1.0),
     "embedding, relativistic (ours), seed 0": {},
     "embedding, relativistic (ours), seed 1": {},
     "embedding, relativistic (ours), seed 2": {},

@@ -252,8 +252,8 @@ def symptoms(record: Mapping[str, float]) -> list[str]:
         found.append("the discriminator overpowers the generator: try a larger gamma, a smaller learning_rate "
                      "or loss='relativistic'")
     if record.get("variety", 1.0) < VARIETY:
-        found.append("the drawn maps of one position are nearly alike (collapse): try loss='relativistic', a larger "
-                     "gamma or a larger batch_size")
+        found.append("the drawn maps of one position are nearly alike: if this lasts beyond the first epochs, the "
+                     "generator has collapsed; try loss='relativistic', a larger gamma or a larger batch_size")
     return found
 
 
