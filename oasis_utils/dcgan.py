@@ -10,7 +10,7 @@ Drawing index numbers, and the classical and the hinge loss, are there to be com
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -245,15 +245,15 @@ def generator_loss(kind: str, real: Float[Tensor, " batch"], fake: Float[Tensor,
 # ---------------------------------------------------------------- judgement
 
 
-def symptoms(record: Mapping[str, float]) -> list[str]:
-    """What looks ill in one epoch's figures and what to try; empty for a healthy game. Raise no alarm twice."""
-    found = []
-    if record.get("discriminator_margin", 0.0) > MARGIN and record.get("held_out_accuracy", 0.0) > 0.95:
+def symptoms(history: Sequence[Mapping[str, float]]) -> list[str]:
+    """What looks ill after the last of these epochs, and what to try; empty for a healthy game."""
+    found, last = [], history[-1]
+    if last.get("discriminator_margin", 0.0) > MARGIN and last.get("held_out_accuracy", 0.0) > 0.95:
         found.append("the discriminator overpowers the generator: try a larger gamma, a smaller learning_rate "
                      "or loss='relativistic'")
-    if record.get("variety", 1.0) < VARIETY:
-        found.append("the drawn maps of one position are nearly alike: if this lasts beyond the first epochs, the "
-                     "generator has collapsed; try loss='relativistic', a larger gamma or a larger batch_size")
+    if len(history) > 1 and last.get("variety", 1.0) < min(VARIETY, history[-2].get("variety", 1.0)):
+        found.append("the drawn maps of one position are nearly alike, and ever more so (collapse): try "
+                     "loss='relativistic', a larger gamma or a larger batch_size")
     return found
 
 

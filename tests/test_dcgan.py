@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from oasis_utils.checkpoints import load_model, save_model
 from oasis_utils.config import DCGANConfig
 from oasis_utils.dcgan import (
     DCGAN,
@@ -495,13 +496,30 @@ def test_position_spread_is_the_unbiased_variance_within_positions():
     assert position_spread(vectors[:2], torch.tensor([0, 1])) == 0
 
 
-@pytest.mark.parametrize("figures, words", [
-    ({}, []), ({"variety": 0.8, "discriminator_margin": 0.5, "held_out_accuracy": 1.0}, []),
-    ({"variety": 0.05}, ["nearly alike"]),
-    ({"discriminator_margin": 9.0, "held_out_accuracy": 1.0}, ["overpowers"]),
-    ({"discriminator_margin": 9.0, "held_out_accuracy": 0.6}, []),
-    ({"discriminator_margin": 9.0, "held_out_accuracy": 1.0, "variety": 0.0}, ["overpowers", "nearly alike"])])
-def test_symptoms_warn_of_an_ill_game_and_say_what_to_try(figures, words):
-    found = symptoms(figures)
+ILL = {"discriminator_margin": 9.0, "held_out_accuracy": 1.0}
+
+
+@pytest.mark.parametrize("history, words", [
+    ([{}], []), ([{"variety": 0.8, "discriminator_margin": 0.5, "held_out_accuracy": 1.0}] * 2, []),
+    ([{"variety": 0.05}], []),  # the first epoch: nothing is learned yet
+    ([{"variety": 0.05}, {"variety": 0.2}], []),  # on its way up
+    ([{"variety": 0.2}, {"variety": 0.05}], ["nearly alike"]),
+    ([ILL], ["overpowers"]), ([ILL | {"held_out_accuracy": 0.6}], []),
+    ([{"variety": 0.5}, ILL | {"variety": 0.0}], ["overpowers", "nearly alike"])])
+def test_symptoms_warn_of_an_ill_game_and_say_what_to_try(history, words):
+    found = symptoms(history)
     assert len(found) == len(words) and all(word in text for word, text in zip(words, found, strict=True))
     assert all("try" in text for text in found)
+
+
+@pytest.mark.parametrize("space, loss, texture", [("index", "bce", 0), ("embedding", "hinge", 2),
+                                                  ("embedding", "relativistic", 2)])
+def test_every_variant_draws_the_same_after_saving_and_loading(tmp_path, space, loss, texture):
+    model = tiny(changed(space=space, loss=loss, texture=texture)).eval()
+    save_model(tmp_path / "dcgan.safetensors", model)
+    loaded, _ = load_model(tmp_path / "dcgan.safetensors", DCGAN)
+    positions, maps = torch.arange(5), random_maps(5)
+    assert torch.equal(loaded.sample(positions, loaded.noise(list(range(5)))),
+                       model.sample(positions, model.noise(list(range(5)))))
+    torch.testing.assert_close(loaded.discriminator(loaded.embed(maps), positions),
+                               model.discriminator(model.embed(maps), positions))
