@@ -129,15 +129,22 @@ class PixelCNNConfig:
 
 @dataclass(frozen=True)
 class DCGANConfig:
-    """DCGAN (Radford 2015) that draws maps of code vectors; relativistic loss with R1 and R2 (R3GAN, 2501.05441)."""
+    """DCGAN (Radford 2015) that draws maps of code vectors; relativistic loss with R1 and R2 (R3GAN, 2501.05441).
+
+    space="index" with loss="bce" is the historical way, kept to be compared with: a grey picture of index numbers.
+    """
 
     grid: int = 16  # rows = columns of an index map, a multiple of 4
     n_codes: int = 256  # K
     code_dim: int = 16  # D, dimensions of a code
     n_positions: int = 32  # slice positions it can be asked for
     noise_dim: int = 64  # z
+    texture: int = 0  # further maps of noise, one number for each cell, for the details; 0: none
     channels: int = 64  # feature maps at the full grid; doubled at each halving
-    gamma: float = 10.0  # weight of the gradient penalties R1 and R2
+    space: str = "embedding"  # what is drawn: "embedding", the codes' vectors, or "index", their numbers
+    loss: str = "relativistic"  # "relativistic" with R1 and R2, "hinge" with spectral norms, or classical "bce"
+    gamma: float = 10.0  # weight of the gradient penalties R1 and R2 of the relativistic loss
+    penalty_share: float = 0.25  # part of each batch on which these penalties are taken, in (0, 1]
     commitment: float = 0.25  # pulls drawn vectors to their nearest code
 
     def __post_init__(self):
@@ -146,7 +153,32 @@ class DCGANConfig:
         _within(self, 2, 65_536, "n_codes")
         _within(self, 1, 10_000, "n_positions")
         _within(self, 1, 4096, "code_dim", "noise_dim", "channels")
+        _within(self, 0, 64, "texture")
         _within(self, 0, 1e6, "gamma", "commitment")
+        _require(0 < self.penalty_share <= 1, f"penalty_share must be in (0, 1], not {self.penalty_share}")
+        _require(self.space in ("embedding", "index"), f"space must be embedding or index, not {self.space!r}")
+        _require(self.loss in ("relativistic", "hinge", "bce"),
+                 f"loss must be relativistic, hinge or bce, not {self.loss!r}")
+
+    @property
+    def half_noise(self) -> int:
+        """Numbers in the noise maps of half the grid."""
+        return self.texture * (self.grid // 2) ** 2
+
+    @property
+    def full_noise(self) -> int:
+        """Numbers in the noise maps of the full grid."""
+        return self.texture * self.grid**2
+
+    @property
+    def noise_size(self) -> int:
+        """Numbers that decide one drawn map."""
+        return self.noise_dim + self.half_noise + self.full_noise
+
+    @property
+    def canvas_dim(self) -> int:
+        """Channels of a drawn map."""
+        return 1 if self.space == "index" else self.code_dim
 
 
 @dataclass(frozen=True)
@@ -248,8 +280,9 @@ PROFILES = {
         codes=CodesConfig(variants=2, max_shift=1),
         pixelcnn=dict(channels=24, blocks=3, hidden=32),
         pixelcnn_training=TrainingConfig(epochs=6, batch_size=8, learning_rate=3e-3, warmup_steps=5, patience=3),
-        dcgan=dict(channels=16, noise_dim=16),
-        dcgan_training=TrainingConfig(epochs=2, batch_size=16, learning_rate=5e-4, betas=(0.0, 0.99), ema_decay=0.9),
+        dcgan=dict(channels=16, noise_dim=16, texture=2),
+        dcgan_training=TrainingConfig(epochs=12, batch_size=16, learning_rate=1e-3, warmup_steps=5, betas=(0.0, 0.99),
+                                      ema_decay=0.9),
         evaluation=EvaluationConfig(n_images=64, bootstrap=50),
     ),
     "demo": _profile(
@@ -260,8 +293,8 @@ PROFILES = {
         pixelcnn=dict(blocks=6, first_kernel=5, dropout=0.0),  # too few epochs to overfit
         pixelcnn_training=TrainingConfig(epochs=2, batch_size=8, learning_rate=3e-3, weight_decay=0.01, patience=3,
                                          ema_decay=0.995),
-        dcgan=dict(channels=48),
-        dcgan_training=TrainingConfig(epochs=3, batch_size=32, learning_rate=4e-4, betas=(0.0, 0.99), ema_decay=0.99),
+        dcgan=dict(channels=32, texture=2),
+        dcgan_training=TrainingConfig(epochs=5, batch_size=32, learning_rate=4e-4, betas=(0.0, 0.99), ema_decay=0.99),
     ),
     "full": _profile(
         "full", 256, 8, 512, 8,
@@ -271,7 +304,7 @@ PROFILES = {
         pixelcnn=dict(channels=128, blocks=12, hidden=256, dropout=0.2),
         pixelcnn_training=TrainingConfig(epochs=8, batch_size=64, learning_rate=1e-3, weight_decay=0.01, patience=3,
                                          ema_decay=0.999, warmup_steps=200),
-        dcgan=dict(channels=96, noise_dim=128, gamma=30.0),
+        dcgan=dict(channels=96, noise_dim=128, texture=2, gamma=30.0),
         dcgan_training=TrainingConfig(epochs=6, batch_size=128, learning_rate=2e-4, betas=(0.0, 0.99),
                                       ema_decay=0.999, warmup_steps=200),
         evaluation=EvaluationConfig(n_images=512),

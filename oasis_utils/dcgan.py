@@ -4,23 +4,34 @@ Architecture: Radford 2015 (arXiv 1511.06434), transposed and strided convolutio
 and R2 penalties, no normalisation in the discriminator (R3GAN, Huang 2024, arXiv 2501.05441, eq. 2 and section 3).
 Generator and discriminator meet in the embedding space of the codebook, where near means similar; index numbers have
 no such meaning. Real and drawn maps pass through the same codebook, so quantisation gives nobody away.
+Drawing index numbers, and the classical and the hinge loss, are there to be compared with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from oasis_utils.config import DCGANConfig
 from oasis_utils.quantizer import nearest_code
 
+MARGIN = 4.0  # real minus drawn score (odds of 55 to 1) from which the discriminator overpowers the generator
+VARIETY = 0.3  # share of the real variety at one position below which drawn maps are nearly alike
+
 
 class Generator(nn.Module):
-    """Noise and slice position to a map of vectors in the (standardised) code space."""
+    """Noise and slice position to a map over the canvas.
+
+    The first `noise_dim` numbers of the noise decide the whole brain. The rest is noise for each cell, at half and at
+    full resolution, as in StyleGAN (Karras 2019, arXiv 1812.04948, section 3.2): folds are too many and too free to
+    be spelled out by one vector.
+    """
 
     def __init__(self, config: DCGANConfig):
         super().__init__()
@@ -32,12 +43,27 @@ class Generator(nn.Module):
             nn.GroupNorm(8, wide), nn.ReLU(), nn.ConvTranspose2d(wide, middle, 4, stride=2, padding=1),
             nn.GroupNorm(8, middle), nn.ReLU(), nn.ConvTranspose2d(middle, narrow, 4, stride=2, padding=1),
             nn.GroupNorm(8, narrow), nn.ReLU(), nn.Conv2d(narrow, narrow, 3, padding=1),
-            nn.ReLU(), nn.Conv2d(narrow, config.code_dim, 3, padding=1))
+            nn.ReLU(), nn.Conv2d(narrow, config.canvas_dim, 3, padding=1))
+        if config.space == "index":
+            self.layers.append(nn.Tanh())  # the range that is cut into equal bins
+        if config.texture:
+            self.mix_half = nn.Conv2d(config.texture, middle, 1, bias=False)
+            self.mix_full = nn.Conv2d(config.texture, narrow, 1, bias=False)
+            for layer in (self.mix_half, self.mix_full):
+                nn.init.zeros_(layer.weight)  # outlines first; how much noise the details want is learned
 
-    def forward(self, noise: Float[Tensor, "batch noise_dim"],
+    def forward(self, noise: Float[Tensor, "batch noise_size"],
                 positions: Int[Tensor, " batch"]) -> Float[Tensor, "batch dim rows cols"]:
-        told = torch.cat([noise, self.condition(positions)], dim=1)
-        return self.layers(self.project(told).view(len(noise), -1, self.base, self.base))
+        config, layers = self.config, self.layers
+        whole, half, full = noise.split((config.noise_dim, config.half_noise, config.full_noise), dim=1)
+        told = torch.cat([whole, self.condition(positions)], dim=1)
+        x = layers[:3](self.project(told).view(len(noise), -1, self.base, self.base))
+        if config.texture:
+            x = x + self.mix_half(half.view(len(noise), config.texture, *x.shape[2:]))
+        x = layers[3:6](x)
+        if config.texture:
+            x = x + self.mix_full(full.view(len(noise), config.texture, *x.shape[2:]))
+        return layers[6:](x)
 
 
 class Discriminator(nn.Module):
@@ -48,13 +74,16 @@ class Discriminator(nn.Module):
         base, channels = config.grid // 4, config.channels
         wide = 4 * channels
         self.layers = nn.Sequential(
-            nn.Conv2d(config.code_dim, channels, 3, padding=1), nn.LeakyReLU(0.2),
+            nn.Conv2d(config.canvas_dim, channels, 3, padding=1), nn.LeakyReLU(0.2),
             nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1), nn.LeakyReLU(0.2),
             nn.Conv2d(2 * channels, wide, 4, stride=2, padding=1), nn.LeakyReLU(0.2))
         self.spread = nn.Conv2d(wide + 1, wide, 3, padding=1)
         self.project = nn.Linear(wide * base**2, wide)
         self.score = nn.Linear(wide, 1)
         self.condition = nn.Embedding(config.n_positions, wide)
+        if config.loss == "hinge":
+            for layer in [m for m in self.modules() if isinstance(m, (nn.Conv2d, nn.Linear, nn.Embedding))]:
+                spectral_norm(layer)
 
     def forward(self, maps: Float[Tensor, "batch dim rows cols"],
                 positions: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
@@ -66,7 +95,11 @@ class Discriminator(nn.Module):
 
 
 class DCGAN(nn.Module):
-    """Both networks and the codebook between them."""
+    """Both networks and the codebook between them.
+
+    What is drawn is a map over the `canvas`: the codes' vectors, or, with space="index", a grey picture whose range
+    [-1, 1] is cut into one bin for each index number.
+    """
 
     Config = DCGANConfig
     phases = ("discriminator", "generator")
@@ -77,6 +110,14 @@ class DCGAN(nn.Module):
         self.config = config
         self.generator, self.discriminator = Generator(config), Discriminator(config)
         self.register_buffer("codebook", torch.randn(config.n_codes, config.code_dim))  # standardised
+        if config.space == "index":
+            centres = (2 * torch.arange(config.n_codes) + 1) / config.n_codes - 1
+            self.register_buffer("bins", centres[:, None], persistent=False)
+
+    @property
+    def canvas(self) -> Float[Tensor, "n_codes dim"]:
+        """What stands for each code on the maps that the two players exchange."""
+        return self.bins if self.config.space == "index" else self.codebook
 
     @torch.no_grad()
     def use_codebook(self, codebook: Float[Tensor, "n_codes dim"], counts: Float[Tensor, " n_codes"]) -> None:
@@ -92,21 +133,21 @@ class DCGAN(nn.Module):
         self.codebook.copy_((codebook - mean) / scale)
 
     def embed(self, indices: Int[Tensor, "batch rows cols"]) -> Float[Tensor, "batch dim rows cols"]:
-        return F.embedding(indices, self.codebook).permute(0, 3, 1, 2)
+        return F.embedding(indices, self.canvas).permute(0, 3, 1, 2)
 
     def quantize(self, maps: Float[Tensor, "batch dim rows cols"]) -> Int[Tensor, "batch rows cols"]:
-        """Indices in [0, n_codes) of the nearest codes."""
-        flat = maps.detach().permute(0, 2, 3, 1).reshape(-1, self.config.code_dim)
-        return nearest_code(flat, self.codebook).view(len(maps), *maps.shape[2:])
+        """Indices in [0, n_codes) of the nearest codes (of the bins, with space="index")."""
+        flat = maps.detach().permute(0, 2, 3, 1).reshape(-1, self.config.canvas_dim)
+        return nearest_code(flat, self.canvas).view(len(maps), *maps.shape[2:])
 
-    def noise(self, seeds: list[int]) -> Float[Tensor, "batch noise_dim"]:
+    def noise(self, seeds: list[int]) -> Float[Tensor, "batch noise_size"]:
         """One noise vector for each seed, the same on every device and in every batch."""
-        rows = [torch.randn(self.config.noise_dim, generator=torch.Generator().manual_seed(s)) for s in seeds]
+        rows = [torch.randn(self.config.noise_size, generator=torch.Generator().manual_seed(s)) for s in seeds]
         return torch.stack(rows).to(self.codebook.device)
 
     @torch.no_grad()
     def sample(self, positions: Int[Tensor, " batch"],
-               noise: Float[Tensor, "batch noise_dim"]) -> Int[Tensor, "batch rows cols"]:
+               noise: Float[Tensor, "batch noise_size"]) -> Int[Tensor, "batch rows cols"]:
         """Index maps; ValueError for a position it was not trained on."""
         if len(positions) == 0 or int(positions.min()) < 0 or int(positions.max()) >= self.config.n_positions:
             raise ValueError(f"positions must be in [0, {self.config.n_positions}), got {positions.tolist()[:8]}")
@@ -121,39 +162,109 @@ class DCGAN(nn.Module):
         """Losses of one batch {"indices", "positions"} for one of the two players; float32 for the penalties."""
         positions = batch["positions"]
         with torch.autocast(positions.device.type, enabled=False):
-            noise = torch.randn(len(positions), self.config.noise_dim, device=positions.device)
+            real = self.embed(batch["indices"])
+            noise = torch.randn(len(positions), self.config.noise_size, device=positions.device)
+            if phase == "discriminator":
+                with torch.no_grad():
+                    fake = self.embed(self.quantize(self.generator(noise, positions)))
+                return self._discriminator_step(real, fake, positions)
             drawn = self.generator(noise, positions)
             codes = self.embed(self.quantize(drawn))
-            real = self.embed(batch["indices"])
-            if phase == "discriminator":
-                return self._discriminator_step(real, codes, positions)
             fake = drawn + (codes - drawn).detach()  # straight through the quantisation
-            margin = self.discriminator(fake, positions) - self.discriminator(real, positions)
+            with torch.no_grad():
+                real_score = self.discriminator(real, positions)
+            fake_score = self.discriminator(fake, positions)
             commitment = F.mse_loss(drawn, codes)
-            loss = F.softplus(-margin).mean() + self.config.commitment * commitment
+            loss = generator_loss(self.config.loss, real_score, fake_score) + self.config.commitment * commitment
             return {"loss": loss, "commitment": commitment}
 
     def _discriminator_step(self, real: Tensor, fake: Tensor, positions: Tensor) -> dict[str, Tensor]:
-        real, fake = real.detach().requires_grad_(), fake.detach().requires_grad_()
         real_score, fake_score = self.discriminator(real, positions), self.discriminator(fake, positions)
-        margin = real_score - fake_score
-        slopes = torch.autograd.grad([real_score.sum(), fake_score.sum()], [real, fake], create_graph=True)
-        penalty = sum(slope.square().sum(dim=(1, 2, 3)).mean() for slope in slopes)  # R1 + R2
-        loss = F.softplus(-margin).mean() + 0.5 * self.config.gamma * penalty
-        return {"loss": loss, "penalty": penalty, "accuracy": (margin > 0).float().mean()}
+        loss, margin = discriminator_loss(self.config.loss, real_score, fake_score), real_score - fake_score
+        found = {"margin": margin.mean(), "accuracy": (margin > 0).float().mean()}
+        if self.config.loss == "relativistic":
+            found["penalty"] = self.penalty(real, fake, positions)
+            loss = loss + 0.5 * self.config.gamma * found["penalty"]
+        return {"loss": loss, **found}
+
+    def penalty(self, real: Float[Tensor, "batch dim rows cols"], fake: Float[Tensor, "batch dim rows cols"],
+                positions: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
+        """R1 + R2: mean squared slope of the score at real and at drawn maps; the first `penalty_share` of the batch
+        stands for all of it, because second derivatives are most of a step's cost."""
+        count = math.ceil(self.config.penalty_share * len(real))
+        maps = [x[:count].detach().requires_grad_() for x in (real, fake)]
+        scores = [self.discriminator(x, positions[:count]).sum() for x in maps]
+        slopes = torch.autograd.grad(scores, maps, create_graph=True)
+        return sum(slope.square().sum(dim=(1, 2, 3)).mean() for slope in slopes)
 
     @torch.no_grad()
     def validate(self, batches) -> dict[str, float]:
-        """Kernel distance between drawn and held-out maps at the same positions, and how alike the code use is."""
-        real, drawn = [], []
+        """Drawn against held-out maps at the same positions.
+
+        kernel_distance: in the embedding space, 0 for the same distribution. code_divergence: of the code histograms.
+        variety: of the drawn maps at one position, 1 as much as in held-out ones; absent if no position occurs twice.
+        held_out_accuracy: how often the discriminator prefers a held-out map to a drawn one.
+        """
+        real, drawn, positions, preferred = [], [], [], []
         for i, batch in enumerate(batches):
             seeds = list(range(i * batches.batch_size, i * batches.batch_size + len(batch["positions"])))
-            real.append(batch["indices"])
-            drawn.append(self.sample(batch["positions"], self.noise(seeds)))
-        real, drawn = torch.cat(real), torch.cat(drawn)
-        return {"kernel_distance": kernel_distance(self.embed(real).flatten(1), self.embed(drawn).flatten(1)),
+            maps = self.sample(batch["positions"], self.noise(seeds))
+            scores = [self.discriminator(self.embed(x), batch["positions"]) for x in (batch["indices"], maps)]
+            for parts, part in zip((real, drawn, positions, preferred),
+                                   (batch["indices"], maps, batch["positions"], scores[0] > scores[1]), strict=True):
+                parts.append(part)
+        real, drawn, positions, preferred = (torch.cat(parts) for parts in (real, drawn, positions, preferred))
+        vectors = [F.embedding(maps, self.codebook).flatten(1) for maps in (real, drawn)]
+        spread = [position_spread(x, positions) for x in vectors]
+        return {"kernel_distance": kernel_distance(*vectors),
                 "code_divergence": code_divergence(real, drawn, self.config.n_codes),
-                "distinct_codes": float(drawn.unique().numel())}
+                "distinct_codes": float(drawn.unique().numel()),
+                "held_out_accuracy": float(preferred.float().mean()),
+                **({"variety": spread[1] / spread[0]} if spread[0] > 0 else {})}
+
+
+# ---------------------------------------------------------------- losses
+
+
+def discriminator_loss(kind: str, real: Float[Tensor, " batch"], fake: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
+    """What the discriminator minimises, from its scores of real and drawn maps."""
+    if kind == "relativistic":  # R3GAN, eq. 2
+        return F.softplus(fake - real).mean()
+    if kind == "hinge":  # Miyato 2018, SN-GAN (arXiv 1802.05957), eq. 16
+        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+    return (F.softplus(-real) + F.softplus(fake)).mean()  # Goodfellow 2014: cross-entropy of real and drawn
+
+
+def generator_loss(kind: str, real: Float[Tensor, " batch"], fake: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
+    """What the generator minimises; only the relativistic loss looks at the real maps."""
+    if kind == "relativistic":
+        return F.softplus(real - fake).mean()
+    return -fake.mean() if kind == "hinge" else F.softplus(-fake).mean()
+
+
+# ---------------------------------------------------------------- judgement
+
+
+def symptoms(history: Sequence[Mapping[str, float]]) -> list[str]:
+    """What looks ill after the last of these epochs, and what to try; empty for a healthy game."""
+    found, last = [], history[-1]
+    if last.get("discriminator_margin", 0.0) > MARGIN and last.get("held_out_accuracy", 0.0) > 0.95:
+        found.append("the discriminator overpowers the generator: try a larger gamma, a smaller learning_rate "
+                     "or loss='relativistic'")
+    if len(history) > 1 and last.get("variety", 1.0) < min(VARIETY, history[-2].get("variety", 1.0)):
+        found.append("the drawn maps of one position are nearly alike, and ever more so (collapse): try "
+                     "loss='relativistic', a larger gamma or a larger batch_size")
+    return found
+
+
+def position_spread(vectors: Float[Tensor, "n dim"], positions: Int[Tensor, " n"]) -> float:
+    """Unbiased variance within a position, summed over dimensions, mean over rows; 0 if no position occurs twice."""
+    positions = positions.unique(return_inverse=True)[1]
+    counts = torch.bincount(positions)
+    means = torch.zeros(len(counts), vectors.shape[1], device=vectors.device, dtype=vectors.dtype)
+    means = means.index_add_(0, positions, vectors) / counts[:, None]
+    squares = (vectors - means[positions]).square().sum()
+    return float(squares / (counts - 1).sum().clamp(min=1))
 
 
 def polynomial_kernel(x: Float[Tensor, "n dim"], y: Float[Tensor, "m dim"]) -> Float[Tensor, "n m"]:

@@ -8,8 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from oasis_utils.checkpoints import load_model, save_model
 from oasis_utils.config import DCGANConfig
-from oasis_utils.dcgan import DCGAN, code_divergence, kernel_distance
+from oasis_utils.dcgan import (
+    DCGAN,
+    code_divergence,
+    discriminator_loss,
+    generator_loss,
+    kernel_distance,
+    position_spread,
+    symptoms,
+)
 from oasis_utils.quantizer import nearest_code
 
 CONFIG = DCGANConfig(grid=8, n_codes=12, code_dim=3, n_positions=5, noise_dim=6, channels=8)
@@ -65,11 +74,12 @@ class Draws(nn.Module):
 
 # ------------------------------------------------------------ maps
 
+@pytest.mark.parametrize("space", ["embedding", "index"])
 @pytest.mark.parametrize("grid", [4, 8, 16])
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
-def test_every_sampled_map_is_valid_indices(grid, scale):
-    model = tiny(changed(grid=grid)).eval()
-    maps = model.sample(torch.arange(5), scale * normal(5, 6))
+def test_every_sampled_map_is_valid_indices(space, grid, scale):
+    model = tiny(changed(space=space, grid=grid, texture=1)).eval()
+    maps = model.sample(torch.arange(5), scale * model.noise([0, 1, 2, 3, 4]))
     assert maps.shape == (5, grid, grid) and maps.dtype == torch.int64
     assert maps.min() >= 0 and maps.max() < 12
 
@@ -78,6 +88,22 @@ def test_every_sampled_map_is_valid_indices(grid, scale):
 def test_any_map_of_vectors_quantises_to_valid_indices(scale):
     indices = tiny().quantize(scale * normal(4, 3, 8, 8))
     assert indices.shape == (4, 8, 8) and indices.min() >= 0 and indices.max() < 12
+
+
+@pytest.mark.parametrize("n_codes", [2, 12, 512])
+def test_index_space_cuts_the_output_range_into_equal_bins(n_codes):
+    model = tiny(changed(space="index", n_codes=n_codes))
+    levels = torch.linspace(-1, 1, 4 * n_codes + 1)[:-1] + 0.25 / n_codes  # four in each bin
+    found = model.quantize(levels.view(1, 1, 4, -1))
+    assert torch.equal(found.flatten(), torch.arange(n_codes).repeat_interleave(4))
+    assert model.quantize(torch.tensor([-1.0, 1.0]).view(1, 1, 1, 2)).tolist() == [[[0, n_codes - 1]]]
+    assert torch.equal(model.quantize(model.embed(found)), found)
+
+
+def test_index_space_draws_one_channel_within_the_range():
+    model = tiny(changed(space="index"))
+    drawn = model.generator(1e3 * normal(5, 6), torch.arange(5))
+    assert drawn.shape == (5, 1, 8, 8) and drawn.abs().max() <= 1
 
 
 def test_quantising_embedded_indices_is_the_identity():
@@ -116,6 +142,21 @@ def test_noise_and_position_change_the_drawn_vectors():
     by_noise = generator(normal(2, 6), torch.tensor([1, 1]))
     assert (by_position[0] - by_position[1]).abs().max() > 1e-3
     assert (by_noise[0] - by_noise[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("grid", [4, 8])
+def test_noise_of_a_cell_changes_the_drawing_near_that_cell_only(grid):
+    model = tiny(changed(grid=grid, texture=2))
+    nn.init.ones_(model.generator.mix_full.weight)  # begins at 0: how much is learned
+    config, position = model.config, torch.tensor([1])
+    noise = model.noise([0])
+    assert noise.shape == (1, 6 + 2 * (grid // 2) ** 2 + 2 * grid**2) == (1, config.noise_size)
+    nudged = noise.clone()
+    nudged[0, config.noise_dim + config.half_noise] += 0.5  # the top left cell of the first full map
+    with torch.no_grad():
+        model.generator.layers[6] = nn.Identity()  # this norm mixes all cells
+        difference = (model.generator(nudged, position) - model.generator(noise, position)).abs().sum((0, 1))
+    assert difference[:3, :3].min() > 0 and difference[3:].sum() == 0 and difference[:, 3:].sum() == 0
 
 
 def test_discriminator_is_told_the_position():
@@ -183,6 +224,16 @@ def test_discriminator_step_does_not_reach_the_generator():
     assert all(slope is None for slope in gradients(tiny(), "discriminator", of="generator"))
 
 
+@pytest.mark.parametrize("space", ["embedding", "index"])
+@pytest.mark.parametrize("loss", ["relativistic", "hinge", "bce"])
+def test_every_variant_learns_in_both_phases(space, loss):
+    model = tiny(changed(space=space, loss=loss))
+    for phase in model.phases:
+        slopes = gradients(model, phase, of=phase)
+        assert all(slope.isfinite().all() for slope in slopes if slope is not None)
+        assert sum(slope is not None and bool(slope.any()) for slope in slopes) >= len(slopes) - 2
+
+
 @pytest.mark.parametrize("phase", ["discriminator", "generator"])
 def test_every_player_learns_in_its_own_phase(phase):
     slopes = gradients(tiny(), phase, of=phase)
@@ -229,7 +280,7 @@ def test_penalty_of_a_quadratic_discriminator_is_the_closed_form():
 
 
 def test_penalty_of_the_network_equals_finite_differences():
-    model = tiny().double()
+    model = tiny(changed(penalty_share=1.0)).double()
     maps = model.embed(random_maps(2)).double()
     positions = torch.tensor([0, 3])
     model.generator = Draws(maps)  # the drawn maps are the real ones: both penalties are equal
@@ -252,6 +303,38 @@ def test_gamma_weighs_the_penalty():
     torch.testing.assert_close(found[3.0]["loss"], expected)
 
 
+def test_penalty_is_taken_on_its_share_of_the_batch():
+    model = tiny(changed(penalty_share=0.5))
+    real, fake, positions = model.embed(random_maps(6)), model.embed(random_maps(6, seed=1)), torch.arange(6) % 5
+    found = model.penalty(real, fake, positions)
+    whole = tiny(changed(penalty_share=1.0))
+    torch.testing.assert_close(found, whole.penalty(real[:3], fake[:3], positions[:3]))
+    assert (found - whole.penalty(real, fake, positions)).abs() > 1e-6
+
+
+@pytest.mark.parametrize("kind, real, fake, discriminator, generator", [
+    ("relativistic", [3.0, 0.0], [1.0, 0.0], (math.log1p(math.exp(-2)) + math.log(2)) / 2,
+     (math.log1p(math.exp(2)) + math.log(2)) / 2),
+    ("hinge", [3.0, 0.5], [-2.0, 0.0], 0.25 + 0.5, 1.0),
+    ("bce", [0.0, 0.0], [0.0, 0.0], 2 * math.log(2), math.log(2)),
+    ("bce", [1.0], [-1.0], 2 * math.log1p(math.exp(-1)), math.log1p(math.exp(1))),
+])
+def test_losses_have_their_closed_forms(kind, real, fake, discriminator, generator):
+    real, fake = torch.tensor(real), torch.tensor(fake)
+    assert float(discriminator_loss(kind, real, fake)) == pytest.approx(discriminator)
+    assert float(generator_loss(kind, real, fake)) == pytest.approx(generator)
+
+
+def test_hinge_comes_with_spectral_norms_of_one():
+    discriminator = tiny(changed(loss="hinge")).discriminator
+    positions = torch.arange(6) % 5
+    for _ in range(50):  # one power iteration a call
+        discriminator(normal(6, 3, 8, 8), positions)
+    for layer in discriminator.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear, nn.Embedding)):
+            assert float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) == pytest.approx(1, abs=0.02)
+
+
 def test_equal_scores_cost_ln_two_for_either_player():
     model = tiny(changed(commitment=0.0))
     model.discriminator = StandIn(lambda maps: 0.0 * maps.sum((1, 2, 3)))
@@ -260,7 +343,7 @@ def test_equal_scores_cost_ln_two_for_either_player():
 
 
 def test_the_players_want_opposite_signs_of_the_margin():
-    model = tiny(changed(commitment=0.0, gamma=0.0))
+    model = tiny(changed(commitment=0.0, gamma=0.0, penalty_share=1.0))
     real = model.embed(batch()["indices"])
 
     def score(maps):  # 4 for the real maps of the batch, 0 for the drawn ones
@@ -279,7 +362,7 @@ def test_discriminator_sees_codes_only():
     model.discriminator = StandIn(lambda maps: seen.append(maps.detach()) or maps.sum((1, 2, 3)))
     for phase in model.phases:
         model.step(batch(), phase)
-    assert len(seen) == 4
+    assert len(seen) == 6  # real and drawn: to the loss of either player, and to the penalty
     for maps in seen:
         torch.testing.assert_close(model.embed(model.quantize(maps)), maps, atol=1e-5, rtol=0)
 
@@ -386,3 +469,57 @@ def test_validation_of_a_perfect_generator_is_near_zero():
     collapsed = model.validate(batches)
     assert abs(fair["kernel_distance"]) < 0.2 * collapsed["kernel_distance"]
     assert fair["code_divergence"] < 0.05 < collapsed["code_divergence"] and collapsed["distinct_codes"] == 1
+
+
+def test_validation_names_the_variety_and_the_accuracy():
+    model, real = tiny().eval(), random_maps(12)
+    batches = Batches([{"indices": real, "positions": torch.arange(12) // 3}])
+    model.sample = lambda positions, noise: random_maps(12, seed=1)[:len(positions)]
+    assert model.validate(batches)["variety"] == pytest.approx(1, abs=0.2)
+    model.sample = lambda positions, noise: real[positions]  # one map for each position
+    assert model.validate(batches)["variety"] == pytest.approx(0, abs=1e-9)
+    model.discriminator = StandIn(lambda maps: torch.zeros(len(maps)))
+    assert model.validate(batches)["held_out_accuracy"] == 0
+
+
+def test_variety_needs_two_maps_of_a_position():
+    batches = Batches([{"indices": random_maps(5), "positions": torch.arange(5)}])
+    assert "variety" not in tiny().eval().validate(batches)
+
+
+def test_position_spread_is_the_unbiased_variance_within_positions():
+    vectors, positions = normal(9, 4), torch.tensor([7, 7, 7, 2, 2, 2, 5, 5, 5])
+    expected = vectors.view(3, 3, 4).var(1).sum(1).mean()
+    assert position_spread(vectors, positions) == pytest.approx(float(expected), rel=1e-5)
+    moved = vectors + 10 * normal(8, 4, seed=1)[positions]  # what differs between positions is no variety
+    assert position_spread(moved, positions) == pytest.approx(float(expected), rel=1e-4)
+    assert position_spread(vectors[:2], torch.tensor([0, 1])) == 0
+
+
+ILL = {"discriminator_margin": 9.0, "held_out_accuracy": 1.0}
+
+
+@pytest.mark.parametrize("history, words", [
+    ([{}], []), ([{"variety": 0.8, "discriminator_margin": 0.5, "held_out_accuracy": 1.0}] * 2, []),
+    ([{"variety": 0.05}], []),  # the first epoch: nothing is learned yet
+    ([{"variety": 0.05}, {"variety": 0.2}], []),  # on its way up
+    ([{"variety": 0.2}, {"variety": 0.05}], ["nearly alike"]),
+    ([ILL], ["overpowers"]), ([ILL | {"held_out_accuracy": 0.6}], []),
+    ([{"variety": 0.5}, ILL | {"variety": 0.0}], ["overpowers", "nearly alike"])])
+def test_symptoms_warn_of_an_ill_game_and_say_what_to_try(history, words):
+    found = symptoms(history)
+    assert len(found) == len(words) and all(word in text for word, text in zip(words, found, strict=True))
+    assert all("try" in text for text in found)
+
+
+@pytest.mark.parametrize("space, loss, texture", [("index", "bce", 0), ("embedding", "hinge", 2),
+                                                  ("embedding", "relativistic", 2)])
+def test_every_variant_draws_the_same_after_saving_and_loading(tmp_path, space, loss, texture):
+    model = tiny(changed(space=space, loss=loss, texture=texture)).eval()
+    save_model(tmp_path / "dcgan.safetensors", model)
+    loaded, _ = load_model(tmp_path / "dcgan.safetensors", DCGAN)
+    positions, maps = torch.arange(5), random_maps(5)
+    assert torch.equal(loaded.sample(positions, loaded.noise(list(range(5)))),
+                       model.sample(positions, model.noise(list(range(5)))))
+    torch.testing.assert_close(loaded.discriminator(loaded.embed(maps), positions),
+                               model.discriminator(model.embed(maps), positions))
