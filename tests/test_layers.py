@@ -10,11 +10,13 @@ import oasis_utils
 FOLDER = Path(oasis_utils.__file__).parent
 LAYERS = [
     {"__init__"},
-    {"config", "synthetic", "codebook", "incremental"},
+    {"config", "synthetic", "codebook", "incremental", "live"},
     {"runtime", "quantizer", "metrics"},
     {"data", "vqvae", "pixelcnn", "dcgan", "checkpoints", "plotting", "pipeline"},
     {"training", "codes", "sampling"},
     {"anomalies", "evaluation", "likelihood", "widgets"},
+    {"painter"},
+    {"panels", "app", "report"},
     {"cli"},
     {"__main__"},
 ]
@@ -47,7 +49,7 @@ def test_imports_come_from_earlier_layers(name):
     assert not later
 
 
-@pytest.mark.parametrize("name", ["__init__", "config", "runtime", "synthetic", "pipeline", "cli"])
+@pytest.mark.parametrize("name", ["__init__", "config", "runtime", "synthetic", "pipeline", "app", "report", "cli"])
 def test_the_command_line_starts_without_heavy_imports(name):
     assert not {m.split(".")[0] for m in imported_modules(name, top_level_only=True)} & HEAVY
 
