@@ -6,7 +6,7 @@ from PIL import Image
 
 from oasis_utils.cli import main
 
-COMMANDS = ("run", "prepare", "sample", "reconstruct", "evaluate")
+COMMANDS = ("run", "prepare", "sample", "reconstruct", "evaluate", "report", "app")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
