@@ -174,6 +174,28 @@ def auroc(anomalous: Float[np.ndarray, " n"], normal: Float[np.ndarray, " m"]) -
     return float((ranks.sum() - n * (n + 1) / 2) / (n * m))
 
 
+@dataclass(frozen=True)
+class Detector:
+    """Scores slices of fixed positions and ages by two models and what is normal to them."""
+
+    vqvae: VQVAE
+    prior: PixelCNN
+    normal: Normal
+    positions: Integer[np.ndarray, " n"]
+    ages: Float[np.ndarray, " n"] | None
+
+    def evidence(self, images: UInt8[np.ndarray, "n height width"]) -> Evidence:
+        return evidence(self.vqvae, self.prior, images, self.positions, self.ages)
+
+    def score(self, images: UInt8[np.ndarray, "n height width"]) -> Float[np.ndarray, "n rows cols"]:
+        """Standard deviations above normal, see `Normal.score`."""
+        return self.normal.score(self.evidence(images), self.positions)
+
+    def surprise(self, images: UInt8[np.ndarray, "n height width"]) -> Float[np.ndarray, "n rows cols"]:
+        """Nats of the codes alone."""
+        return self.evidence(images).surprise
+
+
 def judge(score: Callable[[UInt8[np.ndarray, "n height width"]], Float[np.ndarray, "n rows cols"]],
           images: UInt8[np.ndarray, "n height width"], planted: dict[str, Planted]) -> dict[str, dict[str, float]]:
     """{kind: AUROC of the changed cells against "same cells" of the untouched slices, and against "all cells" of the
@@ -188,8 +210,11 @@ def judge(score: Callable[[UInt8[np.ndarray, "n height width"]], Float[np.ndarra
     return result
 
 
-def usable(split: Split, millimetres: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """(rows of a split that have room for a disc, the discs' centres)."""
+def planted_slices(split: Split, millimetres: float, limit: int = 96, seed: int = 0) -> tuple[np.ndarray, dict]:
+    """(rows of a split, planted anomalies in them): at most `limit` slices, evenly, of those with room for a disc."""
     centres = disc_centres(split.images, DISC / 2 / millimetres, seed)
     rows = np.flatnonzero(centres[:, 0] >= 0)
-    return rows, centres[rows]
+    if len(rows) == 0:
+        raise ValueError(f"no {split.name} slice has room for discs of {DISC:.0f} mm: its brains are too small")
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), limit)).astype(int)]
+    return rows, plant(split.images[rows], centres[rows], millimetres)

@@ -151,8 +151,8 @@ class PixelCNN(nn.Module):
 
     @torch.no_grad()
     def sample(self, positions: Int[Tensor, " batch"], noise: Float[Tensor, "batch rows cols"],
-               options: SamplingOptions = AS_LEARNED, given: Int[Tensor, "batch rows cols"] | None = None,
-               keep: Bool[Tensor, "batch rows cols"] | None = None,
+               options: SamplingOptions = AS_LEARNED, given: Int[Tensor, "_ _ _"] | None = None,
+               keep: Bool[Tensor, "_ _ _"] | None = None,
                on_row: Callable[[int, Tensor], None] | None = None,
                ages: Float[Tensor, " batch"] | None = None) -> Int[Tensor, "batch rows cols"]:
         """Index maps, each cell computed once. given, keep: cells of `given` where `keep` is true are not drawn but
@@ -185,8 +185,8 @@ class PixelCNN(nn.Module):
         return maps
 
     @torch.no_grad()
-    def complete(self, positions: Int[Tensor, " batch"], seeds: list[int], given: Int[Tensor, "batch rows cols"],
-                 keep: Bool[Tensor, "batch rows cols"], options: SamplingOptions = AS_LEARNED,
+    def complete(self, positions: Int[Tensor, " batch"], seeds: list[int], given: Int[Tensor, "_ _ _"],
+                 keep: Bool[Tensor, "_ _ _"], options: SamplingOptions = AS_LEARNED,
                  ages: Float[Tensor, " batch"] | None = None, particles: int = 16,
                  on_row: Callable[[int, Tensor], None] | None = None) -> Int[Tensor, "batch rows cols"]:
         """Fill the cells where `keep` is false, heeding given cells after a hole too.

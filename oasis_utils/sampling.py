@@ -52,6 +52,15 @@ def spread_positions(n: int, n_positions: int) -> Integer[np.ndarray, " n"]:
     return np.arange(n) * n_positions // n if n < n_positions else np.arange(n) % n_positions
 
 
+def hole_masks(grid: int) -> dict[str, Bool[np.ndarray, "grid grid"]]:
+    """Cells to keep when the lower half, a hole in the middle or one hemisphere is to be filled in."""
+    keep = {name: np.ones((grid, grid), bool) for name in ("lower half", "hole", "one hemisphere")}
+    keep["lower half"][grid // 2:] = False
+    keep["hole"][grid // 3:-(grid // 3), grid // 3:-(grid // 3)] = False
+    keep["one hemisphere"][:, :grid // 2] = False
+    return keep
+
+
 class BrainSampler:
     """A VQ-VAE and a prior trained on its codes."""
 
@@ -74,8 +83,8 @@ class BrainSampler:
 
     @torch.inference_mode()
     def draw(self, positions: Integer[np.ndarray, " n"], seeds: list[int],
-             options: SamplingOptions | None = None, given: Integer[np.ndarray, "n rows cols"] | None = None,
-             keep: Bool[np.ndarray, "n rows cols"] | None = None,
+             options: SamplingOptions | None = None, given: Integer[np.ndarray, "_ _ _"] | None = None,
+             keep: Bool[np.ndarray, "_ _ _"] | None = None,
              on_row: Callable[[int, Tensor], None] | None = None,
              ages: Float[np.ndarray, " n"] | None = None) -> Integer[np.ndarray, "n rows cols"]:
         """Index maps. temperature, top-k, top-p, completion (given, keep) and ages in years (nan: unknown) exist for
@@ -94,7 +103,7 @@ class BrainSampler:
 
     @torch.inference_mode()
     def complete(self, positions: Integer[np.ndarray, " n"], seeds: list[int],
-                 given: Integer[np.ndarray, "n rows cols"], keep: Bool[np.ndarray, "n rows cols"],
+                 given: Integer[np.ndarray, "_ _ _"], keep: Bool[np.ndarray, "_ _ _"],
                  options: SamplingOptions | None = None, ages: Float[np.ndarray, " n"] | None = None,
                  particles: int = 16,
                  on_row: Callable[[int, Tensor], None] | None = None) -> Integer[np.ndarray, "n rows cols"]:

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from oasis_utils.checkpoints import save_model, weights_digest
 from oasis_utils.cli import main
+from oasis_utils.config import PixelCNNConfig, VQVAEConfig
+from oasis_utils.pixelcnn import PixelCNN
+from oasis_utils.vqvae import VQVAE
 
 COMMANDS = ("run", "prepare", "sample", "reconstruct", "evaluate", "report", "app")
 
@@ -17,7 +21,9 @@ def test_every_command_has_help(command, capsys):
 
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["sample"], ["sample", "--run", "x", "--out", "y", "--n", "0"],
                                        ["sample", "--run", "x", "--out", "y", "--top-p", "2"],
-                                       ["sample", "--run", "x", "--out", "y", "--temperature", "-1"]])
+                                       ["sample", "--run", "x", "--out", "y", "--temperature", "-1"],
+                                       *(["sample", "--run", "x", "--out", "y", "--age", age]
+                                         for age in ("-1", "nan", "200", "old"))])
 def test_bad_arguments_exit_with_2(arguments, capsys):
     assert main(arguments) == 2
     assert capsys.readouterr().err
@@ -31,6 +37,18 @@ def test_a_missing_run_folder_is_named(tmp_path, capsys):
 def test_an_empty_run_folder_says_what_to_run(tmp_path, capsys):
     assert main(["sample", "--run", str(tmp_path), "--out", str(tmp_path / "o.npz")]) == 1
     assert "run the notebook that trains it first" in capsys.readouterr().err
+
+
+def test_an_age_needs_a_model_that_knows_ages(tmp_path, capsys):
+    vqvae = VQVAE(VQVAEConfig(image_size=32, channels=32, residual_blocks=1, n_codes=8, code_dim=4))
+    save_model(tmp_path / "checkpoints" / "vqvae.safetensors", vqvae)
+    shape = dict(grid=4, n_codes=8, n_positions=2, channels=8, blocks=2, hidden=8)
+    ask = ["sample", "--run", str(tmp_path), "--out", str(tmp_path / "o.npz"), "--n", "2", "--age", "70"]
+    for scale, code in ((0.0, 2), (20.0, 0)):
+        prior = PixelCNN(PixelCNNConfig(**shape, age_mean=50.0, age_std=scale))
+        save_model(tmp_path / "checkpoints" / "pixelcnn.safetensors", prior, inputs={"vqvae": weights_digest(vqvae)})
+        assert main(ask) == code
+        assert ("was trained without ages" in capsys.readouterr().err) == (code == 2)
 
 
 def test_prepare_builds_a_cache_and_counts_it(tmp_path, capsys):

@@ -22,7 +22,7 @@ KINDS = [DataConfig, VQVAEConfig, PixelCNNConfig, DCGANConfig, TrainingConfig, C
 # one valid change for every field whose plain increment would be refused
 CHANGES = {"image_size": 256, "downsampling": 16, "first_kernel": 9, "kernel": 5, "grid": 20,
            "fit_crop": False, "cosine": True, "crop_margin": 0.1, "betas": (0.5, 0.9), "codebook_decay": 0.5,
-           "dropout": 0.3, "ema_decay": 0.7, "top_p": 0.5}
+           "dropout": 0.3, "age_dropout": 0.3, "ema_decay": 0.7, "top_p": 0.5}
 FIELDS = [(kind, field.name) for kind in KINDS for field in dataclasses.fields(kind)]
 
 
@@ -101,6 +101,8 @@ def test_grid_is_image_size_over_downsampling(size, downsampling):
     (PixelCNNConfig, {"kernel": 2}, "kernels must be odd"),
     (PixelCNNConfig, {"dropout": 1.0}, r"dropout must be in \[0, 1\), not 1.0"),
     (PixelCNNConfig, {"dropout": -0.5}, "dropout"),
+    (PixelCNNConfig, {"age_dropout": 1.0}, r"age_dropout must be in \[0, 1\), not 1.0"),
+    (PixelCNNConfig, {"age_std": -1.0}, "age_std is a spread in years, 0 or more, not -1.0"),
     (DCGANConfig, {"grid": 18}, "grid must be a multiple of 4, not 18"),
     (TrainingConfig, {"epochs": 0}, "epochs must be at least 1, not 0"),
     (TrainingConfig, {"batch_size": 0}, "batch_size must be at least 1, not 0"),

@@ -1,13 +1,12 @@
-"""The PixelCNN: causality cell by cell, the exact cached sampler, draws from predicted distributions."""
+"""The PixelCNN: causality cell by cell, likelihood, conditions, sampling and completion."""
 
 import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from oasis_utils.config import PixelCNNConfig
-from oasis_utils.incremental import RowCache, SamplingOptions, draw, uniform_noise
+from oasis_utils.incremental import SamplingOptions, draw, uniform_noise
 from oasis_utils.pixelcnn import PixelCNN, naive_receptive_field, receptive_field, resample
 
 AGES = dict(age_mean=50.0, age_std=20.0)
@@ -30,26 +29,6 @@ def sharpened(model, factor=20.0):
         model.head[-1].weight.mul_(factor)
         model.cell_bias.normal_(generator=torch.Generator().manual_seed(1))
     return model
-
-
-def exact_logits(model, maps, positions, ages=None):
-    """Logits of the full forward pass in the precision of the model."""
-    caught = []
-    hook = model.head.register_forward_hook(lambda _module, _inputs, output: caught.append(output))
-    model(maps, positions, ages)
-    hook.remove()
-    return caught[0]
-
-
-def cached_logits(model, maps, positions, ages=None):
-    """Logits of every cell when the cached sampler is led along given maps."""
-    cache, found = RowCache(model, positions, ages), []
-    for row in range(maps.shape[1]):
-        cache.start_row(row, maps[:, row - 1] if row else None)
-        for col in range(maps.shape[2]):
-            found.append(cache.logits().clone())
-            cache.accept(maps[:, row, col])
-    return torch.stack(found, 2).view(len(maps), -1, *maps.shape[1:])
 
 
 # ------------------------------------------------------------ causality
@@ -196,32 +175,6 @@ def test_a_short_training_learns_the_conditional_distribution(told):
     assert (model.surprise(maps, positions) < model.surprise(maps, positions.roll(1))).float().mean() > 0.6
 
 
-# ------------------------------------------------------------ cache
-
-@pytest.mark.parametrize("precision, tolerance", [(torch.float32, 1e-4), (torch.float64, 1e-12)])
-@pytest.mark.parametrize("options", [
-    dict(blocks=1), dict(blocks=2), dict(blocks=5), dict(blocks=3, first_kernel=3, kernel=5),
-    dict(blocks=3, first_kernel=7, kernel=1), dict(blocks=3, kernel=7),
-    dict(grid=9, blocks=4, channels=12, hidden=20)])
-@pytest.mark.parametrize("positions", [[3], [0, 2, 2, 1, 3]])
-def test_cached_logits_equal_the_full_forward_pass(options, positions, precision, tolerance):
-    model = sharpened(tiny(**options)).to(precision)
-    positions = torch.tensor(positions)
-    maps = random_maps(len(positions), model.config.grid)
-    with torch.no_grad():
-        full, cached = exact_logits(model, maps, positions), cached_logits(model, maps, positions)
-    assert cached.dtype == precision and full.std() > 0.5
-    torch.testing.assert_close(cached, full, atol=tolerance, rtol=tolerance)
-
-
-def test_cached_logits_do_not_depend_on_the_other_images_of_the_batch():
-    model, maps, positions = tiny().double(), random_maps(3), torch.tensor([1, 0, 3])
-    with torch.no_grad():
-        together = cached_logits(model, maps, positions)
-        alone = cached_logits(model, maps[1:2], positions[1:2])
-    torch.testing.assert_close(alone[0], together[1], atol=1e-12, rtol=0)
-
-
 # ------------------------------------------------------------ samples
 
 @pytest.mark.parametrize("options", [
@@ -321,88 +274,121 @@ def test_noise_of_another_shape_is_refused(shape):
         tiny().sample(torch.tensor([0, 1]), torch.zeros(shape))
 
 
-# ------------------------------------------------------------ options and draws
-
-@pytest.mark.parametrize("values, message", [
-    ({"temperature": -0.1}, r"temperature must be 0 \(likeliest code\) or more, not -0.1"),
-    ({"top_k": -1}, r"top_k must be 0 \(all codes\) or more, not -1"),
-    ({"top_p": 0.0}, r"top_p must be in \(0, 1\], not 0.0"), ({"top_p": 1.5}, "top_p"),
-    ({"top_p": -0.5}, "top_p"),
-])
-def test_bad_sampling_options_are_refused(values, message):
-    with pytest.raises(ValueError, match=message):
-        SamplingOptions(**values)
+@pytest.mark.parametrize("given, keep", [((2, 5, 6), (2, 6, 6)), ((2, 6, 6), (2, 6, 5)), ((1, 6, 6), (1, 6, 6)),
+                                         ((2, 12, 12), (2, 12, 12))])
+@pytest.mark.parametrize("method", ["sample", "complete"])
+def test_maps_of_the_wrong_size_are_not_completed(method, given, keep):
+    given, keep = torch.zeros(given, dtype=torch.long), torch.zeros(keep, dtype=torch.bool)
+    start = uniform_noise([1, 2], 6) if method == "sample" else [1, 2]
+    with pytest.raises(ValueError, match=r"given and keep must have shape \(2, 6, 6\), one 6x6 map"):
+        getattr(tiny(), method)(torch.tensor([0, 1]), start, given=given, keep=keep)
 
 
-LOGITS = 2 * torch.randn(12, generator=torch.Generator().manual_seed(3))
-COUNT = 20_000
+# ------------------------------------------------------------ age
+
+AGED = torch.tensor([25.0, 50.0, 90.0, math.nan])
 
 
-def shares_drawn(options, logits=LOGITS):
-    """How often each code is drawn for evenly spread noise: inversion is exact to one draw per code."""
-    noise = (torch.arange(COUNT) + 0.5) / COUNT
-    return draw(logits.expand(COUNT, -1), noise, options).bincount(minlength=len(logits)) / COUNT
+def test_age_changes_the_logits_and_nan_is_the_learned_unknown():
+    model, maps, positions = tiny(**AGES), random_maps(1).expand(4, 6, 6), torch.ones(4, dtype=torch.long)
+    torch.nn.init.normal_(model.age_features.unknown, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits, unknown = model(maps, positions, AGED), model(maps, positions)
+    torch.testing.assert_close(unknown[0], logits[3])
+    assert all((logits[i] - logits[j]).abs().max() > 1e-3 for i in range(4) for j in range(i))
+    assert torch.isfinite(logits).all()
 
 
-def shares_of_likeliest(count):
-    """The distribution once all but this many likeliest codes are struck out."""
-    struck_out = LOGITS.argsort(descending=True)[count:]
-    return LOGITS.index_fill(0, struck_out, -torch.inf).softmax(0)
+@pytest.mark.parametrize("shared", [0.0, 0.5])
+def test_hidden_ages_train_the_vector_of_the_unknown(shared):
+    model = tiny(**AGES, age_dropout=shared).train()
+    batch = {"indices": random_maps(16), "positions": torch.arange(16) % 4, "ages": torch.full((16,), 60.0)}
+    torch.manual_seed(0)
+    model.step(batch, "likelihood")["loss"].backward()
+    assert bool(model.age_features.unknown.grad.any()) == (shared > 0)
+    assert torch.isfinite(model.age_features.spread.weight.grad).all()
 
 
-def close(found, expected):
-    torch.testing.assert_close(found, expected, atol=2.5 / COUNT, rtol=0)
+def test_cached_samples_equal_naive_ones_at_any_age():
+    model = sharpened(tiny(**AGES), 5.0)
+    positions, noise = torch.ones(4, dtype=torch.long), uniform_noise([1, 1, 1, 1], 6)
+    maps = model.sample(positions, noise, ages=AGED)
+    assert torch.equal(maps, model.sample_naive(positions, noise, ages=AGED))
+    assert not torch.equal(maps[0], maps[2])
 
 
-@pytest.mark.parametrize("temperature", [0.25, 1.0, 3.0])
-def test_draws_reproduce_the_distribution_at_any_temperature(temperature):
-    close(shares_drawn(SamplingOptions(temperature=temperature)), (LOGITS / temperature).softmax(0))
+def test_a_model_without_ages_refuses_one_but_trains_on_data_that_have_them():
+    model, positions = tiny(), torch.tensor([0])
+    with pytest.raises(ValueError, match="trained without ages"):
+        model.sample(positions, uniform_noise([0], 6), ages=torch.tensor([40.0]))
+    batch = {"indices": random_maps(1), "positions": positions}
+    told = model.validate([{**batch, "ages": torch.tensor([40.0])}])
+    assert told == model.validate([batch])
 
 
-@pytest.mark.parametrize("top_k", [2, 5, 11])
-def test_top_k_keeps_the_likeliest_codes_in_proportion(top_k):
-    close(shares_drawn(SamplingOptions(top_k=top_k)), shares_of_likeliest(top_k))
+# ------------------------------------------------------------ completion that heeds later cells
 
 
-@pytest.mark.parametrize("top_k", [0, 12, 13, 1000])
-def test_top_k_of_all_codes_or_more_changes_nothing(top_k):
-    close(shares_drawn(SamplingOptions(top_k=top_k)), LOGITS.softmax(0))
+def test_one_particle_of_nothing_given_is_a_plain_sample():
+    model, positions = sharpened(tiny(), 5.0), torch.tensor([0, 3])
+    nothing = torch.zeros(2, 6, 6, dtype=torch.bool)
+    maps = model.complete(positions, [5, 6], random_maps(2), nothing, particles=1)
+    assert torch.equal(maps, model.sample(positions, uniform_noise([5, 6], 6)))
 
 
-@pytest.mark.parametrize("top_p", [0.3, 0.6, 0.9, 0.99])
-def test_top_p_keeps_the_fewest_likeliest_codes_with_that_mass(top_p):
-    ordered = LOGITS.softmax(0).sort(descending=True).values
-    kept = next(n for n in range(1, 13) if ordered[:n].sum() >= top_p)
-    close(shares_drawn(SamplingOptions(top_p=top_p)), shares_of_likeliest(kept))
+@pytest.mark.parametrize("particles", [1, 5])
+def test_completion_by_particles_keeps_what_is_given_and_depends_on_the_seed_alone(particles):
+    model, given = sharpened(tiny(), 5.0), random_maps(3, seed=5)
+    keep = torch.rand(3, 6, 6, generator=torch.Generator().manual_seed(0)) < 0.5
+    positions = torch.tensor([0, 1, 2])
+    maps = model.complete(positions, [7, 8, 9], given, keep, particles=particles)
+    assert torch.equal(maps[keep], given[keep]) and maps.min() >= 0 and maps.max() < 10
+    alone = model.complete(positions[1:2], [8], given[1:2], keep[1:2], particles=particles)
+    assert torch.equal(alone[0], maps[1])
+    assert torch.equal(model.complete(positions, [1, 2, 3], given, torch.ones_like(keep), particles=particles), given)
 
 
-def test_top_p_counts_the_mass_that_top_k_leaves():
-    ordered = shares_of_likeliest(4).sort(descending=True).values
-    count = next(n for n in range(1, 5) if ordered[:n].sum() >= 0.7)
-    close(shares_drawn(SamplingOptions(top_k=4, top_p=0.7)), shares_of_likeliest(count))
+def test_completion_by_particles_follows_the_distribution_given_all_cells():
+    model = sharpened(tiny(grid=2, n_codes=3, blocks=2, dropout=0.0), 12.0)
+    with torch.no_grad():
+        for weight in (model.embedding.weight, *(block.vertical.weight for block in model.blocks)):
+            weight.mul_(4)  # rows that depend on each other
+    count, keep = 2000, torch.tensor([[False, False], [True, True]])
+    given, position = torch.tensor([[0, 0], [2, 1]]), torch.tensor([1])
+    every = torch.cartesian_prod(torch.arange(3), torch.arange(3), torch.tensor([2]), torch.tensor([1])).view(9, 2, 2)
+    exact = (-model.surprise(every, position.expand(9)).sum((1, 2))).softmax(0)
+
+    def shares(particles):
+        maps = model.complete(position.expand(count), list(range(count)), given.expand(count, 2, 2),
+                              keep.expand(count, 2, 2), particles=particles)
+        return (3 * maps[:, 0, 0] + maps[:, 0, 1]).bincount(minlength=9) / count
+
+    blind, heeding = (float((shares(n) - exact).abs().sum()) for n in (1, 32))
+    assert heeding < 0.1 and blind > 0.25
 
 
-@pytest.mark.parametrize("options", [SamplingOptions(temperature=0.0), SamplingOptions(top_k=1),
-                                     SamplingOptions(top_p=1e-6), SamplingOptions(temperature=1e-3)])
-def test_the_narrowest_options_take_the_likeliest_code(options):
-    logits = torch.randn(500, 12, generator=torch.Generator().manual_seed(0))
-    logits[torch.arange(500), logits.argmax(1)] += 0.1  # no near ties
-    noise = torch.rand(500, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(draw(logits, noise, options), logits.argmax(1))
-    assert not torch.equal(draw(logits, noise, SamplingOptions()), logits.argmax(1))
+def test_no_particles_is_an_error():
+    nothing = torch.zeros(1, 6, 6, dtype=torch.bool)
+    with pytest.raises(ValueError, match="particles must be 1 or more, not 0"):
+        tiny().complete(torch.tensor([0]), [1], random_maps(1), nothing, particles=0)
 
 
-@pytest.mark.parametrize("noise", [0.0, 1 - 2**-24])
-@pytest.mark.parametrize("options", [SamplingOptions(), SamplingOptions(top_k=3), SamplingOptions(top_p=0.5)])
-def test_noise_at_the_ends_draws_a_code_that_is_kept(options, noise):
-    logits = torch.randn(300, 12, generator=torch.Generator().manual_seed(0))
-    logits[:, 5] = -torch.inf  # never
-    chosen = draw(logits, torch.full((300,), noise), options)
-    shares = logits.softmax(1).gather(1, chosen[:, None])[:, 0]
-    assert shares.min() > 0
+def test_resampling_leaves_even_weights_alone_and_follows_uneven_ones():
+    weights = torch.log(torch.tensor([[0.25, 0.25, 0.25, 0.25], [0.97, 0.01, 0.01, 0.01]]))
+    parents, left = resample(weights, torch.tensor([0.5, 0.5]))
+    assert parents.tolist() == [0, 1, 2, 3, 4, 4, 4, 4]
+    assert torch.equal(left[0], weights[0]) and left[1].tolist() == [0, 0, 0, 0]
+    picks = (torch.arange(1000) + 0.5) / 1000
+    chosen, _ = resample(torch.log(torch.tensor([[0.5, 0.3, 0.2]])).expand(1000, 3), picks, last=True)
+    counts = (chosen.view(1000, 3)[:, 0] % 3).bincount()
+    assert (counts - torch.tensor([500, 300, 200])).abs().max() <= 1
 
 
-def test_each_row_is_drawn_from_its_own_distribution():
-    logits = 50 * F.one_hot(torch.tensor([3, 1, 4, 1, 5]), 7).float()
-    for noise in (0.01, 0.5, 0.99):
-        assert draw(logits, torch.full((5,), noise), SamplingOptions()).tolist() == [3, 1, 4, 1, 5]
+# ------------------------------------------------------------ blind spot
+
+
+def test_the_naive_stack_has_a_blind_spot_that_ours_has_not():
+    naive, ours = naive_receptive_field(8, 6, 4, 2), receptive_field(tiny(blocks=6), 4, 2)
+    missed = {tuple(cell) for cell in (ours & ~naive).nonzero().tolist()}
+    assert missed == {(3, 4), (3, 5), (2, 5)}  # above, ever further to the right
+    assert not (naive & ~ours).any()

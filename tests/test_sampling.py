@@ -15,6 +15,8 @@ from oasis_utils.runtime import Progress, RunFolder
 from oasis_utils.sampling import (
     BrainSampler,
     Samples,
+    Stages,
+    hole_masks,
     image_seeds,
     load_sampler,
     run_or_shipped,
@@ -188,6 +190,53 @@ def test_completion_keeps_what_is_given(pixelcnn):
     assert np.array_equal(maps[keep], given[keep])
     assert not np.array_equal(maps[~keep], given[~keep])
     assert rows == [0, 1, 2, 3]
+
+
+def test_completion_by_particles_needs_the_pixelcnn(pixelcnn):
+    given = np.random.default_rng(0).integers(0, 16, (5, 4, 4)).astype(np.uint16)
+    keep = np.broadcast_to(hole_masks(4)["one hemisphere"], given.shape).copy()
+    maps = pixelcnn.complete(POSITIONS, image_seeds(0, 5), given, keep, particles=3)
+    assert np.array_equal(maps[keep], given[keep]) and not np.array_equal(maps, given)
+    with pytest.raises(ValueError, match="completion needs the PixelCNN"):
+        BrainSampler(make_vqvae(), make_prior("dcgan")).complete(POSITIONS, image_seeds(0, 5), given, keep)
+
+
+@pytest.mark.parametrize("grid", [4, 16, 17])
+def test_holes_leave_something_to_keep_and_something_to_fill(grid):
+    for keep in hole_masks(grid).values():
+        assert keep.shape == (grid, grid) and 0 < keep.sum() < keep.size
+    assert hole_masks(grid)["hole"][[0, -1]].all() and hole_masks(grid)["hole"][:, [0, -1]].all()
+
+
+def test_ages_reach_the_prior_that_knows_them():
+    torch.manual_seed(0)
+    prior = PixelCNN(PixelCNNConfig(grid=4, n_codes=16, n_positions=3, channels=8, blocks=2, hidden=16, age_mean=50.0,
+                                    age_std=5.0))
+    torch.nn.init.normal_(prior.head[-1].weight)
+    sampler, same = BrainSampler(make_vqvae(), prior), np.ones(4, int)
+    maps = sampler.sample(same, [1] * 4, ages=np.array([20.0, 80.0, 20.0, np.nan])).indices
+    assert sampler.knows_age and np.array_equal(maps[0], maps[2]) and not np.array_equal(maps[0], maps[1])
+    assert np.array_equal(maps[3], sampler.sample(same[:1], [1]).indices[0])
+
+
+@pytest.mark.parametrize("kind, message", [("pixelcnn", "trained without ages"), ("dcgan", "need the PixelCNN")])
+def test_ages_are_refused_by_priors_that_do_not_know_them(kind, message):
+    sampler = BrainSampler(make_vqvae(), make_prior(kind))
+    assert not sampler.knows_age
+    with pytest.raises(ValueError, match=message):
+        sampler.sample(POSITIONS, image_seeds(0, 5), ages=np.full(5, 40.0))
+
+
+def test_stages_are_kept_and_later_ones_of_another_training_dropped(tmp_path, pixelcnn):
+    stages = Stages(tmp_path / "stages.npz", pixelcnn.vqvae, POSITIONS, image_seeds(0, 5))
+    assert stages.maps() == {}
+    for seed, steps in enumerate((0, 16, 100)):
+        stages(make_prior("pixelcnn", seed), steps)
+    first = Stages(tmp_path / "stages.npz", pixelcnn.vqvae, POSITIONS, image_seeds(0, 5)).maps()
+    assert list(first) == [0, 16, 100] and not np.array_equal(first[0], first[16])
+    assert np.array_equal(first[0], pixelcnn.draw(POSITIONS, image_seeds(0, 5)))
+    stages(make_prior("pixelcnn", 5), 16)
+    assert list(stages.maps()) == [0, 16] and not np.array_equal(stages.maps()[16], first[16])
 
 
 def test_floats_become_grey_levels():

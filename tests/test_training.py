@@ -292,6 +292,36 @@ def test_validation_happens_now_and_then_and_at_the_end(run):
     assert [record["epoch"] for record in history if "error" in record] == seen
 
 
+def test_stages_are_the_start_powers_of_four_and_the_end(run):
+    seen, modes = [], []
+
+    def look(model, steps):
+        seen.append(steps)
+        modes.append(model.training)
+        model.eval()
+
+    def look_again(model, steps):
+        seen.append(-steps)
+
+    config = TrainingConfig(epochs=9, batch_size=1, warmup_steps=2)
+    best, _ = fit_line(run, config=config, on_stage=look)
+    total = seen[-1]
+    assert seen == [0] + [n for n in (16, 64, 256) if n < total] + [total] and not any(modes) and not best.training
+    fit_line(run, config=config, on_stage=look_again)
+    assert min(seen) >= 0  # a finished training has no stages
+
+
+def test_looking_at_stages_does_not_change_the_training(tmp_path):
+    def weights(folder, **options):
+        return fit_pixelcnn(RunFolder(tmp_path / folder), **options)[0].state_dict()
+
+    seed_everything(0)
+    plain = weights("a")
+    seed_everything(0)
+    watched = weights("b", on_stage=lambda model, _steps: model(torch.zeros(1, 4, 4).long(), torch.zeros(1).long()))
+    assert all(torch.equal(plain[name], watched[name]) for name in plain)
+
+
 def test_on_epoch_sees_the_model_as_it_is_validated(run):
     modes = []
     fit_line(run, on_epoch=lambda model, _record: modes.append((model.training, torch.is_grad_enabled())))
