@@ -1,20 +1,24 @@
-# make demo: set-up and the whole series on sample brains · make test: set-up and all tests
+# make demo: set-up and the whole series on sample brains · make test: set-up and all tests · make app: slider panels
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BROWSER := $(VENV)/.browser
 
-.PHONY: demo test lab lint clean
+.PHONY: demo test lab app lint clean
 
 demo: $(READY)
 	$(BIN)/python -m oasis_utils run --profile demo
 
-test: $(READY)
+test: $(READY) $(BROWSER)
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks
+
+app: $(READY)
+	$(BIN)/python -m oasis_utils app
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -29,4 +33,11 @@ $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps -e .
+	@touch $@
+
+# The browser tests use the system's Chromium or fetch one for this user; without either they are skipped and say so.
+$(BROWSER): $(READY)
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+		PLAYWRIGHT_DOWNLOAD_CONNECTION_TIMEOUT=10000 $(BIN)/python -m playwright install chromium || \
+		echo "no Chromium: browser tests will be skipped"
 	@touch $@

@@ -1,4 +1,4 @@
-"""`python -m oasis_utils`: run, prepare, sample, reconstruct, evaluate.
+"""`python -m oasis_utils`: run, prepare, sample, reconstruct, evaluate, report, app.
 
 Exit codes: 0 done, 1 failed, 2 asked wrongly.
 """
@@ -78,6 +78,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_sample(commands)
     _add_reconstruct(commands)
     _add_evaluate(commands)
+    _add_report(commands)
+    _add_app(commands)
     return parser
 
 
@@ -161,6 +163,24 @@ def _add_evaluate(commands) -> None:
     evaluate.add_argument("--card", metavar="FILE.md", help="also write a one-page model card there")
     evaluate.add_argument("--device", default="auto")
     evaluate.set_defaults(action=evaluate_command)
+
+
+def _add_report(commands) -> None:
+    report = commands.add_parser("report", help="turn a run into one HTML page that needs nothing else")
+    report.add_argument("run", metavar="DIR", help="run folder, such as runs/demo")
+    report.add_argument("--out", metavar="FILE.html", help="default: DIR/report.html")
+    report.set_defaults(action=report_command)
+
+
+def _add_app(commands) -> None:
+    app = commands.add_parser("app", help="serve the slider panels as a page without code, on this machine only")
+    app.add_argument("--run", default="runs/demo", metavar="DIR", help="run folder (default: runs/demo; the models "
+                     "that come with the project are used where it has none)")
+    app.add_argument("--port", type=_count, default=8866, help="default: 8866")
+    app.add_argument("--theme", choices=("light", "dark"), default="light")
+    app.add_argument("--no-browser", action="store_true", help="only serve")
+    app.add_argument("--device", default="auto")
+    app.set_defaults(action=app_command)
 
 
 def _add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -305,6 +325,18 @@ def evaluate_command(args: argparse.Namespace) -> None:
     if args.card:
         with atomic(args.card) as partial:
             partial.write_text(model_card({"the images": judged}, about), encoding="utf-8")
+
+
+def report_command(args: argparse.Namespace) -> None:
+    from oasis_utils.report import write_report
+
+    print(f"wrote {write_report(_run_folder(args.run), args.out)}")
+
+
+def app_command(args: argparse.Namespace) -> None:
+    from oasis_utils.app import serve
+
+    serve(RunFolder.at(args.run), args.port, not args.no_browser, args.theme, args.device)
 
 
 class _dataset:

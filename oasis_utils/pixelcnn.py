@@ -187,13 +187,15 @@ class PixelCNN(nn.Module):
     @torch.no_grad()
     def complete(self, positions: Int[Tensor, " batch"], seeds: list[int], given: Int[Tensor, "_ _ _"],
                  keep: Bool[Tensor, "_ _ _"], options: SamplingOptions = AS_LEARNED,
-                 ages: Float[Tensor, " batch"] | None = None, particles: int = 16) -> Int[Tensor, "batch rows cols"]:
+                 ages: Float[Tensor, " batch"] | None = None, particles: int = 16,
+                 on_row: Callable[[int, Tensor], None] | None = None) -> Int[Tensor, "batch rows cols"]:
         """Fill the cells where `keep` is false, heeding given cells after a hole too.
 
         A particle filter (Gordon 1993, doi 10.1049/ip-f-2.1993.0015): `particles` proposals for each map are drawn in
         raster order and weighted by the likelihood of the given cells they meet; after a row, proposals that fit
         badly are replaced by copies of those that fit well; at the end one is chosen by weight. One particle is plain
-        `sample`. An approximation that improves with the number of particles.
+        `sample`. An approximation that improves with the number of particles. on_row(row, one proposal for each map) is
+        called after each row.
         """
         if particles < 1:
             raise ValueError(f"particles must be 1 or more, not {particles}")
@@ -216,6 +218,8 @@ class PixelCNN(nn.Module):
             parents, weights = resample(weights, picks[:, row], last=row == grid - 1)
             maps = maps[parents]
             cache.keep_only(parents)
+            if on_row:
+                on_row(row, maps[::particles])
         return maps[::particles]
 
     def _check(self, positions, ages, given, keep, noise=None) -> None:

@@ -90,7 +90,8 @@ def reconstructions(originals: np.ndarray, outputs: np.ndarray, titles: Sequence
 
 
 def index_maps(originals: np.ndarray, indices: np.ndarray, decoded: np.ndarray, order: np.ndarray,
-               titles: Sequence[str], title: str = "") -> Figure:
+               titles: Sequence[str], title: str = "",
+               labels: Sequence[str] = ("original", "index map", "decode(indices)")) -> Figure:
     """Original, index map and decode(indices), one column a slice. `order` ranks the codes for their colours, such as
     by the grey level they draw, because index numbers themselves mean nothing."""
     rank = np.empty(len(order), dtype=int)
@@ -101,7 +102,7 @@ def index_maps(originals: np.ndarray, indices: np.ndarray, decoded: np.ndarray, 
         shown = axes[1, i].imshow(rank[indices[i]], cmap="viridis", vmin=0, vmax=len(order) - 1)
         axes[2, i].imshow(decoded[i], cmap="gray", vmin=0, vmax=_limit(decoded))
         axes[0, i].set_title(titles[i], fontsize=8)
-    _label_rows(axes, ("original", "index map", "decode(indices)"))
+    _label_rows(axes, labels)
     figure.colorbar(shown, ax=axes[1], shrink=0.8, label="code, dark to bright")
     figure.suptitle(title)
     return figure

@@ -105,13 +105,32 @@ class BrainSampler:
     def complete(self, positions: Integer[np.ndarray, " n"], seeds: list[int],
                  given: Integer[np.ndarray, "_ _ _"], keep: Bool[np.ndarray, "_ _ _"],
                  options: SamplingOptions | None = None, ages: Float[np.ndarray, " n"] | None = None,
-                 particles: int = 16) -> Integer[np.ndarray, "n rows cols"]:
+                 particles: int = 16,
+                 on_row: Callable[[int, Tensor], None] | None = None) -> Integer[np.ndarray, "n rows cols"]:
         """Index maps whose cells outside `keep` are filled in to suit the given cells before and after them."""
         if not isinstance(self.prior, PixelCNN):
             raise ValueError("completion needs the PixelCNN: a DCGAN draws whole maps at once")
         return self.prior.complete(self._tensor(positions, np.int64), seeds, self._tensor(given, np.int64),
                                    self._tensor(keep, np.bool_), options or SamplingOptions(),
-                                   self._tensor(ages, np.float32), particles).cpu().numpy()
+                                   self._tensor(ages, np.float32), particles, on_row).cpu().numpy()
+
+    @torch.inference_mode()
+    def walk(self, position: int, ends: tuple[int, int], steps: int, options: SamplingOptions | None = None,
+             on_row: Callable[[int, Tensor], None] | None = None) -> Integer[np.ndarray, "steps rows cols"]:
+        """Index maps on the way between the noises of two seeds, along a great circle (White 2016, arXiv 1609.04468).
+        A DCGAN changes gradually. The PixelCNN walks between the normal quantiles of its uniform noise, and jumps:
+        where one cell tips over to another code, all later cells follow.
+        """
+        if not isinstance(self.prior, DCGAN):
+            a, b = torch.special.ndtri(uniform_noise(list(ends), self.prior.config.grid).double().clamp(1e-9, 1 - 1e-9))
+        else:
+            a, b = self.prior.noise(list(ends))
+        angle = torch.linspace(0, torch.pi / 2, steps, device=a.device, dtype=a.dtype).view(-1, *[1] * a.dim())
+        path, where = a * angle.cos() + b * angle.sin(), self._tensor(np.full(steps, position), np.int64)
+        if isinstance(self.prior, DCGAN):
+            return self.prior.sample(where, path).cpu().numpy()
+        noise = torch.special.ndtr(path).float().clamp(max=1 - 2**-24).to(self.device)  # uniform again, in [0, 1)
+        return self.prior.sample(where, noise, options or SamplingOptions(), on_row=on_row).cpu().numpy()
 
     def _tensor(self, values: np.ndarray | None, dtype: type) -> Tensor | None:
         return None if values is None else torch.from_numpy(np.asarray(values).astype(dtype)).to(self.device)

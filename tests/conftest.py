@@ -16,3 +16,26 @@ def brains(tmp_path_factory):
 
     config = PROFILES["smoke"].data
     return data.build_cache(data.sample_brains(config), tmp_path_factory.mktemp("brains"), config)
+
+
+@pytest.fixture
+def samplers():
+    """{label: BrainSampler} of small untrained models: 4 x 4 maps of 16 codes, 6 positions; the PixelCNN knows ages."""
+    import torch
+
+    from oasis_utils.config import DCGANConfig, PixelCNNConfig, VQVAEConfig
+    from oasis_utils.dcgan import DCGAN
+    from oasis_utils.pixelcnn import PixelCNN
+    from oasis_utils.sampling import BrainSampler
+    from oasis_utils.vqvae import VQVAE
+
+    torch.manual_seed(0)
+    vqvae = VQVAE(VQVAEConfig(image_size=32, downsampling=8, channels=32, n_codes=16, code_dim=4))
+    shape = dict(grid=4, n_codes=16, n_positions=6, channels=8)
+    pixelcnn = PixelCNN(PixelCNNConfig(**shape, blocks=2, hidden=16, age_mean=50.0, age_std=20.0))
+    for block in pixelcnn.blocks:  # else an untrained prior hardly heeds what it is told
+        torch.nn.init.normal_(block.condition.weight, std=3.0)
+        torch.nn.init.normal_(block.age.weight, std=3.0)
+    torch.nn.init.normal_(pixelcnn.head[-1].weight)
+    dcgan = DCGAN(DCGANConfig(**shape, code_dim=4, noise_dim=4))
+    return {"PixelCNN": BrainSampler(vqvae, pixelcnn), "DCGAN": BrainSampler(vqvae, dcgan)}

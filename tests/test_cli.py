@@ -11,7 +11,7 @@ from oasis_utils.config import PixelCNNConfig, VQVAEConfig
 from oasis_utils.pixelcnn import PixelCNN
 from oasis_utils.vqvae import VQVAE
 
-COMMANDS = ("run", "prepare", "sample", "reconstruct", "evaluate")
+COMMANDS = ("run", "prepare", "sample", "reconstruct", "evaluate", "report", "app")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -10,7 +10,7 @@ import oasis_utils
 FOLDER = Path(oasis_utils.__file__).parent
 LAYERS = [
     {"__init__"},
-    {"config", "synthetic", "incremental"},
+    {"config", "synthetic", "incremental", "live"},
     {"runtime", "quantizer", "metrics"},
     {"scans", "images"},
     {"volumes"},
@@ -21,6 +21,8 @@ LAYERS = [
     {"twosample", "sensitivity"},
     {"reference"},
     {"anomalies", "collapse", "evaluation", "likelihood", "widgets"},
+    {"painter"},
+    {"panels", "app", "report"},
     {"cli"},
     {"__main__"},
 ]
@@ -53,7 +55,7 @@ def test_imports_come_from_earlier_layers(name):
     assert not later
 
 
-@pytest.mark.parametrize("name", ["__init__", "config", "runtime", "synthetic", "pipeline", "cli"])
+@pytest.mark.parametrize("name", ["__init__", "config", "runtime", "synthetic", "pipeline", "app", "report", "cli"])
 def test_the_command_line_starts_without_heavy_imports(name):
     assert not {m.split(".")[0] for m in imported_modules(name, top_level_only=True)} & HEAVY
 

@@ -1,5 +1,6 @@
 """README keeps its word: its tree is the disk's, its commands exist and parse, its pictures and links are there."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -77,9 +78,37 @@ def test_every_figure_is_used_with_an_alt_text():
     assert all(len(alt) > 20 for alt in used.values())
 
 
-def test_links_lead_somewhere():
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
-    anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
-               for title in re.findall(r"^#+ (.+)$", README, re.MULTILINE)}
-    assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= anchors
+def anchors(markdown):
+    """The names under which GitHub and Jupyter reach the headings of a text."""
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", markdown, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def prose(path):
+    """The text of a Markdown file or of a notebook's Markdown cells."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".ipynb":
+        return text
+    return "\n\n".join("".join(c["source"]) for c in json.loads(text)["cells"] if c["cell_type"] == "markdown")
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "notebooks").glob("*.ipynb")), *sorted(ROOT.glob("oasis_utils/**/*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(((?!\w+:)[^)\s]+)\)", prose(page)):
+        path, _, anchor = target.partition("#")
+        found = (page.parent / path) if path else page
+        assert found.exists(), target
+        assert not anchor or anchor.lower() in anchors(prose(found)), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_pictures_are_described(page):
+    assert all(len(alt) > 20 for alt in re.findall(r"!\[([^\]]*)\]\(", prose(page)))
+
+
+def test_headings_have_different_anchors():
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", README, flags=re.DOTALL), re.MULTILINE)
+    assert len(titles) == len(anchors(README))

@@ -1,39 +1,20 @@
-"""The sampling panel: its sliders reach the sampler, its picture and status follow."""
+"""What panels are made of: the sheet of slices, and the stage that draws in the background, shows rows and stops."""
 
 import io
+import threading
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from oasis_utils.config import DCGANConfig, PixelCNNConfig, VQVAEConfig
-from oasis_utils.dcgan import DCGAN
-from oasis_utils.pixelcnn import PixelCNN, SamplingOptions
-from oasis_utils.sampling import BrainSampler, image_seeds
-from oasis_utils.vqvae import VQVAE
-from oasis_utils.widgets import TILE, SamplingPanel, png_sheet
+from oasis_utils import widgets
+from oasis_utils.sampling import Samples
+from oasis_utils.widgets import TILE, Shown, Stage, black_below, png_sheet, sheet_of
 
 
-def make_samplers():
-    torch.manual_seed(0)
-    vqvae = VQVAE(VQVAEConfig(image_size=32, downsampling=8, channels=32, n_codes=16, code_dim=4))
-    shape = dict(grid=4, n_codes=16, n_positions=6, channels=8)
-    pixelcnn = PixelCNN(PixelCNNConfig(**shape, blocks=2, hidden=16))
-    for table in (block.condition for block in pixelcnn.blocks):
-        torch.nn.init.normal_(table.weight, std=3.0)  # else an untrained prior hardly heeds the position
-    torch.nn.init.normal_(pixelcnn.head[-1].weight)
-    dcgan = DCGAN(DCGANConfig(**shape, code_dim=4, noise_dim=4))
-    return {"PixelCNN": BrainSampler(vqvae, pixelcnn), "DCGAN": BrainSampler(vqvae, dcgan)}
-
-
-@pytest.fixture
-def panel():
-    return SamplingPanel(make_samplers())
-
-
-def picture(panel):
-    return np.asarray(Image.open(io.BytesIO(panel.picture.value)))
+def pixels(png):
+    return np.asarray(Image.open(io.BytesIO(png)))
 
 
 # ---------------------------------------------------------------- sheet
@@ -58,85 +39,77 @@ def test_tile_of_the_same_size_is_the_picture_itself():
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(png_sheet(image, tile=16)))), image[0])
 
 
-# ---------------------------------------------------------------- panel
+def test_more_than_eight_slices_are_shown_half_as_large():
+    images = np.zeros((9, 16, 16), np.uint8)
+    assert pixels(sheet_of(images[:8])).shape == (2 * TILE, 4 * TILE)
+    assert pixels(sheet_of(images)).shape == (TILE, 4 * TILE)
 
 
-def test_panel_shows_slices_at_once(panel):
-    assert picture(panel).shape == (TILE, 4 * TILE)
-    assert panel.status.value.startswith("4 slices in ")
-    assert {panel.picture, panel.status, *panel.controls} <= set(leaves(panel.widget))
+def test_what_is_not_drawn_yet_is_black():
+    images = black_below(np.full((2, 16, 16), 9, np.uint8), 0.25)
+    assert (images[:, :4] == 9).all() and not images[:, 4:].any()
 
 
-def leaves(widget):
-    for child in getattr(widget, "children", ()):
-        yield child
-        yield from leaves(child)
+# ---------------------------------------------------------------- stage
 
 
-def test_picture_is_what_the_sampler_draws(panel):
-    panel.position.value, panel.seed.value, panel.count.value = 5, 7, 2
-    panel.temperature.value, panel.top_k.value, panel.top_p.value = 0.8, 9, 0.9
-    options = SamplingOptions(temperature=0.8, top_k=9, top_p=0.9)
-    samples = make_samplers()["PixelCNN"].sample(np.full(2, 5), image_seeds(7, 2), options)
-    assert np.array_equal(picture(panel), np.asarray(Image.open(io.BytesIO(png_sheet(samples.images)))))
+@pytest.fixture
+def stage(tmp_path):
+    return Stage(tmp_path / "saved")
 
 
-@pytest.mark.parametrize(("control", "value"), [
-    ("position", 0), ("temperature", 0.0), ("top_k", 1), ("top_p", 0.05), ("seed", 1), ("count", 2),
-    ("prior", "DCGAN")])
-def test_every_slider_changes_the_picture(panel, control, value):
-    before = panel.picture.value
-    getattr(panel, control).value = value
-    assert panel.picture.value != before
+def shown_of(sampler, name="some"):
+    maps = np.zeros((2, 4, 4), np.int64)
+    samples = Samples(sampler.decode(maps), maps, np.array([1, 2]))
+    return Shown(samples, name, png_sheet(samples.images))
 
 
-def test_slider_and_back_gives_the_same_picture(panel):
-    before = panel.picture.value
-    panel.seed.value = 5
-    panel.seed.value = 0
-    assert panel.picture.value == before
+def test_saved_files_hold_what_is_shown(stage, samplers):
+    shown = shown_of(samplers["DCGAN"])
+    stage.run(lambda on_row: shown, samplers["DCGAN"], 2)
+    stage.wait()
+    stage.save.click()
+    assert (stage.folder / "some.png").read_bytes() == shown.sheet == stage.picture.value
+    again = Samples.load(stage.folder / "some.npz")
+    assert np.array_equal(again.images, shown.samples.images) and np.array_equal(again.positions, [1, 2])
+    assert stage.status.value == f"saved some.png and .npz in {stage.folder}"
 
 
-def test_status_says_how_many(panel):
-    panel.count.value = 7
-    assert panel.status.value.startswith("7 slices in ") and picture(panel).shape == (2 * TILE, 4 * TILE)
+def test_nothing_is_saved_before_the_first_drawing(stage):
+    stage.save.click()
+    assert not stage.folder.exists()
 
 
-def test_more_images_leave_the_first_ones_alone(panel):
-    two = None
-    for count in (2, 3):
-        panel.count.value = count
-        two = picture(panel)[:, :2 * TILE] if two is None else two
-    assert np.abs(picture(panel)[:, :2 * TILE].astype(int) - two).max() <= 1
+def test_rows_are_shown_as_they_come_and_cancel_keeps_the_last(stage, samplers, monkeypatch):
+    monkeypatch.setattr(widgets, "PATIENCE", -1.0)
+    sampler, first_row, go_on = samplers["PixelCNN"], threading.Event(), threading.Event()
+
+    def draw(on_row):
+        for row in range(4):
+            on_row(row, torch.zeros(2, 4, 4, dtype=torch.long))
+            first_row.set()
+            assert go_on.wait(5)
+        raise AssertionError("was to be cancelled")
+
+    stage.run(draw, sampler, 2)
+    assert first_row.wait(5)
+    assert stage.status.value == "row 1 of 4 …" and not stage.cancel.disabled
+    drawn = pixels(stage.picture.value)
+    assert drawn[:TILE // 4 - 8].any() and not drawn[TILE // 4 + 8:].any()  # the border is smoothed
+    stage.cancel.click()
+    go_on.set()
+    stage.wait()
+    assert stage.status.value == "cancelled" and stage.cancel.disabled
+    assert np.array_equal(pixels(stage.picture.value), drawn) and stage.shown is None
 
 
-def test_dcgan_switches_off_what_it_ignores(panel):
-    ignored = (panel.temperature, panel.top_k, panel.top_p)
-    assert not any(control.disabled for control in ignored)
-    panel.prior.value = "DCGAN"
-    assert all(control.disabled for control in ignored)
-    assert not any(control.disabled for control in (panel.position, panel.seed, panel.count, panel.prior))
-    panel.prior.value = "PixelCNN"
-    assert not any(control.disabled for control in ignored)
+def test_an_error_is_told_and_the_next_drawing_works(stage, samplers):
+    def fail(on_row):
+        raise ValueError("no such age")
 
-
-def test_dcgan_draws_whatever_the_sliders_of_the_pixelcnn_say(panel):
-    panel.temperature.value = 0.3
-    panel.prior.value = "DCGAN"
-    samples = make_samplers()["DCGAN"].sample(np.full(4, 3), image_seeds(0, 4))
-    assert np.array_equal(picture(panel), np.asarray(Image.open(io.BytesIO(png_sheet(samples.images)))))
-
-
-def test_sliders_end_where_the_models_do(panel):
-    assert (panel.position.min, panel.position.max) == (0, 5)
-    assert panel.top_k.max == 16
-    for control in (panel.position, panel.temperature, panel.top_k, panel.top_p, panel.seed, panel.count):
-        for end in (control.min, control.max):
-            control.value = end
-            assert picture(panel).any()
-
-
-def test_one_prior_is_enough():
-    dcgan = make_samplers()["DCGAN"]
-    panel = SamplingPanel({"DCGAN": dcgan})
-    assert panel.temperature.disabled and picture(panel).shape == (TILE, 4 * TILE)
+    stage.run(fail, samplers["DCGAN"], 1)
+    stage.wait()
+    assert stage.status.value == "could not draw: no such age"
+    stage.run(lambda on_row: shown_of(samplers["DCGAN"]), samplers["DCGAN"], 2)
+    stage.wait()
+    assert stage.status.value.startswith("2 slices in ")

@@ -1,0 +1,284 @@
+"""Notebook 06 used as people use it: JupyterLab and Voilà in headless Chromium, by keyboard and mouse.
+
+Screenshots and times are kept in runs/browser/. Without a Chromium these tests are skipped: see `chromium`.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
+
+from oasis_utils import app, painter
+from oasis_utils.runtime import RunFolder
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+ROOT = Path(__file__).parent.parent
+PICTURES = ROOT / "runs" / "browser"  # ignored by git
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]
+MILLISECONDS = 1000
+LONG = 180 * MILLISECONDS
+
+
+# ---------------------------------------------------------------- servers and browser
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def environment(folder, base):
+    """Jupyter that reads and writes nothing of the user's own, and asks for no news; the package of this checkout."""
+    news = folder / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    news.parent.mkdir(parents=True)
+    news.write_text('{"fetchNews": "false", "checkForUpdates": false}', encoding="utf-8")
+    own = {f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
+    own |= {f"JUPYTERLAB_{name}_DIR": str(folder / name.lower()) for name in ("SETTINGS", "WORKSPACES")}
+    paths = [str(ROOT), *filter(None, [base.get("PYTHONPATH")])]
+    return base | own | {"IPYTHONDIR": str(folder / "ipython"), "PYTHONPATH": os.pathsep.join(paths),
+                               "PYTHONWARNINGS": "default"}
+
+
+@contextlib.contextmanager
+def server(command, url, folder, base=os.environ):
+    """A process that answers at `url`; ended, with its kernels, at the end."""
+    log = folder / "server.log"
+    with open(log, "wb") as file:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+                                   env=environment(folder, base), cwd=folder, start_new_session=True)
+    try:
+        end = time.monotonic() + 120
+        while True:
+            assert process.poll() is None and time.monotonic() < end, log.read_text(encoding="utf-8")[-4000:]
+            with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
+                break
+            time.sleep(0.2)
+        yield log
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(5)
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    """Playwright's own Chromium, or the system's."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="browser tests need: pip install playwright")
+    with playwright.sync_playwright() as started:
+        found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
+        paths = [path for path in (started.chromium.executable_path, *found) if path and Path(path).exists()]
+        if not paths:
+            pytest.skip("browser tests need a Chromium: python -m playwright install chromium")
+        context = started.chromium.launch_persistent_context(
+            str(tmp_path_factory.mktemp("chromium")), executable_path=paths[0], args=FLAGS, headless=True,
+            viewport={"width": 1280, "height": 1000})
+        yield context
+        context.close()
+
+
+def local(url):
+    return url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:"))
+
+
+@pytest.fixture
+def page(chromium):
+    """A page that must neither see a JavaScript error nor ask another server for anything."""
+    page, errors = chromium.new_page(), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda line: errors.append(f"{line.text} {line.location['url']}")
+            if line.type == "error" else None)
+    page.on("request", lambda request: None if local(request.url) else errors.append(f"asked for {request.url}"))
+    yield page
+    page.close()
+    assert not errors
+
+
+@pytest.fixture(scope="module")
+def times():
+    """Seconds from key to picture; printed and kept, not judged: they are the machine's."""
+    seconds = {}
+    yield seconds
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    (PICTURES / "times.json").write_text(json.dumps(seconds, indent=2) + "\n", encoding="utf-8")
+    print("\nkey to picture, seconds:", json.dumps(seconds))
+
+
+# ---------------------------------------------------------------- a person at the panels
+
+
+class Person:
+    """Finds things by what they are called, like somebody who sees, or hears, the page."""
+
+    def __init__(self, page, panels):
+        self.page, self.panels = page, panels
+
+    @property
+    def tab(self):
+        return self.panels.locator(".widget-tab-contents > :not(.lm-mod-hidden)")
+
+    def open(self, name):
+        self.panels.get_by_role("tab", name=name).click()
+        self.tab.locator("img").last.wait_for()
+        self.settled()
+
+    def status(self):
+        return self.tab.locator(".widget-label:visible").all_inner_texts()[-1]
+
+    def settled(self):
+        self.page.wait_for_function("""tab => {
+            const texts = [...tab.querySelectorAll('.widget-label')].map(label => label.textContent);
+            return texts.some(text => / in [\\d.]+ s$|^cells painted|^cancelled|^could/.test(text)); }""",
+                                    arg=self.tab.element_handle(), timeout=LONG)
+
+    def handle(self, name):
+        """The handle of a labelled slider."""
+        row = self.tab.locator(".widget-inline-hbox").filter(
+            has=self.page.locator(".widget-label", has_text=name)).filter(has=self.page.locator(".noUi-handle"))
+        return row.first.locator(".noUi-handle")
+
+    def press(self, element, key, picture):
+        """Seconds from the key to another picture, complete."""
+        before = picture.get_attribute("src")
+        element.focus()
+        start = time.monotonic()
+        self.page.keyboard.press(key)
+        self.changed(picture, before)
+        seconds = time.monotonic() - start
+        self.settled()
+        return round(seconds, 3)
+
+    def changed(self, picture, before):
+        self.page.wait_for_function("([image, old]) => image.src !== old && image.complete",
+                                    arg=[picture.element_handle(), before], timeout=LONG)
+
+    def picture(self):
+        return self.tab.locator("img.widget-image")
+
+
+def sample(person, times, where):
+    """Every slider of the first panel, by keyboard, changes the picture."""
+    picture = person.picture()
+    person.press(person.handle("images"), "Home", picture)
+    for slider, key in {"position": "ArrowRight", "seed": "ArrowRight", "temperature": "End", "top-p": "Home",
+                        "top-k": "ArrowRight", "images": "ArrowRight"}.items():
+        times[f"{where}: PixelCNN, {slider}"] = person.press(person.handle(slider), key, picture)
+    before = picture.get_attribute("src")
+    person.tab.get_by_role("button", name="DCGAN").click()
+    person.changed(picture, before)
+    person.settled()
+    times[f"{where}: DCGAN, seed"] = person.press(person.handle("seed"), "ArrowRight", picture)
+
+
+def cancel(person):
+    """A long drawing shows rows as they come and stops when asked."""
+    person.tab.get_by_role("button", name="PixelCNN").click()
+    person.page.wait_for_timeout(300)
+    person.settled()
+    person.handle("images").focus()
+    person.page.keyboard.press("End")
+    button = person.tab.get_by_role("button", name="Cancel")
+    person.page.wait_for_function("button => !button.disabled", arg=button.element_handle(), timeout=LONG)
+    button.click()
+    person.tab.get_by_text("cancelled").wait_for()
+    assert button.is_disabled()
+
+
+def leaf_through(person, times, where):
+    times[f"{where}: stack, next position"] = person.press(person.handle("position"), "ArrowRight", person.picture())
+
+
+def paint(person, times, where):
+    """Choose another cell by arrow key, another code by mouse, and see the slice change; then undo."""
+    cells, slice_, codes = person.tab.get_by_role("application").all()
+    slice_ = slice_.locator("img")
+    cells.focus()
+    person.page.keyboard.press("ArrowUp")
+    person.tab.get_by_text("row 7, column 8").wait_for()
+    before, start = slice_.get_attribute("src"), time.monotonic()
+    codes.click(position={"x": painter.SIDE - 6, "y": painter.SIDE - 6})
+    person.changed(slice_, before)
+    times[f"{where}: code to slice"] = round(time.monotonic() - start, 3)
+    person.tab.get_by_text("cells painted: 1").wait_for()
+    painted = slice_.get_attribute("src")
+    person.tab.get_by_role("button", name="Undo").click()
+    person.changed(slice_, painted)
+
+
+def use_all_panels(person, times, where):
+    sample(person, times, where)
+    cancel(person)
+    for name in ("Stack", "Walk", "Complete", "Paint"):
+        person.open(name)
+        if name == "Stack":
+            leaf_through(person, times, where)
+        if name == "Paint":
+            paint(person, times, where)
+        person.panels.scroll_into_view_if_needed()
+        person.page.screenshot(path=PICTURES / f"{where}_{name.lower()}.png")
+    person.page.close()  # before its server goes
+
+
+@pytest.fixture(scope="module")
+def run():
+    """An empty run: the models that come with the project are used."""
+    shutil.rmtree(PICTURES, ignore_errors=True)
+    PICTURES.mkdir(parents=True)
+    return RunFolder(PICTURES / "run")
+
+
+def test_jupyterlab(page, run, times, tmp_path):
+    notebook = load_notebook_node(str(ROOT / "notebooks" / "06_generation.ipynb"))
+    notebook = parameterize_notebook(notebook, {"run_folder": str(run.root), "n_images": 8})
+    (tmp_path / "root").mkdir()
+    nbformat.write(notebook, tmp_path / "root" / "06.ipynb")
+    port, token = free_port(), secrets.token_hex(16)
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
+               "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", "--allow-root",
+               f"--ServerApp.root_dir={tmp_path / 'root'}",
+               "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    address = f"http://127.0.0.1:{port}"
+    with server(command, f"{address}/api/status?token={token}", tmp_path):
+        page.goto(f"{address}/lab/tree/06.ipynb?reset&token={token}")
+        page.get_by_text("| Idle").first.wait_for(timeout=LONG)
+        page.locator(".lm-MenuBar-item", has_text="Run").first.click()
+        page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
+        panels = page.locator(".jp-OutputArea .widget-tab")
+        panels.wait_for(timeout=LONG)
+        panels.scroll_into_view_if_needed()
+        person = Person(page, panels)
+        person.settled()
+        use_all_panels(person, times, "lab")
+
+
+def test_voila(page, run, times, tmp_path):
+    notebook, port = app.app_notebook(run), free_port()
+    command = app.voila_command(notebook, port)
+    start = time.monotonic()
+    with server(command, f"http://127.0.0.1:{port}/voila/static/voila.js", tmp_path, app.voila_environment(run)):
+        page.goto(f"http://127.0.0.1:{port}/")
+        panels = page.locator(".widget-tab")
+        panels.wait_for(timeout=LONG)
+        person = Person(page, panels)
+        person.settled()
+        times["app: start to panels"] = round(time.monotonic() - start, 1)
+        assert page.locator(".jp-InputArea-editor:visible").count() == 0
+        page.locator("#rendered_cells > div").screenshot(path=PICTURES / "06_app.png")  # figures/06_app.png
+        use_all_panels(person, times, "app")
