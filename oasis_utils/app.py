@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +37,7 @@ def app_notebook(run: RunFolder, device: str = "auto") -> Path:
 def voila_command(notebook: Path, port: int, browser: bool = False, theme: str = "light") -> list[str]:
     """Voilà on the loopback address: nobody else can reach it."""
     command = [sys.executable, "-m", "voila", str(notebook), "--Voila.ip=127.0.0.1", f"--port={port}",
-               f"--theme={theme}", "--template=oasis", "--VoilaConfiguration.show_tracebacks=True",
+               "--port_retries=0", f"--theme={theme}", "--template=oasis", "--VoilaConfiguration.show_tracebacks=True",
                "--VoilaConfiguration.show_margins=True"]
     return command if browser else [*command, "--no-browser"]
 
@@ -53,10 +54,21 @@ def voila_environment(run: RunFolder) -> dict[str, str]:
 
 
 def serve(run: RunFolder, port: int, browser: bool = True, theme: str = "light", device: str = "auto") -> None:
-    """Serve until interrupted. RuntimeError if Voilà is not installed."""
+    """Serve until interrupted. RuntimeError if Voilà is not installed or the port is taken."""
     if importlib.util.find_spec("voila") is None:
         raise RuntimeError("the app needs Voilà: pip install 'oasis-vq[app]'")
+    with socket.socket() as listener:  # Voilà itself would wait for ever
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            raise RuntimeError(f"port {port} is taken, perhaps by another app: choose one with --port") from None
     command = voila_command(app_notebook(run, device), port, browser, theme)
     print(f"http://127.0.0.1:{port}/ shows the panels in a few seconds; Ctrl-C ends it", flush=True)
-    if subprocess.run(command, env=voila_environment(run), check=False).returncode not in (0, -2, 130):
-        raise RuntimeError(f"Voilà could not serve on port {port}: its message is above; choose another with --port")
+    process = subprocess.Popen(command, env=voila_environment(run))
+    try:
+        if process.wait() != 0:
+            raise RuntimeError("Voilà failed: its message is above")
+    except KeyboardInterrupt:
+        process.terminate()  # it ends its kernels first
+        process.wait(30)

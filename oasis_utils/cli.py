@@ -56,6 +56,13 @@ def _not_negative(kind):
     return parse
 
 
+def _port(text: str) -> int:
+    value = int(text)
+    if not 1024 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port for users, 1024 to 65535")
+    return value
+
+
 def _years(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 120:
@@ -176,7 +183,7 @@ def _add_app(commands) -> None:
     app = commands.add_parser("app", help="serve the slider panels as a page without code, on this machine only")
     app.add_argument("--run", default="runs/demo", metavar="DIR", help="run folder (default: runs/demo; the models "
                      "that come with the project are used where it has none)")
-    app.add_argument("--port", type=_count, default=8866, help="default: 8866")
+    app.add_argument("--port", type=_port, default=8866, help="default: 8866")
     app.add_argument("--theme", choices=("light", "dark"), default="light")
     app.add_argument("--no-browser", action="store_true", help="only serve")
     app.add_argument("--device", default="auto")

@@ -180,21 +180,21 @@ class Stage:
         self.status.value = f"saved {path.name}.png and .npz in {self.folder}"
 
     def _job(self, ticket: Ticket, draw, sampler: BrainSampler, n: int, view) -> None:
-        start = time.monotonic()
+        start, shown = time.monotonic(), None
         try:
             shown = draw(self._rows(ticket, sampler, view))
             ticket.check()
-            self.show(shown)
-            self.status.value = f"{n} slices in {time.monotonic() - start:.2f} s" if n > 1 else (
-                f"1 slice in {time.monotonic() - start:.2f} s")
+            text = f"{n} slice{'s' if n > 1 else ''} in {time.monotonic() - start:.2f} s"
         except Stopped as stopped:
-            if stopped.cancelled:
-                self.status.value = "cancelled"
-            raise
+            if not stopped.cancelled:
+                return  # the newer drawing has the stage
+            shown, text = None, "cancelled"
         except Exception as error:  # the thread must live on, and the reader must know
-            self.status.value = f"could not draw: {error}"
-        finally:
-            self.cancel.disabled = True
+            text = f"could not draw: {error}"
+        self.cancel.disabled = True
+        if shown:
+            self.show(shown)
+        self.status.value = text  # last: it says that all is done
 
     def _rows(self, ticket: Ticket, sampler: BrainSampler, view) -> OnRow:
         """Stop if no longer wanted; from time to time show the rows so far, without spending long on it."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 
 import nbformat
 import pytest
@@ -42,3 +43,12 @@ def test_without_voila_it_says_what_to_install(run, monkeypatch):
     monkeypatch.setattr(app.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RuntimeError, match=r"pip install 'oasis-vq\[app\]'"):
         app.serve(run, 8866)
+
+
+def test_a_port_that_is_taken_is_named(run):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        with pytest.raises(RuntimeError, match=f"port {port} is taken"):
+            app.serve(run, port)

@@ -20,7 +20,8 @@ def test_every_command_has_help(command, capsys):
     assert command in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["sample"], ["sample", "--run", "x", "--out", "y", "--n", "0"],
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["sample"], ["report"], ["app", "--port", "80000"],
+                                       ["sample", "--run", "x", "--out", "y", "--n", "0"],
                                        ["sample", "--run", "x", "--out", "y", "--top-p", "2"],
                                        ["sample", "--run", "x", "--out", "y", "--temperature", "-1"],
                                        *(["sample", "--run", "x", "--out", "y", "--age", age]
