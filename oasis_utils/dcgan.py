@@ -49,8 +49,6 @@ class Generator(nn.Module):
         if config.texture:
             self.mix_half = nn.Conv2d(config.texture, middle, 1, bias=False)
             self.mix_full = nn.Conv2d(config.texture, narrow, 1, bias=False)
-            for layer in (self.mix_half, self.mix_full):
-                nn.init.zeros_(layer.weight)  # outlines first; how much noise the details want is learned
 
     def forward(self, noise: Float[Tensor, "batch noise_size"],
                 positions: Int[Tensor, " batch"]) -> Float[Tensor, "batch dim rows cols"]:

@@ -147,7 +147,6 @@ def test_noise_and_position_change_the_drawn_vectors():
 @pytest.mark.parametrize("grid", [4, 8])
 def test_noise_of_a_cell_changes_the_drawing_near_that_cell_only(grid):
     model = tiny(changed(grid=grid, texture=2))
-    nn.init.ones_(model.generator.mix_full.weight)  # begins at 0: how much is learned
     config, position = model.config, torch.tensor([1])
     noise = model.noise([0])
     assert noise.shape == (1, 6 + 2 * (grid // 2) ** 2 + 2 * grid**2) == (1, config.noise_size)
