@@ -63,7 +63,9 @@ def test_the_command_line_starts_without_heavy_imports(name):
 @pytest.mark.parametrize("name", sorted(LEVEL))
 def test_no_module_unpickles_or_calls_the_network(name):
     modules = {m.split(".")[0] for m in imported_modules(name)}
-    assert not modules & {"pickle", "dill", "joblib", "marshal", "shelve", "urllib", "requests", "httpx", "socket"}
+    asks_for_a_free_port = {"socket"} if name == "app" else set()
+    assert not (modules - asks_for_a_free_port) & {
+        "pickle", "dill", "joblib", "marshal", "shelve", "urllib", "requests", "httpx", "socket"}
     source = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
     assert "allow_pickle=True" not in source
     assert all("weights_only=True" in line for line in source.splitlines() if "torch.load(" in line)
