@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -35,22 +36,23 @@ def app_notebook(run: RunFolder, device: str = "auto") -> Path:
 
 
 def voila_command(notebook: Path, port: int, browser: bool = False, theme: str = "light") -> list[str]:
-    """Voilà on the loopback address: nobody else can reach it."""
-    command = [sys.executable, "-m", "voila", str(notebook), "--Voila.ip=127.0.0.1", f"--port={port}",
+    """Voilà on the loopback address, for whoever knows the token: other machines and other users stay outside."""
+    command = [sys.executable, "-m", "voila", str(notebook), "--Voila.ip=127.0.0.1", "--token", f"--port={port}",
                "--port_retries=0", f"--theme={theme}", "--template=oasis", "--VoilaConfiguration.show_tracebacks=True",
                "--VoilaConfiguration.show_margins=True"]
     return command if browser else [*command, "--no-browser"]
 
 
-def voila_environment(run: RunFolder) -> dict[str, str]:
-    """This process's environment, with a page template that asks no other server for anything."""
+def voila_environment(run: RunFolder, token: str) -> dict[str, str]:
+    """This process's environment, with a page template that asks no other server for anything, and the token: a
+    command line could be read by other users."""
     share = run.root / "app" / "jupyter"
     template = share / "voila" / "templates" / "oasis"
     write_json(template / "conf.json", {"base_template": "lab"})
     with atomic(template / "index.html.j2") as partial:
         partial.write_text((ASSETS / "app_page.html.j2").read_text(encoding="utf-8"), encoding="utf-8")
     paths = [str(share), *filter(None, [os.environ.get("JUPYTER_PATH")])]
-    return os.environ | {"JUPYTER_PATH": os.pathsep.join(paths)}
+    return os.environ | {"JUPYTER_PATH": os.pathsep.join(paths), "JUPYTER_TOKEN": token}
 
 
 def serve(run: RunFolder, port: int, browser: bool = True, theme: str = "light", device: str = "auto") -> None:
@@ -63,9 +65,9 @@ def serve(run: RunFolder, port: int, browser: bool = True, theme: str = "light",
             listener.bind(("127.0.0.1", port))
         except OSError:
             raise RuntimeError(f"port {port} is taken, perhaps by another app: choose one with --port") from None
-    command = voila_command(app_notebook(run, device), port, browser, theme)
-    print(f"http://127.0.0.1:{port}/ shows the panels in a few seconds; Ctrl-C ends it", flush=True)
-    process = subprocess.Popen(command, env=voila_environment(run))
+    command, token = voila_command(app_notebook(run, device), port, browser, theme), secrets.token_urlsafe(16)
+    print(f"http://127.0.0.1:{port}/?token={token} shows the panels in a few seconds; Ctrl-C ends it", flush=True)
+    process = subprocess.Popen(command, env=voila_environment(run, token))
     try:
         if process.wait() != 0:
             raise RuntimeError("Voilà failed: its message is above")

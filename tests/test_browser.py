@@ -269,11 +269,14 @@ def test_jupyterlab(page, run, times, tmp_path):
 
 
 def test_voila(page, run, times, tmp_path):
-    notebook, port = app.app_notebook(run), free_port()
+    notebook, port, token = app.app_notebook(run), free_port(), secrets.token_hex(16)
     command = app.voila_command(notebook, port)
     start = time.monotonic()
-    with server(command, f"http://127.0.0.1:{port}/voila/static/voila.js", tmp_path, app.voila_environment(run)):
-        page.goto(f"http://127.0.0.1:{port}/")
+    with server(command, f"http://127.0.0.1:{port}/voila/static/voila.js", tmp_path,
+                app.voila_environment(run, token)):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+            assert "/login" in answer.url  # nobody comes in without the token
+        page.goto(f"http://127.0.0.1:{port}/?token={token}")
         panels = page.locator(".widget-tab")
         panels.wait_for(timeout=LONG)
         person = Person(page, panels)
