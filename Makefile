@@ -12,6 +12,7 @@ demo: $(READY)
 
 test: $(READY) $(BROWSER)
 	$(BIN)/ruff check .
+	$(BIN)/ruff check --isolated --select F821 notebooks
 	$(BIN)/python -m pytest
 
 lab: $(READY)
@@ -22,6 +23,7 @@ app: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check .
+	$(BIN)/ruff check --isolated --select F821 notebooks
 	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
 
 clean:
