@@ -131,6 +131,32 @@ def test_frechet_interval_holds_the_distance():
     assert 0 <= low < frechet(a, b) < high
 
 
+# ---------------------------------------------------------------- torchmetrics
+
+
+class AsItIs(torch.nn.Module):
+    """Stands where torchmetrics expects an Inception network, and passes features on."""
+
+    num_features = 8
+
+    def forward(self, features):
+        return features
+
+
+def test_kid_and_frechet_agree_with_torchmetrics():
+    from torchmetrics.image.fid import FrechetInceptionDistance
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    a, b = vectors(60, 0), vectors(60, 1, 0.4)
+    theirs = {"kid": KernelInceptionDistance(AsItIs(), subsets=1, subset_size=60),
+              "frechet": FrechetInceptionDistance(AsItIs())}
+    for metric in theirs.values():
+        metric.update(torch.from_numpy(a).double(), real=True)
+        metric.update(torch.from_numpy(b).double(), real=False)
+    assert kid(a, b) == pytest.approx(float(theirs["kid"].compute()[0]), rel=1e-4)
+    assert frechet(a, b) == pytest.approx(float(theirs["frechet"].compute()), rel=1e-4)
+
+
 # ---------------------------------------------------------------- neighbourhoods
 
 
