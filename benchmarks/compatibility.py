@@ -2,7 +2,7 @@
 
     python3.13 -m venv /somewhere/py313 && /somewhere/py313/bin/pip install -r requirements.lock && \
         /somewhere/py313/bin/pip install --no-deps -e .
-    .venv/bin/python benchmarks/compatibility.py /somewhere/py313/bin/python [MORE ...] [--out FILE] [--tests ...]
+    .venv/bin/python benchmarks/compatibility.py /somewhere/py313/bin/python [MORE ...] [--out FILE] [--tests "-m ..."]
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -35,13 +36,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pythons", nargs="+", metavar="PYTHON", help="interpreter of a prepared environment")
     parser.add_argument("--out", type=Path, default=project_root() / "benchmarks/results/compatibility.json")
-    parser.add_argument("--tests", nargs="*", default=[], help="arguments for pytest (default: the whole suite)")
+    parser.add_argument("--tests", default="", help="arguments for pytest in one string (default: the whole suite)")
     args = parser.parse_args()
     results = []
     for python in args.pythons:
-        results.append(examine(python, args.tests))
+        results.append(examine(python, shlex.split(args.tests)))
         print(json.dumps(results[-1]), flush=True)
-    write_json(args.out, {"revision": revision(), "tests": args.tests or ["all"], "environments": results})
+    write_json(args.out, {"revision": revision(), "tests": args.tests or "all", "environments": results})
 
 
 if __name__ == "__main__":
