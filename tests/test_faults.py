@@ -48,6 +48,11 @@ def train(root, after_step=lambda: None):
     return fit(model, batches(True), batches(False), SCHEDULE, RunFolder(root), "vqvae", seed=3)
 
 
+def heed_ctrl_c():
+    """Background jobs of a shell are started deaf to it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def nursery():
     """Forks a training for each line "folder largest_file" it reads: torch is imported once, lives start at once."""
     with open(os.devnull, "w") as nowhere:
@@ -58,6 +63,7 @@ def nursery():
         root, largest = line.rsplit(maxsplit=1)
         pid = os.fork()
         if pid == 0:
+            heed_ctrl_c()
             if int(largest):
                 resource.setrlimit(resource.RLIMIT_FSIZE, (int(largest), resource.RLIM_INFINITY))
             try:
@@ -203,7 +209,8 @@ def test_a_killed_kernel_is_never_taken_for_a_finished_step(tmp_path):
 def start_series(out):
     """(process, its kernel) of a series that has just begun."""
     process = subprocess.Popen([sys.executable, "-m", "oasis_utils", "run", "--profile", "smoke", "--only", "01",
-                                "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                                "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     for _ in range(300):
         kernels = [child for child in psutil.Process(process.pid).children(recursive=True)
                    if "ipykernel_launcher" in " ".join(child.cmdline())]

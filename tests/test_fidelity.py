@@ -143,6 +143,8 @@ class AsItIs(torch.nn.Module):
         return features
 
 
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save")
+@pytest.mark.filterwarnings("ignore:Metric `FrechetInceptionDistance` will save")
 def test_kid_and_frechet_agree_with_torchmetrics():
     from torchmetrics.image.fid import FrechetInceptionDistance
     from torchmetrics.image.kid import KernelInceptionDistance

@@ -255,4 +255,4 @@ def test_reconstruct_and_evaluate(series, tree, tmp_path):
     judged = json.loads((tmp_path / "e.json").read_text())
     check_form(judged)
     assert judged["kid"] > 0 and "privacy:" in done.stdout
-    assert "not OASIS" in (tmp_path / "e.md").read_text() or str(tree) in (tmp_path / "e.md").read_text()
+    assert "not OASIS" in (tmp_path / "e.md").read_text() or str(tree.resolve()) in (tmp_path / "e.md").read_text()
