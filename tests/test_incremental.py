@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from oasis_utils.config import PixelCNNConfig
-from oasis_utils.incremental import RowCache, SamplingOptions, Step, draw, half_gate
+from oasis_utils.incremental import RowCache, SamplingOptions, Step, draw, scaled_gate
 from oasis_utils.pixelcnn import GatedBlock, PixelCNN
 
 AGES = dict(age_mean=50.0, age_std=20.0)
@@ -79,10 +79,10 @@ def test_cached_logits_do_not_depend_on_the_other_images_of_the_batch():
     torch.testing.assert_close(alone[0], together[1], atol=1e-12, rtol=0)
 
 
-def test_half_gate_is_twice_the_gate_of_doubled_second_halves():
+def test_scaled_gate_is_the_gate_of_inputs_whose_first_half_is_scaled():
     x = torch.randn(5, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    halved = torch.cat([x[:, :4], x[:, 4:] / 2], dim=1)
-    torch.testing.assert_close(half_gate(halved), 2 * GatedBlock.gate(x), atol=1e-14, rtol=0)
+    scaled = torch.cat([-2 * x[:, :4], x[:, 4:]], dim=1)
+    torch.testing.assert_close(scaled_gate(scaled), GatedBlock.gate(x), atol=1e-14, rtol=0)
 
 
 def test_a_step_reads_and_writes_the_same_addresses_for_every_cell():
