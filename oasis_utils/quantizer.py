@@ -58,15 +58,32 @@ def random_rows(points: Float[Tensor, "n dim"], count: int) -> Float[Tensor, "co
     return points[torch.randint(len(points), (count,), device=points.device)]
 
 
-def straight_through(latents: Float[Tensor, "batch dim rows cols"],
-                     codes: Float[Tensor, "batch dim rows cols"]) -> Float[Tensor, "batch dim rows cols"]:
-    """The codes; to the latents they pass the gradient unchanged (section 3.2 of the VQ-VAE paper)."""
-    return latents + (codes - latents).detach()
+class _StraightThrough(torch.autograd.Function):
+    """(codes, mean squared distance of the latents from them); one pass over the memory in each direction."""
+
+    @staticmethod
+    def forward(ctx, latents, codes):
+        difference = latents - codes
+        ctx.save_for_backward(difference)
+        return codes.view_as(codes), torch.linalg.vector_norm(difference).square() / difference.numel()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, codes_slope, distance_slope):
+        (difference,) = ctx.saved_tensors
+        return (difference * (2 / difference.numel() * distance_slope)).add_(codes_slope), None
 
 
-def rotate(latents: Float[Tensor, "batch dim rows cols"],
-           codes: Float[Tensor, "batch dim rows cols"]) -> Float[Tensor, "batch dim rows cols"]:
-    """The codes; to the latents they pass the gradient turned and scaled as each code must be to lie on its latent.
+def straight_through(latents: Float[Tensor, "batch dim rows cols"], codes: Float[Tensor, "batch dim rows cols"]
+                     ) -> tuple[Float[Tensor, "batch dim rows cols"], Float[Tensor, ""]]:
+    """(codes, their mean squared distance from the latents, the third term of eq. 3 before its weight). To the latents
+    the codes pass the gradient unchanged (section 3.2 of the VQ-VAE paper), the distance passes its own."""
+    return _StraightThrough.apply(latents, codes.detach())
+
+
+def rotate(latents: Float[Tensor, "batch dim rows cols"], codes: Float[Tensor, "batch dim rows cols"]
+           ) -> tuple[Float[Tensor, "batch dim rows cols"], Float[Tensor, ""]]:
+    """The same, but the codes pass the gradient turned and scaled as each code must be to lie on its latent.
 
     codes = (|e| / |z|) R z with the rotation R = I - 2 r rᵀ + 2 ê ẑᵀ, r along ẑ + ê, held constant (Fifty 2024,
     section 4.2). So the angle between gradient and code is the angle between the passed gradient and the latent.
@@ -76,7 +93,8 @@ def rotate(latents: Float[Tensor, "batch dim rows cols"],
     r = F.normalize(z + e, dim=1)
     turned = latents - 2 * r * (r * latents).sum(1, keepdim=True) + 2 * e * (z * latents).sum(1, keepdim=True)
     moved = turned * (codes.norm(dim=1, keepdim=True) / fixed.norm(dim=1, keepdim=True).clamp(min=1e-6))
-    return moved + (codes - moved).detach()  # exactly the codes, also for latents near zero or opposite to their code
+    passed = moved + (codes - moved).detach()  # exactly the codes, also for latents near zero or opposite to their code
+    return passed, F.mse_loss(latents, codes)
 
 
 def over_processes(value: Tensor) -> Tensor:
@@ -141,12 +159,13 @@ class VectorQuantizer(nn.Module):
             flat_indices = nearest_code(flat, self.codebook)
             indices = flat_indices.view(len(latents), *latents.shape[2:])
             codes = F.embedding(indices, self.codebook).permute(0, 3, 1, 2)
-            loss = self.commitment * F.mse_loss(latents, codes.detach())  # third term of eq. 3
+            passed, distance = self.past_argmin(latents, codes)
+            loss = self.commitment * distance  # third term of eq. 3
             if self.learning == "gradient":
                 loss = loss + F.mse_loss(codes, latents.detach())  # second term; else the averages take its place
             if self.training:
                 self._update(flat, flat_indices)
-            return Quantized(self.past_argmin(latents, codes), indices, loss)
+            return Quantized(passed, indices, loss)
 
     def nearest_among(self, latents: Float[Tensor, "batch dim rows cols"],
                       allowed: Int[Tensor, " n"]) -> Int[Tensor, "batch rows cols"]:

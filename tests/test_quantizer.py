@@ -145,12 +145,12 @@ def test_codebook_has_no_gradient():
 def passed_on(way, latents, codes, incoming):
     """The gradient at the latents for a gradient at the codes."""
     latents = latents.clone().requires_grad_()
-    return torch.autograd.grad((way(latents, codes) * incoming).sum(), latents)[0]
+    return torch.autograd.grad((way(latents, codes)[0] * incoming).sum(), latents)[0]
 
 
 def test_rotation_returns_the_codes_and_keeps_the_angle_of_the_gradient():
     latents, codes, incoming = normal(2, 5, 4, 4), 3 * normal(2, 5, 4, 4, seed=1), normal(2, 5, 4, 4, seed=2)
-    torch.testing.assert_close(rotate(latents, codes), codes)
+    torch.testing.assert_close(rotate(latents, codes)[0], codes)
     turned = passed_on(rotate, latents, codes, incoming)
     stretch = codes.norm(dim=1) / latents.norm(dim=1)
     torch.testing.assert_close(turned.norm(dim=1), stretch * incoming.norm(dim=1))
@@ -165,10 +165,20 @@ def test_rotation_is_straight_through_where_latents_lie_on_their_codes():
     torch.testing.assert_close(passed_on(straight_through, latents, 2 * latents, incoming), incoming)
 
 
+@pytest.mark.parametrize("way", [straight_through, rotate])
+def test_the_distance_passes_its_own_gradient_to_the_latents_alone(way):
+    latents, codes = normal(2, 5, 4, 4).requires_grad_(), normal(2, 5, 4, 4, seed=1).requires_grad_()
+    _, distance = way(latents, codes)
+    torch.testing.assert_close(distance, F.mse_loss(latents, codes))
+    slopes = torch.autograd.grad(3 * distance, (latents, codes), allow_unused=True)
+    torch.testing.assert_close(slopes[0], 6 * (latents - codes).detach() / latents.numel())
+    assert slopes[1] is None
+
+
 def test_rotation_is_finite_for_latents_at_zero_or_opposite_to_their_codes():
     codes = normal(1, 5, 2, 2)
     for latents in (torch.zeros_like(codes), -codes):
-        torch.testing.assert_close(rotate(latents, codes), codes)
+        torch.testing.assert_close(rotate(latents, codes)[0], codes)
         assert passed_on(rotate, latents, codes, torch.ones_like(codes)).isfinite().all()
 
 
