@@ -1,11 +1,12 @@
 # make demo: set-up and the whole series on sample brains · make test: set-up and all tests · make app: slider panels
+# make bench: measure this machine, beside the usual ways of doing the same
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BROWSER := $(VENV)/.browser
 
-.PHONY: demo test lab app lint clean
+.PHONY: demo test lab app bench lint clean
 
 demo: $(READY)
 	$(BIN)/python -m oasis_utils run --profile demo
@@ -20,6 +21,12 @@ lab: $(READY)
 
 app: $(READY)
 	$(BIN)/python -m oasis_utils app
+
+bench: $(READY)
+	$(BIN)/python -m pip install --quiet -e '.[bench]'
+	for subject in quantizer train_step sampling data; do OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$$subject.py || exit; done
+	$(BIN)/python benchmarks/end_to_end.py
+	$(BIN)/python benchmarks/summary.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """How fast are data? Core-seconds to build a cache, and images a second out of it, beside torchvision's ImageFolder.
 
-    python benchmarks/data.py --out benchmarks/results/data_2_cpu_cores.json
+    OMP_NUM_THREADS=1 python benchmarks/data.py [--n 9664] [--repeats 3]
 
 The slices are sample brains with a few pixels of each changed, so no two are alike. ImageFolder + DataLoader do the
 same job: grey 256² pictures as float32 in [0, 1], shuffled. Times are CPU time of this process and its workers; each
@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import resource
-import statistics
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from measure import growth_exponent, record, spread
 from PIL import Image
 from torch.utils.data import DataLoader, Subset
 from torchvision import transforms
@@ -26,7 +26,6 @@ from torchvision.datasets import ImageFolder
 from oasis_utils import data, importing
 from oasis_utils.config import PROFILES, SPLITS, DataConfig
 from oasis_utils.images import read_slice
-from oasis_utils.runtime import hardware, provenance, write_json
 from oasis_utils.sources import discover
 
 POSITIONS, BATCH, CPU = 32, 64, torch.device("cpu")
@@ -79,9 +78,12 @@ def image_folder(tree: Path, n: int, workers: int) -> DataLoader:
     return DataLoader(Subset(ImageFolder(tree, grey), range(n)), BATCH, shuffle=True, num_workers=workers)
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    return {"median": round(statistics.median(values), 2), "lowest": round(min(values), 2),
-            "highest": round(max(values), 2)}
+def growth(folder: Path) -> dict[str, dict[str, list[float]]]:
+    """Cost of building a cache over the number of slices."""
+    sizes = [640, 1280, 2560, 5120]
+    trees = [write_tree(folder / f"growing_{n}", n) for n in sizes]
+    costs = [build(tree, 1) for tree in trees]
+    return {"slices": {"sizes": sizes, "seconds": costs, "exponent": growth_exponent(sizes, costs)}}
 
 
 def measure(n: int, repeats: int, folder: Path) -> dict[str, dict[str, float]]:
@@ -109,21 +111,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time the cache and its batches beside ImageFolder + DataLoader.")
     parser.add_argument("--n", type=int, default=9664, help="slices (default: 9664, as many as keras_png_slices has)")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", help="JSON file")
-    args = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        figures = measure(args.n, args.repeats, Path(folder))
-    about = provenance(0, CPU)
-    result = {"data": {"vs_imagefolder": figures["vs_image_folder"]["median"],
-                       "images_per_s_core": figures["held"]["median"],
-                       "build_core_seconds": figures["build_2_threads"]["median"], "spread": figures,
-                       "slices": args.n, "repeats": args.repeats},
-              "machine": hardware(CPU), "commit": about["revision"], "provenance": about}
+        figures, grown = measure(options.n, options.repeats, Path(folder)), growth(Path(folder))
+    record("data", {"vs_imagefolder": figures["vs_image_folder"]["median"],
+                    "images_per_s_core": figures["held"]["median"],
+                    "build_core_seconds": figures["build_2_threads"]["median"], "spread": figures,
+                    "slices": options.n, "repeats": options.repeats, "growth": grown}, CPU)
     for name, value in figures.items():
         print(f"{name:<28}{value['median']:>12,.1f}   ({value['lowest']:,.1f} to {value['highest']:,.1f})")
-    if args.out:
-        write_json(args.out, result)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How much does the cached sampler save? Ours against the textbook way, CPU time in one run on one thread.
 
-    OMP_NUM_THREADS=1 python benchmarks/sampling.py [--rounds 3]
+    OMP_NUM_THREADS=1 python benchmarks/sampling.py [--rounds 5] [--device auto]
 
 16 maps, 12 layers of 64 channels, K = 256, grids of 32 and 64. Each round times ours, then the textbook sampler. That
 one runs a whole forward pass for each cell, always of the same size, so it is timed on a few cells and multiplied by
@@ -10,27 +10,17 @@ their number: a full run at 64x64 would take hours. Every round also checks that
 from __future__ import annotations
 
 import argparse
-import time
-from pathlib import Path
 
-import numpy as np
 import torch
+from measure import growth_exponent, peak_mib, record, seconds, spread
 
 from oasis_utils.config import PixelCNNConfig
 from oasis_utils.incremental import AS_LEARNED, draw, uniform_noise
 from oasis_utils.pixelcnn import PixelCNN
-from oasis_utils.runtime import hardware, revision, write_json
+from oasis_utils.runtime import select_device
 
 MAPS, LAYERS, CHANNELS = 16, 12, 64
 CELLS = {32: 4, 64: 2}  # textbook cells timed in a round
-RESULT = Path(__file__).parent / "results" / "sampling_2_cpu_cores.json"
-
-
-def seconds(work) -> tuple[float, object]:
-    """CPU time of a call, and what it returned."""
-    start = time.process_time()
-    result = work()
-    return time.process_time() - start, result
 
 
 @torch.inference_mode()
@@ -43,45 +33,60 @@ def textbook_cells(model: PixelCNN, positions, noise, maps, cells: int) -> None:
             raise RuntimeError(f"cached and textbook samples differ at the last row, column {col}")
 
 
-def measure(grid: int, rounds: int) -> dict:
+def model_for(grid: int, device: torch.device) -> PixelCNN:
     torch.manual_seed(0)
-    model = PixelCNN(PixelCNNConfig(grid=grid, channels=CHANNELS, blocks=LAYERS)).eval()
-    positions, noise = torch.zeros(MAPS, dtype=torch.long), uniform_noise(list(range(MAPS)), grid)
-    model.sample(positions[:1], noise[:1])  # warm
+    return PixelCNN(PixelCNNConfig(grid=grid, channels=CHANNELS, blocks=LAYERS)).to(device).eval()
+
+
+def inputs(maps: int, grid: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.zeros(maps, dtype=torch.long, device=device), uniform_noise(list(range(maps)), grid).to(device)
+
+
+def measure(grid: int, rounds: int, device: torch.device) -> dict:
+    model, (positions, noise) = model_for(grid, device), inputs(MAPS, grid, device)
+    drawn = model.sample(positions, noise)  # warm, and what the textbook cells must agree with
     with torch.inference_mode():
-        model(torch.zeros_like(noise, dtype=torch.long), positions)
+        model(drawn, positions)
     ours, alone, forward = [], [], []
     for number in range(rounds):
-        spent, maps = seconds(lambda: model.sample(positions, noise))
-        ours.append(spent)
-        alone.append(seconds(lambda: model.sample(positions[:1], noise[:1]))[0])
-        cells = seconds(lambda maps=maps: textbook_cells(model, positions, noise, maps, CELLS[grid]))[0]
+        ours.append(seconds(lambda: model.sample(positions, noise), device))
+        alone.append(seconds(lambda: model.sample(positions[:1], noise[:1]), device))
+        cells = seconds(lambda: textbook_cells(model, positions, noise, drawn, CELLS[grid]), device)
         forward.append(cells / CELLS[grid])
-        print(f"{grid}x{grid}, round {number + 1}: ours {spent:.2f} s, textbook {cells / CELLS[grid] * grid**2:.0f} s "
-              f"(from {CELLS[grid]} cells), {forward[-1] * grid**2 / spent:.0f} times")
-    ratios = np.array(forward) * grid**2 / np.array(ours)
-    return {"vs_naive": float(np.median(ratios)), "vs_naive_spread": [float(ratios.min()), float(ratios.max())],
-            "core_seconds_per_map": float(np.median(ours)) / MAPS,
-            "core_seconds_one_map_alone": float(np.median(alone)),
-            "times_a_forward_pass": float(np.median(np.array(ours) / np.array(forward))),
+        print(f"{grid}x{grid}, round {number + 1}: ours {ours[-1]:.2f} s, textbook {forward[-1] * grid**2:.0f} s "
+              f"(from {CELLS[grid]} cells), {forward[-1] * grid**2 / ours[-1]:.0f} times", flush=True)
+    ratios = spread([f * grid**2 / o for f, o in zip(forward, ours, strict=True)])
+    return {"vs_naive": ratios["median"], "spread": ratios,
+            "core_seconds": spread(ours)["median"], "core_seconds_one_map_alone": spread(alone)["median"],
+            "times_a_forward_pass": spread([o / f for f, o in zip(forward, ours, strict=True)])["median"],
             "naive_cells_timed": CELLS[grid], "rounds": rounds}
+
+
+def growth(device: torch.device) -> dict[str, dict[str, list[float]]]:
+    """Cost of ours over the number of maps, and over the cells of a map."""
+    found = {}
+    for what, sizes in {"maps": [4, 8, 16, 32], "cells": [16, 24, 32, 48]}.items():
+        rows = {"sizes": sizes if what == "maps" else [grid**2 for grid in sizes], "seconds": [], "mib": []}
+        for size in sizes:
+            maps, grid = (size, 16) if what == "maps" else (MAPS, size)
+            model, given = model_for(grid, device), inputs(maps, grid, device)
+            model.sample(*given)
+            rows["seconds"].append(min(seconds(lambda m=model, g=given: m.sample(*g), device) for _ in range(2)))
+            rows["mib"].append(peak_mib(lambda m=model, g=given: m.sample(*g), device))
+        found[what] = rows | {"exponent": growth_exponent(rows["sizes"], rows["seconds"])}
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    result = {"sampling": {str(grid): measure(grid, rounds) for grid in CELLS}, "maps": MAPS, "layers": LAYERS,
-              "channels": CHANNELS, "machine": hardware(torch.device("cpu")), "torch": torch.__version__,
-              "commit": revision()}
-    write_json(RESULT, result)
-    print(f"\n{'grid':>6} {'times faster':>13} {'spread':>15} {'core-s a map':>13} {'one map alone':>14}"
-          f" {'forward passes':>15}")
-    for grid, row in result["sampling"].items():
-        low, high = row["vs_naive_spread"]
-        print(f"{grid:>6} {row['vs_naive']:13.0f} {low:7.0f}-{high:<7.0f} {row['core_seconds_per_map']:13.3f}"
-              f" {row['core_seconds_one_map_alone']:14.2f} {row['times_a_forward_pass']:15.2f}")
+    device = select_device(options.device)
+    figures = {str(grid): measure(grid, options.rounds, device) for grid in CELLS}
+    record("sampling", {**figures, "maps": MAPS, "layers": LAYERS, "channels": CHANNELS, "growth": growth(device)},
+           device)
 
 
 if __name__ == "__main__":

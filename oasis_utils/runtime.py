@@ -278,7 +278,8 @@ def revision() -> str:
     git = ["git", "-C", str(project_root())]
     try:
         head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
+        changed = [*git, "status", "--porcelain", "--", ":!benchmarks/results"]  # records do not change the code
+        dirty = subprocess.run(changed, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")

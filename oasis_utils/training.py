@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from oasis_utils import checkpoints
 from oasis_utils.config import TrainingConfig, digest, to_dict
@@ -54,7 +55,7 @@ class Trainer:
         self.groups = {phase: groups[phase] for phase in model.phases}
         self.optimizers = {
             phase: torch.optim.AdamW(parameters, lr=config.learning_rate, betas=config.betas,
-                                     weight_decay=config.weight_decay)
+                                     weight_decay=config.weight_decay, fused=True)
             for phase, parameters in self.groups.items()}
         self.average = copy.deepcopy(model).requires_grad_(False) if config.ema_decay else None
         self.steps = self.epochs = self.stale = 0
@@ -93,8 +94,7 @@ class Trainer:
         if self.average is None:
             return
         decay = min(self.config.ema_decay, (1 + self.steps) / (10 + self.steps))
-        for mean, value in zip(self.average.parameters(), self.model.parameters(), strict=True):
-            mean.lerp_(value, 1 - decay)
+        get_ema_multi_avg_fn(decay)(list(self.average.parameters()), list(self.model.parameters()), None)
         for mean, value in zip(self.average.buffers(), self.model.buffers(), strict=True):
             mean.copy_(value)
 
@@ -135,7 +135,7 @@ class Trainer:
             state: dict[int, dict[str, Tensor]] = {}
             for name, tensor in _under(tensors, f"optimizer.{phase}.").items():
                 index, key = name.split(".", 1)
-                state.setdefault(int(index), {})[key] = tensor
+                state.setdefault(int(index), {})[key] = _laid_out_like(self.groups[phase][int(index)], tensor)
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors and torch.cuda.is_available():
@@ -143,6 +143,11 @@ class Trainer:
         for name in ("steps", "epochs", "stale", "best", "history"):
             setattr(self, name, about[name])
         return True
+
+
+def _laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """The tensor with the memory format of its parameter: fused optimisers pair numbers by their place in memory."""
+    return torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

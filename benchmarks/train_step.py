@@ -1,0 +1,200 @@
+"""How fast is a training step of the VQ-VAE? Ours beside the textbook form and MONAI's model, at 256x256.
+
+    OMP_NUM_THREADS=1 python benchmarks/train_step.py [--rounds 7] [--batch 8] [--device auto]
+
+One architecture for all: that of van den Oord 2017 (section 4.1: 128 channels, two residual blocks of 32, 4 pixels a
+code, K = 512, D = 64). `ours` is what the package does around it: quantiser, memory format, fused optimiser, bfloat16
+where the hardware multiplies it. `package` is the package's own VQ-VAE with as many pixels a code, which folds pixels
+into channels instead of convolving over one channel: the same task with fewer operations. `compiled` is `ours` under
+torch.compile. bfloat16 is measured only where it is native: elsewhere it is emulated, ten times slower.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from measure import Work, alternate, ceilings, growth_exponent, peak_mib, ratio, record, seconds
+from quantizer import CODES, DIM, Textbook
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from oasis_utils.config import VQVAEConfig
+from oasis_utils.quantizer import VectorQuantizer
+from oasis_utils.runtime import autocast, select_device, select_dtype
+from oasis_utils.vqvae import VQVAE
+
+SIZE, WIDTH, RATE = 256, 128, 3e-4
+
+
+class Residual(nn.Module):
+    def __init__(self, channels: int = WIDTH, narrow: int = 32):
+        super().__init__()
+        self.layers = nn.Sequential(nn.ReLU(), nn.Conv2d(channels, narrow, 3, padding=1),
+                                    nn.ReLU(), nn.Conv2d(narrow, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+class Model2017(nn.Module):
+    """The architecture of the paper around any quantiser that returns codes and a loss."""
+
+    def __init__(self, quantizer: nn.Module):
+        super().__init__()
+        half = WIDTH // 2
+        self.encoder = nn.Sequential(
+            nn.Conv2d(1, half, 4, 2, 1), nn.ReLU(), nn.Conv2d(half, WIDTH, 4, 2, 1), nn.ReLU(),
+            nn.Conv2d(WIDTH, WIDTH, 3, padding=1), Residual(), Residual(), nn.ReLU(),
+            nn.Conv2d(WIDTH, DIM, 1))
+        self.quantizer = quantizer
+        self.decoder = nn.Sequential(
+            nn.Conv2d(DIM, WIDTH, 3, padding=1), Residual(), Residual(), nn.ReLU(),
+            nn.ConvTranspose2d(WIDTH, half, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(half, 1, 4, 2, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        found = self.quantizer(self.encoder(images))
+        codes, loss = (found.codes, found.loss) if hasattr(found, "codes") else found
+        return F.mse_loss(self.decoder(codes).float(), images) + loss
+
+
+class Monai(nn.Module):
+    """MONAI's VQ-VAE with the same widths."""
+
+    def __init__(self):
+        super().__init__()
+        from monai.networks.nets import VQVAE as Peer
+
+        self.model = Peer(spatial_dims=2, in_channels=1, out_channels=1, channels=(WIDTH // 2, WIDTH),
+                          num_res_layers=2, num_res_channels=(32, 32),
+                          downsample_parameters=((2, 4, 1, 1), (2, 4, 1, 1)),
+                          upsample_parameters=((2, 4, 1, 1, 0), (2, 4, 1, 1, 0)), num_embeddings=CODES,
+                          embedding_dim=DIM)
+
+    def forward(self, images: Tensor) -> Tensor:
+        output, loss = self.model(images)
+        return F.mse_loss(output.float(), images) + loss
+
+
+def package_model() -> nn.Module:
+    """The package's VQ-VAE with 4 pixels a code; its own losses."""
+    return VQVAE(VQVAEConfig(image_size=SIZE, downsampling=4, channels=64, n_codes=CODES, code_dim=16, cosine=True,
+                             kmeans=False))
+
+
+def step(model: nn.Module, images: Tensor, precision, fused: bool,
+         loss: Callable[[Tensor], Tensor] | None = None) -> Work:
+    """A call that makes one update of the weights."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=RATE, fused=fused)
+    loss = model if loss is None else loss
+
+    def work() -> None:
+        with precision():
+            value = loss(images)
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        optimizer.step()
+    return work
+
+
+def cases(images: Tensor, device: torch.device, compiled: bool) -> dict[str, Work]:
+    """Every way of making the same step."""
+    native = select_dtype(device) == torch.bfloat16
+    plain, mixed = torch.autocast(device.type, enabled=False), torch.autocast(device.type, torch.bfloat16)
+    last = images.contiguous(memory_format=torch.channels_last)
+
+    def ours() -> nn.Module:
+        return Model2017(VectorQuantizer(CODES, DIM, start=False)).to(device, memory_format=torch.channels_last)
+
+    textbook, package = Model2017(Textbook()).to(device), package_model().to(device)
+    found = {"textbook": step(textbook, images, lambda: plain, False),
+             "monai": step(Monai().to(device), images, lambda: plain, False),
+             "ours": step(ours(), last, lambda: plain, True),
+             "package": step(package, last, lambda: autocast(device), True,
+                             lambda x: package.step({"images": x}, "autoencoder")["loss"])}
+    if compiled:
+        model = ours()
+        found["compiled"] = step(model, last, lambda: autocast(device), True, torch.compile(model))
+    if native:
+        found |= {"textbook_bf16": step(Model2017(Textbook()).to(device), images, lambda: mixed, False),
+                  "ours_bf16": step(ours(), last, lambda: mixed, True)}
+    return found
+
+
+def operations(device: torch.device, batch: int) -> float:
+    """Floating-point operations of one step of the 2017 architecture, in GFLOP."""
+    model = Model2017(VectorQuantizer(CODES, DIM, start=False)).to(device)
+    with FlopCounterMode(display=False) as counter:
+        model(torch.rand(batch, 1, SIZE, SIZE, device=device)).backward()
+    return counter.get_total_flops() / 1e9
+
+
+def by_kind(work: Work) -> dict[str, float]:
+    """Share of a step's own time on the CPU by kind of operation: convolutions, the quantiser's products, the rest."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        work()
+    spent = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
+    total = sum(spent.values())
+    convolutions = sum(value for key, value in spent.items() if "conv" in key)
+    quantiser = sum(value for key, value in spent.items() if key in ("aten::addmm", "aten::min", "aten::index_add_"))
+    return {"convolutions": convolutions / total, "quantiser": quantiser / total,
+            "rest": 1 - (convolutions + quantiser) / total}
+
+
+def growth(device: torch.device) -> dict[str, dict[str, list[float]]]:
+    """Cost of a step of the package's model over the batch, and over the pixels of an image."""
+    found = {}
+    for what, sizes in {"images": [2, 4, 8, 16], "pixels": [64, 128, 192, 256]}.items():
+        rows = {"sizes": sizes if what == "images" else [size**2 for size in sizes], "seconds": [], "mib": []}
+        for size in sizes:
+            side, batch = (SIZE, size) if what == "images" else (size, 8)
+            model = VQVAE(VQVAEConfig(image_size=side, downsampling=4, channels=64, n_codes=CODES, kmeans=False))
+            model.to(device)
+            images = torch.rand(batch, 1, side, side, device=device)
+            work = step(model, images, lambda: autocast(device), True,
+                        lambda x, model=model: model.step({"images": x}, "autoencoder")["loss"])
+            work()
+            rows["seconds"].append(min(seconds(work, device) for _ in range(3)))
+            rows["mib"].append(peak_mib(work, device))
+        found[what] = rows | {"exponent": growth_exponent(rows["sizes"], rows["seconds"])}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out (it needs a C++ compiler)")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    device = select_device(options.device)
+    images = torch.rand(options.batch, 1, SIZE, SIZE, device=device)
+    works = cases(images, device, not options.no_compile)
+    times = alternate(works, options.rounds, device)
+    native, limits = "ours_bf16" in times, ceilings(device)
+    memory = {name: peak_mib(work, device) for name, work in works.items()}
+    middle = {name: sorted(values)[len(values) // 2] for name, values in times.items()}
+    pairs = {"fp32_vs_textbook": ("textbook", "ours"), "fp32_vs_monai": ("monai", "ours"),
+             "package_vs_textbook": ("textbook", "package"), "package_vs_monai": ("monai", "package")}
+    if native:
+        pairs |= {"bf16_vs_textbook_fp32": ("textbook", "ours_bf16"),
+                  "bf16_vs_textbook_bf16": ("textbook_bf16", "ours_bf16")}
+    spreads = {name: ratio(times, *pair) for name, pair in pairs.items()}
+    figures = {"bf16_vs_textbook_fp32": None, "bf16_vs_textbook_bf16": None}  # no native bfloat16
+    figures |= {name: value["median"] for name, value in spreads.items()}
+    work = operations(device, options.batch)
+    record("train_step", {
+        **figures, "memory_ratio": memory["ours"] / memory["textbook"], "spread": spreads,
+        "package_memory_ratio": memory["package"] / memory["textbook"],
+        "images_per_second": {name: options.batch / value for name, value in middle.items()}, "mib": memory,
+        "gflop": work, "gflops": {name: work / middle[name] for name in middle if name != "package"},
+        "ceilings": limits, "time": by_kind(works["ours"]) if device.type == "cpu" else None,
+        "batch": options.batch, "growth": growth(device)}, device)
+
+
+if __name__ == "__main__":
+    main()

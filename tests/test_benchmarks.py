@@ -1,0 +1,106 @@
+"""The benchmarks measure what they say, their peers do the same job as we do, and README's table is their record's."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from oasis_utils.quantizer import VectorQuantizer, nearest_code
+
+ROOT = Path(__file__).parent.parent
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    yield
+    for name in ("measure", "quantizer", "train_step", "sampling", "data", "summary", "end_to_end"):
+        sys.modules.pop(name, None)
+
+
+def test_a_quadratic_cost_has_exponent_two():
+    from measure import growth_exponent
+
+    assert growth_exponent([1, 2, 4, 8], [3, 12, 48, 192]) == pytest.approx(2)
+
+
+def test_ratios_are_taken_round_by_round():
+    from measure import ratio
+
+    found = ratio({"ours": [1.0, 2.0, 1.0], "peer": [3.0, 8.0, 5.0]}, "peer")
+    assert found == {"median": 4.0, "lowest": 3.0, "highest": 5.0}
+
+
+def test_peak_memory_counts_what_is_held_at_one_time():
+    from measure import peak_mib
+
+    def work():
+        for _ in range(3):
+            torch.zeros(2**20)  # 4 MiB, freed at once
+        both = [torch.zeros(2**20), torch.zeros(2**20)]
+        both.clear()
+
+    assert peak_mib(work, CPU) == pytest.approx(8, abs=0.1)
+
+
+def test_the_textbook_quantizer_finds_the_same_codes_and_gradient_as_ours():
+    from quantizer import Textbook
+
+    torch.manual_seed(0)
+    textbook, ours = Textbook(n_codes=30, dim=6), VectorQuantizer(30, 6, revive_below=0.0, start=False)
+    ours.codebook.copy_(textbook.codebook)
+    latents = [torch.randn(2, 6, 5, 5, generator=torch.Generator().manual_seed(1)).requires_grad_() for _ in range(2)]
+    (codes, loss), found = textbook.eval()(latents[0]), ours.eval()(latents[1])
+    torch.testing.assert_close(codes, found.codes)
+    torch.testing.assert_close(loss, found.loss)
+    (codes.square().sum() + loss).backward()
+    (found.codes.square().sum() + found.loss).backward()
+    torch.testing.assert_close(latents[0].grad, latents[1].grad)
+    flat = latents[0].detach().permute(0, 2, 3, 1).reshape(-1, 6)
+    assert torch.equal(textbook.nearest(flat), nearest_code(flat, ours.codebook))
+
+
+def test_the_2017_architecture_has_four_pixels_a_code_and_trains():
+    from quantizer import Textbook
+    from train_step import Model2017
+
+    torch.manual_seed(0)
+    model, images = Model2017(Textbook()), torch.rand(2, 1, 32, 32)
+    assert model.encoder(images).shape == (2, 64, 8, 8)
+    before, optimizer = model(images).item(), torch.optim.Adam(model.parameters(), 1e-3)
+    for _ in range(10):
+        optimizer.zero_grad()
+        loss = model(images)
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < before
+
+
+def test_readme_shows_the_records():
+    import summary
+
+    page = summary.README.read_text(encoding="utf-8")
+    assert summary.with_table(page, summary.table(summary.machines())) == page
+
+
+def test_every_row_of_the_table_is_in_some_record_and_says_when_it_misses():
+    import summary
+
+    records = summary.machines()
+    for what, place, *_ in summary.ROWS:
+        known = [record for record in records.values() if summary.find(record, place.rpartition(".")[0]) is not None]
+        assert known or place.startswith("series."), f"no record has {place} ({what})"
+    record = {"quantizer": {"vs_textbook": 3.0}}
+    assert "3.0× (missed)" in summary.table({"a machine": record})
+
+
+def test_every_curve_has_four_sizes_and_none_grows_faster_than_linearly():
+    import summary
+
+    for record in summary.machines().values():
+        for place in summary.CURVES.values():
+            rows = summary.find(record, place)
+            assert len(rows["sizes"]) == len(rows["seconds"]) == 4
+            assert rows["exponent"] < 1.2, place
