@@ -236,18 +236,24 @@ def scatter(points: Sequence[tuple[str, np.ndarray]], colours: Sequence[tuple[st
 
 
 def heat(maps: np.ndarray, titles: Sequence[str], label: str, columns: int = 8, cmap: str = "magma",
-         limits: tuple[float, float] | None = None, title: str = "") -> Figure:
-    """Maps (n, rows, cols) on one colour scale with its bar."""
+         limits: tuple[float, float] | None = None, title: str = "", levels: Sequence[str] = ()) -> Figure:
+    """Maps (n, rows, cols) on one colour scale with its bar. levels: names of the classes 0, 1, 2 ... where the maps
+    hold classes; the bar then has one field for each."""
     columns = min(columns, len(maps))
     rows = -(-len(maps) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(1.5 * columns + 0.9, 1.75 * rows + 0.3), squeeze=False)
     low, high = limits or (float(np.min(maps)), float(np.max(maps)))
+    if levels:
+        cmap, low, high = plt.get_cmap(cmap, len(levels)), -0.5, len(levels) - 0.5
     for ax in axes.flat:
         _blank(ax)
     for ax, values, text in zip(axes.flat, maps, titles, strict=False):
         shown = ax.imshow(values, cmap=cmap, vmin=low, vmax=high)
         ax.set_title(text, fontsize=8)
-    figure.colorbar(shown, ax=axes, shrink=0.8, label=label)
+    bar = figure.colorbar(shown, ax=axes, shrink=0.8, label=label)
+    if levels:
+        bar.set_ticks(range(len(levels)), labels=levels)
+        bar.minorticks_off()
     figure.suptitle(title)
     return figure
 

@@ -211,6 +211,13 @@ def test_maps_share_one_scale(limits, expected):
     assert {image.get_clim() for image in shown} == {expected}
 
 
+def test_maps_of_classes_have_a_named_field_for_each_in_the_bar():
+    figure = plotting.heat(np.array([[[0, 1], [1, 2]]]), ["a"], "", levels=("unseen", "seen", "the cell"))
+    (shown,) = images_of(figure)
+    assert {"unseen", "seen", "the cell"} <= texts(figure)
+    assert shown.get_clim() == (-0.5, 2.5) and shown.get_cmap().N == 3
+
+
 def test_bars_show_their_numbers_and_highlight_ours():
     figure = plotting.bars({"ours": 0.91234, "other_subject": 0.5}, "SSIM", ["ours"])
     assert {"0.912", "0.5", "other\nsubject"} <= texts(figure)
