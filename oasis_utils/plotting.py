@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from oasis_utils.runtime import in_notebook
 
@@ -164,7 +164,7 @@ def curves(history: Sequence[dict], panels: dict[str, Sequence[str] | dict[str, 
            marks: dict[str, dict[str, float]] | None = None, title: str = "") -> Figure:
     """Training curves. panels: {y label: names of figures in the history, or {name: label}}; a figure may be missing
     in some epochs. marks: {y label: {label: level of a dashed line}}."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 2.8), squeeze=False)
+    figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 3), squeeze=False)
     for ax, (label, names) in zip(axes[0], panels.items(), strict=True):
         labels = names if isinstance(names, dict) else {name: name for name in names}
         for colour, (name, text) in zip(COLOURS, labels.items(), strict=False):
@@ -175,9 +175,17 @@ def curves(history: Sequence[dict], panels: dict[str, Sequence[str] | dict[str, 
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_ylabel(label)
-        ax.legend(fontsize=7)
+        ax.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)  # above: inside it hides lines
     figure.suptitle(title)
     return figure
+
+
+def _few_ticks(ax) -> None:
+    """Few labels on a logarithmic y axis, in per cent: powers of ten, and 2 and 5 times them where these are few."""
+    low, high = ax.get_ylim()
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def usage(counts: np.ndarray, title: str = "", ax=None) -> Figure:
@@ -191,6 +199,7 @@ def usage(counts: np.ndarray, title: str = "", ax=None) -> Figure:
     if used < len(counts):
         ax.axvspan(used - 0.5, len(counts) - 0.5, color=ORANGE, alpha=0.2, label=f"{len(counts) - used} never used")
     ax.set(yscale="log", xlabel="code, most used first", ylabel="share of all cells", xlim=(-0.5, len(counts) - 0.5))
+    _few_ticks(ax)
     ax.legend(fontsize=7)
     ax.set_title(title)
     return ax.figure
