@@ -88,6 +88,13 @@ def plant(images: UInt8[np.ndarray, "n height width"], centres: Integer[np.ndarr
             "white patch": Planted(np.where(disc, white, images), disc)}
 
 
+def clearest(images: UInt8[np.ndarray, "n height width"], planted: dict[str, Planted]) -> int:
+    """The slice to show: where the anomaly that changes its place least changes it most (mean grey difference)."""
+    changes = [np.abs(change.images.astype(float) - images).mean(axis=(1, 2), where=change.mask)
+               for change in planted.values()]
+    return int(np.min(changes, axis=0).argmax())
+
+
 def covered(mask: Bool[np.ndarray, "n height width"], grid: int) -> Bool[np.ndarray, "n grid grid"]:
     """The cells of which more than half the pixels are marked."""
     return pooled(mask, grid) > 0.5
