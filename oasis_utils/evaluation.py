@@ -165,8 +165,8 @@ def sensitivities(reference: Reference, n: int, seed: int = 0) -> dict[str, dict
     images, positions, groups = (x[rows] for x in (reference.other.images, reference.other.positions,
                                                    reference.other.groups))
 
-    def figures(changed: np.ndarray, name: str) -> dict[str, dict[str, Any]]:
-        described = Described.of(changed, positions, groups, reference.yardsticks, reference.device, name)
+    def figures(changed: np.ndarray) -> dict[str, dict[str, Any]]:
+        described = Described.of(changed, positions, groups, reference.yardsticks, reference.device, "")
         result = compare(described, reference.real, reference.config.bootstrap, classify=False)
         errors = np.abs(described.read_positions - positions)
         flat = {f"{space} {kind}": result[space][kind] for space in SPACES for kind in ("kid", "frechet")}
@@ -177,11 +177,12 @@ def sensitivities(reference: Reference, n: int, seed: int = 0) -> dict[str, dict
             key: figure(x.mean(), fidelity.mean_interval(x, groups, reference.config.bootstrap))
             for key, x in means.items()}
 
-    still = figures(images, "undamaged slices")
-    table = {}
-    for name in sensitivity.DAMAGES:
-        moved = figures(sensitivity.damaged(images, name, seed), f"slices, {name}")
-        table[name] = {key: _excess(moved[key]["value"], item) for key, item in still.items()}
+    table, still = {}, figures(images)
+    with Progress("damaging slices", len(sensitivity.DAMAGES)) as progress:
+        for done, name in enumerate(sensitivity.DAMAGES, start=1):
+            moved = figures(sensitivity.damaged(images, name, seed))
+            table[name] = {key: _excess(moved[key]["value"], item) for key, item in still.items()}
+            progress.update(done, name)
     return table
 
 

@@ -88,7 +88,8 @@ class Described:
     @classmethod
     def of(cls, images: UInt8[np.ndarray, "n height width"], positions: Integer[np.ndarray, " n"],
            groups: Integer[np.ndarray, " n"], yardsticks: Yardsticks, device: torch.device, name: str) -> Described:
-        features = learned(images, device, f"features of {name}")
+        """name: of the set, for the progress; "" shows none."""
+        features = learned(images, device, name and f"features of {name}")
         measured = measure(images, yardsticks.tissues)
         return cls(images, positions, groups, features, yardsticks.projection(features),
                    yardsticks.standard(radiomic(images)), yardsticks.atlas.scaled(measured, positions),

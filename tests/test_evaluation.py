@@ -236,12 +236,14 @@ def test_a_reference_keeps_the_positions_and_the_number_of_the_images(splits, mo
     assert set(reference.real.positions) == set(range(4, 14)) and reference.decoded is None
 
 
-def test_sensitivity_is_told_in_widths_of_the_interval(reference, monkeypatch):
+def test_sensitivity_is_told_in_widths_of_the_interval(reference, monkeypatch, capsys):
     few = {name: sensitivity.DAMAGES[name] for name in ("noise 10 %", "all mirrored")}
     monkeypatch.setattr(sensitivity, "DAMAGES", few)
     table = sensitivities(reference, 16)
     assert set(table) == set(few)
     assert table["noise 10 %"]["learned kid"] > 2 > table["all mirrored"]["learned kid"]
+    (line,) = capsys.readouterr().err.splitlines()  # one progress for all
+    assert "damaging slices" in line and "2/2" in line
 
 
 # ---------------------------------------------------------------- refusals
