@@ -160,28 +160,6 @@ class BrainSampler:
         return Samples(self.decode(indices), indices, np.asarray(positions))
 
 
-class Stages:
-    """Maps drawn from the same noise through a training: an observer `on_stage` of `training.fit`. They are kept on
-    disk, so that a training that was resumed or skipped shows them too."""
-
-    def __init__(self, path: Path, vqvae: VQVAE, positions: Integer[np.ndarray, " n"], seeds: list[int],
-                 options: SamplingOptions | None = None):
-        self.path, self.vqvae, self.positions, self.seeds, self.options = path, vqvae, positions, seeds, options
-
-    def __call__(self, prior: PixelCNN | DCGAN, steps: int) -> None:
-        drawn = BrainSampler(self.vqvae, prior).draw(self.positions, self.seeds, self.options)
-        before = {k: maps for k, maps in self.maps().items() if k < steps}  # later ones are of another training
-        with atomic(self.path) as partial, open(partial, "wb") as file:
-            np.savez_compressed(file, **{str(k): maps for k, maps in {**before, steps: drawn}.items()})
-
-    def maps(self) -> dict[int, Integer[np.ndarray, "n rows cols"]]:
-        """{steps of training: index maps}, in order; empty before the first stage."""
-        if not self.path.exists():
-            return {}
-        with np.load(self.path, allow_pickle=False) as file:
-            return {steps: file[str(steps)] for steps in sorted(map(int, file))}
-
-
 def to_uint8(images: Tensor) -> UInt8[np.ndarray, ...]:
     """Floats in [0, 1] to 8-bit grey levels."""
     return (images * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()

@@ -15,7 +15,6 @@ from oasis_utils.runtime import Progress, RunFolder
 from oasis_utils.sampling import (
     BrainSampler,
     Samples,
-    Stages,
     hole_masks,
     image_seeds,
     load_sampler,
@@ -225,18 +224,6 @@ def test_ages_are_refused_by_priors_that_do_not_know_them(kind, message):
     assert not sampler.knows_age
     with pytest.raises(ValueError, match=message):
         sampler.sample(POSITIONS, image_seeds(0, 5), ages=np.full(5, 40.0))
-
-
-def test_stages_are_kept_and_later_ones_of_another_training_dropped(tmp_path, pixelcnn):
-    stages = Stages(tmp_path / "stages.npz", pixelcnn.vqvae, POSITIONS, image_seeds(0, 5))
-    assert stages.maps() == {}
-    for seed, steps in enumerate((0, 16, 100)):
-        stages(make_prior("pixelcnn", seed), steps)
-    first = Stages(tmp_path / "stages.npz", pixelcnn.vqvae, POSITIONS, image_seeds(0, 5)).maps()
-    assert list(first) == [0, 16, 100] and not np.array_equal(first[0], first[16])
-    assert np.array_equal(first[0], pixelcnn.draw(POSITIONS, image_seeds(0, 5)))
-    stages(make_prior("pixelcnn", 5), 16)
-    assert list(stages.maps()) == [0, 16] and not np.array_equal(stages.maps()[16], first[16])
 
 
 def test_floats_become_grey_levels():
