@@ -10,20 +10,10 @@ from jaxtyping import Bool, UInt8
 
 from oasis_utils.incremental import SamplingOptions
 from oasis_utils.painter import PainterPanel
-from oasis_utils.sampling import BrainSampler, Samples, image_seeds
+from oasis_utils.sampling import REGIONS, BrainSampler, Samples, image_seeds, region
 from oasis_utils.widgets import TILE, Dials, Shown, Stage, choice, column, integer, png_sheet, sheet_of, side_by_side
 
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
-REGIONS = ("upper half", "lower half", "left half", "right half", "all but a hole")
-
-
-def region(name: str, grid: int) -> Bool[np.ndarray, "rows cols"]:
-    """The cells of a map that are kept; the hole is a square of half the map's side in its middle."""
-    keep, half, quarter = np.zeros((grid, grid), bool), grid // 2, grid // 4
-    where = {"upper half": np.s_[:half], "lower half": np.s_[half:], "left half": np.s_[:, :half],
-             "right half": np.s_[:, half:], "all but a hole": np.s_[quarter:quarter + half, quarter:quarter + half]}
-    keep[where[name]] = True
-    return ~keep if name == "all but a hole" else keep
 
 
 def darkened(image: UInt8[np.ndarray, "height width"], keep: Bool[np.ndarray, "rows cols"]) -> UInt8[np.ndarray, ...]:

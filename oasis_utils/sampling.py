@@ -20,6 +20,7 @@ from oasis_utils.runtime import Progress, RunFolder, atomic, project_root
 from oasis_utils.vqvae import VQVAE
 
 PRIORS = {"pixelcnn": PixelCNN, "dcgan": DCGAN}
+REGIONS = ("upper half", "lower half", "left half", "right half", "all but a hole")
 BATCH = 64  # maps drawn at once
 
 
@@ -52,13 +53,13 @@ def spread_positions(n: int, n_positions: int) -> Integer[np.ndarray, " n"]:
     return np.arange(n) * n_positions // n if n < n_positions else np.arange(n) % n_positions
 
 
-def hole_masks(grid: int) -> dict[str, Bool[np.ndarray, "grid grid"]]:
-    """Cells to keep when the lower half, a hole in the middle or one hemisphere is to be filled in."""
-    keep = {name: np.ones((grid, grid), bool) for name in ("lower half", "hole", "one hemisphere")}
-    keep["lower half"][grid // 2:] = False
-    keep["hole"][grid // 3:-(grid // 3), grid // 3:-(grid // 3)] = False
-    keep["one hemisphere"][:, :grid // 2] = False
-    return keep
+def region(name: str, grid: int) -> Bool[np.ndarray, "grid grid"]:
+    """The cells of a map that are kept, one of `REGIONS`; the hole is a square of half the map's side in its middle."""
+    keep, half, quarter = np.zeros((grid, grid), bool), grid // 2, grid // 4
+    where = {"upper half": np.s_[:half], "lower half": np.s_[half:], "left half": np.s_[:, :half],
+             "right half": np.s_[:, half:], "all but a hole": np.s_[quarter:quarter + half, quarter:quarter + half]}
+    keep[where[name]] = True
+    return ~keep if name == "all but a hole" else keep
 
 
 class BrainSampler:

@@ -13,11 +13,12 @@ from oasis_utils.dcgan import DCGAN
 from oasis_utils.pixelcnn import PixelCNN, SamplingOptions
 from oasis_utils.runtime import Progress, RunFolder
 from oasis_utils.sampling import (
+    REGIONS,
     BrainSampler,
     Samples,
-    hole_masks,
     image_seeds,
     load_sampler,
+    region,
     run_or_shipped,
     spread_positions,
     to_uint8,
@@ -193,7 +194,7 @@ def test_completion_keeps_what_is_given(pixelcnn):
 
 def test_completion_by_particles_needs_the_pixelcnn(pixelcnn):
     given = np.random.default_rng(0).integers(0, 16, (5, 4, 4)).astype(np.uint16)
-    keep = np.broadcast_to(hole_masks(4)["one hemisphere"], given.shape).copy()
+    keep = np.broadcast_to(region("right half", 4), given.shape).copy()
     maps = pixelcnn.complete(POSITIONS, image_seeds(0, 5), given, keep, particles=3)
     assert np.array_equal(maps[keep], given[keep]) and not np.array_equal(maps, given)
     with pytest.raises(ValueError, match="completion needs the PixelCNN"):
@@ -201,10 +202,11 @@ def test_completion_by_particles_needs_the_pixelcnn(pixelcnn):
 
 
 @pytest.mark.parametrize("grid", [4, 16, 17])
-def test_holes_leave_something_to_keep_and_something_to_fill(grid):
-    for keep in hole_masks(grid).values():
-        assert keep.shape == (grid, grid) and 0 < keep.sum() < keep.size
-    assert hole_masks(grid)["hole"][[0, -1]].all() and hole_masks(grid)["hole"][:, [0, -1]].all()
+def test_regions_are_halves_and_a_hole(grid):
+    upper, lower, left, right, around = (region(name, grid) for name in REGIONS)
+    assert upper.shape == (grid, grid) and upper.sum() == left.sum() == grid * (grid // 2)
+    assert upper[0].all() and left[:, 0].all() and (upper ^ lower).all() and (left ^ right).all()
+    assert around[[0, -1]].all() and around[:, [0, -1]].all() and (~around).sum() == (grid // 2)**2
 
 
 def test_ages_reach_the_prior_that_knows_them():
