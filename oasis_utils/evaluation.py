@@ -18,11 +18,11 @@ from torch import Tensor
 
 from oasis_utils import fidelity, metrics, sensitivity
 from oasis_utils.anatomy import MEASURES
-from oasis_utils.codes import encode_images
+from oasis_utils.codes import decode_maps, encode_images
 from oasis_utils.data import Split
 from oasis_utils.features import as_floats, balanced
 from oasis_utils.images import read_slice
-from oasis_utils.reference import SPACES, Comparison, Described, Reference, compare, decode, figure, timed
+from oasis_utils.reference import SPACES, Comparison, Described, Reference, compare, figure, timed
 from oasis_utils.runtime import Progress
 from oasis_utils.sampling import BrainSampler, Samples, image_seeds, spread_positions
 from oasis_utils.verdicts import SCHEMA, VERSION, check_form, verdicts
@@ -35,7 +35,7 @@ from oasis_utils.vqvae import VQVAE
 def reconstruct_split(vqvae: VQVAE, split: Split, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
     """(reconstructions uint8 (n, height, width), index maps (n, rows, cols)) of a split."""
     indices = encode_images(vqvae, split.images, device).astype(np.int64)
-    return decode(vqvae, indices, device), indices
+    return decode_maps(vqvae, indices), indices
 
 
 def judge_reconstruction(split: Split, reconstructions: UInt8[np.ndarray, "n height width"],

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
 
 from oasis_utils.checkpoints import CheckpointError, load_model, weights_digest
+from oasis_utils.codes import decode_maps
 from oasis_utils.dcgan import DCGAN
 from oasis_utils.incremental import SamplingOptions, uniform_noise
 from oasis_utils.pixelcnn import PixelCNN
@@ -136,12 +137,9 @@ class BrainSampler:
     def _tensor(self, values: np.ndarray | None, dtype: type) -> Tensor | None:
         return None if values is None else torch.from_numpy(np.asarray(values).astype(dtype)).to(self.device)
 
-    @torch.inference_mode()
     def decode(self, indices: Integer[np.ndarray, "n rows cols"]) -> UInt8[np.ndarray, "n height width"]:
         """Index maps to uint8 slices."""
-        maps = torch.as_tensor(indices.astype(np.int64), device=self.device)
-        parts = [self.vqvae.decode_indices(part)[:, 0] for part in maps.split(BATCH)]
-        return to_uint8(torch.cat(parts))
+        return decode_maps(self.vqvae, indices)
 
     def sample(self, positions: Integer[np.ndarray, " n"], seeds: list[int], options: SamplingOptions | None = None,
                progress: Progress | None = None, ages: Float[np.ndarray, " n"] | None = None) -> Samples:
@@ -159,11 +157,6 @@ class BrainSampler:
             report(rows - 1, maps[-1])  # a DCGAN draws all rows at once
         indices = np.concatenate(maps)
         return Samples(self.decode(indices), indices, np.asarray(positions))
-
-
-def to_uint8(images: Tensor) -> UInt8[np.ndarray, ...]:
-    """Floats in [0, 1] to 8-bit grey levels."""
-    return (images * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
 
 
 def load_sampler(run: RunFolder, prior: str, device: torch.device) -> BrainSampler:

@@ -8,8 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from oasis_utils import evaluation, sensitivity
-from oasis_utils import reference as reference_module
+from oasis_utils import codes, evaluation, sensitivity
 from oasis_utils.config import DCGANConfig, EvaluationConfig, PixelCNNConfig, VQVAEConfig
 from oasis_utils.data import Split
 from oasis_utils.dcgan import DCGAN
@@ -61,7 +60,7 @@ def test_reconstructions_of_a_split_are_those_of_the_vqvae(monkeypatch):
     torch.manual_seed(0)
     vqvae = VQVAE(VQVAEConfig(image_size=32, channels=32, residual_blocks=1, n_codes=8, code_dim=4)).eval()
     split = split_of("test", blobs(7, 0))
-    monkeypatch.setattr(reference_module, "BATCH", 3)
+    monkeypatch.setattr(codes, "BATCH", 3)
     images, indices = reconstruct_split(vqvae, split, CPU)
     with torch.no_grad():
         expected = vqvae.reconstruct(split.floats())[:, 0]

@@ -21,7 +21,6 @@ from oasis_utils.sampling import (
     region,
     run_or_shipped,
     spread_positions,
-    to_uint8,
 )
 from oasis_utils.vqvae import VQVAE
 
@@ -98,7 +97,7 @@ def test_images_are_the_decoded_indices(sampler):
     samples = sampler.sample(POSITIONS, image_seeds(0, 5))
     with torch.no_grad():
         images = sampler.vqvae.decode_indices(torch.from_numpy(samples.indices))[:, 0]
-    assert np.array_equal(samples.images, to_uint8(images))
+    assert np.abs(samples.images - images.numpy() * 255).max() <= 0.5
     assert np.array_equal(samples.images, sampler.decode(samples.indices))
     assert len(np.unique(samples.images)) > 10
 
@@ -226,11 +225,6 @@ def test_ages_are_refused_by_priors_that_do_not_know_them(kind, message):
     assert not sampler.knows_age
     with pytest.raises(ValueError, match=message):
         sampler.sample(POSITIONS, image_seeds(0, 5), ages=np.full(5, 40.0))
-
-
-def test_floats_become_grey_levels():
-    levels = to_uint8(torch.tensor([-0.5, 0.0, 0.4999, 1.0, 1.5]))
-    assert levels.tolist() == [0, 0, 127, 255, 255] and levels.dtype == np.uint8
 
 
 # ---------------------------------------------------------------- files
