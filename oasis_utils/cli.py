@@ -346,25 +346,19 @@ def app_command(args: argparse.Namespace) -> None:
     serve(RunFolder.at(args.run), args.port, not args.no_browser, args.theme, args.device)
 
 
-class _dataset:
-    """A prepared folder as it is, a run's own data, or a folder of slices prepared for the time being."""
+@contextlib.contextmanager
+def _dataset(source: str, config: DataConfig):
+    """A prepared folder as it is, a run's own data, or slices and volumes prepared for the time being."""
+    from oasis_utils import data
 
-    def __init__(self, source: str, config: DataConfig):
-        self.source, self.config, self.temporary = Path(source), config, None
-
-    def __enter__(self):
-        from oasis_utils import data
-
-        for folder in (self.source, self.source / "data"):
-            if data.is_cache(folder):
-                return data.open_cache(folder)
-        self.temporary = tempfile.TemporaryDirectory()
+    for folder in (Path(source), Path(source) / "data"):
+        if data.is_cache(folder):
+            yield data.open_cache(folder)
+            return
+    with tempfile.TemporaryDirectory() as folder:
         with Progress("reading slices", 1) as progress:
-            return data.build_cache(self.source, self.temporary.name, self.config, progress)
-
-    def __exit__(self, *_) -> None:
-        if self.temporary:
-            self.temporary.cleanup()
+            dataset = data.build_cache(source, folder, config, progress)
+        yield dataset
 
 
 def _run_folder(path: str) -> RunFolder:

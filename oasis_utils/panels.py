@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -57,7 +58,7 @@ class SamplingPanel:
         self.stage.run(draw, sampler, n)
 
 
-class SeriesPanel:
+class SeriesPanel(ABC):
     """Slices that belong in a row: drawn at once, then leafed through with a slider, or played.
 
     A subclass names its controls and says in `wish` what is drawn.
@@ -77,9 +78,9 @@ class SeriesPanel:
         self.widget = column(side_by_side(column(self.prior, *controls), self.dials.widget),
                              side_by_side(self.place, self.play), self.stage.bar, self.stage.picture)
 
+    @abstractmethod
     def wish(self, sampler: BrainSampler, options: SamplingOptions | None) -> tuple:
         """(positions, draw(on_row) -> maps, file name) with the present settings."""
-        raise NotImplementedError
 
     def redraw(self, _change=None) -> None:
         """Draw the whole series in the background; the slice in view is shown as its rows come."""
