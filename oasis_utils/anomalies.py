@@ -25,6 +25,7 @@ BATCH = 64
 DISC = 14.0  # mm, diameter of planted discs
 BAND = 32.0  # mm, height of the band whose halves are exchanged
 NEIGHBOURS = 2  # slice positions either side that count as the same place
+LIMIT = 96  # slices that anomalies are planted into
 BLUR = 0.6  # cells, standard deviation: an anomaly is larger than a cell
 
 # ---------------------------------------------------------------- planting
@@ -217,11 +218,11 @@ def judge(score: Callable[[UInt8[np.ndarray, "n height width"]], Float[np.ndarra
     return result
 
 
-def planted_slices(split: Split, millimetres: float, limit: int = 96, seed: int = 0) -> tuple[np.ndarray, dict]:
-    """(rows of a split, planted anomalies in them): at most `limit` slices, evenly, of those with room for a disc."""
+def planted_slices(split: Split, millimetres: float, seed: int = 0) -> tuple[np.ndarray, dict]:
+    """(rows of a split, planted anomalies in them): at most LIMIT slices, evenly, of those with room for a disc."""
     centres = disc_centres(split.images, DISC / 2 / millimetres, seed)
     rows = np.flatnonzero(centres[:, 0] >= 0)
     if len(rows) == 0:
         raise ValueError(f"no {split.name} slice has room for discs of {DISC:.0f} mm: its brains are too small")
-    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), limit)).astype(int)]
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), LIMIT)).astype(int)]
     return rows, plant(split.images[rows], centres[rows], millimetres)
