@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from oasis_utils import codes, evaluation, sensitivity
+from oasis_utils import reference as reference_module
 from oasis_utils.config import DCGANConfig, EvaluationConfig, PixelCNNConfig, VQVAEConfig
 from oasis_utils.data import Split
 from oasis_utils.dcgan import DCGAN
