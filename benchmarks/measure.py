@@ -6,6 +6,7 @@ within a round (A B C A B C), and ratios are taken round by round, so that a slo
 
 from __future__ import annotations
 
+import os
 import re
 import statistics
 import time
@@ -45,8 +46,8 @@ def alternate(cases: Mapping[str, Work], rounds: int, device: torch.device, warm
     for number in range(rounds):
         for name, work in cases.items():
             times[name].append(seconds(work, device))
-        print(f"round {number + 1}: " + ", ".join(f"{name} {values[-1] * 1e3:.1f} ms" for name, values in times.items()),
-              flush=True)
+        latest = ", ".join(f"{name} {values[-1] * 1e3:.1f} ms" for name, values in times.items())
+        print(f"round {number + 1}: {latest}", flush=True)
     return times
 
 
@@ -107,17 +108,21 @@ def growth_exponent(sizes: list[float], costs: list[float]) -> float:
     return float((x * y).sum() / (x * x).sum())
 
 
+def machine(device: torch.device) -> str:
+    """The processor in words, a CPU with its number of cores."""
+    name = hardware(device)
+    return name if device.type == "cuda" else f"{name.partition(',')[0]}, {os.cpu_count()} cores"
+
+
 def results_file(device: torch.device) -> Path:
     """The machine's own file, named after its processor."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else hardware(device).partition(",")[0]
-    cores = "" if device.type == "cuda" else f"_{torch.multiprocessing.cpu_count()}_cores"
-    return RESULTS / (re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") + cores + ".json")
+    return RESULTS / (re.sub(r"[^a-z0-9]+", "_", machine(device).lower()).strip("_") + ".json")
 
 
 def record(subject: str, figures: Mapping[str, Any], device: torch.device) -> None:
     """Put one subject's figures in the machine's file, beside the others."""
     path = results_file(device)
     before = read_json(path) if path.exists() else {}
-    write_json(path, before | {subject: {**figures, "commit": revision()}, "machine": hardware(device),
+    write_json(path, before | {subject: {**figures, "commit": revision()}, "machine": machine(device),
                                "torch": torch.__version__, "commit": revision()})
     print(f"recorded in {path.relative_to(project_root())}")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,41 +23,59 @@ SUBJECTS = ("quantizer", "train_step", "sampling", "data")  # a record has at le
 Record = dict[str, Any]
 
 
-def times(value: float) -> str:
-    return f"{value:,.0f}×" if value >= 20 else f"{value:.1f}×"
+@dataclass(frozen=True)
+class Row:
+    """A figure of the records: where it stands in one, how it is written, and its target."""
+
+    what: str
+    place: str
+    form: str
+    at_least: float | None = None
+    at_most: float | None = None
+    unit: float = 1.0  # recorded numbers in one of the units that are written
+
+    @property
+    def target(self) -> str:
+        if self.at_least is not None:
+            return f"≥ {self.form.format(self.at_least)}"
+        return "" if self.at_most is None else f"≤ {self.form.format(self.at_most)}"
+
+    def cell(self, record: Record) -> str:
+        """The figure as it is shown; a dash where it was not measured."""
+        value = find(record, self.place)
+        if value is None:
+            return "–"
+        value /= self.unit
+        missed = (self.at_least is not None and value < self.at_least) or (
+            self.at_most is not None and value > self.at_most)
+        return self.form.format(value) + (" (missed)" if missed else "")
 
 
-# (what, where it is in a record, target, whether a value meets it, how it is written)
-ROWS: list[tuple[str, str, str, Callable[[float], bool] | None, Callable[[float], str]]] = [
-    ("vector quantiser, forward + backward + averages: textbook one-hot form takes", "quantizer.vs_textbook",
-     "≥ 4.5×", lambda v: v >= 4.5, times),
-    ("… MONAI takes", "quantizer.vs_monai", "≥ 5×", lambda v: v >= 5, times),
-    ("… lucidrains takes", "quantizer.vs_lucidrains", "≥ 7×", lambda v: v >= 7, times),
-    ("… memory beyond its inputs", "quantizer.extra_mib", "≤ 150 MiB", lambda v: v <= 150, lambda v: f"{v:.0f} MiB"),
-    ("… wrong indices of 65,536, float32 and autocast", "quantizer.wrong_indices", "0", lambda v: v == 0, "{:.0f}".format),
-    ("… wrong indices of the textbook form under autocast", "quantizer.wrong.textbook_autocast", "", None,
-     "{:.0f}".format),
-    ("VQ-VAE step at 256², the 2017 architecture, float32: textbook takes", "train_step.fp32_vs_textbook", "≥ 1.3×",
-     lambda v: v >= 1.3, times),
-    ("… MONAI takes", "train_step.fp32_vs_monai", "", None, times),
-    ("… with bfloat16: textbook in float32 takes", "train_step.bf16_vs_textbook_fp32", "≥ 3.5×", lambda v: v >= 3.5,
-     times),
-    ("… with bfloat16: textbook in bfloat16 takes", "train_step.bf16_vs_textbook_bf16", "≥ 2×", lambda v: v >= 2, times),
-    ("… memory beside the textbook's", "train_step.memory_ratio", "≤ 0.5×", lambda v: v <= 0.5, "{:.2f}×".format),
-    ("the package's own VQ-VAE for the same task: textbook takes", "train_step.package_vs_textbook", "", None, times),
-    ("… memory beside the textbook's", "train_step.package_memory_ratio", "", None, "{:.2f}×".format),
-    ("PixelCNN, 16 maps of 32×32: naive sampling takes", "sampling.32.vs_naive", "≥ 400×", lambda v: v >= 400, times),
-    ("… 64×64", "sampling.64.vs_naive", "≥ 2,000×", lambda v: v >= 2000, times),
-    ("… one map of 32×32 alone", "sampling.32.core_seconds_one_map_alone", "≤ 1 s", lambda v: v <= 1,
-     lambda v: f"{v:.2f} s"),
-    ("cache of 9,664 PNGs of 256², once", "data.build_core_seconds", "≤ 8 core-s", lambda v: v <= 8,
-     lambda v: f"{v:.1f} core-s"),
-    ("… batches out of it, images a second and core", "data.images_per_s_core", "≥ 10,000", lambda v: v >= 10_000,
-     "{:,.0f}".format),
-    ("… beside ImageFolder + DataLoader", "data.vs_imagefolder", "", None, times),
-    ("whole series, `smoke`", "series.smoke.seconds", "≤ 3 min", lambda v: v <= 180, lambda v: f"{v / 60:.1f} min"),
-    ("whole series, `demo`", "series.demo.seconds", "≤ 15 min", lambda v: v <= 900, lambda v: f"{v / 60:.1f} min"),
-    ("whole series, `full`", "series.full.seconds", "≤ 10 min on a GPU", lambda v: v <= 600, lambda v: f"{v / 60:.1f} min"),
+ROWS = [
+    Row("vector quantiser, forward, backward and averages: the textbook's one-hot form takes",
+        "quantizer.vs_textbook", "{:.1f}×", at_least=4.5),
+    Row("… MONAI takes", "quantizer.vs_monai", "{:.1f}×", at_least=5),
+    Row("… lucidrains takes", "quantizer.vs_lucidrains", "{:.1f}×", at_least=7),
+    Row("… memory beyond its inputs", "quantizer.extra_mib", "{:.0f} MiB", at_most=150),
+    Row("… wrong indices of 65,536, float32 and autocast", "quantizer.wrong_indices", "{:.0f}", at_most=0),
+    Row("… wrong indices of the textbook's form under autocast", "quantizer.wrong.textbook_autocast", "{:.0f}"),
+    Row("VQ-VAE step at 256², the 2017 architecture, float32: textbook takes",
+        "train_step.fp32_vs_textbook", "{:.2f}×", at_least=1.3),
+    Row("… MONAI takes", "train_step.fp32_vs_monai", "{:.2f}×"),
+    Row("… with bfloat16: textbook in float32 takes", "train_step.bf16_vs_textbook_fp32", "{:.1f}×", at_least=3.5),
+    Row("… with bfloat16: textbook in bfloat16 takes", "train_step.bf16_vs_textbook_bf16", "{:.1f}×", at_least=2),
+    Row("… memory, of the textbook's", "train_step.memory_ratio", "{:.2f}", at_most=0.5),
+    Row("the package's own VQ-VAE, the same task: textbook takes", "train_step.package_vs_textbook", "{:.1f}×"),
+    Row("… memory, of the textbook's", "train_step.package_memory_ratio", "{:.2f}"),
+    Row("PixelCNN, 16 maps of 32×32: naive sampling takes", "sampling.32.vs_naive", "{:,.0f}×", at_least=400),
+    Row("… of 64×64", "sampling.64.vs_naive", "{:,.0f}×", at_least=2000),
+    Row("… one map of 32×32 alone", "sampling.32.core_seconds_one_map_alone", "{:.2f} core-s", at_most=1),
+    Row("cache of 9,664 PNGs of 256², made once", "data.build_core_seconds", "{:.1f} core-s", at_most=8),
+    Row("… batches out of it, images a second and core", "data.images_per_s_core", "{:,.0f}", at_least=10_000),
+    Row("… ImageFolder + DataLoader takes", "data.vs_imagefolder", "{:.0f}×"),
+    Row("whole series, `smoke`", "series.smoke.seconds", "{:.1f} min", at_most=3, unit=60),
+    Row("whole series, `demo`", "series.demo.seconds", "{:.1f} min", at_most=15, unit=60),
+    Row("whole series, `full`", "series.full.seconds", "{:.1f} min", at_most=10, unit=60),
 ]
 CURVES = {"quantiser, vectors": "quantizer.growth.vectors", "quantiser, codes": "quantizer.growth.codes",
           "training step, images": "train_step.growth.images", "training step, pixels": "train_step.growth.pixels",
@@ -80,17 +98,10 @@ def find(record: Record, place: str) -> Any:
 
 def table(records: dict[str, Record]) -> str:
     """Markdown: one row a figure, one column a machine."""
-    def cell(record: Record, place: str, meets, written) -> str:
-        value = find(record, place)
-        if value is None:
-            return "–"
-        return written(value) + ("" if meets is None or meets(value) else " (missed)")
-
     lines = ["| | target |" + "".join(f" {name} |" for name in records), "|---|---:|" + "---:|" * len(records)]
-    lines += [f"| {what} | {target} |" + "".join(f" {cell(record, place, meets, written)} |"
-                                                 for record in records.values())
-              for what, place, target, meets, written in ROWS
-              if any(find(record, place) is not None for record in records.values())]
+    for row in ROWS:
+        if any(find(record, row.place) is not None for record in records.values()):
+            lines.append(f"| {row.what} | {row.target} |" + "".join(f" {row.cell(r)} |" for r in records.values()))
     return "\n".join(lines)
 
 

@@ -25,6 +25,7 @@ BATCH = 64
 DISC = 14.0  # mm, diameter of planted discs
 BAND = 32.0  # mm, height of the band whose halves are exchanged
 NEIGHBOURS = 2  # slice positions either side that count as the same place
+LIMIT = 96  # slices that anomalies are planted into
 BLUR = 0.6  # cells, standard deviation: an anomaly is larger than a cell
 
 # ---------------------------------------------------------------- planting
@@ -86,6 +87,13 @@ def plant(images: UInt8[np.ndarray, "n height width"], centres: Integer[np.ndarr
             "halves exchanged": Planted(np.where(band, halves, images), band & seen),
             "displaced patch": Planted(displaced, disc | opposite),
             "white patch": Planted(np.where(disc, white, images), disc)}
+
+
+def clearest(images: UInt8[np.ndarray, "n height width"], planted: dict[str, Planted]) -> int:
+    """The slice to show: where the anomaly that changes its place least changes it most (mean grey difference)."""
+    changes = [np.abs(change.images.astype(float) - images).mean(axis=(1, 2), where=change.mask)
+               for change in planted.values()]
+    return int(np.min(changes, axis=0).argmax())
 
 
 def covered(mask: Bool[np.ndarray, "n height width"], grid: int) -> Bool[np.ndarray, "n grid grid"]:
@@ -210,11 +218,11 @@ def judge(score: Callable[[UInt8[np.ndarray, "n height width"]], Float[np.ndarra
     return result
 
 
-def planted_slices(split: Split, millimetres: float, limit: int = 96, seed: int = 0) -> tuple[np.ndarray, dict]:
-    """(rows of a split, planted anomalies in them): at most `limit` slices, evenly, of those with room for a disc."""
+def planted_slices(split: Split, millimetres: float, seed: int = 0) -> tuple[np.ndarray, dict]:
+    """(rows of a split, planted anomalies in them): at most LIMIT slices, evenly, of those with room for a disc."""
     centres = disc_centres(split.images, DISC / 2 / millimetres, seed)
     rows = np.flatnonzero(centres[:, 0] >= 0)
     if len(rows) == 0:
         raise ValueError(f"no {split.name} slice has room for discs of {DISC:.0f} mm: its brains are too small")
-    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), limit)).astype(int)]
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), LIMIT)).astype(int)]
     return rows, plant(split.images[rows], centres[rows], millimetres)

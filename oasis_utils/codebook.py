@@ -86,8 +86,7 @@ def pca(vectors: Float[np.ndarray, "n dim"], components: int = 2) -> Float[np.nd
     return centred @ axes.T
 
 
-def umap_coordinates(vectors: Float[np.ndarray, "n dim"], seed: int = 0,
-                     n_neighbors: int = 15) -> Float[np.ndarray, "n 2"]:
+def umap_coordinates(vectors: Float[np.ndarray, "n dim"], seed: int = 0) -> Float[np.ndarray, "n 2"]:
     """UMAP (McInnes 2018, arXiv 1802.03426) of the codes, repeatable for a seed.
 
     The first call of a process compiles for 10 to 20 seconds; the import is here for the same reason.
@@ -97,8 +96,7 @@ def umap_coordinates(vectors: Float[np.ndarray, "n dim"], seed: int = 0,
         warnings.filterwarnings("ignore", category=ImportWarning)  # an optional part of UMAP wants TensorFlow
         from umap import UMAP
 
-        neighbours = min(n_neighbors, len(vectors) - 1)
-        return UMAP(n_neighbors=neighbours, random_state=seed).fit_transform(vectors)
+        return UMAP(n_neighbors=min(15, len(vectors) - 1), random_state=seed).fit_transform(vectors)
 
 
 def kept_umap(path: Path, weights: str, vectors: Float[np.ndarray, "n dim"], seed: int = 0) -> Float[np.ndarray, "n 2"]:

@@ -1,4 +1,4 @@
-"""Encode a data set once: the only place where data and VQ-VAE meet. The priors train on what is written here."""
+"""Slices to index maps and back. A data set is encoded once, and the priors train on what is written here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from oasis_utils.data import Dataset
 from oasis_utils.runtime import DataError, Progress, atomic
 from oasis_utils.vqvae import VQVAE
 
-BATCH = 64  # slices encoded at once
+BATCH = 64  # slices encoded or decoded at once
 FORMAT = 2  # of the file; 2: with ages
 KINDS = ("indices", "positions", "subjects", "ages")  # arrays of each split
 
@@ -89,6 +89,18 @@ def encode_images(vqvae: VQVAE, images: UInt8[np.ndarray, "n height width"], dev
         batch = torch.from_numpy(np.array(images[start:start + BATCH]))[:, None].to(device).float() / 255
         maps.append(vqvae.encode_indices(change(batch)).cpu().numpy().astype(np.uint16))
     return np.concatenate(maps)
+
+
+@torch.inference_mode()
+def decode_maps(vqvae: VQVAE, indices: Integer[np.ndarray, "n rows cols"]) -> UInt8[np.ndarray, "n height width"]:
+    """uint8 slices that index maps stand for."""
+    maps = torch.from_numpy(indices.astype(np.int64)).to(vqvae.quantizer.codebook.device)
+    return np.concatenate([to_uint8(vqvae.decode_indices(part)[:, 0]) for part in maps.split(BATCH)])
+
+
+def to_uint8(images: Tensor) -> UInt8[np.ndarray, ...]:
+    """Floats in [0, 1] to 8-bit grey levels."""
+    return (images * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
 
 
 def encode_dataset(vqvae: VQVAE, dataset: Dataset, config: CodesConfig, path: Path, device: torch.device,

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from oasis_utils import fidelity, metrics, sensitivity
 from oasis_utils.anatomy import MEASURES
-from oasis_utils.codes import encode_images
+from oasis_utils.codes import decode_maps, encode_images
 from oasis_utils.data import Split
 from oasis_utils.features import as_floats, balanced
 from oasis_utils.images import read_slice
-from oasis_utils.reference import SPACES, Comparison, Described, Reference, compare, decode, figure, timed
+from oasis_utils.reference import SPACES, Comparison, Described, Reference, compare, figure, timed
 from oasis_utils.runtime import Progress
 from oasis_utils.sampling import BrainSampler, Samples, image_seeds, spread_positions
 from oasis_utils.verdicts import SCHEMA, VERSION, check_form, verdicts
@@ -35,7 +35,7 @@ from oasis_utils.vqvae import VQVAE
 def reconstruct_split(vqvae: VQVAE, split: Split, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
     """(reconstructions uint8 (n, height, width), index maps (n, rows, cols)) of a split."""
     indices = encode_images(vqvae, split.images, device).astype(np.int64)
-    return decode(vqvae, indices, device), indices
+    return decode_maps(vqvae, indices), indices
 
 
 def judge_reconstruction(split: Split, reconstructions: UInt8[np.ndarray, "n height width"],
@@ -165,8 +165,8 @@ def sensitivities(reference: Reference, n: int, seed: int = 0) -> dict[str, dict
     images, positions, groups = (x[rows] for x in (reference.other.images, reference.other.positions,
                                                    reference.other.groups))
 
-    def figures(changed: np.ndarray, name: str) -> dict[str, dict[str, Any]]:
-        described = Described.of(changed, positions, groups, reference.yardsticks, reference.device, name)
+    def figures(changed: np.ndarray) -> dict[str, dict[str, Any]]:
+        described = Described.of(changed, positions, groups, reference.yardsticks, reference.device, "")
         result = compare(described, reference.real, reference.config.bootstrap, classify=False)
         errors = np.abs(described.read_positions - positions)
         flat = {f"{space} {kind}": result[space][kind] for space in SPACES for kind in ("kid", "frechet")}
@@ -177,11 +177,12 @@ def sensitivities(reference: Reference, n: int, seed: int = 0) -> dict[str, dict
             key: figure(x.mean(), fidelity.mean_interval(x, groups, reference.config.bootstrap))
             for key, x in means.items()}
 
-    still = figures(images, "undamaged slices")
-    table = {}
-    for name in sensitivity.DAMAGES:
-        moved = figures(sensitivity.damaged(images, name, seed), f"slices, {name}")
-        table[name] = {key: _excess(moved[key]["value"], item) for key, item in still.items()}
+    table, still = {}, figures(images)
+    with Progress("damaging slices", len(sensitivity.DAMAGES)) as progress:
+        for done, name in enumerate(sensitivity.DAMAGES, start=1):
+            moved = figures(sensitivity.damaged(images, name, seed))
+            table[name] = {key: _excess(moved[key]["value"], item) for key, item in still.items()}
+            progress.update(done, name)
     return table
 
 

@@ -7,6 +7,7 @@ numbers on shape, symmetry, grey levels, edges, texture and spectrum that a read
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -50,16 +51,18 @@ def feature_network(device: str) -> torch.nn.Module:
 
 @torch.inference_mode()
 def learned(images: UInt8[np.ndarray, "n height width"], device: torch.device,
-            label: str = "features") -> Float[np.ndarray, "n 1280"]:
-    """Pooled network features of grey slices: three equal channels, (255 x - 127) / 128, 224 pixels."""
+            label: str = "") -> Float[np.ndarray, "n 1280"]:
+    """Pooled network features of grey slices: three equal channels, (255 x - 127) / 128, 224 pixels.
+    label: names the progress; without one none is shown."""
     network, rows = feature_network(str(device)), []
-    with Progress(label, len(images)) as progress:
+    with Progress(label, len(images)) if label else contextlib.nullcontext() as progress:
         for start in range(0, len(images), BATCH):
             batch = as_floats(images[start:start + BATCH]).to(device)
             batch = F.interpolate(batch, size=(224, 224), mode="bilinear", antialias=True, align_corners=False)
             batch = ((batch * 255 - 127) / 128).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
             rows.append(network.extract_features(batch).mean(dim=(2, 3)).float().cpu().numpy())
-            progress.update(start + len(batch))
+            if progress:
+                progress.update(start + len(batch))
     return np.concatenate(rows)
 
 

@@ -59,12 +59,12 @@ def bootstrap(statistic: Callable[[Weights, Weights], float], groups_a: int, gro
     return central(values)
 
 
-def mean_interval(values: Float[np.ndarray, " n"], groups: Integer[np.ndarray, " n"], rounds: int,
-                  seed: int = 0) -> tuple[float, float]:
+def mean_interval(values: Float[np.ndarray, " n"], groups: Integer[np.ndarray, " n"],
+                  rounds: int) -> tuple[float, float]:
     """Central 95 % of a mean over resamples of whole groups."""
     groups = number_groups(groups)
     totals, sizes = np.bincount(groups, values), np.bincount(groups)
-    weights = draw_weights(len(sizes), rounds, np.random.default_rng(seed))
+    weights = draw_weights(len(sizes), rounds, np.random.default_rng(0))
     return central((weights @ totals) / (weights @ sizes))
 
 
@@ -126,10 +126,10 @@ def kid(a: Float[np.ndarray, "n dim"], b: Float[np.ndarray, "m dim"]) -> float:
 
 
 def kid_interval(a: Float[np.ndarray, "n dim"], b: Float[np.ndarray, "m dim"], groups_a: Integer[np.ndarray, " n"],
-                 groups_b: Integer[np.ndarray, " m"], rounds: int, seed: int = 0) -> tuple[float, float]:
+                 groups_b: Integer[np.ndarray, " m"], rounds: int) -> tuple[float, float]:
     """Central 95 % of the kernel distance over resamples of whole groups of both sides."""
     blocks = KernelBlocks.of(a, b, groups_a, groups_b)
-    return bootstrap(blocks.distance, len(blocks.sizes_a), len(blocks.sizes_b), rounds, seed)
+    return bootstrap(blocks.distance, len(blocks.sizes_a), len(blocks.sizes_b), rounds)
 
 
 # ---------------------------------------------------------------- Frechet distance
@@ -176,12 +176,12 @@ def frechet(a: Float[np.ndarray, "n dim"], b: Float[np.ndarray, "m dim"]) -> flo
 
 
 def frechet_interval(a: Float[np.ndarray, "n dim"], b: Float[np.ndarray, "m dim"],
-                     groups_a: Integer[np.ndarray, " n"], groups_b: Integer[np.ndarray, " m"], rounds: int,
-                     seed: int = 0) -> tuple[float, float]:
+                     groups_a: Integer[np.ndarray, " n"], groups_b: Integer[np.ndarray, " m"],
+                     rounds: int) -> tuple[float, float]:
     """Central 95 % over resamples of whole groups, recentred on the estimate: repeated rows add a bias of their own."""
     first, second = Moments.of(a, groups_a), Moments.of(b, groups_b)
     low, high = bootstrap(lambda u, v: frechet_gaussians(*first.gaussian(u), *second.gaussian(v)), len(first.sizes),
-                          len(second.sizes), rounds, seed, recentre=True)
+                          len(second.sizes), rounds, recentre=True)
     return max(low, 0.0), high
 
 
@@ -221,11 +221,11 @@ class Neighbourhoods:
                 "density": float(self.density.mean()), "coverage": float(self.covered.mean())}
 
     def intervals(self, fake_groups: Integer[np.ndarray, " n"], real_groups: Integer[np.ndarray, " m"],
-                  rounds: int, seed: int = 0) -> dict[str, tuple[float, float]]:
+                  rounds: int) -> dict[str, tuple[float, float]]:
         """Central 95 % over whole groups of the slices that each figure averages, the other set held fixed."""
         sides = {"precision": (self.precise, fake_groups), "recall": (self.recalled, real_groups),
                  "density": (self.density, fake_groups), "coverage": (self.covered, real_groups)}
-        return {name: mean_interval(values.astype(np.float64), groups, rounds, seed)
+        return {name: mean_interval(values.astype(np.float64), groups, rounds)
                 for name, (values, groups) in sides.items()}
 
 

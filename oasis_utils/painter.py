@@ -11,12 +11,12 @@ import anywidget
 import ipywidgets as widgets
 import matplotlib
 import numpy as np
-import torch
 import traitlets
 from jaxtyping import Integer, UInt8
 from PIL import Image
 
-from oasis_utils.sampling import BrainSampler, Samples, image_seeds, to_uint8
+from oasis_utils.codes import decode_maps
+from oasis_utils.sampling import BrainSampler, Samples, image_seeds
 from oasis_utils.vqvae import VQVAE
 from oasis_utils.widgets import Shown, Stage, choice, column, integer, png, png_sheet, side_by_side
 
@@ -41,11 +41,10 @@ class PictureGrid(anywidget.AnyWidget):
     width = traitlets.Int(SIDE).tag(sync=True)  # pixels on the screen
 
 
-@torch.inference_mode()
 def code_pictures(vqvae: VQVAE) -> UInt8[np.ndarray, "n_codes side side"]:
     """What each code draws among its equals: a cell in the middle of a small map of this code alone."""
-    codes = torch.arange(vqvae.config.n_codes, device=vqvae.quantizer.codebook.device)
-    images = to_uint8(vqvae.decode_indices(codes[:, None, None].expand(-1, 4, 4)))[:, 0]
+    codes = np.arange(vqvae.config.n_codes)[:, None, None]
+    images = decode_maps(vqvae, np.tile(codes, (1, 4, 4)))
     cell = vqvae.config.downsampling
     return images[:, cell:2 * cell, cell:2 * cell]
 

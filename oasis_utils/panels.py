@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -10,20 +11,10 @@ from jaxtyping import Bool, UInt8
 
 from oasis_utils.incremental import SamplingOptions
 from oasis_utils.painter import PainterPanel
-from oasis_utils.sampling import BrainSampler, Samples, image_seeds
+from oasis_utils.sampling import REGIONS, BrainSampler, Samples, image_seeds, region
 from oasis_utils.widgets import TILE, Dials, Shown, Stage, choice, column, integer, png_sheet, sheet_of, side_by_side
 
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
-REGIONS = ("upper half", "lower half", "left half", "right half", "all but a hole")
-
-
-def region(name: str, grid: int) -> Bool[np.ndarray, "rows cols"]:
-    """The cells of a map that are kept; the hole is a square of half the map's side in its middle."""
-    keep, half, quarter = np.zeros((grid, grid), bool), grid // 2, grid // 4
-    where = {"upper half": np.s_[:half], "lower half": np.s_[half:], "left half": np.s_[:, :half],
-             "right half": np.s_[:, half:], "all but a hole": np.s_[quarter:quarter + half, quarter:quarter + half]}
-    keep[where[name]] = True
-    return ~keep if name == "all but a hole" else keep
 
 
 def darkened(image: UInt8[np.ndarray, "height width"], keep: Bool[np.ndarray, "rows cols"]) -> UInt8[np.ndarray, ...]:
@@ -67,7 +58,7 @@ class SamplingPanel:
         self.stage.run(draw, sampler, n)
 
 
-class SeriesPanel:
+class SeriesPanel(ABC):
     """Slices that belong in a row: drawn at once, then leafed through with a slider, or played.
 
     A subclass names its controls and says in `wish` what is drawn.
@@ -87,9 +78,9 @@ class SeriesPanel:
         self.widget = column(side_by_side(column(self.prior, *controls), self.dials.widget),
                              side_by_side(self.place, self.play), self.stage.bar, self.stage.picture)
 
+    @abstractmethod
     def wish(self, sampler: BrainSampler, options: SamplingOptions | None) -> tuple:
         """(positions, draw(on_row) -> maps, file name) with the present settings."""
-        raise NotImplementedError
 
     def redraw(self, _change=None) -> None:
         """Draw the whole series in the background; the slice in view is shown as its rows come."""

@@ -175,25 +175,24 @@ def is_done(step: Step, run: RunFolder) -> bool:
 # ---------------------------------------------------------------- running
 
 
-def run_series(steps: list[Step], run: RunFolder, data: str = "", force: bool = False,
-               say=lambda text: print(text, flush=True)) -> dict[str, Any]:
+def run_series(steps: list[Step], run: RunFolder, data: str = "", force: bool = False) -> dict[str, Any]:
     """Execute the steps that are not done; returns the report. Raises NotebookFailed, FolderInUse."""
     with exclusive(run.lock, run.root):
-        return _run_series(steps, run, data, force, say)
+        return _run_series(steps, run, data, force)
 
 
-def _run_series(steps: list[Step], run: RunFolder, data: str, force: bool, say) -> dict[str, Any]:
+def _run_series(steps: list[Step], run: RunFolder, data: str, force: bool) -> dict[str, Any]:
     run.notebooks.mkdir(parents=True, exist_ok=True)
     stamp_steps(steps, data)
     for number, step in enumerate(steps, 1):
         head = f"[{number}/{len(steps)}] {step.name}"
         if not force and is_done(step, run):
             step.skipped, step.seconds = True, read_json(stamp_file(run, step.name))["seconds"]
-            say(f"{head} · done before, skipped")
+            print(f"{head} · done before, skipped", flush=True)
         else:
-            say(f"{head} …")
+            print(f"{head} …", flush=True)
             execute(step, run)
-            say(f"{head} · {clock(step.seconds)}")
+            print(f"{head} · {clock(step.seconds)}", flush=True)
         if run.headline(step.name).exists():
             step.headline = read_json(run.headline(step.name))
     return finish_report(steps, run)

@@ -286,13 +286,13 @@ def causal_mask(width: int, itself: bool) -> Float[Tensor, "width width"]:
     return before.view(width, width).double()
 
 
-def naive_receptive_field(layers: int, grid: int, row: int, col: int, width: int = 3) -> Bool[Tensor, "rows cols"]:
-    """The same for a plain stack of masked convolutions (Pixel Recurrent Neural Networks, van den Oord 2016,
+def naive_receptive_field(layers: int, grid: int, row: int, col: int) -> Bool[Tensor, "rows cols"]:
+    """The same for a plain stack of masked 3x3 convolutions (Pixel Recurrent Neural Networks, van den Oord 2016,
     arXiv 1601.06759): cells above and to the right are missed, however deep the stack. All weights that the masks
     leave are 1, so every path counts."""
     cells = torch.zeros(1, 1, grid, grid, dtype=torch.float64, requires_grad=True)
     x = cells
     for layer in range(layers):
-        x = F.conv2d(x, causal_mask(width, itself=layer > 0)[None, None], padding=width // 2)
+        x = F.conv2d(x, causal_mask(3, itself=layer > 0)[None, None], padding=1)
     (slope,) = torch.autograd.grad(x[0, 0, row, col], cells)
     return slope[0, 0] > 0

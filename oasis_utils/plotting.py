@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from oasis_utils.runtime import in_notebook
 
@@ -164,7 +164,7 @@ def curves(history: Sequence[dict], panels: dict[str, Sequence[str] | dict[str, 
            marks: dict[str, dict[str, float]] | None = None, title: str = "") -> Figure:
     """Training curves. panels: {y label: names of figures in the history, or {name: label}}; a figure may be missing
     in some epochs. marks: {y label: {label: level of a dashed line}}."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 2.8), squeeze=False)
+    figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 3), squeeze=False)
     for ax, (label, names) in zip(axes[0], panels.items(), strict=True):
         labels = names if isinstance(names, dict) else {name: name for name in names}
         for colour, (name, text) in zip(COLOURS, labels.items(), strict=False):
@@ -175,9 +175,17 @@ def curves(history: Sequence[dict], panels: dict[str, Sequence[str] | dict[str, 
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_ylabel(label)
-        ax.legend(fontsize=7)
+        ax.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)  # above: inside it hides lines
     figure.suptitle(title)
     return figure
+
+
+def _few_ticks(ax) -> None:
+    """Few labels on a logarithmic y axis, in per cent: powers of ten, and 2 and 5 times them where these are few."""
+    low, high = ax.get_ylim()
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def usage(counts: np.ndarray, title: str = "", ax=None) -> Figure:
@@ -191,6 +199,7 @@ def usage(counts: np.ndarray, title: str = "", ax=None) -> Figure:
     if used < len(counts):
         ax.axvspan(used - 0.5, len(counts) - 0.5, color=ORANGE, alpha=0.2, label=f"{len(counts) - used} never used")
     ax.set(yscale="log", xlabel="code, most used first", ylabel="share of all cells", xlim=(-0.5, len(counts) - 0.5))
+    _few_ticks(ax)
     ax.legend(fontsize=7)
     ax.set_title(title)
     return ax.figure
@@ -236,18 +245,24 @@ def scatter(points: Sequence[tuple[str, np.ndarray]], colours: Sequence[tuple[st
 
 
 def heat(maps: np.ndarray, titles: Sequence[str], label: str, columns: int = 8, cmap: str = "magma",
-         limits: tuple[float, float] | None = None, title: str = "") -> Figure:
-    """Maps (n, rows, cols) on one colour scale with its bar."""
+         limits: tuple[float, float] | None = None, title: str = "", levels: Sequence[str] = ()) -> Figure:
+    """Maps (n, rows, cols) on one colour scale with its bar. levels: names of the classes 0, 1, 2 ... where the maps
+    hold classes; the bar then has one field for each."""
     columns = min(columns, len(maps))
     rows = -(-len(maps) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(1.5 * columns + 0.9, 1.75 * rows + 0.3), squeeze=False)
     low, high = limits or (float(np.min(maps)), float(np.max(maps)))
+    if levels:
+        cmap, low, high = plt.get_cmap(cmap, len(levels)), -0.5, len(levels) - 0.5
     for ax in axes.flat:
         _blank(ax)
     for ax, values, text in zip(axes.flat, maps, titles, strict=False):
         shown = ax.imshow(values, cmap=cmap, vmin=low, vmax=high)
         ax.set_title(text, fontsize=8)
-    figure.colorbar(shown, ax=axes, shrink=0.8, label=label)
+    bar = figure.colorbar(shown, ax=axes, shrink=0.8, label=label)
+    if levels:
+        bar.set_ticks(range(len(levels)), labels=levels)
+        bar.minorticks_off()
     figure.suptitle(title)
     return figure
 

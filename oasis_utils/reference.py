@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Integer, UInt8
 
 from oasis_utils import fidelity
 from oasis_utils.anatomy import Atlas, PositionReader, Tissues, compare_measures, measure
-from oasis_utils.codes import encode_images
+from oasis_utils.codes import decode_maps, encode_images
 from oasis_utils.config import EvaluationConfig
 from oasis_utils.data import Split
 from oasis_utils.features import LEARNED, RADIOMIC, Projection, Standard, balanced, learned, radiomic
@@ -27,21 +27,10 @@ from oasis_utils.memorisation import CopyTest
 from oasis_utils.twosample import logistic, network, small_pictures, two_sample
 from oasis_utils.vqvae import VQVAE
 
-BATCH = 32
 COMPONENTS = 32  # principal components of the learned features in which the Frechet distance is taken
 TRAINING_ROWS = 512  # training slices that fix the scales, thresholds and ranges
 LEARNED_ROWS = 128  # of them, those that fix the principal components: the network is slow
 SPACES = {"learned": LEARNED, "radiomic": RADIOMIC}
-
-
-@torch.inference_mode()
-def decode(vqvae: VQVAE, indices: Integer[np.ndarray, "n rows cols"],
-           device: torch.device) -> UInt8[np.ndarray, "n height width"]:
-    """Index maps as slices."""
-    maps = torch.from_numpy(indices.astype(np.int64))
-    images = [vqvae.decode_indices(part.to(device))[:, 0].cpu() for part in maps.split(BATCH)]
-    return (torch.cat(images) * 255).round().to(torch.uint8).numpy()
-
 
 # ---------------------------------------------------------------- what is measured
 
@@ -88,7 +77,8 @@ class Described:
     @classmethod
     def of(cls, images: UInt8[np.ndarray, "n height width"], positions: Integer[np.ndarray, " n"],
            groups: Integer[np.ndarray, " n"], yardsticks: Yardsticks, device: torch.device, name: str) -> Described:
-        features = learned(images, device, f"features of {name}")
+        """name: of the set, for the progress; "" shows none."""
+        features = learned(images, device, name and f"features of {name}")
         measured = measure(images, yardsticks.tissues)
         return cls(images, positions, groups, features, yardsticks.projection(features),
                    yardsticks.standard(radiomic(images)), yardsticks.atlas.scaled(measured, positions),
@@ -181,7 +171,7 @@ class Reference:
         decoded = ceiling = None
         if vqvae is not None:
             with timed(seconds, "decoded slices described"):
-                images = decode(vqvae, encode_images(vqvae, other.images, device), device)
+                images = decode_maps(vqvae, encode_images(vqvae, other.images, device))
                 decoded = Described.of(images, other.positions, other.groups, yardsticks, device, "decoded slices")
         with timed(seconds, "floor and ceiling"):
             own = compare(other, target, config.bootstrap)

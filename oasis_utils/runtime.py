@@ -76,6 +76,9 @@ class RunFolder:
     def history(self, name: str) -> Path:
         return self.root / "history" / f"{name}.jsonl"
 
+    def watched(self, name: str) -> Path:
+        return self.root / "history" / f"{name}_watched.npz"
+
     def samples(self, prior: str) -> Path:
         return self.root / "samples" / f"{prior}.npz"
 

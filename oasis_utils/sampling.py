@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
 
 from oasis_utils.checkpoints import CheckpointError, load_model, weights_digest
+from oasis_utils.codes import decode_maps
 from oasis_utils.dcgan import DCGAN
 from oasis_utils.incremental import SamplingOptions, uniform_noise
 from oasis_utils.pixelcnn import PixelCNN
@@ -20,6 +21,7 @@ from oasis_utils.runtime import Progress, RunFolder, atomic, project_root
 from oasis_utils.vqvae import VQVAE
 
 PRIORS = {"pixelcnn": PixelCNN, "dcgan": DCGAN}
+REGIONS = ("upper half", "lower half", "left half", "right half", "all but a hole")
 BATCH = 64  # maps drawn at once
 
 
@@ -52,13 +54,13 @@ def spread_positions(n: int, n_positions: int) -> Integer[np.ndarray, " n"]:
     return np.arange(n) * n_positions // n if n < n_positions else np.arange(n) % n_positions
 
 
-def hole_masks(grid: int) -> dict[str, Bool[np.ndarray, "grid grid"]]:
-    """Cells to keep when the lower half, a hole in the middle or one hemisphere is to be filled in."""
-    keep = {name: np.ones((grid, grid), bool) for name in ("lower half", "hole", "one hemisphere")}
-    keep["lower half"][grid // 2:] = False
-    keep["hole"][grid // 3:-(grid // 3), grid // 3:-(grid // 3)] = False
-    keep["one hemisphere"][:, :grid // 2] = False
-    return keep
+def region(name: str, grid: int) -> Bool[np.ndarray, "grid grid"]:
+    """The cells of a map that are kept, one of `REGIONS`; the hole is a square of half the map's side in its middle."""
+    keep, half, quarter = np.zeros((grid, grid), bool), grid // 2, grid // 4
+    where = {"upper half": np.s_[:half], "lower half": np.s_[half:], "left half": np.s_[:, :half],
+             "right half": np.s_[:, half:], "all but a hole": np.s_[quarter:quarter + half, quarter:quarter + half]}
+    keep[where[name]] = True
+    return ~keep if name == "all but a hole" else keep
 
 
 class BrainSampler:
@@ -135,12 +137,9 @@ class BrainSampler:
     def _tensor(self, values: np.ndarray | None, dtype: type) -> Tensor | None:
         return None if values is None else torch.from_numpy(np.asarray(values).astype(dtype)).to(self.device)
 
-    @torch.inference_mode()
     def decode(self, indices: Integer[np.ndarray, "n rows cols"]) -> UInt8[np.ndarray, "n height width"]:
         """Index maps to uint8 slices."""
-        maps = torch.as_tensor(indices.astype(np.int64), device=self.device)
-        parts = [self.vqvae.decode_indices(part)[:, 0] for part in maps.split(BATCH)]
-        return to_uint8(torch.cat(parts))
+        return decode_maps(self.vqvae, indices)
 
     def sample(self, positions: Integer[np.ndarray, " n"], seeds: list[int], options: SamplingOptions | None = None,
                progress: Progress | None = None, ages: Float[np.ndarray, " n"] | None = None) -> Samples:
@@ -158,33 +157,6 @@ class BrainSampler:
             report(rows - 1, maps[-1])  # a DCGAN draws all rows at once
         indices = np.concatenate(maps)
         return Samples(self.decode(indices), indices, np.asarray(positions))
-
-
-class Stages:
-    """Maps drawn from the same noise through a training: an observer `on_stage` of `training.fit`. They are kept on
-    disk, so that a training that was resumed or skipped shows them too."""
-
-    def __init__(self, path: Path, vqvae: VQVAE, positions: Integer[np.ndarray, " n"], seeds: list[int],
-                 options: SamplingOptions | None = None):
-        self.path, self.vqvae, self.positions, self.seeds, self.options = path, vqvae, positions, seeds, options
-
-    def __call__(self, prior: PixelCNN | DCGAN, steps: int) -> None:
-        drawn = BrainSampler(self.vqvae, prior).draw(self.positions, self.seeds, self.options)
-        before = {k: maps for k, maps in self.maps().items() if k < steps}  # later ones are of another training
-        with atomic(self.path) as partial, open(partial, "wb") as file:
-            np.savez_compressed(file, **{str(k): maps for k, maps in {**before, steps: drawn}.items()})
-
-    def maps(self) -> dict[int, Integer[np.ndarray, "n rows cols"]]:
-        """{steps of training: index maps}, in order; empty before the first stage."""
-        if not self.path.exists():
-            return {}
-        with np.load(self.path, allow_pickle=False) as file:
-            return {steps: file[str(steps)] for steps in sorted(map(int, file))}
-
-
-def to_uint8(images: Tensor) -> UInt8[np.ndarray, ...]:
-    """Floats in [0, 1] to 8-bit grey levels."""
-    return (images * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
 
 
 def load_sampler(run: RunFolder, prior: str, device: torch.device) -> BrainSampler:

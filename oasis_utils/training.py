@@ -315,20 +315,21 @@ def read_history(path: Path) -> list[dict[str, Any]]:
 
 
 class Snapshots:
-    """What `look(model)` returns after each validation: an observer `on_epoch` of `fit`. The arrays are kept on disk,
-    so that a training that was resumed, or loaded, shows them too."""
+    """What `look(model)` returns at moments of a training. The arrays are kept on disk, so that a training that was
+    resumed, or loaded, shows them too. `keep` is an observer `on_stage` of `fit`; after epochs call it with theirs."""
 
     def __init__(self, path: Path, look: Callable[[nn.Module], np.ndarray]):
         self.path, self.look = path, look
 
-    def __call__(self, model: nn.Module, record: Record) -> None:
-        before = {epoch: array for epoch, array in self.arrays().items() if epoch < record["epoch"]}
+    def keep(self, model: nn.Module, moment: int) -> None:
+        """Look at the model after so many epochs, or steps; what was kept of later moments is of another training."""
+        before = {known: array for known, array in self.arrays().items() if known < moment}
         with atomic(self.path) as partial, open(partial, "wb") as file:
-            np.savez_compressed(file, **{str(k): v for k, v in (before | {record["epoch"]: self.look(model)}).items()})
+            np.savez_compressed(file, **{str(k): array for k, array in {**before, moment: self.look(model)}.items()})
 
     def arrays(self) -> dict[int, np.ndarray]:
-        """{epoch: array}, in order; empty before the first validation."""
+        """{moment: array}, in order; empty before the first."""
         if not self.path.exists():
             return {}
         with np.load(self.path, allow_pickle=False) as file:
-            return {epoch: file[str(epoch)] for epoch in sorted(map(int, file))}
+            return {moment: file[str(moment)] for moment in sorted(map(int, file))}

@@ -78,8 +78,8 @@ def verdicts(evaluation: dict[str, Any]) -> dict[str, str]:
             "privacy": _privacy(evaluation)}
 
 
-def _span(interval: list[float], digits: int = 3) -> str:
-    return f"95 %: {interval[0]:.{digits}f} to {interval[1]:.{digits}f}"
+def _span(interval: list[float]) -> str:
+    return f"95 %: {interval[0]:.3f} to {interval[1]:.3f}"
 
 
 def _fidelity(e: dict[str, Any]) -> str:

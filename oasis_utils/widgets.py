@@ -67,8 +67,8 @@ def integer(label: str, value: int, low: int, high: int, **changes) -> widgets.I
     return widgets.IntSlider(value, low, high, description=label, **{**WIDE, **changes})
 
 
-def number(label: str, value: float, low: float, high: float, step: float = 0.05) -> widgets.FloatSlider:
-    return widgets.FloatSlider(value, min=low, max=high, step=step, description=label, **WIDE)
+def number(label: str, value: float, low: float, high: float) -> widgets.FloatSlider:
+    return widgets.FloatSlider(value, min=low, max=high, step=0.05, description=label, **WIDE)
 
 
 def choice(label: str, options) -> widgets.ToggleButtons:

@@ -61,6 +61,14 @@ def test_exchanged_halves_and_patches_come_unmirrored_from_the_other_side():
         assert (before > 130) != (after > 130)
 
 
+def test_the_clearest_slice_is_that_of_the_most_visible_weakest_anomaly():
+    images, mask = np.zeros((3, 4, 4), np.uint8), np.zeros((3, 4, 4), bool)
+    mask[:, 1:3, 1:3] = True
+    changed = [np.where(mask, np.array(levels, np.uint8)[:, None, None], images)
+               for levels in ((200, 30, 90), (10, 40, 20))]
+    assert anomalies.clearest(images, {str(k): anomalies.Planted(x, mask) for k, x in enumerate(changed)}) == 1
+
+
 def test_cells_are_covered_when_more_than_half_of_them_is():
     mask = np.zeros((1, 8, 8), bool)
     mask[0, :4, :4] = mask[0, :4, 4:6] = mask[0, 4:7, :4] = True

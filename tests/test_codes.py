@@ -11,12 +11,14 @@ from PIL import Image
 from oasis_utils import codes as codes_module
 from oasis_utils.codes import (
     CodeMaps,
+    decode_maps,
     describe,
     encode_dataset,
     encode_images,
     load_codes,
     save_codes,
     shifted,
+    to_uint8,
     variant,
 )
 from oasis_utils.config import SPLITS, CodesConfig, DataConfig, VQVAEConfig
@@ -127,6 +129,22 @@ def test_images_are_encoded_as_the_vqvae_does_it(monkeypatch):
     assert len(np.unique(whole)) > 1
     monkeypatch.setattr(codes_module, "BATCH", 2)
     assert np.array_equal(encode_images(vqvae, images, CPU), whole)
+
+
+def test_maps_are_decoded_as_the_vqvae_does_it(monkeypatch):
+    vqvae = make_vqvae()
+    maps = encode_images(vqvae, discs(range(5)), CPU)
+    with torch.inference_mode():
+        expected = to_uint8(vqvae.decode_indices(torch.from_numpy(maps.astype(np.int64)))[:, 0])
+    whole = decode_maps(vqvae, maps)
+    assert np.array_equal(whole, expected) and len(np.unique(whole)) > 10
+    monkeypatch.setattr(codes_module, "BATCH", 2)
+    assert np.abs(decode_maps(vqvae, maps).astype(int) - whole).max() <= 1  # sums of floats, rounded
+
+
+def test_floats_become_grey_levels():
+    levels = to_uint8(torch.tensor([-0.5, 0.0, 0.4999, 1.0, 1.5]))
+    assert levels.tolist() == [0, 0, 127, 255, 255] and levels.dtype == np.uint8
 
 
 def test_change_is_applied_before_encoding():

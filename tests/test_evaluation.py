@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from oasis_utils import evaluation, sensitivity
+from oasis_utils import codes, evaluation, sensitivity
 from oasis_utils import reference as reference_module
 from oasis_utils.config import DCGANConfig, EvaluationConfig, PixelCNNConfig, VQVAEConfig
 from oasis_utils.data import Split
@@ -61,7 +61,7 @@ def test_reconstructions_of_a_split_are_those_of_the_vqvae(monkeypatch):
     torch.manual_seed(0)
     vqvae = VQVAE(VQVAEConfig(image_size=32, channels=32, residual_blocks=1, n_codes=8, code_dim=4)).eval()
     split = split_of("test", blobs(7, 0))
-    monkeypatch.setattr(reference_module, "BATCH", 3)
+    monkeypatch.setattr(codes, "BATCH", 3)
     images, indices = reconstruct_split(vqvae, split, CPU)
     with torch.no_grad():
         expected = vqvae.reconstruct(split.floats())[:, 0]
@@ -236,12 +236,14 @@ def test_a_reference_keeps_the_positions_and_the_number_of_the_images(splits, mo
     assert set(reference.real.positions) == set(range(4, 14)) and reference.decoded is None
 
 
-def test_sensitivity_is_told_in_widths_of_the_interval(reference, monkeypatch):
+def test_sensitivity_is_told_in_widths_of_the_interval(reference, monkeypatch, capsys):
     few = {name: sensitivity.DAMAGES[name] for name in ("noise 10 %", "all mirrored")}
     monkeypatch.setattr(sensitivity, "DAMAGES", few)
     table = sensitivities(reference, 16)
     assert set(table) == set(few)
     assert table["noise 10 %"]["learned kid"] > 2 > table["all mirrored"]["learned kid"]
+    (line,) = capsys.readouterr().err.splitlines()  # one progress for all
+    assert "damaging slices" in line and "2/2" in line
 
 
 # ---------------------------------------------------------------- refusals

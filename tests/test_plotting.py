@@ -185,11 +185,27 @@ def test_marks_are_level_lines_with_their_names():
     assert set(mark.get_ydata()) == {2.5} and {"uniform", "loss"} <= texts(figure)
 
 
+def test_legends_of_curves_hide_nothing():
+    figure = plotting.curves(HISTORY, {"nats": ["loss"]}, {"nats": {"uniform": 3.0, "black": 2.9}})
+    figure.draw_without_rendering()
+    ax = figure.axes[0]
+    assert ax.get_legend().get_window_extent().y0 >= ax.get_window_extent().y1
+
+
 def test_usage_is_sorted_and_marks_unused_codes():
     figure = plotting.usage(np.array([1, 6, 0, 3, 0]))
     assert [bar.get_height() for bar in figure.axes[0].containers[0]] == pytest.approx([0.6, 0.3, 0.1])
     assert "2 never used" in texts(figure)
     assert figure.axes[0].get_yscale() == "log"
+
+
+@pytest.mark.parametrize("counts", [[500, 300, 200, 100, 90], [10**6, 10**4, 300, 1]])
+def test_shares_of_codes_have_a_few_readable_ticks(counts):
+    figure = plotting.usage(np.array(counts))
+    figure.draw_without_rendering()
+    (low, high), ticks = figure.axes[0].get_ylim(), figure.axes[0].get_yticklabels(which="both")
+    shown = [tick.get_text() for tick in ticks if low <= tick.get_position()[1] <= high and tick.get_text()]
+    assert 2 <= len(shown) <= 8 and "10 %" in shown
 
 
 def test_full_use_marks_nothing():
@@ -209,6 +225,13 @@ def test_maps_share_one_scale(limits, expected):
     shown = images_of(plotting.heat(FLOATS, TITLES, "nats", columns=3, limits=limits))
     assert len(shown) == 5
     assert {image.get_clim() for image in shown} == {expected}
+
+
+def test_maps_of_classes_have_a_named_field_for_each_in_the_bar():
+    figure = plotting.heat(np.array([[[0, 1], [1, 2]]]), ["a"], "", levels=("unseen", "seen", "the cell"))
+    (shown,) = images_of(figure)
+    assert {"unseen", "seen", "the cell"} <= texts(figure)
+    assert shown.get_clim() == (-0.5, 2.5) and shown.get_cmap().N == 3
 
 
 def test_bars_show_their_numbers_and_highlight_ours():

@@ -60,7 +60,8 @@ def test_installed_copy_takes_the_working_folder(tmp_path, monkeypatch):
 def test_run_folder_keeps_everything_inside_and_apart(tmp_path):
     run = RunFolder.at(tmp_path)
     paths = [run.data, run.figures, run.notebooks, run.codes, run.report, run.checkpoint("vqvae"),
-             run.history("vqvae"), run.samples("dcgan"), run.samples("pixelcnn"), run.headline("02")]
+             run.history("vqvae"), run.watched("vqvae"), run.samples("dcgan"), run.samples("pixelcnn"),
+             run.headline("02")]
     assert all(tmp_path in path.parents for path in paths)
     assert len(set(paths)) == len(paths)
 

@@ -647,8 +647,28 @@ def test_snapshots_outlive_the_training_and_forget_those_of_a_later_one(run):
     snapshots = training.Snapshots(path, lambda model: np.full((2, 3), model.validations))
     assert snapshots.arrays() == {}
     model, history = training.fit(Line(LineConfig()), line_batches(), line_batches(), TrainingConfig(epochs=3), run,
-                                  "line", on_epoch=snapshots)
+                                  "line", on_epoch=lambda now, record: snapshots.keep(now, record["epoch"]))
     seen = training.Snapshots(path, lambda model: 1 / 0).arrays()  # a loaded training looks at nothing
     assert list(seen) == [1, 2, 3] and [int(array[0, 0]) for array in seen.values()] == [1, 2, 3]
-    snapshots(model, {"epoch": 2})
+    snapshots.keep(model, 2)
     assert list(snapshots.arrays()) == [1, 2]
+
+
+def test_snapshots_of_a_resumed_training_are_those_of_one_left_alone(tmp_path):
+    def watch(folder, **options):
+        seed_everything(0)
+        kept = training.Snapshots(RunFolder(tmp_path / folder).watched("line"),
+                                  lambda model: model.layer.weight.detach().numpy().copy())
+        fit_line(RunFolder(tmp_path / folder), config=TrainingConfig(epochs=9), on_stage=kept.keep, **options)
+        return kept.arrays()
+
+    def stop(_model, record):
+        if record["epoch"] == 6:
+            raise KeyboardInterrupt
+
+    whole = watch("whole")
+    with pytest.raises(KeyboardInterrupt):
+        watch("stopped", on_epoch=stop)
+    again = watch("stopped")
+    assert list(again) == list(whole) == [0, 16, 36]
+    assert all(np.array_equal(again[moment], whole[moment]) for moment in whole)
