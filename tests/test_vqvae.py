@@ -1,10 +1,12 @@
 """The VQ-VAE: sizes, the law of its verbs, what it refuses, and that its training makes progress."""
 
+import copy
 import json
 import re
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from oasis_utils import checkpoints, metrics
 from oasis_utils.config import TrainingConfig, VQVAEConfig
@@ -172,6 +174,29 @@ def test_squared_error_takes_the_place_of_the_absolute_one():
     torch.testing.assert_close(losses["loss"], losses["mse"] + losses["commitment"])
     output = model.decode(model.quantize(model.encode(discs(2))).codes)
     torch.testing.assert_close(losses["mse"], (output - discs(2)).square().mean())
+
+
+def gradients(model, images, precision=torch.float32):
+    """All gradients of one step as one vector."""
+    with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+        loss = model.step({"images": images}, "autoencoder")["loss"]
+    return torch.cat([slope.flatten() for slope in torch.autograd.grad(loss, list(model.parameters()))])
+
+
+def test_bfloat16_changes_the_gradient_of_a_trained_model_by_a_tenth_and_keeps_its_direction(trained):
+    model, images, _ = trained
+    plain, rounded = gradients(model.eval(), images), gradients(model, images, torch.bfloat16)
+    error = float((rounded - plain).norm() / plain.norm())
+    assert 0 < error < 0.15
+    assert F.cosine_similarity(plain, rounded, dim=0) > 0.99
+
+
+def test_the_memory_format_does_not_change_the_gradient(trained):
+    model, images, _ = trained
+    plain = copy.deepcopy(model).eval()
+    for parameter in plain.parameters():
+        parameter.data = parameter.data.contiguous()
+    torch.testing.assert_close(gradients(plain, images), gradients(model.eval(), images), atol=1e-5, rtol=1e-3)
 
 
 def test_a_long_run_under_bfloat16_autocast_stays_finite():
