@@ -19,7 +19,7 @@ def test_learned_features_do_not_depend_on_the_batch(monkeypatch):
     images = np.random.default_rng(0).integers(0, 255, (3, 32, 32)).astype(np.uint8)
     first = learned(images, CPU)
     assert first.shape == (3, 1280) and np.isfinite(first).all()
-    monkeypatch.setattr(features, "BATCH", 2)
+    monkeypatch.setattr(features, "BATCH", {"cpu": 2})
     assert learned(images, CPU) == pytest.approx(first, abs=1e-3)
     assert np.abs(first[0] - first[1]).mean() > 0.01  # they tell pictures apart
 
