@@ -13,7 +13,7 @@ from torch import nn
 
 from oasis_utils import training
 from oasis_utils.checkpoints import CheckpointError, load_model, read_about
-from oasis_utils.config import DCGANConfig, PixelCNNConfig, TrainingConfig, VQVAEConfig
+from oasis_utils.config import DCGANConfig, PixelCNNConfig, TrainingConfig, VQVAEConfig, load_profile
 from oasis_utils.data import Batches
 from oasis_utils.dcgan import DCGAN
 from oasis_utils.pixelcnn import PixelCNN
@@ -672,3 +672,20 @@ def test_snapshots_of_a_resumed_training_are_those_of_one_left_alone(tmp_path):
     again = watch("stopped")
     assert list(again) == list(whole) == [0, 16, 36]
     assert all(np.array_equal(again[moment], whole[moment]) for moment in whole)
+
+
+# ------------------------------------------------------------ profiles
+
+@pytest.mark.parametrize("profile", ["smoke", "demo", "full"])
+def test_every_model_of_a_profile_makes_a_step(profile):
+    settings = load_profile(profile)
+    size, grid, n_codes = settings.data.image_size, settings.vqvae.grid, settings.vqvae.n_codes
+    generator = torch.Generator().manual_seed(0)
+    batch = {"images": torch.rand(2, 1, size, size, generator=generator), "positions": torch.tensor([3, 3]),
+             "indices": torch.randint(n_codes, (2, grid, grid), generator=generator)}
+    seed_everything(0)
+    for kind, config, schedule in ((VQVAE, settings.vqvae, settings.vqvae_training),
+                                   (PixelCNN, settings.pixelcnn, settings.pixelcnn_training),
+                                   (DCGAN, settings.dcgan, settings.dcgan_training)):
+        losses = Trainer(kind(config), schedule, 10).step(batch)
+        assert all(value.isfinite().all() for value in losses.values()), kind
