@@ -31,11 +31,9 @@ CPU = torch.device("cpu")
 VARIANTS: dict[str, dict[str, Any]] = {
     "index numbers, BCE (the historical way)": dict(space="index", loss="bce"),
     "embedding, BCE, blank start": dict(loss="bce", start="blank"),
-    "embedding, hinge, spectral norm, blank start": dict(loss="hinge", start="blank"),
     "embedding, relativistic, blank start": dict(start="blank"),
     "embedding, linear start, untrained": {},
     "embedding, BCE, linear start": dict(loss="bce"),
-    "embedding, relativistic, linear start, no noise for each cell": dict(texture=0),
     "embedding, relativistic, linear start (ours), seed 0": {},
     "embedding, relativistic, linear start (ours), seed 1": {},
     "embedding, relativistic, linear start (ours), seed 2": {},
@@ -129,7 +127,7 @@ def main() -> None:
             result["rows"] = {known: rows[known] for known in VARIANTS if known in rows}
             write_json(options.out, result)
     for name, row in (result["yardsticks"] | result["rows"]).items():
-        print(f"{name:<63}" + "  ".join(f"{key} {value:.3f}" for key, value in row.items()))
+        print(f"{name:<53}" + "  ".join(f"{key} {value:.3f}" for key, value in row.items()))
 
 
 if __name__ == "__main__":

@@ -248,7 +248,7 @@ def test_an_untrained_generator_draws_as_varied_as_the_maps_are():
     assert 0.03 < float(few) / float(deviations.square().mean(0).sum()) < 0.5  # the leading part only
 
 
-def test_only_deviations_from_the_mean_are_told_apart_by_a_shifted_mean():
+def test_the_discriminator_sees_how_a_map_differs_from_the_mean_of_its_position():
     model = started()[0]
     maps, positions = model.embed(random_maps(4)), torch.tensor([0, 1, 2, 3])
     before = model.discriminator(maps, positions)
