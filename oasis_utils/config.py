@@ -138,7 +138,7 @@ class DCGANConfig:
     n_codes: int = 256  # K
     code_dim: int = 16  # D, dimensions of a code
     n_positions: int = 32  # slice positions it can be asked for
-    noise_dim: int = 64  # z
+    noise_dim: int = 64  # z; also the number of directions of the linear start
     texture: int = 0  # further maps of noise, one number for each cell, for the details; 0: none
     channels: int = 64  # feature maps at the full grid; doubled at each halving
     space: str = "embedding"  # what is drawn: "embedding", the codes' vectors, or "index", their numbers
