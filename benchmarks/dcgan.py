@@ -1,9 +1,10 @@
 """Which form of the DCGAN draws the better maps in the same time? Variants trained on the same codes, judged alike.
 
-    python benchmarks/dcgan.py [--run runs/demo] [--seconds 60] [--only ours] [--out benchmarks/results/dcgan.json]
+    python benchmarks/dcgan.py [--run runs/demo] [--seconds 120] [--only ours] [--out benchmarks/results/dcgan.json]
 
 Each variant has the same networks and the same CPU seconds on one thread; what is judged is the average of its last
-weights. Real slices are those of the test split. `--only` runs the variants whose names contain its text and leaves
+weights. Real slices are those of the test split. One row is the linear start alone, as drawn before any training: what
+is below it in the table must be read against it. `--only` runs the variants whose names contain its text and leaves
 the others in the file as they were, so that a study can be made in parts.
 """
 
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from oasis_utils import checkpoints, codes, evaluation, sampling
+from oasis_utils import checkpoints, codes, evaluation, features, fidelity, sampling
 from oasis_utils.config import DCGANConfig, load_profile
 from oasis_utils.data import Batches, Split, open_cache
 from oasis_utils.dcgan import DCGAN, code_divergence
@@ -29,12 +30,13 @@ from oasis_utils.vqvae import VQVAE
 CPU = torch.device("cpu")
 VARIANTS: dict[str, dict[str, Any]] = {
     "index numbers, BCE (the historical way)": dict(space="index", loss="bce"),
-    "embedding, BCE": dict(loss="bce"),
-    "embedding, hinge, spectral norm": dict(loss="hinge"),
-    "embedding, relativistic, no noise for each cell": dict(texture=0),
-    "embedding, relativistic (ours), seed 0": {},
-    "embedding, relativistic (ours), seed 1": {},
-    "embedding, relativistic (ours), seed 2": {},
+    "embedding, BCE, blank start": dict(loss="bce", start="blank"),
+    "embedding, relativistic, blank start": dict(start="blank"),
+    "embedding, linear start, untrained": {},
+    "embedding, BCE, linear start": dict(loss="bce"),
+    "embedding, relativistic, linear start (ours), seed 0": {},
+    "embedding, relativistic, linear start (ours), seed 1": {},
+    "embedding, relativistic, linear start (ours), seed 2": {},
 }
 SAMPLES = 256
 
@@ -43,10 +45,10 @@ def train(config: DCGANConfig, vqvae: VQVAE, maps: codes.CodeMaps, seconds: floa
     """(average of the weights after so many CPU seconds, how it was trained)."""
     seed_everything(seed)
     tensors, schedule = maps.to("train", CPU), load_profile("demo").dcgan_training
-    model = DCGAN(config)
+    model, start, finite = DCGAN(config), time.process_time(), True
     model.use_codebook(vqvae.quantizer.codebook, torch.bincount(tensors["indices"].flatten(), minlength=maps.n_codes))
-    batches = Batches(tensors, schedule.batch_size, shuffle=True, seed=seed)
-    trainer, start, finite = Trainer(model, schedule, 1), time.process_time(), True
+    model.use_maps(tensors["indices"], tensors["positions"])
+    batches, trainer = Batches(tensors, schedule.batch_size, shuffle=True, seed=seed), Trainer(model, schedule, 1)
     while (spent := time.process_time() - start) < seconds:
         for batch in batches.epoch(trainer.epochs):
             trainer.total_steps = max(round(trainer.steps * seconds / max(spent, 1e-9)), trainer.steps + 1)
@@ -58,35 +60,51 @@ def train(config: DCGANConfig, vqvae: VQVAE, maps: codes.CodeMaps, seconds: floa
     return trainer.evaluated.eval(), {"steps": trainer.steps, "seconds": round(spent, 1), "diverged": not finite}
 
 
-def judge(model: DCGAN, vqvae: VQVAE, maps: codes.CodeMaps, real: Split, features: np.ndarray) -> dict[str, float]:
+@dataclasses.dataclass(frozen=True)
+class Judge:
+    """Real test slices described once; the features of slices to be compared with them."""
+
+    real: Split
+    standard: features.Standard
+    learned: np.ndarray
+    radiomic: np.ndarray
+
+    @classmethod
+    def of(cls, train: Split, real: Split) -> Judge:
+        standard = features.Standard.fit(features.radiomic(train.images[::4]))
+        return cls(real, standard, features.learned(real.images, CPU), standard(features.radiomic(real.images)))
+
+    def __call__(self, images: np.ndarray, positions: np.ndarray, owners: np.ndarray) -> dict[str, float]:
+        return {"kid": fidelity.kid(features.learned(images, CPU), self.learned),
+                "radiomic_kid": fidelity.kid(self.standard(features.radiomic(images)), self.radiomic),
+                "pair_ms_ssim": fidelity.pair_similarity(images, positions, owners)}
+
+
+def judge(model: DCGAN, vqvae: VQVAE, maps: codes.CodeMaps, judged: Judge) -> dict[str, float]:
     """Figures of 256 drawn maps and of their slices."""
     sampler = sampling.BrainSampler(vqvae, model)
     drawn = sampler.sample(sampling.spread_positions(SAMPLES, sampler.n_positions), sampling.image_seeds(0, SAMPLES))
     held_out = maps.indices["test"].astype(np.int64)
     figures = model.validate(Batches(maps.to("test", CPU), 32))
-    return {"kid": evaluation.kid(evaluation.features(drawn.images, CPU), features),
+    return {**judged(drawn.images, drawn.positions, np.arange(SAMPLES)),
             "codes_share": len(np.unique(drawn.indices)) / len(np.unique(held_out)),
             "code_divergence": code_divergence(torch.from_numpy(held_out), torch.from_numpy(drawn.indices),
                                                maps.n_codes),
-            "pair_ssim": evaluation.pair_similarity(drawn.images, drawn.positions, np.arange(SAMPLES)),
-            "kernel_distance": figures["kernel_distance"], "variety": figures["variety"],
-            "held_out_accuracy": figures["held_out_accuracy"]}
+            **{name: figures[name] for name in ("kernel_distance", "variety", "held_out_accuracy")}}
 
 
-def yardsticks(vqvae: VQVAE, real: Split, other: Split, features: np.ndarray) -> dict[str, Any]:
+def yardsticks(vqvae: VQVAE, judged: Judge, other: Split) -> dict[str, Any]:
     """What real slices score: others of them, and the same ones through the VQ-VAE."""
+    real = judged.real
     decoded, _ = evaluation.reconstruct_split(vqvae, real, CPU)
-    return {"other real slices": {"kid": evaluation.kid(evaluation.features(other.images, CPU), features),
-                                  "pair_ssim": evaluation.pair_similarity(real.images, real.positions, real.subjects)},
-            "real slices, decoded": {
-                "kid": evaluation.kid(evaluation.features(decoded, CPU), features),
-                "pair_ssim": evaluation.pair_similarity(decoded, real.positions, real.subjects)}}
+    return {"other real slices": judged(other.images, other.positions, other.subjects),
+            "real slices, decoded": judged(decoded, real.positions, real.subjects)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", default="runs/demo", help="a run whose notebooks 01 to 03 are done")
-    parser.add_argument("--seconds", type=float, default=60, help="CPU seconds of training for each variant")
+    parser.add_argument("--seconds", type=float, default=120, help="CPU seconds of training for each variant")
     parser.add_argument("--only", default="", help="text that the names of the variants to run contain")
     parser.add_argument("--out", type=Path, default=project_root() / "benchmarks/results/dcgan.json")
     options = parser.parse_args()
@@ -94,21 +112,22 @@ def main() -> None:
     run, origin = RunFolder.at(options.run), provenance(0, CPU)
     vqvae, _ = checkpoints.load_model(run.checkpoint("vqvae"), VQVAE, CPU)
     maps, dataset = codes.load_codes(run.codes), open_cache(run.data)
-    real = dataset.split("test")
-    features = evaluation.features(real.images, CPU)
+    judged = Judge.of(dataset.split("train"), dataset.split("test"))
     result = read_json(options.out) if options.only and options.out.exists() else {"rows": {}}
     result |= {"train_maps": len(maps.indices["train"]), "seconds": options.seconds, "provenance": origin}
     if "yardsticks" not in result:
-        result["yardsticks"] = yardsticks(vqvae, real, dataset.split("validate"), features)
+        result["yardsticks"] = yardsticks(vqvae, judged, dataset.split("validate"))
     for name, changes in VARIANTS.items():
         if options.only in name:
             seed = int(name[-1]) if "seed" in name else 0
             config = dataclasses.replace(load_profile("demo").dcgan, **changes)
-            model, about = train(config, vqvae, maps, options.seconds, seed)
-            result["rows"][name] = {**judge(model, vqvae, maps, real, features), **about}
+            seconds = 0.0 if "untrained" in name else options.seconds
+            model, about = train(config, vqvae, maps, seconds, seed)
+            rows = result["rows"] | {name: {**judge(model, vqvae, maps, judged), **about}}
+            result["rows"] = {known: rows[known] for known in VARIANTS if known in rows}
             write_json(options.out, result)
     for name, row in (result["yardsticks"] | result["rows"]).items():
-        print(f"{name:<55}" + "  ".join(f"{key} {value:.3f}" for key, value in row.items()))
+        print(f"{name:<53}" + "  ".join(f"{key} {value:.3f}" for key, value in row.items()))
 
 
 if __name__ == "__main__":

@@ -138,10 +138,11 @@ class DCGANConfig:
     n_codes: int = 256  # K
     code_dim: int = 16  # D, dimensions of a code
     n_positions: int = 32  # slice positions it can be asked for
-    noise_dim: int = 64  # z
+    noise_dim: int = 64  # z; also the number of directions of the linear start
     texture: int = 0  # further maps of noise, one number for each cell, for the details; 0: none
     channels: int = 64  # feature maps at the full grid; doubled at each halving
     space: str = "embedding"  # what is drawn: "embedding", the codes' vectors, or "index", their numbers
+    start: str = "linear"  # "linear": from a linear model of the training maps, or "blank", as always with "index"
     loss: str = "relativistic"  # "relativistic" with R1 and R2, "hinge" with spectral norms, or classical "bce"
     gamma: float = 10.0  # weight of the gradient penalties R1 and R2 of the relativistic loss
     penalty_share: float = 0.25  # part of each batch on which these penalties are taken, in (0, 1]
@@ -157,8 +158,14 @@ class DCGANConfig:
         _within(self, 0, 1e6, "gamma", "commitment")
         _require(0 < self.penalty_share <= 1, f"penalty_share must be in (0, 1], not {self.penalty_share}")
         _require(self.space in ("embedding", "index"), f"space must be embedding or index, not {self.space!r}")
+        _require(self.start in ("linear", "blank"), f"start must be linear or blank, not {self.start!r}")
         _require(self.loss in ("relativistic", "hinge", "bce"),
                  f"loss must be relativistic, hinge or bce, not {self.loss!r}")
+
+    @property
+    def linear(self) -> bool:
+        """Whether there is a linear model: index numbers have no mean that would mean anything."""
+        return self.start == "linear" and self.space == "embedding"
 
     @property
     def half_noise(self) -> int:
@@ -293,8 +300,8 @@ PROFILES = {
         pixelcnn=dict(blocks=6, first_kernel=5, dropout=0.0),  # too few epochs to overfit
         pixelcnn_training=TrainingConfig(epochs=2, batch_size=8, learning_rate=3e-3, weight_decay=0.01, patience=3,
                                          ema_decay=0.995),
-        dcgan=dict(channels=32, texture=2),
-        dcgan_training=TrainingConfig(epochs=5, batch_size=32, learning_rate=4e-4, betas=(0.0, 0.99), ema_decay=0.99),
+        dcgan=dict(channels=32, noise_dim=128, texture=2),
+        dcgan_training=TrainingConfig(epochs=3, batch_size=32, learning_rate=4e-4, betas=(0.0, 0.99), ema_decay=0.99),
     ),
     "full": _profile(
         "full", 256, 8, 512, 8,
@@ -304,7 +311,7 @@ PROFILES = {
         pixelcnn=dict(channels=128, blocks=12, hidden=256, dropout=0.2),
         pixelcnn_training=TrainingConfig(epochs=8, batch_size=64, learning_rate=1e-3, weight_decay=0.01, patience=3,
                                          ema_decay=0.999, warmup_steps=200),
-        dcgan=dict(channels=96, noise_dim=128, texture=2, gamma=30.0),
+        dcgan=dict(channels=96, noise_dim=256, texture=2, gamma=30.0),
         dcgan_training=TrainingConfig(epochs=6, batch_size=128, learning_rate=2e-4, betas=(0.0, 0.99),
                                       ema_decay=0.999, warmup_steps=200),
         evaluation=EvaluationConfig(n_images=512),

@@ -3,7 +3,8 @@
 Architecture: Radford 2015 (arXiv 1511.06434), transposed and strided convolutions. Loss: relativistic pairing with R1
 and R2 penalties, no normalisation in the discriminator (R3GAN, Huang 2024, arXiv 2501.05441, eq. 2 and section 3).
 Generator and discriminator meet in the embedding space of the codebook, where near means similar; index numbers have
-no such meaning. Real and drawn maps pass through the same codebook, so quantisation gives nobody away.
+no such meaning. Real and drawn maps pass through the same codebook, so quantisation gives nobody away. The generator
+starts from a linear model of the training maps: anatomy is had for nothing, and the game is about what is not linear.
 Drawing index numbers, and the classical and the hinge loss, are there to be compared with.
 """
 
@@ -19,9 +20,12 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from oasis_utils.config import DCGANConfig
+from oasis_utils.linear import LinearMaps
 from oasis_utils.quantizer import nearest_code
 
 MARGIN = 4.0  # real minus drawn score (odds of 55 to 1) from which the discriminator overpowers the generator
+PACK = 4  # maps of neighbouring positions whose variety the discriminator is shown together
+FITTED = 8192  # training maps at most that the linear model is fitted to
 VARIETY = 0.3  # share of the real variety at one position below which drawn maps are nearly alike
 
 
@@ -30,7 +34,8 @@ class Generator(nn.Module):
 
     The first `noise_dim` numbers of the noise decide the whole brain. The rest is noise for each cell, at half and at
     full resolution, as in StyleGAN (Karras 2019, arXiv 1812.04948, section 3.2): folds are too many and too free to
-    be spelled out by one vector.
+    be spelled out by one vector. With start="linear" the network draws what is to be added to the map that a linear
+    model makes of the same noise, and is shown that map.
     """
 
     def __init__(self, config: DCGANConfig):
@@ -46,6 +51,9 @@ class Generator(nn.Module):
             nn.ReLU(), nn.Conv2d(narrow, config.canvas_dim, 3, padding=1))
         if config.space == "index":
             self.layers.append(nn.Tanh())  # the range that is cut into equal bins
+        if config.linear:
+            self.linear = LinearMaps(config.n_positions, config.noise_dim, config.canvas_dim, config.grid)
+            self.show = nn.Conv2d(config.canvas_dim, narrow, 3, padding=1, bias=False)
         if config.texture:
             self.mix_half = nn.Conv2d(config.texture, middle, 1, bias=False)
             self.mix_full = nn.Conv2d(config.texture, narrow, 1, bias=False)
@@ -61,22 +69,31 @@ class Generator(nn.Module):
         x = layers[3:6](x)
         if config.texture:
             x = x + self.mix_full(full.view(len(noise), config.texture, *x.shape[2:]))
-        return layers[6:](x)
+        x = layers[6:9](x)
+        if not config.linear:
+            return layers[9:](x)
+        first = self.linear(whole, positions)
+        return first + layers[9:](x + self.show(first))
 
 
 class Discriminator(nn.Module):
-    """A map of vectors and its slice position to a score; higher is more real. Projection condition (Miyato 2018)."""
+    """A map of vectors and its slice position to a score; higher is more real. Projection condition (Miyato 2018).
+
+    With start="linear" it also sees how each map differs from the mean of its position.
+    """
 
     def __init__(self, config: DCGANConfig):
         super().__init__()
-        base, channels = config.grid // 4, config.channels
+        self.linear, base, channels = config.linear, config.grid // 4, config.channels
         wide = 4 * channels
+        if config.linear:
+            self.register_buffer("mean", torch.zeros(config.n_positions, config.canvas_dim, config.grid, config.grid))
         self.layers = nn.Sequential(
-            nn.Conv2d(config.canvas_dim, channels, 3, padding=1), nn.LeakyReLU(0.2),
+            nn.Conv2d((1 + config.linear) * config.canvas_dim, channels, 3, padding=1), nn.LeakyReLU(0.2),
             nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1), nn.LeakyReLU(0.2),
-            nn.Conv2d(2 * channels, wide, 4, stride=2, padding=1), nn.LeakyReLU(0.2))
-        self.spread = nn.Conv2d(wide + 1, wide, 3, padding=1)
-        self.project = nn.Linear(wide * base**2, wide)
+            nn.Conv2d(2 * channels, wide, 4, stride=2, padding=1), nn.LeakyReLU(0.2),
+            nn.Conv2d(wide, wide, 3, padding=1), nn.LeakyReLU(0.2), nn.Flatten())
+        self.project = nn.Linear(wide * base**2 + 1, wide)
         self.score = nn.Linear(wide, 1)
         self.condition = nn.Embedding(config.n_positions, wide)
         if config.loss == "hinge":
@@ -85,11 +102,17 @@ class Discriminator(nn.Module):
 
     def forward(self, maps: Float[Tensor, "batch dim rows cols"],
                 positions: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-        x = self.layers(maps)
-        variety = (x.var(dim=0, unbiased=False) + 1e-8).sqrt().mean()  # minibatch statistic (Karras 2018)
-        x = torch.cat([x, variety.expand(len(x), 1, *x.shape[2:])], dim=1)
-        x = F.leaky_relu(self.project(F.leaky_relu(self.spread(x), 0.2).flatten(1)), 0.2)
+        x = self.layers(torch.cat([maps, maps - self.mean[positions]], dim=1) if self.linear else maps)
+        x = F.leaky_relu(self.project(torch.cat([x, pack_variety(x)[:, None]], dim=1)), 0.2)
         return self.score(x)[:, 0] + (x * self.condition(positions)).mean(1)
+
+
+def pack_variety(features: Float[Tensor, "batch dim"]) -> Float[Tensor, " batch"]:
+    """Deviation of the features within each pack of neighbours, for every member of the pack: a minibatch statistic
+    (Karras 2018, arXiv 1710.10196, section 3). Over a whole batch it would be the deviation between positions."""
+    packs = features.tensor_split(max(len(features) // PACK, 1))
+    return torch.cat([(pack - pack.mean(0)).square().mean(0).add(1e-8).sqrt().mean().expand(len(pack))
+                      for pack in packs])
 
 
 class DCGAN(nn.Module):
@@ -130,6 +153,18 @@ class DCGAN(nn.Module):
             raise ValueError("the training maps use a single code: the codebook has collapsed, train the VQ-VAE again")
         self.codebook.copy_((codebook - mean) / scale)
 
+    @torch.no_grad()
+    def use_maps(self, indices: Int[Tensor, "n rows cols"], positions: Int[Tensor, " n"]) -> None:
+        """Fit the linear model to training maps, after `use_codebook`: the generator then draws what it draws, until
+        it is trained to add to it. Without one (start="blank", space="index") nothing is done."""
+        if not self.config.linear:
+            return
+        some = torch.randperm(len(indices), generator=torch.Generator().manual_seed(0))[:FITTED].to(indices.device)
+        self.generator.linear.fit(self.embed(indices[some]), positions[some])
+        self.discriminator.mean.copy_(self.generator.linear.mean)
+        nn.init.zeros_(self.generator.layers[-1].weight)
+        nn.init.zeros_(self.generator.layers[-1].bias)
+
     def embed(self, indices: Int[Tensor, "batch rows cols"]) -> Float[Tensor, "batch dim rows cols"]:
         return F.embedding(indices, self.canvas).permute(0, 3, 1, 2)
 
@@ -158,9 +193,10 @@ class DCGAN(nn.Module):
 
     def step(self, batch: Mapping[str, Tensor], phase: str) -> dict[str, Tensor]:
         """Losses of one batch {"indices", "positions"} for one of the two players; float32 for the penalties."""
-        positions = batch["positions"]
+        order = batch["positions"].argsort(stable=True)  # so that packs hold neighbours
+        indices, positions = batch["indices"][order], batch["positions"][order]
         with torch.autocast(positions.device.type, enabled=False):
-            real = self.embed(batch["indices"])
+            real = self.embed(indices)
             noise = torch.randn(len(positions), self.config.noise_size, device=positions.device)
             if phase == "discriminator":
                 with torch.no_grad():
@@ -187,11 +223,13 @@ class DCGAN(nn.Module):
 
     def penalty(self, real: Float[Tensor, "batch dim rows cols"], fake: Float[Tensor, "batch dim rows cols"],
                 positions: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
-        """R1 + R2: mean squared slope of the score at real and at drawn maps; the first `penalty_share` of the batch
-        stands for all of it, because second derivatives are most of a step's cost."""
+        """R1 + R2: mean squared slope of the score at real and at drawn maps; a stretch of `penalty_share` of the
+        batch stands for all of it, because second derivatives are most of a step's cost."""
         count = math.ceil(self.config.penalty_share * len(real))
-        maps = [x[:count].detach().requires_grad_() for x in (real, fake)]
-        scores = [self.discriminator(x, positions[:count]).sum() for x in maps]
+        first = int(torch.randint(len(real) - count + 1, ()))
+        part = slice(first, first + count)
+        maps = [x[part].detach().requires_grad_() for x in (real, fake)]
+        scores = [self.discriminator(x, positions[part]).sum() for x in maps]
         slopes = torch.autograd.grad(scores, maps, create_graph=True)
         return sum(slope.square().sum(dim=(1, 2, 3)).mean() for slope in slopes)
 

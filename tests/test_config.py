@@ -24,7 +24,7 @@ CHANGES = {"image_size": 256, "downsampling": 16, "first_kernel": 9, "kernel": 5
            "fit_crop": False, "cosine": True, "crop_margin": 0.1, "betas": (0.5, 0.9), "codebook_decay": 0.5,
            "dropout": 0.3, "ema_decay": 0.7, "top_p": 0.5, "revive_below": 0.5, "final_rate": 0.5,
            "age_dropout": 0.5, "pixel_loss": "mse", "codebook": "gradient", "kmeans": False, "gradient": "rotation",
-           "space": "index", "loss": "bce", "penalty_share": 0.5}
+           "space": "index", "start": "blank", "loss": "bce", "penalty_share": 0.5}
 FIELDS = [(kind, field.name) for kind in KINDS for field in dataclasses.fields(kind)]
 
 

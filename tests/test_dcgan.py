@@ -12,10 +12,12 @@ from oasis_utils.checkpoints import load_model, save_model
 from oasis_utils.config import DCGANConfig
 from oasis_utils.dcgan import (
     DCGAN,
+    PACK,
     code_divergence,
     discriminator_loss,
     generator_loss,
     kernel_distance,
+    pack_variety,
     position_spread,
     symptoms,
 )
@@ -43,7 +45,7 @@ def random_maps(count, config=CONFIG, seed=0):
 
 
 def batch(count=6):
-    return {"indices": random_maps(count), "positions": torch.arange(count) % CONFIG.n_positions}
+    return {"indices": random_maps(count), "positions": torch.arange(count) * CONFIG.n_positions // count}
 
 
 class Batches(list):
@@ -210,6 +212,105 @@ def test_codebook_is_saved_with_the_model(codes):
     assert torch.equal(loaded.codebook, model.codebook) and not torch.equal(tiny().codebook, model.codebook)
 
 
+# ------------------------------------------------------------ linear start
+
+def subjects(n_subjects=40, config=CONFIG):
+    """(maps, positions): one map of each subject at each position; few codes differ between the subjects."""
+    places, generator = torch.arange(config.n_positions).repeat(n_subjects), torch.Generator().manual_seed(7)
+    anatomy = random_maps(config.n_positions, config, seed=8)[places]
+    changes = torch.rand(anatomy.shape, generator=generator) < 0.2
+    return torch.where(changes, random_maps(len(places), config, seed=9), anatomy), places
+
+
+def started(config=CONFIG):
+    model, (maps, positions) = tiny(config), subjects()
+    model.use_maps(maps, positions)
+    return model, maps, positions
+
+
+def test_an_untrained_generator_draws_the_mean_map_of_the_position():
+    model, maps, positions = started()
+    drawn = model.generator(torch.zeros(5, model.config.noise_size), torch.arange(5))
+    for position in range(5):
+        torch.testing.assert_close(drawn[position], model.embed(maps[positions == position]).mean(0), atol=1e-5, rtol=0)
+
+
+def test_an_untrained_generator_draws_as_varied_as_the_maps_are():
+    model, maps, positions = started(changed(noise_dim=192))  # as many directions as a map has numbers
+    model.use_codebook(model.codebook, torch.ones(12))
+    model.use_maps(maps, positions)
+    noise = normal(4000, 192)
+    with torch.no_grad():
+        drawn = model.generator(noise, torch.zeros(4000, dtype=torch.long)).flatten(1)
+    deviations = model.embed(maps).flatten(1) - model.generator.linear.mean[positions].flatten(1)
+    assert float(drawn.var(0).sum()) == pytest.approx(float(deviations.square().mean(0).sum()), rel=0.03)
+    few = started(changed(noise_dim=6))[0].generator.linear.directions.square().sum()
+    assert 0.03 < float(few) / float(deviations.square().mean(0).sum()) < 0.5  # the leading part only
+
+
+def test_the_discriminator_sees_how_a_map_differs_from_the_mean_of_its_position():
+    model = started()[0]
+    maps, positions = model.embed(random_maps(4)), torch.tensor([0, 1, 2, 3])
+    before = model.discriminator(maps, positions)
+    model.discriminator.mean += 1
+    assert (model.discriminator(maps, positions) - before).abs().min() > 1e-5
+
+
+def test_the_start_is_saved_and_the_same_each_time(tmp_path):
+    model, _, positions = started()
+    torch.testing.assert_close(started()[0].generator.linear.directions, model.generator.linear.directions)
+    save_model(tmp_path / "dcgan.safetensors", model)
+    loaded, _ = load_model(tmp_path / "dcgan.safetensors", DCGAN)
+    noise = model.noise([1, 2, 3])
+    assert torch.equal(loaded.generator(noise, positions[:3]), model.generator(noise, positions[:3]))
+
+
+@pytest.mark.parametrize("values", [dict(start="blank"), dict(space="index")])
+def test_a_blank_start_knows_no_maps(values):
+    model = tiny(changed(**values))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.use_maps(*subjects())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not any("linear" in name or name.endswith("mean") for name in before)
+
+
+def test_a_step_from_the_start_changes_what_is_drawn():
+    model, maps, positions = started()
+    optimizer = torch.optim.SGD(model.parameter_groups()["generator"], lr=0.1)
+    noise = model.noise([0, 1])
+    before = model.generator(noise, positions[:2]).detach()
+    model.step({"indices": maps[:20], "positions": positions[:20]}, "generator")["loss"].backward()
+    optimizer.step()
+    assert (model.generator(noise, positions[:2]) - before).abs().max() > 1e-6
+
+
+def test_the_variety_of_packs_sees_a_collapse_within_each_position():
+    anatomy = 3 * normal(8, 50).repeat_interleave(PACK, 0)  # eight positions, far apart
+    varied, collapsed = anatomy + normal(8 * PACK, 50, seed=1), anatomy
+    assert float(pack_variety(collapsed).max()) < 0.01 * float(pack_variety(varied).min())
+    whole = [float(x.var(0, unbiased=False).sqrt().mean()) for x in (varied, collapsed)]
+    assert whole[1] > 0.9 * whole[0]  # over the whole batch the collapse is hardly seen
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 7, 32])
+def test_a_pack_shares_its_variety_and_sees_no_other(count):
+    features = normal(count, 10)
+    found = pack_variety(features)
+    packs = [len(part) for part in torch.arange(count).tensor_split(max(count // PACK, 1))]
+    assert found.shape == (count,) and len(found.unique()) == len(packs) and min(packs) >= min(count, PACK)
+    features[:packs[0]] += normal(packs[0], 10, seed=2)
+    assert torch.equal(pack_variety(features)[packs[0]:], found[packs[0]:])
+
+
+def test_the_players_meet_neighbours_in_order_of_position():
+    model, seen = tiny(), []
+    model.generator.register_forward_hook(lambda _module, args, _out: seen.append(args[1]))
+    mixed = {"indices": random_maps(5), "positions": torch.tensor([3, 0, 4, 1, 0])}
+    model.discriminator.register_forward_hook(lambda _module, args, _out: seen.append(args[1]))
+    model.step(mixed, "generator")
+    assert all(positions.tolist() == [0, 0, 1, 3, 4] for positions in seen) and len(seen) == 3
+
+
 # ------------------------------------------------------------ losses
 
 def gradients(model, phase, of):
@@ -303,12 +404,11 @@ def test_gamma_weighs_the_penalty():
 
 
 def test_penalty_is_taken_on_its_share_of_the_batch():
-    model = tiny(changed(penalty_share=0.5))
-    real, fake, positions = model.embed(random_maps(6)), model.embed(random_maps(6, seed=1)), torch.arange(6) % 5
-    found = model.penalty(real, fake, positions)
-    whole = tiny(changed(penalty_share=1.0))
-    torch.testing.assert_close(found, whole.penalty(real[:3], fake[:3], positions[:3]))
-    assert (found - whole.penalty(real, fake, positions)).abs() > 1e-6
+    model, whole = tiny(changed(penalty_share=0.5)), tiny(changed(penalty_share=1.0))
+    maps = [model.embed(random_maps(6)), model.embed(random_maps(6, seed=1)), torch.arange(6) % 5]
+    stretches = [float(whole.penalty(*(x[first:first + 3] for x in maps)).detach()) for first in range(4)]
+    found = {float(model.penalty(*maps).detach()) for _ in range(40)}
+    assert sorted(found) == pytest.approx(sorted(stretches), rel=1e-4)  # every stretch has its turn
 
 
 @pytest.mark.parametrize("kind, real, fake, discriminator, generator", [

@@ -11,7 +11,7 @@ FOLDER = Path(oasis_utils.__file__).parent
 LAYERS = [
     {"__init__"},
     {"config", "synthetic", "incremental", "live"},
-    {"runtime", "quantizer", "metrics"},
+    {"runtime", "quantizer", "metrics", "linear"},
     {"scans", "images"},
     {"volumes"},
     {"sources"},

@@ -1,0 +1,45 @@
+"""Maps as a mean for each slice position plus a few directions in which brains differ: a linear model, fitted at once.
+
+Principal components read as a generator (probabilistic PCA without its isotropic noise, Tipping and Bishop 1999, doi
+10.1111/1467-9868.00196); the directions by a randomised decomposition (Halko 2011, arXiv 0909.4061).
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+SEED = 0  # of the randomised decomposition: the same maps give the same model
+
+
+class LinearMaps(nn.Module):
+    """mean[position] + noise @ directions: standard normal noise gives maps with the mean of their position and the
+    leading part of the covariance that the fitted maps have about it, one covariance for all positions.
+
+    Buffers, no parameters: it is fitted, not trained. Zero until then.
+    """
+
+    def __init__(self, n_positions: int, noise_dim: int, dim: int, grid: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_positions, dim, grid, grid))
+        self.register_buffer("directions", torch.zeros(noise_dim, dim, grid, grid))  # of length: standard deviation
+
+    @torch.no_grad()
+    def fit(self, maps: Float[Tensor, "n dim rows cols"], positions: Int[Tensor, " n"]) -> None:
+        """A position without maps gets the mean of all; directions beyond the rank of the maps stay zero."""
+        counts = torch.bincount(positions, minlength=len(self.mean))
+        sums = torch.zeros_like(self.mean).index_add_(0, positions, maps)
+        means = sums / counts.clamp(min=1).view(-1, 1, 1, 1)
+        self.mean.copy_(torch.where(counts.view(-1, 1, 1, 1) > 0, means, maps.mean(0)))
+        deviations = (maps - self.mean[positions]).flatten(1)
+        kept = min(len(self.directions), *deviations.shape)
+        with torch.random.fork_rng(devices=[maps.device] if maps.is_cuda else []):
+            torch.manual_seed(SEED)
+            _, lengths, axes = torch.svd_lowrank(deviations, q=min(kept + 8, *deviations.shape))
+        found = (lengths / len(maps) ** 0.5 * axes).t()[:kept]
+        self.directions.zero_()[:kept] = found.view(kept, *maps.shape[1:])
+
+    def forward(self, noise: Float[Tensor, "batch noise_dim"],
+                positions: Int[Tensor, " batch"]) -> Float[Tensor, "batch dim rows cols"]:
+        return self.mean[positions] + (noise @ self.directions.flatten(1)).view(-1, *self.mean.shape[1:])
