@@ -288,7 +288,7 @@ PROFILES = {
         pixelcnn=dict(channels=24, blocks=3, hidden=32),
         pixelcnn_training=TrainingConfig(epochs=6, batch_size=8, learning_rate=3e-3, warmup_steps=5, patience=3),
         dcgan=dict(channels=16, noise_dim=16, texture=2),
-        dcgan_training=TrainingConfig(epochs=10, batch_size=16, learning_rate=1e-3, warmup_steps=5, betas=(0.0, 0.99),
+        dcgan_training=TrainingConfig(epochs=5, batch_size=16, learning_rate=1e-3, warmup_steps=5, betas=(0.0, 0.99),
                                       ema_decay=0.9),
         evaluation=EvaluationConfig(n_images=64, bootstrap=50),
     ),
