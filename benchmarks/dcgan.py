@@ -47,7 +47,7 @@ def train(config: DCGANConfig, vqvae: VQVAE, maps: codes.CodeMaps, seconds: floa
     tensors, schedule = maps.to("train", CPU), load_profile("demo").dcgan_training
     model, start, finite = DCGAN(config), time.process_time(), True
     model.use_codebook(vqvae.quantizer.codebook, torch.bincount(tensors["indices"].flatten(), minlength=maps.n_codes))
-    model.use_maps(tensors["indices"], tensors["positions"])
+    model.use_maps(tensors["indices"], tensors["positions"], tensors["ages"])
     batches, trainer = Batches(tensors, schedule.batch_size, shuffle=True, seed=seed), Trainer(model, schedule, 1)
     while (spent := time.process_time() - start) < seconds:
         for batch in batches.epoch(trainer.epochs):
@@ -120,7 +120,7 @@ def main() -> None:
     for name, changes in VARIANTS.items():
         if options.only in name:
             seed = int(name[-1]) if "seed" in name else 0
-            config = dataclasses.replace(load_profile("demo").dcgan, **changes)
+            config = dataclasses.replace(load_profile("demo").dcgan, **maps.age_scale(), **changes)
             seconds = 0.0 if "untrained" in name else options.seconds
             model, about = train(config, vqvae, maps, seconds, seed)
             rows = result["rows"] | {name: {**judge(model, vqvae, maps, judged), **about}}

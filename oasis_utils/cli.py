@@ -140,8 +140,8 @@ def _add_sample(parsers) -> None:
     sample.add_argument("--prior", choices=("pixelcnn", "dcgan"), default="pixelcnn")
     sample.add_argument("--n", type=_count, default=16, help="how many slices (default: 16)")
     sample.add_argument("--position", type=_not_negative(int), help="slice position (default: all, evenly)")
-    sample.add_argument("--age", type=_years, metavar="YEARS", help="age of the brains, for a PixelCNN trained with "
-                        "ages (default: not said)")
+    sample.add_argument("--age", type=_years, metavar="YEARS", help="age of the brains, for models trained with ages "
+                        "(default: not said)")
     sample.add_argument("--temperature", type=_not_negative(float), default=1.0, help="0: the likeliest code")
     sample.add_argument("--top-k", type=_not_negative(int), default=0, help="only the K likeliest codes; 0: all")
     sample.add_argument("--top-p", type=_fraction_above_zero, default=1.0, help="only the likeliest codes that hold "

@@ -85,7 +85,7 @@ def sample(args: argparse.Namespace) -> None:
         raise UsageError(f"position {args.position} is unknown: this model knows 0 to {sampler.n_positions - 1}")
     if args.age is not None and not sampler.knows_age:
         raise UsageError(f"--age: the {args.prior} of {args.run} was trained without ages; leave the option out, or "
-                         "train a PixelCNN on data with ages")
+                         "train it on data with ages")
     positions = (sampling.spread_positions(args.n, sampler.n_positions) if args.position is None
                  else np.full(args.n, args.position))
     options = SamplingOptions(args.temperature, args.top_k, args.top_p)

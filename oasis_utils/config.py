@@ -147,8 +147,11 @@ class DCGANConfig:
     gamma: float = 10.0  # weight of the gradient penalties R1 and R2 of the relativistic loss
     penalty_share: float = 0.25  # part of each batch on which these penalties are taken, in (0, 1]
     commitment: float = 0.25  # pulls drawn vectors to their nearest code
+    age_mean: float = 0.0  # years, of the training subjects
+    age_std: float = 0.0  # years, their spread; 0: the data have no ages and the model is not told any
 
     def __post_init__(self):
+        _require(self.age_std >= 0, f"age_std is a spread in years, 0 or more, not {self.age_std}")
         _require(self.grid % 4 == 0, f"grid must be a multiple of 4, not {self.grid}")
         _within(self, 4, 1024, "grid")
         _within(self, 2, 65_536, "n_codes")
@@ -161,6 +164,10 @@ class DCGANConfig:
         _require(self.start in ("linear", "blank"), f"start must be linear or blank, not {self.start!r}")
         _require(self.loss in ("relativistic", "hinge", "bce"),
                  f"loss must be relativistic, hinge or bce, not {self.loss!r}")
+
+    @property
+    def knows_age(self) -> bool:
+        return self.age_std > 0
 
     @property
     def linear(self) -> bool:

@@ -32,7 +32,8 @@ VARIETY = 0.3  # share of the real variety at one position below which drawn map
 class Generator(nn.Module):
     """Noise and slice position to a map over the canvas.
 
-    The first `noise_dim` numbers of the noise decide the whole brain. The rest is noise for each cell, at half and at
+    The first `noise_dim` numbers of the noise decide the whole brain, the very first is its standardised age where the
+    model is told ages (nobody's age said: chance decides it too). The rest is noise for each cell, at half and at
     full resolution, as in StyleGAN (Karras 2019, arXiv 1812.04948, section 3.2): folds are too many and too free to
     be spelled out by one vector. With start="linear" the network draws what is to be added to the map that a linear
     model makes of the same noise, and is shown that map.
@@ -79,7 +80,8 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """A map of vectors and its slice position to a score; higher is more real. Projection condition (Miyato 2018).
 
-    With start="linear" it also sees how each map differs from the mean of its position.
+    With start="linear" it also sees how each map differs from the mean of its position. ages are standardised, 0
+    where unknown.
     """
 
     def __init__(self, config: DCGANConfig):
@@ -96,15 +98,19 @@ class Discriminator(nn.Module):
         self.project = nn.Linear(wide * base**2 + 1, wide)
         self.score = nn.Linear(wide, 1)
         self.condition = nn.Embedding(config.n_positions, wide)
+        self.ageing = nn.Linear(1, wide, bias=False) if config.knows_age else None
         if config.loss == "hinge":
             for layer in [m for m in self.modules() if isinstance(m, (nn.Conv2d, nn.Linear, nn.Embedding))]:
                 spectral_norm(layer)
 
-    def forward(self, maps: Float[Tensor, "batch dim rows cols"],
-                positions: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    def forward(self, maps: Float[Tensor, "batch dim rows cols"], positions: Int[Tensor, " batch"],
+                ages: Float[Tensor, " batch"] | None = None) -> Float[Tensor, " batch"]:
         x = self.layers(torch.cat([maps, maps - self.mean[positions]], dim=1) if self.linear else maps)
         x = F.leaky_relu(self.project(torch.cat([x, pack_variety(x)[:, None]], dim=1)), 0.2)
-        return self.score(x)[:, 0] + (x * self.condition(positions)).mean(1)
+        told = self.condition(positions)
+        if self.ageing is not None and ages is not None:
+            told = told + self.ageing(ages[:, None])
+        return self.score(x)[:, 0] + (x * told).mean(1)
 
 
 def pack_variety(features: Float[Tensor, "batch dim"]) -> Float[Tensor, " batch"]:
@@ -154,13 +160,16 @@ class DCGAN(nn.Module):
         self.codebook.copy_((codebook - mean) / scale)
 
     @torch.no_grad()
-    def use_maps(self, indices: Int[Tensor, "n rows cols"], positions: Int[Tensor, " n"]) -> None:
+    def use_maps(self, indices: Int[Tensor, "n rows cols"], positions: Int[Tensor, " n"],
+                 ages: Float[Tensor, " n"] | None = None) -> None:
         """Fit the linear model to training maps, after `use_codebook`: the generator then draws what it draws, until
         it is trained to add to it. Without one (start="blank", space="index") nothing is done."""
         if not self.config.linear:
             return
         some = torch.randperm(len(indices), generator=torch.Generator().manual_seed(0))[:FITTED].to(indices.device)
-        self.generator.linear.fit(self.embed(indices[some]), positions[some])
+        standard = self.standard(ages)
+        self.generator.linear.fit(self.embed(indices[some]), positions[some],
+                                  None if standard is None else standard[some])
         self.discriminator.mean.copy_(self.generator.linear.mean)
         nn.init.zeros_(self.generator.layers[-1].weight)
         nn.init.zeros_(self.generator.layers[-1].bias)
@@ -178,13 +187,31 @@ class DCGAN(nn.Module):
         rows = [torch.randn(self.config.noise_size, generator=torch.Generator().manual_seed(s)) for s in seeds]
         return torch.stack(rows).to(self.codebook.device)
 
+    def standard(self, ages: Float[Tensor, " n"] | None) -> Float[Tensor, " n"] | None:
+        """Years as deviations from the training subjects' mean; None for a model that is not told ages."""
+        if ages is None or not self.config.knows_age:
+            return None
+        return (ages - self.config.age_mean) / self.config.age_std
+
+    @staticmethod
+    def told(noise: Float[Tensor, "batch noise_size"],
+             standard: Float[Tensor, " batch"] | None) -> Float[Tensor, "batch noise_size"]:
+        """The noise with the known ages as its first numbers."""
+        if standard is None:
+            return noise
+        return torch.cat([torch.where(standard.isfinite(), standard, noise[:, 0])[:, None], noise[:, 1:]], dim=1)
+
     @torch.no_grad()
-    def sample(self, positions: Int[Tensor, " batch"],
-               noise: Float[Tensor, "batch noise_size"]) -> Int[Tensor, "batch rows cols"]:
-        """Index maps; ValueError for a position it was not trained on."""
+    def sample(self, positions: Int[Tensor, " batch"], noise: Float[Tensor, "batch noise_size"],
+               ages: Float[Tensor, " batch"] | None = None) -> Int[Tensor, "batch rows cols"]:
+        """Index maps; ages are years, nan where unknown. ValueError for a position it was not trained on, and for an
+        age if it was trained without."""
+        if ages is not None and not self.config.knows_age:
+            raise ValueError("this DCGAN was trained without ages: leave the age out, or train on data with ages "
+                             "(participants.tsv)")
         if len(positions) == 0 or int(positions.min()) < 0 or int(positions.max()) >= self.config.n_positions:
             raise ValueError(f"positions must be in [0, {self.config.n_positions}), got {positions.tolist()[:8]}")
-        return self.quantize(self.generator(noise, positions))
+        return self.quantize(self.generator(self.told(noise, self.standard(ages)), positions))
 
     # ------------------------------------------------------------ training
 
@@ -192,50 +219,54 @@ class DCGAN(nn.Module):
         return {"discriminator": list(self.discriminator.parameters()), "generator": list(self.generator.parameters())}
 
     def step(self, batch: Mapping[str, Tensor], phase: str) -> dict[str, Tensor]:
-        """Losses of one batch {"indices", "positions"} for one of the two players; float32 for the penalties."""
+        """Losses of one batch {"indices", "positions", and "ages" if known} for one of the two players; float32 for
+        the penalties."""
         order = batch["positions"].argsort(stable=True)  # so that packs hold neighbours
         indices, positions = batch["indices"][order], batch["positions"][order]
+        standard = self.standard(batch["ages"][order] if "ages" in batch else None)
+        ages = None if standard is None else standard.nan_to_num(0.0)
         with torch.autocast(positions.device.type, enabled=False):
             real = self.embed(indices)
-            noise = torch.randn(len(positions), self.config.noise_size, device=positions.device)
+            noise = self.told(torch.randn(len(positions), self.config.noise_size, device=positions.device), standard)
             if phase == "discriminator":
                 with torch.no_grad():
                     fake = self.embed(self.quantize(self.generator(noise, positions)))
-                return self._discriminator_step(real, fake, positions)
+                return self._discriminator_step(real, fake, positions, ages)
             drawn = self.generator(noise, positions)
             codes = self.embed(self.quantize(drawn))
             fake = drawn + (codes - drawn).detach()  # straight through the quantisation
             with torch.no_grad():
-                real_score = self.discriminator(real, positions)
-            fake_score = self.discriminator(fake, positions)
+                real_score = self.discriminator(real, positions, ages)
+            fake_score = self.discriminator(fake, positions, ages)
             commitment = F.mse_loss(drawn, codes)
             loss = generator_loss(self.config.loss, real_score, fake_score) + self.config.commitment * commitment
             return {"loss": loss, "commitment": commitment}
 
-    def _discriminator_step(self, real: Tensor, fake: Tensor, positions: Tensor) -> dict[str, Tensor]:
-        real_score, fake_score = self.discriminator(real, positions), self.discriminator(fake, positions)
+    def _discriminator_step(self, real: Tensor, fake: Tensor, *told: Tensor | None) -> dict[str, Tensor]:
+        real_score, fake_score = self.discriminator(real, *told), self.discriminator(fake, *told)
         loss, margin = discriminator_loss(self.config.loss, real_score, fake_score), real_score - fake_score
         found = {"margin": margin.mean(), "accuracy": (margin > 0).float().mean()}
         if self.config.loss == "relativistic":
-            found["penalty"] = self.penalty(real, fake, positions)
+            found["penalty"] = self.penalty(real, fake, *told)
             loss = loss + 0.5 * self.config.gamma * found["penalty"]
         return {"loss": loss, **found}
 
     def penalty(self, real: Float[Tensor, "batch dim rows cols"], fake: Float[Tensor, "batch dim rows cols"],
-                positions: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
+                positions: Int[Tensor, " batch"], ages: Float[Tensor, " batch"] | None = None) -> Float[Tensor, ""]:
         """R1 + R2: mean squared slope of the score at real and at drawn maps; a stretch of `penalty_share` of the
         batch stands for all of it, because second derivatives are most of a step's cost."""
         count = math.ceil(self.config.penalty_share * len(real))
         first = int(torch.randint(len(real) - count + 1, ()))
         part = slice(first, first + count)
         maps = [x[part].detach().requires_grad_() for x in (real, fake)]
-        scores = [self.discriminator(x, positions[part]).sum() for x in maps]
+        told = positions[part], None if ages is None else ages[part]
+        scores = [self.discriminator(x, *told).sum() for x in maps]
         slopes = torch.autograd.grad(scores, maps, create_graph=True)
         return sum(slope.square().sum(dim=(1, 2, 3)).mean() for slope in slopes)
 
     @torch.no_grad()
     def validate(self, batches) -> dict[str, float]:
-        """Drawn against held-out maps at the same positions.
+        """Drawn against held-out maps at the same positions and ages.
 
         kernel_distance: in the embedding space, 0 for the same distribution. code_divergence: of the code histograms.
         variety: of the drawn maps at one position, 1 as much as in held-out ones; absent if no position occurs twice.
@@ -244,8 +275,10 @@ class DCGAN(nn.Module):
         real, drawn, positions, preferred = [], [], [], []
         for i, batch in enumerate(batches):
             seeds = list(range(i * batches.batch_size, i * batches.batch_size + len(batch["positions"])))
-            maps = self.sample(batch["positions"], self.noise(seeds))
-            scores = [self.discriminator(self.embed(x), batch["positions"]) for x in (batch["indices"], maps)]
+            ages = batch.get("ages") if self.config.knows_age else None
+            maps, standard = self.sample(batch["positions"], self.noise(seeds), ages), self.standard(ages)
+            told = batch["positions"], None if standard is None else standard.nan_to_num(0.0)
+            scores = [self.discriminator(self.embed(x), *told) for x in (batch["indices"], maps)]
             for parts, part in zip((real, drawn, positions, preferred),
                                    (batch["indices"], maps, batch["positions"], scores[0] > scores[1]), strict=True):
                 parts.append(part)

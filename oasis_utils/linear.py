@@ -26,19 +26,31 @@ class LinearMaps(nn.Module):
         self.register_buffer("directions", torch.zeros(noise_dim, dim, grid, grid))  # of length: standard deviation
 
     @torch.no_grad()
-    def fit(self, maps: Float[Tensor, "n dim rows cols"], positions: Int[Tensor, " n"]) -> None:
-        """A position without maps gets the mean of all; directions beyond the rank of the maps stay zero."""
+    def fit(self, maps: Float[Tensor, "n dim rows cols"], positions: Int[Tensor, " n"],
+            first: Float[Tensor, " n"] | None = None) -> None:
+        """A position without maps gets the mean of all; directions beyond the rank of the maps stay zero.
+
+        first: what the first number of the noise shall mean, known of each map (nan: unknown), such as a standardised
+        age. Its direction is then the regression of the maps on it, and the others are those of what that leaves.
+        """
         counts = torch.bincount(positions, minlength=len(self.mean))
         sums = torch.zeros_like(self.mean).index_add_(0, positions, maps)
         means = sums / counts.clamp(min=1).view(-1, 1, 1, 1)
         self.mean.copy_(torch.where(counts.view(-1, 1, 1, 1) > 0, means, maps.mean(0)))
         deviations = (maps - self.mean[positions]).flatten(1)
-        kept = min(len(self.directions), *deviations.shape)
+        self.directions.zero_()
+        known = torch.zeros_like(positions, dtype=torch.bool) if first is None else first.isfinite()
+        taken = int(known.any())
+        if taken:
+            slope = first[known] @ deviations[known] / first[known].square().sum().clamp(min=1e-6)
+            self.directions[0] = slope.view(maps.shape[1:])
+            deviations[known] -= first[known, None] * slope
+        kept = min(len(self.directions) - taken, *deviations.shape)
         with torch.random.fork_rng(devices=[maps.device] if maps.is_cuda else []):
             torch.manual_seed(SEED)
             _, lengths, axes = torch.svd_lowrank(deviations, q=min(kept + 8, *deviations.shape))
         found = (lengths / len(maps) ** 0.5 * axes).t()[:kept]
-        self.directions.zero_()[:kept] = found.view(kept, *maps.shape[1:])
+        self.directions[taken:taken + kept] = found.view(kept, *maps.shape[1:])
 
     def forward(self, noise: Float[Tensor, "batch noise_dim"],
                 positions: Int[Tensor, " batch"]) -> Float[Tensor, "batch dim rows cols"]:

@@ -81,7 +81,7 @@ class BrainSampler:
     @property
     def knows_age(self) -> bool:
         """Whether an age can be asked for."""
-        return isinstance(self.prior, PixelCNN) and self.prior.config.knows_age
+        return self.prior.config.knows_age
 
     @torch.inference_mode()
     def draw(self, positions: Integer[np.ndarray, " n"], seeds: list[int],
@@ -89,15 +89,15 @@ class BrainSampler:
              keep: Bool[np.ndarray, "_ _ _"] | None = None,
              on_row: Callable[[int, Tensor], None] | None = None,
              ages: Float[np.ndarray, " n"] | None = None) -> Integer[np.ndarray, "n rows cols"]:
-        """Index maps. temperature, top-k, top-p, completion (given, keep) and ages in years (nan: unknown) exist for
-        the PixelCNN only. The cells drawn heed given ones before them; `complete` also heeds those after.
+        """Index maps; ages are years, nan where unknown. temperature, top-k, top-p and completion (given, keep) exist
+        for the PixelCNN only. The cells drawn heed given ones before them; `complete` also heeds those after.
         """
         where = self._tensor(positions, np.int64)
         if isinstance(self.prior, DCGAN):
-            if options not in (None, SamplingOptions()) or keep is not None or ages is not None:
-                raise ValueError("temperature, top-k, top-p, age and completion need the PixelCNN: a DCGAN draws whole "
-                                 "maps at once; choose prior pixelcnn or leave them out")
-            return self.prior.sample(where, self.prior.noise(seeds)).cpu().numpy()
+            if options not in (None, SamplingOptions()) or keep is not None:
+                raise ValueError("temperature, top-k, top-p and completion need the PixelCNN: a DCGAN draws whole maps "
+                                 "at once; choose prior pixelcnn or leave them out")
+            return self.prior.sample(where, self.prior.noise(seeds), self._tensor(ages, np.float32)).cpu().numpy()
         noise = uniform_noise(seeds, self.prior.config.grid).to(self.device)
         return self.prior.sample(where, noise, options or SamplingOptions(), self._tensor(given, np.int64),
                                  self._tensor(keep, np.bool_), on_row,

@@ -107,7 +107,7 @@ class AgeControl:
 
 
 class Dials:
-    """Temperature, top-k, top-p and age: what exists for the PixelCNN only."""
+    """Temperature, top-k and top-p, which exist for the PixelCNN only, and the age."""
 
     def __init__(self, samplers: dict[str, BrainSampler]):
         n_codes = next(iter(samplers.values())).vqvae.config.n_codes

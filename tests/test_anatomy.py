@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from oasis_utils.anatomy import MEASURES, Atlas, PositionReader, Tissues, compare_measures, measure
+from oasis_utils.anatomy import (
+    MEASURES,
+    Atlas,
+    PositionReader,
+    Tissues,
+    age_correlation,
+    compare_measures,
+    dark_middle,
+    measure,
+)
 
 
 def phantom(size=64, radius=24, ventricle=6, shift=0):
@@ -42,6 +51,15 @@ def test_a_larger_ventricle_measures_larger_and_an_empty_slice_nothing(tissues):
     sizes = [named(phantom(ventricle=v), tissues)["ventricles"] for v in (-1, 3, 6, 9)]
     assert sizes == sorted(sizes) and sizes[0] == 0
     assert not measure(np.zeros((1, 64, 64), np.uint8), tissues).any()
+
+
+def test_the_dark_middle_is_the_share_of_the_middle_third_and_correlates_with_what_widens_it():
+    images = np.stack([phantom(size=63, ventricle=v) for v in (3, 5, 7, 9)])
+    middle = images[:, 21:42, 21:42] < 64
+    np.testing.assert_allclose(dark_middle(images), middle.mean(axis=(1, 2)))
+    assert age_correlation(images, np.array([30.0, 50.0, 70.0, 90.0])) > 0.98
+    assert age_correlation(images, np.array([90.0, 70.0, np.nan, 30.0])) < -0.98
+    assert np.isnan(age_correlation(images, np.full(4, 50.0)))
 
 
 def test_brightness_does_not_change_the_tissues(tissues):

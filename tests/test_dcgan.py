@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -59,7 +60,7 @@ class StandIn(nn.Module):
         super().__init__()
         self.weight, self.score = nn.Parameter(torch.zeros(())), score
 
-    def forward(self, maps, positions):
+    def forward(self, maps, positions, ages=None):
         return self.score(maps) + self.weight
 
 
@@ -283,6 +284,67 @@ def test_a_step_from_the_start_changes_what_is_drawn():
     optimizer.step()
     assert (model.generator(noise, positions[:2]) - before).abs().max() > 1e-6
 
+
+# ------------------------------------------------------------ age
+
+AGES = dict(age_mean=50.0, age_std=20.0)
+
+
+def ageing_subjects():
+    """(model, maps, positions, ages): with age, more and more of the upper half of a map is code 1."""
+    model, (maps, positions) = tiny(changed(**AGES)), subjects()
+    ages = 50 + 20 * normal(len(maps), seed=3)
+    old = torch.rand(maps.shape, generator=torch.Generator().manual_seed(4)) < ((ages - 10) / 80)[:, None, None]
+    old[:, 4:] = False
+    maps = torch.where(old, 1, maps)
+    model.use_maps(maps, positions, ages)
+    return model, maps, positions, ages
+
+
+def test_the_linear_start_ages_as_the_maps_do():
+    model, positions = ageing_subjects()[0], torch.full((32,), 2)
+    noise, upper = model.noise(list(range(32))), np.s_[:, :4]
+    shares = [(model.sample(positions, noise, torch.full((32,), years))[upper] == 1).float().mean()
+              for years in (10.0, 50.0, 90.0)]
+    assert shares[0] + 0.2 < shares[1] < shares[2] - 0.2
+
+
+def test_an_age_that_is_not_said_is_left_to_the_noise():
+    model, positions = ageing_subjects()[0], torch.tensor([0, 1, 2])
+    noise = model.noise([4, 5, 6])
+    unknown = model.sample(positions, noise, torch.full((3,), math.nan))
+    assert torch.equal(unknown, model.sample(positions, noise))
+    said = model.sample(positions, noise, 50 + 20 * noise[:, 0])  # the very ages that the noise stood for
+    assert torch.equal(said, unknown)
+
+
+def test_the_discriminator_is_told_the_age():
+    model, maps, positions, _ = ageing_subjects()
+    young, old = (model.discriminator(model.embed(maps[:4]), positions[:4], torch.full((4,), age)) for age in (-1., 1.))
+    assert (young - old).abs().min() > 1e-6
+
+
+@pytest.mark.parametrize("phase", DCGAN.phases)
+def test_a_step_with_ages_some_of_them_unknown_is_finite(phase):
+    model, maps, positions, ages = ageing_subjects()
+    ages[::2] = math.nan
+    losses = model.step({"indices": maps[:10], "positions": positions[:10], "ages": ages[:10]}, phase)
+    losses["loss"].backward()
+    assert all(value.isfinite() for value in losses.values())
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_a_model_without_ages_refuses_them_when_asked_and_ignores_them_in_training():
+    model = tiny()
+    with pytest.raises(ValueError, match="trained without ages"):
+        model.sample(torch.tensor([0]), model.noise([0]), torch.tensor([40.0]))
+    torch.manual_seed(1)
+    plain = model.step(batch(), "discriminator")["loss"]
+    torch.manual_seed(1)
+    assert torch.equal(model.step({**batch(), "ages": torch.full((6,), 30.0)}, "discriminator")["loss"], plain)
+
+
+# ------------------------------------------------------------ packs
 
 def test_the_variety_of_packs_sees_a_collapse_within_each_position():
     anatomy = 3 * normal(8, 50).repeat_interleave(PACK, 0)  # eight positions, far apart
@@ -561,10 +623,10 @@ def test_validation_draws_at_the_held_out_positions_and_pools_all_batches():
 
 def test_validation_of_a_perfect_generator_is_near_zero():
     model, real = tiny().eval(), random_maps(12)
-    model.sample = lambda positions, noise: random_maps(12, seed=1)[:len(positions)]
+    model.sample = lambda positions, noise, ages: random_maps(12, seed=1)[:len(positions)]
     batches = Batches([{"indices": real, "positions": torch.zeros(12, dtype=torch.long)}])
     fair = model.validate(batches)
-    model.sample = lambda positions, noise: torch.zeros_like(real)
+    model.sample = lambda positions, noise, ages: torch.zeros_like(real)
     collapsed = model.validate(batches)
     assert abs(fair["kernel_distance"]) < 0.2 * collapsed["kernel_distance"]
     assert fair["code_divergence"] < 0.05 < collapsed["code_divergence"] and collapsed["distinct_codes"] == 1
@@ -573,9 +635,9 @@ def test_validation_of_a_perfect_generator_is_near_zero():
 def test_validation_names_the_variety_and_the_accuracy():
     model, real = tiny().eval(), random_maps(12)
     batches = Batches([{"indices": real, "positions": torch.arange(12) // 3}])
-    model.sample = lambda positions, noise: random_maps(12, seed=1)[:len(positions)]
+    model.sample = lambda positions, noise, ages: random_maps(12, seed=1)[:len(positions)]
     assert model.validate(batches)["variety"] == pytest.approx(1, abs=0.2)
-    model.sample = lambda positions, noise: real[positions]  # one map for each position
+    model.sample = lambda positions, noise, ages: real[positions]  # one map for each position
     assert model.validate(batches)["variety"] == pytest.approx(0, abs=1e-9)
     model.discriminator = StandIn(lambda maps: torch.zeros(len(maps)))
     assert model.validate(batches)["held_out_accuracy"] == 0

@@ -74,3 +74,18 @@ def test_fitting_is_repeatable_and_leaves_the_random_state_alone():
     torch.manual_seed(4)
     assert torch.equal(fitted(maps, positions).directions, first.directions)
     assert not list(first.parameters())  # fitted, not trained
+
+
+def test_the_first_direction_is_the_regression_on_what_the_first_number_means():
+    maps, positions, _, directions = planted(n=6000)
+    years = torch.randn(6000, generator=torch.Generator().manual_seed(5))
+    growth = torch.randn(2, 4, 4, generator=torch.Generator().manual_seed(6))
+    maps = maps + years[:, None, None, None] * growth
+    years[::3] = torch.nan  # unknown of some
+    model = LinearMaps(4, 5, 2, 4)
+    model.fit(maps, positions, years)
+    torch.testing.assert_close(model.directions[0], growth, atol=0.15, rtol=0)
+    plain = LinearMaps(4, 5, 2, 4)
+    plain.fit(maps, positions, torch.full_like(years, torch.nan))
+    again = fitted(maps, positions, noise_dim=5)
+    torch.testing.assert_close(plain.directions, again.directions)  # nothing known: as without
