@@ -302,7 +302,7 @@ PROFILES = {
     "demo": _profile(
         "demo", 128, 8, 256, 8,
         vqvae=dict(channels=64, cosine=True, codebook_decay=0.97, ssim_weight=1.0),
-        vqvae_training=TrainingConfig(epochs=16, batch_size=8, learning_rate=2e-3),
+        vqvae_training=TrainingConfig(epochs=14, batch_size=8, learning_rate=2e-3),
         codes=CodesConfig(variants=4),
         pixelcnn=dict(blocks=6, first_kernel=5, dropout=0.0),  # too few epochs to overfit
         pixelcnn_training=TrainingConfig(epochs=2, batch_size=8, learning_rate=3e-3, weight_decay=0.01, patience=3,
