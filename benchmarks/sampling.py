@@ -42,6 +42,7 @@ def inputs(maps: int, grid: int, device: torch.device) -> tuple[torch.Tensor, to
     return torch.zeros(maps, dtype=torch.long, device=device), uniform_noise(list(range(maps)), grid).to(device)
 
 
+@torch.inference_mode()  # as `BrainSampler` calls it
 def measure(grid: int, rounds: int, device: torch.device) -> dict:
     model, (positions, noise) = model_for(grid, device), inputs(MAPS, grid, device)
     drawn = model.sample(positions, noise)  # warm, and what the textbook cells must agree with
@@ -62,6 +63,7 @@ def measure(grid: int, rounds: int, device: torch.device) -> dict:
             "naive_cells_timed": CELLS[grid], "rounds": rounds}
 
 
+@torch.inference_mode()
 def growth(device: torch.device) -> dict[str, dict[str, list[float]]]:
     """Cost of ours over the number of maps, and over the cells of a map."""
     found = {}

@@ -98,6 +98,8 @@ class RowCache:
         self.codes_left = blank(self.batch, self.first.look_back * channels)
         self.inputs_left = blank(len(self.others), self.batch, (model.config.kernel // 2) * channels)
         self.inputs = blank(len(self.others), self.batch, channels)  # of the cell itself
+        self.sigmoids = blank(self.batch, 2 * channels)  # of one gate, and its halves
+        self.halves = self.sigmoids.chunk(2, dim=1)
         self._flatten_weights()
         self.col = 0
 
@@ -169,7 +171,7 @@ class RowCache:
         self.col += 1
 
     def _logits(self, ready_first: Tensor, ready: Tensor) -> Tensor:
-        gated = scaled_gate(torch.addmm(ready_first, self.codes_left, self.kernel_first))
+        gated = self._gate(torch.addmm(ready_first, self.codes_left, self.kernel_first))
         matrix, bias = self.outputs[0]
         x = torch.addmm(bias, gated, matrix)
         if self.others:
@@ -177,10 +179,16 @@ class RowCache:
             inputs = []
             for share, kernel, (matrix, bias) in zip(shares, self.kernels_here, self.outputs[1:], strict=True):
                 inputs.append(x)
-                x = torch.addmm(x + bias, scaled_gate(torch.addmm(share, x, kernel)), matrix)
+                x = torch.addmm(x + bias, self._gate(torch.addmm(share, x, kernel)), matrix)
             torch.stack(inputs, out=self.inputs)
         (hidden, hidden_bias), (last, last_bias) = self.head
         return torch.addmm(last_bias, torch.relu(torch.addmm(hidden_bias, torch.relu(x), hidden)), last)
+
+    def _gate(self, x: Tensor) -> Tensor:
+        """`scaled_gate` of one cell in fixed memory: cutting a new tensor in halves takes longer than its sums."""
+        torch.sigmoid(x, out=self.sigmoids)
+        a, b = self.halves
+        return torch.addcmul(b, a, b, value=-2)
 
     def _shift(self, code: Tensor) -> None:
         for left, new in ((self.codes_left, self.model.embedding(code)), (self.inputs_left, self.inputs)):
