@@ -38,7 +38,9 @@ class Row:
     def target(self) -> str:
         if self.at_least is not None:
             return f"≥ {self.form.format(self.at_least)}"
-        return "" if self.at_most is None else f"≤ {self.form.format(self.at_most)}"
+        if self.at_most is None:
+            return ""
+        return f"≤ {self.form.format(self.at_most)}" if self.at_most else "0"
 
     def cell(self, record: Record) -> str:
         """The figure as it is shown; a dash where it was not measured."""
