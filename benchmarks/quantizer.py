@@ -114,7 +114,7 @@ def growth(device: torch.device) -> dict[str, dict[str, list[float]]]:
             latents = latent_map(size if what == "vectors" else VECTORS, device)
             work = trained(ours(size if what == "codes" else CODES).to(device), latents)
             work()
-            rows["seconds"].append(min(seconds(work, device) for _ in range(3)))
+            rows["seconds"].append(min(seconds(work, device) for _ in range(7)))
             rows["mib"].append(peak_mib(work, device))
         found[what] = rows | {"exponent": growth_exponent(sizes, rows["seconds"])}
     return found
