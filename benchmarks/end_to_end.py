@@ -19,8 +19,6 @@ from measure import record, results_file
 
 from oasis_utils.runtime import RunFolder, read_json, select_device
 
-MINUTES = {"cpu": {"smoke": 3, "demo": 15}, "cuda": {"smoke": 3, "demo": 15, "full": 10}}  # what a run should take
-
 
 def finished(folder: RunFolder) -> tuple[str, dict]:
     """(profile, times of the notebooks) of a run; what they trained and drew is in its report."""
@@ -52,7 +50,7 @@ def main() -> None:
     timed = dict([finished(RunFolder.at(options.run))]) if options.run else {
         profile: run(profile, options.device) for profile in options.profiles.split(",")}
     for profile, times in timed.items():
-        figures[profile] = times | {"limit_seconds": 60 * MINUTES[device.type].get(profile, 0) or None}
+        figures[profile] = times
         print(f"{profile}: {times['seconds']:.0f} s (" + ", ".join(f"{name[:2]} {value:.0f}" for name, value in
                                                                  times["notebooks"].items()) + ")")
     record("series", figures, device)

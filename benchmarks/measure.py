@@ -101,6 +101,22 @@ def ceilings(device: torch.device, rounds: int = 5) -> dict[str, float]:
     return found | {"copy_gb_per_s": 2 * source.nbytes / 1e9 / min(copies)}
 
 
+def growth(curves: Mapping[str, tuple[list[int], Callable[[int], Work]]], device: torch.device,
+           calls: int) -> dict[str, dict[str, Any]]:
+    """{curve: sizes, and for each the quickest of some calls, its peak memory, and the exponent of the time}. A curve
+    is its sizes and what makes the call of one size."""
+    found = {}
+    for name, (sizes, make) in curves.items():
+        rows: dict[str, Any] = {"sizes": sizes, "seconds": [], "mib": []}
+        for size in sizes:
+            work = make(size)
+            work()
+            rows["seconds"].append(min(seconds(work, device) for _ in range(calls)))
+            rows["mib"].append(peak_mib(work, device))
+        found[name] = rows | {"exponent": growth_exponent(sizes, rows["seconds"])}
+    return found
+
+
 def growth_exponent(sizes: list[float], costs: list[float]) -> float:
     """Slope of log cost over log size: 1 for a cost that grows linearly."""
     x, y = (torch.tensor(values, dtype=torch.float64).log() for values in (sizes, costs))

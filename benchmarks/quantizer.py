@@ -12,7 +12,7 @@ import argparse
 
 import torch
 import torch.nn.functional as F
-from measure import Work, alternate, growth_exponent, peak_mib, ratio, record, seconds
+from measure import Work, alternate, growth, peak_mib, ratio, record
 from torch import Tensor, nn
 
 from oasis_utils.quantizer import VectorQuantizer, nearest_code
@@ -105,19 +105,8 @@ def wrong_indices(device: torch.device) -> dict[str, int]:
     return found
 
 
-def growth(device: torch.device) -> dict[str, dict[str, list[float]]]:
-    """Cost of ours over the number of vectors and of codes."""
-    found = {}
-    for what, sizes in {"vectors": [16_384, 32_768, 65_536, 131_072], "codes": [256, 512, 1024, 2048]}.items():
-        rows = {"sizes": sizes, "seconds": [], "mib": []}
-        for size in sizes:
-            latents = latent_map(size if what == "vectors" else VECTORS, device)
-            work = trained(ours(size if what == "codes" else CODES).to(device), latents)
-            work()
-            rows["seconds"].append(min(seconds(work, device) for _ in range(7)))
-            rows["mib"].append(peak_mib(work, device))
-        found[what] = rows | {"exponent": growth_exponent(sizes, rows["seconds"])}
-    return found
+def sized(vectors: int, codes: int, device: torch.device) -> Work:
+    return trained(ours(codes).to(device), latent_map(vectors, device))
 
 
 def main() -> None:
@@ -133,12 +122,14 @@ def main() -> None:
     cases = {name: trained(model.to(device).train(), latents) for name, model in models.items()}
     times = alternate(cases, options.rounds, device)
     figures = {f"vs_{peer}": ratio(times, peer) for peer in list(models)[1:]}
+    grown = growth({"vectors": ([16_384, 32_768, 65_536, 131_072], lambda n: sized(n, CODES, device)),
+                    "codes": ([256, 512, 1024, 2048], lambda n: sized(VECTORS, n, device))}, device, calls=7)
     memory, wrong = {name: peak_mib(work, device) for name, work in cases.items()}, wrong_indices(device)
     record("quantizer", {
         **{name: value["median"] for name, value in figures.items()}, "extra_mib": memory["ours"],
         "wrong_indices": wrong["ours"] + wrong["ours_autocast"], "spread": figures, "milliseconds":
         {name: sorted(values)[len(values) // 2] * 1e3 for name, values in times.items()}, "mib": memory, "wrong": wrong,
-        "vectors": VECTORS, "dim": DIM, "codes": CODES, "growth": growth(device)}, device)
+        "vectors": VECTORS, "dim": DIM, "codes": CODES, "growth": grown}, device)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ their number: a full run at 64x64 would take hours. Every round also checks that
 from __future__ import annotations
 
 import argparse
+import math
 
 import torch
-from measure import growth_exponent, peak_mib, record, seconds, spread
+from measure import Work, growth, record, seconds, spread
 
 from oasis_utils.config import PixelCNNConfig
 from oasis_utils.incremental import AS_LEARNED, draw, uniform_noise
@@ -63,20 +64,10 @@ def measure(grid: int, rounds: int, device: torch.device) -> dict:
             "naive_cells_timed": CELLS[grid], "rounds": rounds}
 
 
-@torch.inference_mode()
-def growth(device: torch.device) -> dict[str, dict[str, list[float]]]:
-    """Cost of ours over the number of maps, and over the cells of a map."""
-    found = {}
-    for what, sizes in {"maps": [4, 8, 16, 32], "cells": [16, 24, 32, 48]}.items():
-        rows = {"sizes": sizes if what == "maps" else [grid**2 for grid in sizes], "seconds": [], "mib": []}
-        for size in sizes:
-            maps, grid = (size, 16) if what == "maps" else (MAPS, size)
-            model, given = model_for(grid, device), inputs(maps, grid, device)
-            model.sample(*given)
-            rows["seconds"].append(min(seconds(lambda m=model, g=given: m.sample(*g), device) for _ in range(2)))
-            rows["mib"].append(peak_mib(lambda m=model, g=given: m.sample(*g), device))
-        found[what] = rows | {"exponent": growth_exponent(rows["sizes"], rows["seconds"])}
-    return found
+def drawn(maps: int, grid: int, device: torch.device) -> Work:
+    """A call that draws so many maps of that grid."""
+    model, given = model_for(grid, device), inputs(maps, grid, device)
+    return torch.inference_mode()(lambda: model.sample(*given))
 
 
 def main() -> None:
@@ -87,8 +78,10 @@ def main() -> None:
     torch.set_num_threads(1)
     device = select_device(options.device)
     figures = {str(grid): measure(grid, options.rounds, device) for grid in CELLS}
-    record("sampling", {**figures, "maps": MAPS, "layers": LAYERS, "channels": CHANNELS, "growth": growth(device)},
-           device)
+    grown = growth({"maps": ([4, 8, 16, 32], lambda n: drawn(n, 16, device)),
+                    "cells": ([16**2, 24**2, 32**2, 48**2], lambda n: drawn(MAPS, math.isqrt(n), device))},
+                   device, calls=2)
+    record("sampling", {**figures, "maps": MAPS, "layers": LAYERS, "channels": CHANNELS, "growth": grown}, device)
 
 
 if __name__ == "__main__":

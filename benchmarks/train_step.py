@@ -12,11 +12,12 @@ torch.compile. bfloat16 is measured only where it is native: elsewhere it is emu
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from measure import Work, alternate, ceilings, growth_exponent, peak_mib, ratio, record, seconds
+from measure import Work, alternate, ceilings, growth, peak_mib, ratio, record
 from quantizer import CODES, DIM, Textbook
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -143,23 +144,11 @@ def by_kind(work: Work) -> dict[str, float]:
             "rest": 1 - (convolutions + quantiser) / total}
 
 
-def growth(device: torch.device) -> dict[str, dict[str, list[float]]]:
-    """Cost of a step of the package's model over the batch, and over the pixels of an image."""
-    found = {}
-    for what, sizes in {"images": [2, 4, 8, 16], "pixels": [64, 128, 192, 256]}.items():
-        rows = {"sizes": sizes if what == "images" else [size**2 for size in sizes], "seconds": [], "mib": []}
-        for size in sizes:
-            side, batch = (SIZE, size) if what == "images" else (size, 8)
-            model = VQVAE(VQVAEConfig(image_size=side, downsampling=4, channels=64, n_codes=CODES, kmeans=False))
-            model.to(device)
-            images = torch.rand(batch, 1, side, side, device=device)
-            work = step(model, images, lambda: autocast(device), True,
-                        lambda x, model=model: model.step({"images": x}, "autoencoder")["loss"])
-            work()
-            rows["seconds"].append(min(seconds(work, device) for _ in range(3)))
-            rows["mib"].append(peak_mib(work, device))
-        found[what] = rows | {"exponent": growth_exponent(rows["sizes"], rows["seconds"])}
-    return found
+def package_step(batch: int, side: int, device: torch.device) -> Work:
+    """A step of the package's VQ-VAE on so many images of so many pixels a side."""
+    model = VQVAE(VQVAEConfig(image_size=side, downsampling=4, channels=64, n_codes=CODES, kmeans=False)).to(device)
+    return step(model, torch.rand(batch, 1, side, side, device=device), lambda: autocast(device), True,
+                lambda x: model.step({"images": x}, "autoencoder")["loss"])
 
 
 def main() -> None:
@@ -187,13 +176,16 @@ def main() -> None:
     figures = {"bf16_vs_textbook_fp32": None, "bf16_vs_textbook_bf16": None}  # no native bfloat16
     figures |= {name: value["median"] for name, value in spreads.items()}
     work = operations(device, options.batch)
+    grown = growth({"images": ([2, 4, 8, 16], lambda n: package_step(n, SIZE, device)),
+                    "pixels": ([64**2, 128**2, 192**2, 256**2], lambda n: package_step(8, math.isqrt(n), device))},
+                   device, calls=3)
     record("train_step", {
         **figures, "memory_ratio": memory["ours"] / memory["textbook"], "spread": spreads,
         "package_memory_ratio": memory["package"] / memory["textbook"],
         "images_per_second": {name: options.batch / value for name, value in middle.items()}, "mib": memory,
         "gflop": work, "gflops": {name: work / middle[name] for name in middle if name != "package"},
         "ceilings": limits, "time": by_kind(works["ours"]) if device.type == "cpu" else None,
-        "batch": options.batch, "growth": growth(device)}, device)
+        "batch": options.batch, "growth": grown}, device)
 
 
 if __name__ == "__main__":
