@@ -67,11 +67,19 @@ def uniform_noise(seeds: list[int], grid: int) -> Float[Tensor, "batch rows cols
     return torch.stack(maps)
 
 
-def scaled_gate(x: Float[Tensor, "batch two_channels"]) -> Float[Tensor, "batch channels"]:
-    """The gate tanh(a) * sigmoid(b) of inputs [-2 a, b], as tanh(a) = 1 - 2 sigmoid(-2 a): two kernels where the plain
-    form needs three, and a CPU computes a sigmoid three times faster than a tanh. The scale is folded into weights."""
-    a, b = torch.sigmoid(x).chunk(2, dim=1)
-    return torch.addcmul(b, a, b, value=-2)
+class ScaledGate:
+    """The gate tanh(a) * sigmoid(b) of rows [-2 a, b], as tanh(a) = 1 - 2 sigmoid(-2 a): two kernels where the plain
+    form needs three, and a CPU computes a sigmoid three times faster than a tanh. The scale is folded into weights.
+    The sigmoids have fixed memory: for one cell, cutting a new tensor in halves takes longer than computing it."""
+
+    def __init__(self, blank: Float[Tensor, "batch two_channels"]):
+        self.sigmoids = blank
+        self.halves = blank.chunk(2, dim=1)
+
+    def __call__(self, x: Float[Tensor, "batch two_channels"]) -> Float[Tensor, "batch channels"]:
+        torch.sigmoid(x, out=self.sigmoids)
+        a, b = self.halves
+        return torch.addcmul(b, a, b, value=-2)
 
 
 class RowCache:
@@ -98,13 +106,13 @@ class RowCache:
         self.codes_left = blank(self.batch, self.first.look_back * channels)
         self.inputs_left = blank(len(self.others), self.batch, (model.config.kernel // 2) * channels)
         self.inputs = blank(len(self.others), self.batch, channels)  # of the cell itself
-        self.sigmoids = blank(self.batch, 2 * channels)  # of one gate, and its halves
-        self.halves = self.sigmoids.chunk(2, dim=1)
+        self.row_gate = ScaledGate(blank(self.grid * self.batch, 2 * channels))
+        self.cell_gate = ScaledGate(blank(self.batch, 2 * channels))
         self._flatten_weights()
         self.col = 0
 
     def _flatten_weights(self) -> None:
-        """Kernels as matrices; what enters a gate is scaled, see `scaled_gate`."""
+        """Kernels as matrices; what enters a gate is scaled, see `ScaledGate`."""
         blocks, channels = self.model.blocks, self.model.config.channels
         scale = torch.cat([torch.full((channels,), -2.0), torch.ones(channels)]).to(self.rows[0])
         self.scale = scale
@@ -140,7 +148,7 @@ class RowCache:
             matrix, bias = self.to_horizontal[i]
             ready = self.ready_first if block.first else self.ready[:, i - 1]
             torch.add(torch.addmm(bias, seen.flatten(0, 1), matrix).view_as(seen), for_horizontal, out=ready)
-            fresh = scaled_gate((seen + for_vertical).flatten(0, 1)).view(self.grid, self.batch, -1)
+            fresh = self.row_gate((seen + for_vertical).flatten(0, 1)).view(self.grid, self.batch, -1)
         self.codes_left.zero_()
         self.inputs_left.zero_()
         self.col = 0
@@ -171,7 +179,7 @@ class RowCache:
         self.col += 1
 
     def _logits(self, ready_first: Tensor, ready: Tensor) -> Tensor:
-        gated = self._gate(torch.addmm(ready_first, self.codes_left, self.kernel_first))
+        gated = self.cell_gate(torch.addmm(ready_first, self.codes_left, self.kernel_first))
         matrix, bias = self.outputs[0]
         x = torch.addmm(bias, gated, matrix)
         if self.others:
@@ -179,16 +187,10 @@ class RowCache:
             inputs = []
             for share, kernel, (matrix, bias) in zip(shares, self.kernels_here, self.outputs[1:], strict=True):
                 inputs.append(x)
-                x = torch.addmm(x + bias, self._gate(torch.addmm(share, x, kernel)), matrix)
+                x = torch.addmm(x + bias, self.cell_gate(torch.addmm(share, x, kernel)), matrix)
             torch.stack(inputs, out=self.inputs)
         (hidden, hidden_bias), (last, last_bias) = self.head
         return torch.addmm(last_bias, torch.relu(torch.addmm(hidden_bias, torch.relu(x), hidden)), last)
-
-    def _gate(self, x: Tensor) -> Tensor:
-        """`scaled_gate` of one cell in fixed memory: cutting a new tensor in halves takes longer than its sums."""
-        torch.sigmoid(x, out=self.sigmoids)
-        a, b = self.halves
-        return torch.addcmul(b, a, b, value=-2)
 
     def _shift(self, code: Tensor) -> None:
         for left, new in ((self.codes_left, self.model.embedding(code)), (self.inputs_left, self.inputs)):

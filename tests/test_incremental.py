@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from small_pixelcnn import AGES, random_maps, sharpened, tiny
 
-from oasis_utils.incremental import RowCache, SamplingOptions, Step, draw, scaled_gate
+from oasis_utils.incremental import RowCache, SamplingOptions, ScaledGate, Step, draw
 from oasis_utils.pixelcnn import GatedBlock
 
 
@@ -61,7 +61,7 @@ def test_cached_logits_do_not_depend_on_the_other_images_of_the_batch():
 def test_scaled_gate_is_the_gate_of_inputs_whose_first_half_is_scaled():
     x = torch.randn(5, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     scaled = torch.cat([-2 * x[:, :4], x[:, 4:]], dim=1)
-    torch.testing.assert_close(scaled_gate(scaled), GatedBlock.gate(x), atol=1e-14, rtol=0)
+    torch.testing.assert_close(ScaledGate(torch.empty_like(scaled))(scaled), GatedBlock.gate(x), atol=1e-14, rtol=0)
 
 
 def test_a_step_reads_and_writes_the_same_addresses_for_every_cell():
