@@ -80,8 +80,8 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """A map of vectors and its slice position to a score; higher is more real. Projection condition (Miyato 2018).
 
-    With start="linear" it also sees how each map differs from the mean of its position. ages are standardised, 0
-    where unknown.
+    With start="linear" it also sees how each map differs from the mean of its position. ages are standardised,
+    nan where unknown.
     """
 
     def __init__(self, config: DCGANConfig):
@@ -109,7 +109,7 @@ class Discriminator(nn.Module):
         x = F.leaky_relu(self.project(torch.cat([x, pack_variety(x)[:, None]], dim=1)), 0.2)
         told = self.condition(positions)
         if self.ageing is not None and ages is not None:
-            told = told + self.ageing(ages[:, None])
+            told = told + self.ageing(ages.nan_to_num(0.0)[:, None])
         return self.score(x)[:, 0] + (x * told).mean(1)
 
 
@@ -223,11 +223,10 @@ class DCGAN(nn.Module):
         the penalties."""
         order = batch["positions"].argsort(stable=True)  # so that packs hold neighbours
         indices, positions = batch["indices"][order], batch["positions"][order]
-        standard = self.standard(batch["ages"][order] if "ages" in batch else None)
-        ages = None if standard is None else standard.nan_to_num(0.0)
+        ages = self.standard(batch["ages"][order] if "ages" in batch else None)
         with torch.autocast(positions.device.type, enabled=False):
             real = self.embed(indices)
-            noise = self.told(torch.randn(len(positions), self.config.noise_size, device=positions.device), standard)
+            noise = self.told(torch.randn(len(positions), self.config.noise_size, device=positions.device), ages)
             if phase == "discriminator":
                 with torch.no_grad():
                     fake = self.embed(self.quantize(self.generator(noise, positions)))
@@ -276,9 +275,8 @@ class DCGAN(nn.Module):
         for i, batch in enumerate(batches):
             seeds = list(range(i * batches.batch_size, i * batches.batch_size + len(batch["positions"])))
             ages = batch.get("ages") if self.config.knows_age else None
-            maps, standard = self.sample(batch["positions"], self.noise(seeds), ages), self.standard(ages)
-            told = batch["positions"], None if standard is None else standard.nan_to_num(0.0)
-            scores = [self.discriminator(self.embed(x), *told) for x in (batch["indices"], maps)]
+            maps, told = self.sample(batch["positions"], self.noise(seeds), ages), self.standard(ages)
+            scores = [self.discriminator(self.embed(x), batch["positions"], told) for x in (batch["indices"], maps)]
             for parts, part in zip((real, drawn, positions, preferred),
                                    (batch["indices"], maps, batch["positions"], scores[0] > scores[1]), strict=True):
                 parts.append(part)
