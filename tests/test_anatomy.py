@@ -11,6 +11,7 @@ from oasis_utils.anatomy import (
     age_correlation,
     compare_measures,
     dark_middle,
+    darkest_position,
     measure,
 )
 
@@ -60,6 +61,7 @@ def test_the_dark_middle_is_the_share_of_the_middle_third_and_correlates_with_wh
     assert age_correlation(images, np.array([30.0, 50.0, 70.0, 90.0])) > 0.98
     assert age_correlation(images, np.array([90.0, 70.0, np.nan, 30.0])) < -0.98
     assert np.isnan(age_correlation(images, np.full(4, 50.0)))
+    assert darkest_position(images, np.array([7, 4, 2, 7])) == 2  # 7 has the darkest slice, but not on average
 
 
 def test_brightness_does_not_change_the_tissues(tissues):
