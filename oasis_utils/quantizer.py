@@ -149,6 +149,7 @@ class VectorQuantizer(nn.Module):
             self.uses.zero_()
         return super().train(mode)
 
+    @torch.compiler.disable  # little to fuse, and much that happens once
     def forward(self, latents: Float[Tensor, "batch dim rows cols"]) -> Quantized:
         """Quantise; in training mode also move the codebook towards the latents."""
         with torch.autocast(latents.device.type, enabled=False):

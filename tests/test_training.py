@@ -676,16 +676,69 @@ def test_snapshots_of_a_resumed_training_are_those_of_one_left_alone(tmp_path):
 
 # ------------------------------------------------------------ profiles
 
+def profile_batch(settings, size=2):
+    """Random slices, maps and positions as a profile's models take them."""
+    side, grid, n_codes = settings.data.image_size, settings.vqvae.grid, settings.vqvae.n_codes
+    generator = torch.Generator().manual_seed(0)
+    return {"images": torch.rand(size, 1, side, side, generator=generator), "positions": torch.full((size,), 3),
+            "indices": torch.randint(n_codes, (size, grid, grid), generator=generator)}
+
+
 @pytest.mark.parametrize("profile", ["smoke", "demo", "full"])
 def test_every_model_of_a_profile_makes_a_step(profile):
     settings = load_profile(profile)
-    size, grid, n_codes = settings.data.image_size, settings.vqvae.grid, settings.vqvae.n_codes
-    generator = torch.Generator().manual_seed(0)
-    batch = {"images": torch.rand(2, 1, size, size, generator=generator), "positions": torch.tensor([3, 3]),
-             "indices": torch.randint(n_codes, (2, grid, grid), generator=generator)}
+    batch = profile_batch(settings)
     seed_everything(0)
     for kind, config, schedule in ((VQVAE, settings.vqvae, settings.vqvae_training),
                                    (PixelCNN, settings.pixelcnn, settings.pixelcnn_training),
                                    (DCGAN, settings.dcgan, settings.dcgan_training)):
         losses = Trainer(kind(config), schedule, 10).step(batch)
         assert all(value.isfinite().all() for value in losses.values()), kind
+
+
+# ------------------------------------------------------------ torch.compile
+
+@pytest.mark.parametrize(("device", "phases", "steps", "compilers", "expected"), [
+    ("cpu", 1, training.COMPILE_FROM, ("g++",), True),
+    ("cpu", 1, training.COMPILE_FROM - 1, ("g++",), False),
+    ("cpu", 2, training.COMPILE_FROM, ("g++",), False),
+    ("cpu", 1, training.COMPILE_FROM, ("triton",), False),
+    ("cuda", 1, training.COMPILE_FROM, ("triton",), True),
+    ("cuda", 1, training.COMPILE_FROM, ("g++",), False),
+    ("cuda", 1, training.COMPILE_FROM - 1, ("triton",), False)])
+def test_only_long_trainings_are_compiled_and_only_where_a_compiler_is(monkeypatch, device, phases, steps, compilers,
+                                                                       expected):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(training.shutil, "which", lambda name: name if name in compilers else None)
+    monkeypatch.setattr(training.importlib.util, "find_spec", lambda name: name if name in compilers else None)
+    model = Line(LineConfig())
+    model.phases = ("all",) * phases
+    assert training.compiling_pays(model, torch.device(device), steps) is expected
+
+
+@pytest.mark.parametrize("kind", ["vqvae", "pixelcnn"])
+def test_a_compiled_training_makes_the_same_steps(monkeypatch, kind):
+    """With the compiler's front only, which follows the code but leaves the sums as they are: equal to the bit."""
+    settings, compiler = load_profile("smoke"), torch.compile
+    model, batch = {"vqvae": VQVAE, "pixelcnn": PixelCNN}[kind], profile_batch(settings)
+    traced = []
+
+    def front(step):
+        traced.append(step)
+        return compiler(step, backend="aot_eager")
+
+    def trained():
+        seed_everything(0)
+        trainer = Trainer(model(getattr(settings, kind)), TrainingConfig(warmup_steps=0), 10)
+        found = [{name: float(value) for name, value in trainer.step(batch).items()} for _ in range(3)]
+        return found, trainer.model.state_dict()
+
+    losses, weights = trained()
+    monkeypatch.setattr(training, "compiling_pays", lambda *_: True)
+    monkeypatch.setattr(torch, "compile", front)
+    torch._dynamo.utils.counters.clear()
+    compiled_losses, compiled_weights = trained()
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0  # it did not give up and go on uncompiled
+    torch.compiler.reset()
+    assert len(traced) == 1 and compiled_losses == losses
+    assert all(torch.equal(compiled_weights[name], value) for name, value in weights.items())
