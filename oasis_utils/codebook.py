@@ -89,14 +89,19 @@ def pca(vectors: Float[np.ndarray, "n dim"], components: int = 2) -> Float[np.nd
 def umap_coordinates(vectors: Float[np.ndarray, "n dim"], seed: int = 0) -> Float[np.ndarray, "n 2"]:
     """UMAP (McInnes 2018, arXiv 1802.03426) of the codes, repeatable for a seed.
 
-    The first call of a process compiles for 10 to 20 seconds; the import is here for the same reason.
+    The first call of a process compiles for some 10 seconds; the imports are here for the same reason. UMAP's own
+    search for neighbours would compile for as long again.
     """
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="n_jobs value")  # a seed forces one thread; we asked for it
+        warnings.filterwarnings("ignore", message="precomputed_knn")  # it cannot place new points; nobody asks for that
         warnings.filterwarnings("ignore", category=ImportWarning)  # an optional part of UMAP wants TensorFlow
+        from scipy.spatial import KDTree
         from umap import UMAP
 
-        return UMAP(n_neighbors=min(15, len(vectors) - 1), random_state=seed).fit_transform(vectors)
+        near = min(15, len(vectors) - 1)
+        distances, neighbours = KDTree(vectors).query(vectors, k=near)
+        return UMAP(n_neighbors=near, random_state=seed, n_jobs=1,
+                    precomputed_knn=(neighbours, distances)).fit_transform(vectors)
 
 
 def kept_umap(path: Path, weights: str, vectors: Float[np.ndarray, "n dim"], seed: int = 0) -> Float[np.ndarray, "n 2"]:
