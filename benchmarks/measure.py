@@ -17,10 +17,29 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from oasis_utils.runtime import hardware, project_root, read_json, revision, select_dtype, write_json
+from oasis_utils.runtime import (
+    hardware,
+    keep_freed_memory,
+    project_root,
+    read_json,
+    revision,
+    select_device,
+    select_dtype,
+    write_json,
+)
 
 RESULTS = project_root() / "benchmarks/results"
 Work = Callable[[], Any]
+
+
+def begin(name: str) -> torch.device:
+    """The device, on one thread. The C library is left as it comes, for all: the package's habit of keeping freed
+    memory would help its peers, too."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    device = select_device(name)
+    keep_freed_memory(False)
+    return device
 
 
 def seconds(work: Work, device: torch.device) -> float:

@@ -12,11 +12,10 @@ import argparse
 
 import torch
 import torch.nn.functional as F
-from measure import Work, alternate, growth, peak_mib, ratio, record
+from measure import Work, alternate, begin, growth, peak_mib, ratio, record
 from torch import Tensor, nn
 
 from oasis_utils.quantizer import VectorQuantizer, nearest_code
-from oasis_utils.runtime import select_device
 
 VECTORS, DIM, CODES = 65_536, 64, 512
 
@@ -114,9 +113,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    device = select_device(options.device)
+    device = begin(options.device)
     latents = latent_map(VECTORS, device)
     models = {"ours": ours(), "textbook": Textbook(), "monai": monai(), "lucidrains": Lucidrains()}
     cases = {name: trained(model.to(device).train(), latents) for name, model in models.items()}

@@ -13,12 +13,11 @@ import argparse
 import math
 
 import torch
-from measure import Work, growth, record, seconds, spread
+from measure import Work, begin, growth, record, seconds, spread
 
 from oasis_utils.config import PixelCNNConfig
 from oasis_utils.incremental import AS_LEARNED, draw, uniform_noise
 from oasis_utils.pixelcnn import PixelCNN
-from oasis_utils.runtime import select_device
 
 MAPS, LAYERS, CHANNELS = 16, 12, 64
 CELLS = {32: 4, 64: 2}  # textbook cells timed in a round
@@ -75,8 +74,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    device = select_device(options.device)
+    device = begin(options.device)
     figures = {str(grid): measure(grid, options.rounds, device) for grid in CELLS}
     grown = growth({"maps": ([4, 8, 16, 32], lambda n: drawn(n, 16, device)),
                     "cells": ([16**2, 24**2, 32**2, 48**2], lambda n: drawn(MAPS, math.isqrt(n), device))},

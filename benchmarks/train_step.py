@@ -17,17 +17,19 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from measure import Work, alternate, ceilings, growth, peak_mib, ratio, record
+from measure import Work, alternate, begin, ceilings, growth, peak_mib, ratio, record
 from quantizer import CODES, DIM, Textbook
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from oasis_utils.config import VQVAEConfig
 from oasis_utils.quantizer import VectorQuantizer
-from oasis_utils.runtime import autocast, select_device, select_dtype
+from oasis_utils.runtime import autocast, select_dtype
 from oasis_utils.vqvae import VQVAE
 
 SIZE, WIDTH, RATE = 256, 128, 3e-4
+QUANTISER = ("aten::addmm", "aten::min", "aten::index_add_")
+CONVOLUTIONS = ("aten::conv2d", "aten::conv_transpose2d", "aten::convolution_backward")
 
 
 class Residual(nn.Module):
@@ -132,16 +134,56 @@ def operations(device: torch.device, batch: int) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def by_kind(work: Work) -> dict[str, float]:
+def profiled(work: Work, calls: int = 3) -> list:
+    """What some calls spent, by operation and shapes."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True) as profile:
+        for _ in range(calls):
+            work()
+    return list(profile.key_averages(group_by_input_shape=True))
+
+
+def by_kind(events: list) -> dict[str, float]:
     """Share of a step's own time on the CPU by kind of operation: convolutions, the quantiser's products, the rest."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-        work()
-    spent = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
-    total = sum(spent.values())
-    convolutions = sum(value for key, value in spent.items() if "conv" in key)
-    quantiser = sum(value for key, value in spent.items() if key in ("aten::addmm", "aten::min", "aten::index_add_"))
-    return {"convolutions": convolutions / total, "quantiser": quantiser / total,
-            "rest": 1 - (convolutions + quantiser) / total}
+    total = sum(event.self_cpu_time_total for event in events)
+    convolutions, quantiser = (sum(event.self_cpu_time_total for event in events if wanted(event.key)) / total
+                               for wanted in (lambda key: "conv" in key, QUANTISER.__contains__))
+    return {"convolutions": convolutions, "quantiser": quantiser, "rest": 1 - convolutions - quantiser}
+
+
+def by_layer(works: dict[str, Work], calls: int = 3) -> dict[str, dict[str, float]]:
+    """{convolution, and the shapes of what enters it: {way: milliseconds in a step}}."""
+    found: dict[str, dict[str, float]] = {}
+    for name, work in works.items():
+        for event in profiled(work, calls):
+            if event.key in CONVOLUTIONS:
+                shapes = [shape for shape in event.input_shapes if len(shape) == 4]
+                layer = f"{event.key.removeprefix('aten::')} {shapes}"
+                found.setdefault(layer, {})[name] = event.cpu_time_total / 1e3 / calls
+    return found
+
+
+def kept_mib(model: nn.Module, images: Tensor) -> float:
+    """Memory of the tensors that autograd keeps for the backward pass, weights left out, in MiB."""
+    weights = {value.untyped_storage().data_ptr() for value in model.parameters()}
+    held: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = model(images)
+    del loss
+    return sum(size for place, size in held.items() if place not in weights) / 2**20
+
+
+def bf16_memory_ratio(device: torch.device, batch: int = 2) -> float:
+    """Peak memory of ours under bfloat16 by that of the textbook in float32. A small batch: it may be emulated."""
+    images = torch.rand(batch, 1, SIZE, SIZE, device=device)
+    plain, mixed = torch.autocast(device.type, enabled=False), torch.autocast(device.type, torch.bfloat16)
+    ours, textbook = Model2017(VectorQuantizer(CODES, DIM, start=False)), Model2017(Textbook())
+    return (peak_mib(step(ours.to(device, memory_format=torch.channels_last), images, lambda: mixed, True), device)
+            / peak_mib(step(textbook.to(device), images, lambda: plain, False), device))
 
 
 def package_step(batch: int, side: int, device: torch.device) -> Work:
@@ -158,14 +200,15 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out (it needs a C++ compiler)")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    device = select_device(options.device)
+    device = begin(options.device)
     images = torch.rand(options.batch, 1, SIZE, SIZE, device=device)
     works = cases(images, device, not options.no_compile)
     times = alternate(works, options.rounds, device)
     native, limits = "ours_bf16" in times, ceilings(device)
     memory = {name: peak_mib(work, device) for name, work in works.items()}
+    kept = {name: kept_mib(Model2017(form).to(device), images) for name, form in (
+        ("textbook", Textbook()), ("ours", VectorQuantizer(CODES, DIM, start=False)))}
+    layers = by_layer({name: works[name] for name in ("textbook", "ours")}) if device.type == "cpu" else None
     middle = {name: sorted(values)[len(values) // 2] for name, values in times.items()}
     pairs = {"fp32_vs_textbook": ("textbook", "ours"), "fp32_vs_monai": ("monai", "ours"),
              "package_vs_textbook": ("textbook", "package"), "package_vs_monai": ("monai", "package")}
@@ -182,9 +225,10 @@ def main() -> None:
     record("train_step", {
         **figures, "memory_ratio": memory["ours"] / memory["textbook"], "spread": spreads,
         "package_memory_ratio": memory["package"] / memory["textbook"],
+        "bf16_memory_ratio": bf16_memory_ratio(device), "kept_mib": kept, "layers": layers,
         "images_per_second": {name: options.batch / value for name, value in middle.items()}, "mib": memory,
         "gflop": work, "gflops": {name: work / middle[name] for name in middle if name != "package"},
-        "ceilings": limits, "time": by_kind(works["ours"]) if device.type == "cpu" else None,
+        "ceilings": limits, "time": by_kind(profiled(works["ours"])) if device.type == "cpu" else None,
         "batch": options.batch, "growth": grown}, device)
 
 

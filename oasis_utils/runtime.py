@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import datetime
 import errno
 import json
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import oasis_utils
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3), in bytes
 
 
 class DataError(ValueError):
@@ -195,15 +198,30 @@ def read_json(path: str | Path) -> Any:
 
 
 def select_device(name: str = "auto"):
-    """The torch device: CUDA where there is one, else the CPU; or the named one."""
+    """The torch device: CUDA where there is one, else the CPU; or the named one. Also calls `keep_freed_memory`."""
     import torch
 
+    keep_freed_memory()
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise RuntimeError("device 'cuda' was asked for, but torch sees no GPU: use device 'auto' or 'cpu'")
     return device
+
+
+def keep_freed_memory(keep: bool = True) -> bool:
+    """Let the C library keep freed memory for the next tensors, or give it back to the kernel as it does by itself.
+
+    What is given back comes again as fresh pages, which the kernel clears one by one: a tenth of a training step and
+    a third of the image network's time on a CPU. False where the C library is not glibc, and nothing changes.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    own, spare = (2**28, 2**31 - 1) if keep else (2**25, 2**26)  # False: where glibc's own adaptation ends
+    taken = mallopt(M_MMAP_THRESHOLD, own) or mallopt(M_MMAP_THRESHOLD, 2**25)  # old versions take no more
+    return bool(taken and mallopt(M_TRIM_THRESHOLD, spare))
 
 
 def select_dtype(device):

@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 def _importable(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     yield
-    for name in ("measure", "quantizer", "train_step", "sampling", "data", "summary", "end_to_end"):
+    for name in ("measure", "quantizer", "train_step", "sampling", "data", "memory", "summary", "end_to_end"):
         sys.modules.pop(name, None)
 
 
@@ -76,6 +76,34 @@ def test_the_2017_architecture_has_four_pixels_a_code_and_trains():
         loss.backward()
         optimizer.step()
     assert loss.item() < before
+
+
+def test_layers_are_all_convolutions_of_a_step_by_way():
+    from quantizer import Textbook
+    from train_step import Model2017, by_layer, step
+
+    model, images = Model2017(Textbook()), torch.rand(1, 1, 32, 32)
+    found = by_layer({"way": step(model, images, torch.enable_grad, False)}, calls=1)
+    assert len(found) == 18 and all(value["way"] > 0 for value in found.values())  # 9 shapes, each forward and backward
+
+
+def test_autograd_keeps_the_inputs_of_a_product_but_not_its_weights():
+    from train_step import kept_mib
+
+    model = torch.nn.Linear(1024, 512, bias=False)
+
+    def loss(images):
+        return model(images).square().sum()
+
+    loss.parameters = model.parameters
+    assert kept_mib(loss, torch.rand(256, 1024)) == pytest.approx(1 + 0.5)  # what enters, and what is squared
+
+
+def test_every_case_of_kept_memory_runs():
+    from memory import cases
+
+    for work in cases().values():
+        assert work() is not None
 
 
 def test_readme_shows_the_records():

@@ -3,7 +3,10 @@
 import errno
 import json
 import os
+import platform
 import random
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -195,6 +198,32 @@ def test_seed_beyond_numpys_range_is_taken():
     large = draws()
     seed_everything(2**32 + 1)
     assert draws() == large
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
+def test_freed_memory_is_kept_for_the_next_tensor():
+    """Fresh pages are counted, in a process of its own, before and after it is asked for."""
+    script = """
+import resource, torch
+from oasis_utils.runtime import keep_freed_memory
+def fresh_mib():
+    for _ in range(10):
+        torch.ones(2**24)  # 64 MiB, freed at once
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        torch.ones(2**24)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.getpagesize() / 5 / 2**20
+print(fresh_mib(), keep_freed_memory(), fresh_mib())
+"""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    given_back, asked, kept = found.stdout.split()
+    assert asked == "True" and float(kept) < 1 < 60 < float(given_back)
+
+
+def test_other_c_libraries_are_left_alone(monkeypatch):
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda _: pytest.fail("asked"))
+    assert runtime.keep_freed_memory() is False
 
 
 def test_banner_is_one_line_with_versions_and_seed_and_seeds():
