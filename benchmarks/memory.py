@@ -17,13 +17,10 @@ import sys
 import numpy as np
 import torch
 from measure import Work, record, seconds, spread
+from train_step import demo_trainings
 
-from oasis_utils.config import load_profile
 from oasis_utils.features import learned
-from oasis_utils.pixelcnn import PixelCNN
 from oasis_utils.runtime import keep_freed_memory
-from oasis_utils.training import Trainer
-from oasis_utils.vqvae import VQVAE
 
 CPU, CALLS = torch.device("cpu"), 20
 WAYS = ("kept", "given back")
@@ -31,16 +28,9 @@ WAYS = ("kept", "given back")
 
 def cases() -> dict[str, Work]:
     """A training step of either model of the demo, and features of 32 slices."""
-    settings, n = load_profile("demo"), 8
-    torch.manual_seed(0)
-    batch = {"images": torch.rand(n, 1, settings.vqvae.image_size, settings.vqvae.image_size),
-             "indices": torch.randint(settings.vqvae.n_codes, (n, settings.vqvae.grid, settings.vqvae.grid)),
-             "positions": torch.zeros(n, dtype=torch.long)}
-    autoencoder = Trainer(VQVAE(settings.vqvae).train(), settings.vqvae_training, 1000)
-    prior = Trainer(PixelCNN(settings.pixelcnn).train(), settings.pixelcnn_training, 1000)
     slices = np.random.default_rng(0).integers(0, 256, (32, 128, 128), dtype=np.uint8)
-    return {"vqvae_step": lambda: autoencoder.step(batch), "pixelcnn_step": lambda: prior.step(batch),
-            "features": lambda: learned(slices, CPU)}
+    steps = {f"{name}_step": step for name, step in demo_trainings().items()}
+    return steps | {"features": lambda: learned(slices, CPU)}
 
 
 def child(way: str) -> dict[str, dict[str, float]]:

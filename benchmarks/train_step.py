@@ -12,19 +12,23 @@ torch.compile. bfloat16 is measured only where it is native: elsewhere it is emu
 from __future__ import annotations
 
 import argparse
+import functools
 import math
+import time
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from measure import Work, alternate, begin, ceilings, growth, peak_mib, ratio, record
+from measure import Work, alternate, begin, ceilings, growth, peak_mib, ratio, record, spread
 from quantizer import CODES, DIM, Textbook
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from oasis_utils.config import VQVAEConfig
+from oasis_utils.config import VQVAEConfig, load_profile
+from oasis_utils.pixelcnn import PixelCNN
 from oasis_utils.quantizer import VectorQuantizer
 from oasis_utils.runtime import autocast, select_dtype
+from oasis_utils.training import Trainer, compiled
 from oasis_utils.vqvae import VQVAE
 
 SIZE, WIDTH, RATE = 256, 128, 3e-4
@@ -193,6 +197,33 @@ def package_step(batch: int, side: int, device: torch.device) -> Work:
                 lambda x: model.step({"images": x}, "autoencoder")["loss"])
 
 
+def demo_trainings() -> dict[str, Work]:
+    """A training step of the two models of the demo that torch.compile can follow, on 8 slices."""
+    settings, n = load_profile("demo"), 8
+    size, grid, codes = settings.vqvae.image_size, settings.vqvae.grid, settings.vqvae.n_codes
+    batch = {"images": torch.rand(n, 1, size, size), "indices": torch.randint(codes, (n, grid, grid)),
+             "positions": torch.zeros(n, dtype=torch.long)}
+    trainers = {"vqvae": Trainer(VQVAE(settings.vqvae).train(), settings.vqvae_training, 1000),
+                "pixelcnn": Trainer(PixelCNN(settings.pixelcnn).train(), settings.pixelcnn_training, 1000)}
+    return {name: functools.partial(trainer.step, batch) for name, trainer in trainers.items()}
+
+
+def compiling(rounds: int = 20) -> dict[str, dict[str, float]]:
+    """{model of the demo: seconds that torch.compile takes on a CPU, milliseconds that it saves a step}."""
+    found, device = {}, torch.device("cpu")
+    for name, plain in demo_trainings().items():
+        work = demo_trainings()[name]
+        trainer = work.func.__self__
+        trainer.model_step = compiled(trainer.model.step)
+        start = time.perf_counter()
+        work()
+        first = time.perf_counter() - start
+        times = alternate({"plain": plain, "compiled": work}, rounds, device)
+        saved = spread([1e3 * (p - c) for p, c in zip(times["plain"], times["compiled"], strict=True)])
+        found[name] = {"seconds_to_compile": first, "milliseconds_saved": saved["median"], "spread": saved}
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
@@ -229,7 +260,7 @@ def main() -> None:
         "images_per_second": {name: options.batch / value for name, value in middle.items()}, "mib": memory,
         "gflop": work, "gflops": {name: work / middle[name] for name in middle if name != "package"},
         "ceilings": limits, "time": by_kind(profiled(works["ours"])) if device.type == "cpu" else None,
-        "batch": options.batch, "growth": grown}, device)
+        "batch": options.batch, "growth": grown, "compiling": None if options.no_compile else compiling()}, device)
 
 
 if __name__ == "__main__":
