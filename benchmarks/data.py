@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measure import growth_exponent, record, spread
+from measure import ceilings, growth_exponent, record, spread
 from PIL import Image
 from torch.utils.data import DataLoader, Subset
 from torchvision import transforms
@@ -115,9 +115,11 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         figures, grown = measure(options.n, options.repeats, Path(folder)), growth(Path(folder))
+    moved = figures["held"]["median"] * 256**2 * (1 + 4) / 1e9  # bytes read, floats written
     record("data", {"vs_imagefolder": figures["vs_image_folder"]["median"],
                     "images_per_s_core": figures["held"]["median"],
                     "build_core_seconds": figures["build_2_threads"]["median"], "spread": figures,
+                    "share_of_copy": moved / ceilings(CPU)["copy_gb_per_s"],
                     "slices": options.n, "repeats": options.repeats, "growth": grown}, CPU)
     for name, value in figures.items():
         print(f"{name:<28}{value['median']:>12,.1f}   ({value['lowest']:,.1f} to {value['highest']:,.1f})")

@@ -15,9 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from measure import record, results_file
+from measure import begin, ceilings, record, results_file
 
-from oasis_utils.runtime import RunFolder, read_json, select_device
+from oasis_utils.runtime import RunFolder, read_json
 
 
 def finished(folder: RunFolder) -> tuple[str, dict]:
@@ -43,14 +43,14 @@ def main() -> None:
     parser.add_argument("--run", default="", help="a finished run folder")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
-    device = select_device(options.device)
+    device = begin(options.device)
     path = results_file(device)
     figures = read_json(path).get("series", {}) if path.exists() else {}
     figures.pop("commit", None)
     timed = dict([finished(RunFolder.at(options.run))]) if options.run else {
         profile: run(profile, options.device) for profile in options.profiles.split(",")}
     for profile, times in timed.items():
-        figures[profile] = times
+        figures[profile] = times | {"ceilings_afterwards": ceilings(device)}  # a shared machine has slow hours
         print(f"{profile}: {times['seconds']:.0f} s (" + ", ".join(f"{name[:2]} {value:.0f}" for name, value in
                                                                  times["notebooks"].items()) + ")")
     record("series", figures, device)

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from oasis_utils.runtime import (
     hardware,
@@ -30,6 +31,7 @@ from oasis_utils.runtime import (
 
 RESULTS = project_root() / "benchmarks/results"
 Work = Callable[[], Any]
+GEMM = "gemm_float32_gflops"  # of `ceilings`
 
 
 def begin(name: str) -> torch.device:
@@ -97,6 +99,13 @@ def peak_mib(work: Work, device: torch.device) -> float:
         held += change
         peak = max(peak, held)
     return peak / 2**20
+
+
+def gflop(work: Work) -> float:
+    """Floating-point operations of a call, of its products and convolutions, in units of 1e9."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops() / 1e9
 
 
 def ceilings(device: torch.device, rounds: int = 5) -> dict[str, float]:

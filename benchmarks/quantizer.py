@@ -12,7 +12,7 @@ import argparse
 
 import torch
 import torch.nn.functional as F
-from measure import Work, alternate, begin, growth, peak_mib, ratio, record
+from measure import GEMM, Work, alternate, begin, ceilings, growth, peak_mib, ratio, record
 from torch import Tensor, nn
 
 from oasis_utils.quantizer import VectorQuantizer, nearest_code
@@ -122,10 +122,13 @@ def main() -> None:
     grown = growth({"vectors": ([16_384, 32_768, 65_536, 131_072], lambda n: sized(n, CODES, device)),
                     "codes": ([256, 512, 1024, 2048], lambda n: sized(VECTORS, n, device))}, device, calls=7)
     memory, wrong = {name: peak_mib(work, device) for name, work in cases.items()}, wrong_indices(device)
+    milliseconds = {name: sorted(values)[len(values) // 2] * 1e3 for name, values in times.items()}
+    work, limits = 2 * VECTORS * CODES * DIM / 1e9, ceilings(device)  # the distances; nothing else multiplies matrices
     record("quantizer", {
         **{name: value["median"] for name, value in figures.items()}, "extra_mib": memory["ours"],
-        "wrong_indices": wrong["ours"] + wrong["ours_autocast"], "spread": figures, "milliseconds":
-        {name: sorted(values)[len(values) // 2] * 1e3 for name, values in times.items()}, "mib": memory, "wrong": wrong,
+        "wrong_indices": wrong["ours"] + wrong["ours_autocast"], "spread": figures, "milliseconds": milliseconds,
+        "gflop": work, "ceilings": limits, "share_of_gemm": 1e3 * work / milliseconds["ours"] / limits[GEMM],
+        "mib": memory, "wrong": wrong,
         "vectors": VECTORS, "dim": DIM, "codes": CODES, "growth": grown}, device)
 
 

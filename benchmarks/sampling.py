@@ -13,7 +13,7 @@ import argparse
 import math
 
 import torch
-from measure import Work, begin, growth, record, seconds, spread
+from measure import GEMM, Work, begin, ceilings, gflop, growth, record, seconds, spread
 
 from oasis_utils.config import PixelCNNConfig
 from oasis_utils.incremental import AS_LEARNED, draw, uniform_noise
@@ -46,8 +46,7 @@ def inputs(maps: int, grid: int, device: torch.device) -> tuple[torch.Tensor, to
 def measure(grid: int, rounds: int, device: torch.device) -> dict:
     model, (positions, noise) = model_for(grid, device), inputs(MAPS, grid, device)
     drawn = model.sample(positions, noise)  # warm, and what the textbook cells must agree with
-    with torch.inference_mode():
-        model(drawn, positions)
+    model(drawn, positions)  # warm
     ours, alone, forward = [], [], []
     for number in range(rounds):
         ours.append(seconds(lambda: model.sample(positions, noise), device))
@@ -63,6 +62,13 @@ def measure(grid: int, rounds: int, device: torch.device) -> dict:
             "naive_cells_timed": CELLS[grid], "rounds": rounds}
 
 
+def share_of_gemm(grid: int, core_seconds: float, device: torch.device) -> dict[str, float]:
+    """What a forward pass over the maps computes; how fast that is done while they are drawn, by a matrix product."""
+    model, (positions, noise) = model_for(grid, device), inputs(MAPS, grid, device)
+    work = gflop(lambda: model(noise.long(), positions))
+    return {"gflop_a_forward_pass": work, "share_of_gemm": work / core_seconds / ceilings(device)[GEMM]}
+
+
 def drawn(maps: int, grid: int, device: torch.device) -> Work:
     """A call that draws so many maps of that grid."""
     model, given = model_for(grid, device), inputs(maps, grid, device)
@@ -76,6 +82,8 @@ def main() -> None:
     options = parser.parse_args()
     device = begin(options.device)
     figures = {str(grid): measure(grid, options.rounds, device) for grid in CELLS}
+    for grid in CELLS:
+        figures[str(grid)] |= share_of_gemm(grid, figures[str(grid)]["core_seconds"], device)
     grown = growth({"maps": ([4, 8, 16, 32], lambda n: drawn(n, 16, device)),
                     "cells": ([16**2, 24**2, 32**2, 48**2], lambda n: drawn(MAPS, math.isqrt(n), device))},
                    device, calls=2)

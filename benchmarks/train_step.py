@@ -12,23 +12,19 @@ torch.compile. bfloat16 is measured only where it is native: elsewhere it is emu
 from __future__ import annotations
 
 import argparse
-import functools
 import math
-import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from measure import Work, alternate, begin, ceilings, growth, peak_mib, ratio, record, spread
+from measure import Work, alternate, begin, ceilings, gflop, growth, peak_mib, ratio, record
 from quantizer import CODES, DIM, Textbook
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from oasis_utils.config import VQVAEConfig, load_profile
-from oasis_utils.pixelcnn import PixelCNN
+from oasis_utils.config import VQVAEConfig
 from oasis_utils.quantizer import VectorQuantizer
 from oasis_utils.runtime import autocast, select_dtype
-from oasis_utils.training import Trainer, compiled
 from oasis_utils.vqvae import VQVAE
 
 SIZE, WIDTH, RATE = 256, 128, 3e-4
@@ -130,14 +126,6 @@ def cases(images: Tensor, device: torch.device, compiled: bool) -> dict[str, Wor
     return found
 
 
-def operations(device: torch.device, batch: int) -> float:
-    """Floating-point operations of one step of the 2017 architecture, in GFLOP."""
-    model = Model2017(VectorQuantizer(CODES, DIM, start=False)).to(device)
-    with FlopCounterMode(display=False) as counter:
-        model(torch.rand(batch, 1, SIZE, SIZE, device=device)).backward()
-    return counter.get_total_flops() / 1e9
-
-
 def profiled(work: Work, calls: int = 3) -> list:
     """What some calls spent, by operation and shapes."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True) as profile:
@@ -197,31 +185,27 @@ def package_step(batch: int, side: int, device: torch.device) -> Work:
                 lambda x: model.step({"images": x}, "autoencoder")["loss"])
 
 
-def demo_trainings() -> dict[str, Work]:
-    """A training step of the two models of the demo that torch.compile can follow, on 8 slices."""
-    settings, n = load_profile("demo"), 8
-    size, grid, codes = settings.vqvae.image_size, settings.vqvae.grid, settings.vqvae.n_codes
-    batch = {"images": torch.rand(n, 1, size, size), "indices": torch.randint(codes, (n, grid, grid)),
-             "positions": torch.zeros(n, dtype=torch.long)}
-    trainers = {"vqvae": Trainer(VQVAE(settings.vqvae).train(), settings.vqvae_training, 1000),
-                "pixelcnn": Trainer(PixelCNN(settings.pixelcnn).train(), settings.pixelcnn_training, 1000)}
-    return {name: functools.partial(trainer.step, batch) for name, trainer in trainers.items()}
+def speed(times: dict[str, list[float]], batch: int, work: float) -> dict[str, Any]:
+    """How many times longer the peers take, and what each way reaches; bfloat16 only where it is native."""
+    pairs = {"fp32_vs_textbook": ("textbook", "ours"), "fp32_vs_monai": ("monai", "ours"),
+             "bf16_vs_textbook_fp32": ("textbook", "ours_bf16"),
+             "bf16_vs_textbook_bf16": ("textbook_bf16", "ours_bf16"),
+             "package_vs_textbook": ("textbook", "package"), "package_vs_monai": ("monai", "package")}
+    spreads = {name: ratio(times, *pair) for name, pair in pairs.items() if times.keys() >= set(pair)}
+    middle = {name: sorted(values)[len(values) // 2] for name, values in times.items()}
+    return {**{name: spreads[name]["median"] if name in spreads else None for name in pairs}, "spread": spreads,
+            "images_per_second": {name: batch / value for name, value in middle.items()}, "batch": batch,
+            "gflop": work, "gflops": {name: work / middle[name] for name in middle if name != "package"}}
 
 
-def compiling(rounds: int = 20) -> dict[str, dict[str, float]]:
-    """{model of the demo: seconds that torch.compile takes on a CPU, milliseconds that it saves a step}."""
-    found, device = {}, torch.device("cpu")
-    for name, plain in demo_trainings().items():
-        work = demo_trainings()[name]
-        trainer = work.func.__self__
-        trainer.model_step = compiled(trainer.model.step)
-        start = time.perf_counter()
-        work()
-        first = time.perf_counter() - start
-        times = alternate({"plain": plain, "compiled": work}, rounds, device)
-        saved = spread([1e3 * (p - c) for p, c in zip(times["plain"], times["compiled"], strict=True)])
-        found[name] = {"seconds_to_compile": first, "milliseconds_saved": saved["median"], "spread": saved}
-    return found
+def memory(works: dict[str, Work], images: Tensor, device: torch.device) -> dict[str, Any]:
+    """Peaks, ours by the textbook's, and what autograd keeps of either."""
+    peaks = {name: peak_mib(work, device) for name, work in works.items()}
+    forms = {"textbook": Textbook(), "ours": VectorQuantizer(CODES, DIM, start=False)}
+    return {"mib": peaks, "memory_ratio": peaks["ours"] / peaks["textbook"],
+            "package_memory_ratio": peaks["package"] / peaks["textbook"],
+            "bf16_memory_ratio": bf16_memory_ratio(device),
+            "kept_mib": {name: kept_mib(Model2017(form).to(device), images) for name, form in forms.items()}}
 
 
 def main() -> None:
@@ -234,33 +218,17 @@ def main() -> None:
     device = begin(options.device)
     images = torch.rand(options.batch, 1, SIZE, SIZE, device=device)
     works = cases(images, device, not options.no_compile)
-    times = alternate(works, options.rounds, device)
-    native, limits = "ours_bf16" in times, ceilings(device)
-    memory = {name: peak_mib(work, device) for name, work in works.items()}
-    kept = {name: kept_mib(Model2017(form).to(device), images) for name, form in (
-        ("textbook", Textbook()), ("ours", VectorQuantizer(CODES, DIM, start=False)))}
-    layers = by_layer({name: works[name] for name in ("textbook", "ours")}) if device.type == "cpu" else None
-    middle = {name: sorted(values)[len(values) // 2] for name, values in times.items()}
-    pairs = {"fp32_vs_textbook": ("textbook", "ours"), "fp32_vs_monai": ("monai", "ours"),
-             "package_vs_textbook": ("textbook", "package"), "package_vs_monai": ("monai", "package")}
-    if native:
-        pairs |= {"bf16_vs_textbook_fp32": ("textbook", "ours_bf16"),
-                  "bf16_vs_textbook_bf16": ("textbook_bf16", "ours_bf16")}
-    spreads = {name: ratio(times, *pair) for name, pair in pairs.items()}
-    figures = {"bf16_vs_textbook_fp32": None, "bf16_vs_textbook_bf16": None}  # no native bfloat16
-    figures |= {name: value["median"] for name, value in spreads.items()}
-    work = operations(device, options.batch)
+    model = Model2017(VectorQuantizer(CODES, DIM, start=False)).to(device)
+    work = gflop(lambda: model(images).backward())
+    figures = speed(alternate(works, options.rounds, device), options.batch, work)
+    figures |= memory(works, images, device) | {"ceilings": ceilings(device)}
+    if device.type == "cpu":
+        figures |= {"time": by_kind(profiled(works["ours"])),
+                    "layers": by_layer({name: works[name] for name in ("textbook", "ours")})}
     grown = growth({"images": ([2, 4, 8, 16], lambda n: package_step(n, SIZE, device)),
                     "pixels": ([64**2, 128**2, 192**2, 256**2], lambda n: package_step(8, math.isqrt(n), device))},
                    device, calls=3)
-    record("train_step", {
-        **figures, "memory_ratio": memory["ours"] / memory["textbook"], "spread": spreads,
-        "package_memory_ratio": memory["package"] / memory["textbook"],
-        "bf16_memory_ratio": bf16_memory_ratio(device), "kept_mib": kept, "layers": layers,
-        "images_per_second": {name: options.batch / value for name, value in middle.items()}, "mib": memory,
-        "gflop": work, "gflops": {name: work / middle[name] for name in middle if name != "package"},
-        "ceilings": limits, "time": by_kind(profiled(works["ours"])) if device.type == "cpu" else None,
-        "batch": options.batch, "growth": grown, "compiling": None if options.no_compile else compiling()}, device)
+    record("train_step", figures | {"growth": grown}, device)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 def _importable(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     yield
-    for name in ("measure", "quantizer", "train_step", "sampling", "data", "memory", "summary", "end_to_end"):
+    for name in ("measure", "quantizer", "train_step", "sampling", "data", "habits", "summary", "end_to_end"):
         sys.modules.pop(name, None)
 
 
@@ -100,7 +100,7 @@ def test_autograd_keeps_the_inputs_of_a_product_but_not_its_weights():
 
 
 def test_every_case_of_kept_memory_runs():
-    from memory import cases
+    from habits import cases
 
     for work in cases().values():
         assert work() is not None
