@@ -224,7 +224,7 @@ def among(layouts: dict[str, tuple[np.ndarray, np.ndarray]], values: np.ndarray,
         dots = ax.scatter(*codes.T, c=values, s=14, cmap="viridis", edgecolors="black", linewidths=0.3,
                           label=f"{len(codes)} codes")
         ax.set(xlabel=f"{name} 1", ylabel=f"{name} 2", xticks=[], yticks=[])
-    axes[0, 0].legend(fontsize=7)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, markerscale=2)
     figure.colorbar(dots, ax=axes, label=label)
     figure.suptitle(title)
     return figure

@@ -28,7 +28,7 @@ from oasis_utils.config import TrainingConfig, digest, to_dict
 from oasis_utils.data import Batches
 from oasis_utils.runtime import Progress, RunFolder, atomic, autocast, exclusive, provenance
 
-COMPILE_FROM = 10_000  # steps; on a CPU compiling takes 30 s and saves 8 to 15 ms of a step of the demo
+COMPILE_FROM = 10_000  # steps; on a CPU compiling takes up to 30 s and saves 5 to 18 ms of a step of the demo
 LOOK_EVERY = 20  # steps between looks at the losses: each look waits for the GPU
 ORIGIN = ("subjects", "positions")  # what in a batch names its slices
 REMEDY = "try a smaller learning_rate or clip_norm=1, and look at the data; the last good checkpoint is kept"
