@@ -28,7 +28,7 @@ def examine(python: str, tests: list[str]) -> dict[str, object]:
                          capture_output=True, text=True)
     lines = ran.stdout.strip().splitlines()
     counts = {kind: int(number) for number, kind in COUNTS.findall(lines[-1] if lines else "")}
-    return {**versions, "exit_code": ran.returncode, **counts,
+    return {**versions, "revision": revision(), "exit_code": ran.returncode, **counts,
             "failures": [line for line in lines if line.startswith(("FAILED", "ERROR"))]}
 
 
@@ -42,7 +42,7 @@ def main() -> None:
     for python in args.pythons:
         results.append(examine(python, shlex.split(args.tests)))
         print(json.dumps(results[-1]), flush=True)
-    write_json(args.out, {"revision": revision(), "tests": args.tests or "all", "environments": results})
+    write_json(args.out, {"tests": args.tests or "all", "environments": results})
 
 
 if __name__ == "__main__":

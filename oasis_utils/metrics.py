@@ -23,7 +23,7 @@ BRAIN_LEVEL = 0.03  # grey level above which a pixel counts as brain in a skull-
 
 
 @lru_cache(maxsize=8)
-def _made_once(size: int, device: str, dtype: torch.dtype) -> Float[Tensor, "valid size"]:
+def _banded_matrix(size: int, device: str, dtype: torch.dtype) -> Float[Tensor, "valid size"]:
     if size < WINDOW:
         raise ValueError(f"SSIM needs images of at least {WINDOW} pixels a side, not {size}")
     taps = torch.exp(-0.5 * ((torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2) / SIGMA) ** 2)
@@ -34,7 +34,7 @@ def _made_once(size: int, device: str, dtype: torch.dtype) -> Float[Tensor, "val
 @torch.compiler.assume_constant_result  # torch.compile cannot see through the cache
 def _window_matrix(size: int, device: str, dtype: torch.dtype) -> Float[Tensor, "valid size"]:
     """Gaussian filtering along one axis as a banded matrix: two products replace a convolution of one channel."""
-    return _made_once(size, device, dtype)
+    return _banded_matrix(size, device, dtype)
 
 
 def _filter(images: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 1 rows cols"]:

@@ -211,10 +211,11 @@ def select_device(name: str = "auto"):
 
 
 def keep_freed_memory(keep: bool = True) -> bool:
-    """Let the C library keep freed memory for the next tensors, or give it back to the kernel as it does by itself.
+    """Let the C library keep freed memory for the next tensors, or give it back to the kernel as it does by itself;
+    what it has kept until then it may keep. False where the C library is not glibc, and nothing changes.
 
-    What is given back comes again as fresh pages, which the kernel clears one by one: a tenth of a training step and
-    a third of the image network's time on a CPU. False where the C library is not glibc, and nothing changes.
+    What is given back comes again as fresh pages, which the kernel clears one by one: up to a tenth of a training step
+    and a third of the image network's time on a CPU (benchmarks/habits.py).
     """
     if platform.libc_ver()[0] != "glibc":
         return False
