@@ -15,13 +15,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from oasis_utils import synthetic
 from oasis_utils.config import SPLITS, DataConfig, digest
 from oasis_utils.importing import FOREGROUND, FORMAT, ImportOptions, clear, import_source, is_cache
+from oasis_utils.metrics import BRAIN_LEVEL
 from oasis_utils.runtime import DataError, atomic, project_root, read_json, write_json
+from oasis_utils.symmetry import LEFT_RIGHT, Symmetry
 
 __all__ = ["FOREGROUND", "Batches", "DataError", "Dataset", "Split", "Streamed", "build_cache", "free_memory",
            "is_cache", "open_cache", "open_or_build", "sample_brains"]
@@ -43,9 +45,27 @@ class Split:
     positions: np.ndarray  # int64 (n,)
     ages: np.ndarray  # float32 (n,), years, nan where unknown
     masks: UInt8[np.ndarray, "n height width"] | None = None  # labels of the same pixels, where the source has them
+    series: np.ndarray | None = None  # int64 (n,), one number for each session of a subject; default: the subject's
+    symmetry: Symmetry = LEFT_RIGHT  # how slices may be mirrored
+    content: str = "brain"  # what is not background: "brain" (skull-stripped) or "head" (with skull and scalp)
+
+    def __post_init__(self):
+        if self.series is None:
+            object.__setattr__(self, "series", self.subjects)
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def region_name(self) -> str:
+        """What `region` holds: "brain", or "head" where the skull is on and no masks say where the brain is."""
+        return "brain" if self.content == "brain" or self.masks is not None else "head"
+
+    def region(self, rows: np.ndarray | slice = slice(None)) -> Bool[np.ndarray, "k height width"]:
+        """The pixels of the chosen slices that belong to the brain (to the head, see `region_name`)."""
+        if self.content == "head" and self.masks is not None:
+            return np.asarray(self.masks[rows]) > 0
+        return np.asarray(self.images[rows]) > BRAIN_LEVEL * 255
 
     def to(self, device: torch.device, stream: bool | None = None) -> dict[str, Any]:
         """Tensors for `Batches`, on the device at once (604 MiB for all of OASIS at 256² as uint8).
@@ -99,6 +119,16 @@ class Dataset:
         return self.manifest["kind"] == "synthetic"
 
     @property
+    def symmetry(self) -> Symmetry:
+        """How slices may be mirrored, as measured on the training split."""
+        return Symmetry(self.manifest.get("symmetry", {"axis": -1})["axis"])
+
+    @property
+    def content(self) -> str:
+        """What is not background: "brain" or "head", as measured on the training split."""
+        return self.manifest.get("content", "brain")
+
+    @property
     def description(self) -> str:
         """The data in words, for titles and captions."""
         return "synthetic sample brains (from Colin27, not OASIS)" if self.synthetic else self.manifest["source"]
@@ -111,19 +141,20 @@ class Dataset:
         if name not in SPLITS:
             raise ValueError(f"unknown split {name!r}: choose one of {', '.join(SPLITS)}")
         array = np.load(self.folder / "slices.npy", mmap_mode="r")
-        subjects, positions, ages, start, first = [], [], [], 0, None
-        for entry in self.manifest["subjects"]:
+        subjects, positions, ages, series, start, first = [], [], [], [], 0, None
+        for number, entry in enumerate(self.manifest["subjects"]):
             n = len(entry["positions"])
             if entry["split"] == name:
                 first = start if first is None else first
                 subjects += [entry["subject"]] * n
                 positions += entry["positions"]
                 ages += [np.nan if entry["age"] is None else entry["age"]] * n
+                series += [number] * n
             start += n
         rows = slice(first, first + len(subjects))
         masks = np.load(self.folder / "masks.npy", mmap_mode="r")[rows] if self.manifest["masks"] else None
         return Split(name, array[rows], np.array(subjects), np.array(positions), np.array(ages, dtype=np.float32),
-                     masks)
+                     masks, np.array(series), self.symmetry, self.content)
 
 
 def open_cache(folder: str | Path) -> Dataset:
