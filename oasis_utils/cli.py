@@ -113,14 +113,15 @@ def _add_prepare(parsers) -> None:
     prepare.add_argument("--out", required=True, metavar="DIR", help="where the cache goes")
     prepare.add_argument("--size", type=_count, default=256, help="pixels a side after crop and resize (default: 256)")
     prepare.add_argument("--no-crop", action="store_true", help="keep the whole frame")
-    prepare.add_argument("--orient", default="as-is", metavar="TURN", help="as-is, rot90, rot180 or rot270 "
-                         "(anticlockwise), optionally with ,flip behind it (default: as-is)")
+    prepare.add_argument("--orient", default="auto", metavar="TURN", help="auto (forehead up, as measured), as-is, "
+                         "rot90, rot180 or rot270 (anticlockwise), optionally with ,flip behind it (default: auto)")
     prepare.add_argument("--split", type=_shares, default=(0.8, 0.1, 0.1), metavar="A,B,C", help="shares of subjects "
                          "to train, validate and test on, where the source has no splits (default: 0.8,0.1,0.1)")
     prepare.add_argument("--seed", type=_not_negative(int), default=0, help="decides that split (default: 0)")
     prepare.add_argument("--skip-bad", action="store_true", help="go on without files that cannot be used, and list "
                          "them in the manifest")
     prepare.add_argument("--png", metavar="DIR", help="also write the result as PNG slices there")
+    prepare.add_argument("--as-source", action="store_true", help="with --png: turned back as SOURCE lies")
     images = prepare.add_argument_group("folders of images")
     images.add_argument("--pattern", metavar="REGEX", help="finds the subject in each path below SOURCE: a regular "
                         "expression with groups (?P<subject>...) and, if wanted, (?P<slice>...) and (?P<session>...)")
@@ -147,6 +148,8 @@ def _add_sample(parsers) -> None:
     sample.add_argument("--top-p", type=_fraction_above_zero, default=1.0, help="only the likeliest codes that hold "
                         "this much probability")
     sample.add_argument("--seed", type=_not_negative(int), default=0)
+    sample.add_argument("--as-source", action="store_true", help="turn the slices back as those lie that the run was "
+                        "given (index maps stay upright)")
     sample.set_defaults(action=commands.sample)
 
 

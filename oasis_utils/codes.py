@@ -17,6 +17,7 @@ from oasis_utils.checkpoints import weights_digest
 from oasis_utils.config import SPLITS, CodesConfig, digest
 from oasis_utils.data import Dataset
 from oasis_utils.runtime import DataError, Progress, atomic
+from oasis_utils.symmetry import Symmetry
 from oasis_utils.vqvae import VQVAE
 
 BATCH = 64  # slices encoded or decoded at once
@@ -69,12 +70,13 @@ def shifted(images: Float[Tensor, "n 1 height width"], rows: int, cols: int) -> 
     return padded[..., reach - rows:reach - rows + height, reach - cols:reach - cols + width]
 
 
-def variant(images: Float[Tensor, "n 1 height width"], number: int, config: CodesConfig,
+def variant(images: Float[Tensor, "n 1 height width"], number: int, config: CodesConfig, symmetry: Symmetry,
             generator: torch.Generator) -> Float[Tensor, "n 1 height width"]:
-    """Variant 0 is plain, 1 is mirrored left-right, later ones are small shifts of either in turn."""
-    if number % 2:
-        images = images.flip(-1)
-    if number < 2:
+    """Variant 0 is plain, 1 is mirrored, later ones are small shifts of either in turn. Slices without a symmetry are
+    only shifted."""
+    if number % 2 and symmetry:
+        images = symmetry.mirror(images)
+    if number == 0 or (number == 1 and symmetry):
         return images
     rows, cols = torch.randint(-config.max_shift, config.max_shift + 1, (2,), generator=generator).tolist()
     return shifted(images, rows, cols)
@@ -119,7 +121,7 @@ def encode_dataset(vqvae: VQVAE, dataset: Dataset, config: CodesConfig, path: Pa
             maps = []
             for number in range(copies):
                 maps.append(encode_images(vqvae, slices.images, device,
-                                          lambda x, k=number: variant(x, k, config, generator)))
+                                          lambda x, k=number: variant(x, k, config, dataset.symmetry, generator)))
                 progress.update(progress.done + 1, split)
             indices[split] = np.concatenate(maps)
             positions[split] = np.tile(slices.positions, copies)

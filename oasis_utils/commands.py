@@ -41,6 +41,8 @@ def prepare(args: argparse.Namespace) -> None:
     except ValueError as error:
         raise UsageError(error) from None
     options = importing.ImportOptions(args.split, args.seed, args.pattern, slices, args.skip_bad)
+    if args.as_source and not args.png:
+        raise UsageError("--as-source says how --png writes: add --png DIR, or leave it out")
     if args.png:
         exporting.refuse_full(Path(args.png))
         importing.refuse_inside(Path(args.source), Path(args.png))
@@ -50,7 +52,8 @@ def prepare(args: argparse.Namespace) -> None:
         print(line)
     if args.png:
         with Progress("writing PNG", 1) as progress:
-            print(f"wrote PNG slices to {exporting.export_png(dataset, args.png, progress)}")
+            print(f"wrote PNG slices to "
+                  f"{exporting.export_png(dataset, args.png, progress, args.as_source)}")
 
 
 def describe_cache(dataset) -> list[str]:
@@ -62,6 +65,7 @@ def describe_cache(dataset) -> list[str]:
         split = dataset.split(name)
         lines.append(f"{name}: {len(split)} slices of {len(set(split.subjects.tolist()))} subjects")
     lines += [f"note: {count} {note}" for note, count in manifest["notes"].items()]
+    lines.append(describe_lie(dataset))
     skipped = manifest["skipped"]
     if skipped:
         lines.append(f"skipped {len(skipped)} (all are listed in manifest.json):")
@@ -73,13 +77,26 @@ def describe_cache(dataset) -> list[str]:
     return [*lines, thanks] if manifest["kind"] in ("keras", "oasis") else lines
 
 
+def describe_lie(dataset) -> str:
+    """How the slices lie and what they show, in one line."""
+    how = "as measured" if dataset.manifest["orientation"]["measured"] else "as asked"
+    turn = "not turned" if dataset.orient == "as-is" else f"turned by {dataset.orient}"
+    mirror = {-1: "left-right", -2: "top-bottom", None: "not mirrored: no mid-line was found"}[dataset.symmetry.axis]
+    mirror = mirror if dataset.symmetry.axis is None else f"mirrored {mirror} in training"
+    return f"orientation: {turn} ({how}), {mirror}; content: {dataset.content}"
+
+
 def sample(args: argparse.Namespace) -> None:
+    import dataclasses
+
     import numpy as np
 
     from oasis_utils import sampling
     from oasis_utils.incremental import SamplingOptions
     from oasis_utils.runtime import select_device
 
+    if args.as_source:
+        _data_of(args.run)  # refused before anything is drawn
     sampler = sampling.load_sampler(_run_folder(args.run), args.prior, select_device(args.device))
     if args.position is not None and args.position >= sampler.n_positions:
         raise UsageError(f"position {args.position} is unknown: this model knows 0 to {sampler.n_positions - 1}")
@@ -92,6 +109,8 @@ def sample(args: argparse.Namespace) -> None:
     with Progress(f"sampling {sampler.name}", args.n) as progress:
         ages = None if args.age is None else np.full(args.n, args.age)
         samples = sampler.sample(positions, sampling.image_seeds(args.seed, args.n), options, progress, ages)
+    if args.as_source:
+        samples = dataclasses.replace(samples, images=_data_of(args.run).as_source(samples.images))
     samples.save(args.out)
     print(f"wrote {args.n} slices to {args.out} (keys images, indices, positions)")
 
@@ -134,6 +153,7 @@ def evaluate(args: argparse.Namespace) -> None:
     with _dataset(args.against, DataConfig(image_size=images.shape[1])) as dataset:
         splits = [dataset.split(name) for name in ("train", "validate", "test")]
         evaluation.require_images(images, splits[0].images.shape[1:])
+        images = dataset.aligned(images)
         reference = Reference.of(*splits, EvaluationConfig(), select_device(args.device),
                                  n_judged=len(images), positions=positions)
         judged = evaluation.evaluate_images(images, positions, reference)
@@ -175,6 +195,16 @@ def _dataset(source: str, config: DataConfig):
         with Progress("reading slices", 1) as progress:
             dataset = data.build_cache(source, folder, config, progress)
         yield dataset
+
+
+def _data_of(run: str):
+    """The data set of a run; UsageError where the run has none."""
+    from oasis_utils import data
+
+    folder = _run_folder(run).data
+    if not data.is_cache(folder):
+        raise UsageError(f"--as-source: {run} has no data, so how its source lies is unknown; leave the option out")
+    return data.open_cache(folder)
 
 
 def _run_folder(path: str) -> RunFolder:

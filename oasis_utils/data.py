@@ -22,12 +22,15 @@ from oasis_utils import synthetic
 from oasis_utils.config import SPLITS, DataConfig, digest
 from oasis_utils.importing import FOREGROUND, FORMAT, ImportOptions, clear, import_source, is_cache
 from oasis_utils.metrics import BRAIN_LEVEL
+from oasis_utils.orientation import agreement, oriented, turned_back
 from oasis_utils.runtime import DataError, atomic, project_root, read_json, write_json
 from oasis_utils.symmetry import LEFT_RIGHT, Symmetry
 
 __all__ = ["FOREGROUND", "Batches", "DataError", "Dataset", "Split", "Streamed", "build_cache", "free_memory",
            "is_cache", "open_cache", "open_or_build", "sample_brains"]
 
+IDENTITY = ("format", "config", "crop", "orientation", "symmetry", "content", "subjects")  # what pixels depend on
+NAMES = {"keras": "PNG slices", "oasis": "OASIS-1 volumes", "nifti": "T1 volumes", "images": "slices"}  # by kind
 SHARE_OF_MEMORY = 0.6  # of what is free on a device: slices that need more are streamed
 GIB = 2**30
 
@@ -112,7 +115,7 @@ class Dataset:
     @property
     def identity(self) -> str:
         """Changes when any pixel, split or crop does; checkpoints carry it."""
-        return digest({k: self.manifest[k] for k in ("format", "config", "crop", "subjects")})
+        return digest({k: self.manifest[k] for k in IDENTITY})
 
     @property
     def synthetic(self) -> bool:
@@ -121,17 +124,36 @@ class Dataset:
     @property
     def symmetry(self) -> Symmetry:
         """How slices may be mirrored, as measured on the training split."""
-        return Symmetry(self.manifest.get("symmetry", {"axis": -1})["axis"])
+        return Symmetry(self.manifest["symmetry"]["axis"])
 
     @property
     def content(self) -> str:
         """What is not background: "brain" or "head", as measured on the training split."""
-        return self.manifest.get("content", "brain")
+        return self.manifest["content"]
+
+    @property
+    def orient(self) -> str:
+        """How the source's slices were turned, such as "rot90", see `orientation.oriented`."""
+        return self.manifest["orientation"]["turned"]
+
+    def as_source(self, images: UInt8[np.ndarray, "*stack height width"]) -> UInt8[np.ndarray, "*stack rows columns"]:
+        """Slices of this data set, or generated from it, turned back as the source's lie."""
+        return turned_back(images, self.orient)
+
+    def aligned(self, images: UInt8[np.ndarray, "n height width"]) -> UInt8[np.ndarray, "n rows columns"]:
+        """Slices from elsewhere, turned as this data set was if they then look more like its training slices."""
+        if self.orient == "as-is":
+            return images
+        train, turned = self.split("train").images, oriented(images, self.orient)
+        mean = train[np.linspace(0, len(train) - 1, min(256, len(train))).astype(int)].mean(0) / 255
+        return turned if agreement(turned, mean) > agreement(images, mean) else images
 
     @property
     def description(self) -> str:
         """The data in words, for titles and captions."""
-        return "synthetic sample brains (from Colin27, not OASIS)" if self.synthetic else self.manifest["source"]
+        if self.synthetic:
+            return "synthetic sample brains (from Colin27, not OASIS)"
+        return f"{NAMES[self.manifest['kind']]} of {Path(self.manifest['source']).name}"
 
     @property
     def n_positions(self) -> int:
@@ -228,11 +250,12 @@ class Streamed:
 class Batches:
     """Batches of tensors that live on the device, or are `Streamed`; uint8 images become float32 in [0, 1].
 
-    The order depends on (seed, epoch) alone, so an epoch can be repeated. mirror: flip half of the images left-right.
+    The order depends on (seed, epoch) alone, so an epoch can be repeated. mirror: the symmetry across which half of
+    the images are mirrored at random; none are without one.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor | Streamed], batch_size: int, shuffle: bool = False,
-                 mirror: bool = False, seed: int = 0):
+                 mirror: Symmetry | None = None, seed: int = 0):
         sizes = {len(t) for t in tensors.values()}
         if len(sizes) != 1 or 0 in sizes:
             raise DataError(f"batches need tensors of one length above 0, not {sorted(sizes)}")
@@ -260,6 +283,6 @@ class Batches:
             if "images" in batch:
                 images = batch["images"]
                 if self.mirror:
-                    images = torch.where(flips[rows][:, None, None, None], images.flip(-1), images)
+                    images = torch.where(flips[rows][:, None, None, None], self.mirror.mirror(images), images)
                 batch["images"] = images.float().div_(255)
             yield batch

@@ -18,18 +18,19 @@ from oasis_utils.sources import EXPORT_RECORD
 COLUMNS = ("participant_id", "age", "sex", "cdr", "split", "name", "session")
 
 
-def export_png(dataset: Dataset, folder: str | Path, progress: Callable[[int, int], None] | None = None) -> Path:
+def export_png(dataset: Dataset, folder: str | Path, progress: Callable[[int, int], None] | None = None,
+               as_source: bool = False) -> Path:
     """Write keras_png_slices_{train,validate,test}/ (and _seg_ for masks) into a new folder, all or nothing.
 
-    The layout has no sessions: a subject's further sessions get numbers of their own, in the same split.
-    DataError if the folder is there and not empty.
+    The layout has no sessions: a subject's further sessions get numbers of their own, in the same split. as_source:
+    turn the slices back as the source's lie. DataError if the folder is there and not empty.
     """
     folder = Path(folder)
     refuse_full(folder)
     draft = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(draft, ignore_errors=True)
     try:
-        _write(dataset, draft, progress)
+        _write(dataset, draft, progress, dataset.as_source if as_source else np.asarray)
         if folder.exists():
             folder.rmdir()
         draft.rename(folder)
@@ -44,7 +45,8 @@ def refuse_full(folder: Path) -> None:
         raise DataError(f"{folder} is not empty: slices would be mixed with what is there; choose a new folder")
 
 
-def _write(dataset: Dataset, folder: Path, progress: Callable[[int, int], None] | None) -> None:
+def _write(dataset: Dataset, folder: Path, progress: Callable[[int, int], None] | None,
+           turn: Callable[[np.ndarray], np.ndarray]) -> None:
     splits = {name: dataset.split(name) for name in SPLITS}
     done, total, rows, table = 0, sum(map(len, splits.values())), dict.fromkeys(SPLITS, 0), []
     for case, entry in zip(case_numbers(dataset.manifest["subjects"]), dataset.manifest["subjects"], strict=True):
@@ -52,10 +54,10 @@ def _write(dataset: Dataset, folder: Path, progress: Callable[[int, int], None] 
         for position in entry["positions"]:
             row = rows[split.name]
             _save(folder / f"keras_png_slices_{split.name}" / f"case_{case:03d}_slice_{position}.nii.png",
-                  split.images[row])
+                  turn(split.images[row]))
             if split.masks is not None:
                 _save(folder / f"keras_png_slices_seg_{split.name}" / f"seg_{case:03d}_slice_{position}.nii.png",
-                      split.masks[row])
+                      turn(split.masks[row]))
             rows[split.name], done = row + 1, done + 1
             if progress:
                 progress(done, total)

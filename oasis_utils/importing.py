@@ -26,11 +26,12 @@ from jaxtyping import Int, UInt8
 from oasis_utils import volumes
 from oasis_utils.config import SPLITS, DataConfig, to_dict
 from oasis_utils.images import quiet, read_picture
+from oasis_utils.orientation import AUTO, SAMPLE, Lie, measure, oriented
 from oasis_utils.runtime import DataError, atomic, read_json, write_json
 from oasis_utils.sources import Source, discover, with_splits
 
 FOREGROUND = 16  # grey level of 255 above which a pixel belongs to the head
-FORMAT = 2  # of the cache
+FORMAT = 3  # of the cache; 3: upright, with its symmetry
 CHUNK = 64  # slices resized at a time
 THREADS, FILES_A_TASK, TASKS_AHEAD = 2, 16, 4  # Pillow decodes without holding Python's lock
 PROBES = 9  # files that vote on the size of a set
@@ -97,16 +98,22 @@ def import_source(path: str | Path, folder: str | Path, config: DataConfig, opti
     with tempfile.TemporaryFile(dir=folder) as raw, tempfile.TemporaryFile(dir=folder) as raw_masks:
         stack = Stack(source, options.skip_bad, raw, raw_masks)
         stack.read(options, progress)
-        crop = fit_window(stack.heads, stack.n_train, config)
+        lie, orient = stack.lie(), options.slices.orient
+        measured = orient == AUTO and options.slices.plane == "axial"
+        turn = lie.orient if measured else "as-is"  # any other was applied while reading
+        crop = fit_window(oriented(stack.heads, turn), stack.n_train, config)
         rows = stack.rows()
         with atomic(folder / "slices.npy") as partial:
-            write_resized(partial, raw, stack.size, rows, crop, config.image_size)
+            write_resized(partial, raw, stack.size, rows, crop, config.image_size, turn)
         if stack.masks:
             with atomic(folder / "masks.npy") as partial:
-                write_resized(partial, raw_masks, stack.size, rows, crop, config.image_size, nearest=True)
+                write_resized(partial, raw_masks, stack.size, rows, crop, config.image_size, turn, nearest=True)
     write_json(folder / "manifest.json", {
         **about, "source": str(path.resolve()), "source_size": stack.size,
         "crop": dict(zip(("top", "left", "side"), crop, strict=True)), "masks": stack.masks,
+        "orientation": {"turned": turn if orient == AUTO else orient, "measured": measured,
+                        "correlations": lie.to_dict()},
+        "symmetry": {"axis": lie.turned(turn).axis}, "content": lie.content,
         "notes": dict(stack.notes), "skipped": stack.skipped, "subjects": stack.entries()})
 
 
@@ -129,7 +136,7 @@ def _refuse_idle(source: Source, options: ImportOptions) -> None:
     """DataError for an option that this source would leave without effect."""
     if source.series[0].split is not None and options.split != ImportOptions.split:
         raise DataError(f"{source.path} has splits of its own, which are kept: leave out --split")
-    if source.series[0].scan is None and replace(options.slices, orient="as-is") != volumes.SliceOptions():
+    if source.series[0].scan is None and replace(options.slices, orient=AUTO) != volumes.SliceOptions():
         raise DataError(f"{source.path} holds images: --plane, --slices, --every and --count are for volumes")
 
 
@@ -171,9 +178,9 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable, tasks: Iterable) -> Iterato
 def _read_file(series: int, position: int, path: Path, mask_path: Path | None, orient: str) -> Reading | Bad:
     try:
         picture = read_picture(path)
-        image, mask = volumes.oriented(picture.pixels, orient), None
+        image, mask = oriented(picture.pixels, orient), None
         if mask_path is not None:
-            mask = volumes.oriented(read_picture(mask_path, mask=True).pixels, orient)
+            mask = oriented(read_picture(mask_path, mask=True).pixels, orient)
             if mask.shape != image.shape:
                 raise DataError(f"{mask_path} is {_size(mask)} pixels, but its slice {path.name} is {_size(image)}: "
                                 "a mask needs the size of its slice")
@@ -250,7 +257,7 @@ class Stack:
         with quiet():
             for path in files[::max(len(files) // PROBES, 1)]:
                 with suppress(DataError):
-                    shape = volumes.oriented(read_picture(path).pixels, orient).shape
+                    shape = oriented(read_picture(path).pixels, orient).shape
                     sizes.setdefault(shape, []).append(path)
         if sizes:
             self._expect(*max(((shape, paths[0]) for shape, paths in sizes.items()), key=lambda x: len(sizes[x[0]])))
@@ -320,6 +327,15 @@ class Stack:
         """Raw rows in the order of the cache: splits, then subjects, sessions and positions."""
         return np.array([row for places in self.places for _, row, _ in sorted(places)])
 
+    def lie(self) -> Lie:
+        """How the training slices lie, from some of them, evenly chosen."""
+        train = [(position, row) for series, places in zip(self.source.series, self.places, strict=True)
+                 if series.split == "train" for position, row, _ in sorted(places)]
+        chosen = np.linspace(0, len(train) - 1, min(SAMPLE, len(train))).round().astype(int)
+        positions, rows = np.array(train)[chosen].T
+        stack = _mapped(self.raw, self.size, self.n)
+        return measure((stack[row] for row in rows), positions)
+
     def entries(self) -> list[dict[str, Any]]:
         """One entry a series for the manifest; `sha256` is of its slices' pixels before the crop."""
         return [{"subject": s.subject, "name": s.name, "session": s.session, "split": s.split, "age": s.age,
@@ -350,16 +366,20 @@ def fit_window(heads: Int[np.ndarray, "size size"], n: int, config: DataConfig) 
     return top, left, side
 
 
+def _mapped(raw: BinaryIO, size: int, n: int) -> UInt8[np.ndarray, "n size size"]:
+    return np.memmap(raw, np.uint8, "r", shape=(n, size, size))
+
+
 def write_resized(path: Path, raw: BinaryIO, source_size: int, rows: np.ndarray, crop: tuple[int, int, int],
-                  size: int, nearest: bool = False) -> None:
-    """Chosen rows of a raw file as a .npy array of shape (n, size, size), cut and resized chunk by chunk."""
+                  size: int, turn: str = "as-is", nearest: bool = False) -> None:
+    """Chosen rows of a raw file as a .npy array of shape (n, size, size), turned, cut and resized chunk by chunk."""
     top, left, side = crop
     with open(path, "wb") as file:
         np.lib.format.write_array_header_2_0(file, {"descr": "|u1", "fortran_order": False,
                                                     "shape": (len(rows), size, size)})
         for start in range(0, len(rows), CHUNK):
-            stack = np.memmap(raw, np.uint8, "r", shape=(int(rows.max()) + 1, source_size, source_size))
-            part = np.asarray(stack[rows[start:start + CHUNK], top:top + side, left:left + side])
+            stack = oriented(_mapped(raw, source_size, int(rows.max()) + 1)[rows[start:start + CHUNK]], turn)
+            part = np.ascontiguousarray(stack[:, top:top + side, left:left + side])
             file.write(part if side == size else _resized(torch.from_numpy(part), size, nearest).numpy())
 
 

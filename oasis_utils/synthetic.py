@@ -24,6 +24,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from oasis_utils.orientation import oriented, quarter_turns
+
 SLICES = 32  # axial slices per subject, 1 mm apart
 IMAGE_SIZE = 256  # pixels, height and width of a written slice
 FIELD_OF_VIEW = (SLICES, 208, 176)  # mm, the part of the picture that a head can reach
@@ -368,7 +370,7 @@ def _to_pictures(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
 def write_sample_brains(root: str | os.PathLike, train: int, validate: int, test: int, seed: int = 0,
                         workers: int | None = None, progress: Callable[[int, int], None] | None = None,
-                        whole_head: bool = False) -> Path:
+                        whole_head: bool = False, orient: str = "as-is") -> Path:
     """Write sample subjects in the layout of the OASIS PNG slices; returns `root/keras_png_slices_data`.
 
     Each split of `train`, `validate` and `test` subjects is a folder `keras_png_slices_<split>` of 8-bit grey
@@ -378,9 +380,10 @@ def write_sample_brains(root: str | os.PathLike, train: int, validate: int, test
     settings is left as it is; one that was interrupted, or lacks masks, is completed. `workers` is the number
     of processes (default: one per CPU; 1: this process; a script that asks for more must call under
     `if __name__ == "__main__"`). `progress(done, total)` is called after each subject. `whole_head`: with skull and
-    scalp, as the OASIS PNG slices have them.
+    scalp, as the OASIS PNG slices have them. `orient`: how the pictures are turned, see `orientation.oriented`;
+    "rot270" puts the forehead to the right, where the OASIS PNG slices have it.
 
-    Raises ValueError for counts that make no set, FileExistsError if the folder holds anything else.
+    Raises ValueError for counts that make no set or an unknown turn, FileExistsError if the folder holds anything else.
     """
     counts = {
         "train": _check_count("train", train, least=1),
@@ -388,10 +391,11 @@ def write_sample_brains(root: str | os.PathLike, train: int, validate: int, test
         "test": _check_count("test", test, least=0),
     }
     seed = _check_count("seed", seed, least=0)
+    quarter_turns(orient)
     workers = _check_count("workers", os.cpu_count() or 1 if workers is None else workers, least=1)
     splits = _assign_splits(counts)
     settings = {"generator": "oasis_utils.synthetic", "format": 1, "seed": seed, **counts, "notice": NOTICE}
-    settings |= {"whole_head": True} if whole_head else {}
+    settings |= ({"whole_head": True} if whole_head else {}) | ({"orient": orient} if orient != "as-is" else {})
     folder = Path(root) / FOLDER_NAME
     present = _present_pictures(folder)
     _refuse_other_data(folder, settings, splits, present)
@@ -402,7 +406,7 @@ def write_sample_brains(root: str | os.PathLike, train: int, validate: int, test
         for name in (f"keras_png_slices_{split}", f"keras_png_slices_seg_{split}"):
             (folder / name).mkdir(parents=True, exist_ok=True)
     _write_text(folder / PARTIAL_RECORD_NAME, json.dumps(settings, indent=2) + "\n")
-    jobs = [(folder, number, splits[number], seed, whole_head) for number in missing]
+    jobs = [(folder, number, splits[number], seed, whole_head, orient) for number in missing]
     first = len(splits) - len(jobs) + 1
     for done, _ in enumerate(_run_jobs(jobs, min(workers, len(jobs))), start=first):
         if progress is not None:
@@ -492,11 +496,12 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _write_subject(folder: Path, number: int, split: str, seed: int, whole_head: bool) -> None:
+def _write_subject(folder: Path, number: int, split: str, seed: int, whole_head: bool, orient: str) -> None:
     subject = make_subject(load_template(), number, seed, whole_head=whole_head)
+    slices, masks = oriented(subject.slices, orient), oriented(subject.masks, orient)
     for position in range(SLICES):
-        _write_picture(_picture_path(folder, number, split, position), subject.slices[position])
-        _write_picture(_mask_path(folder, number, split, position), subject.masks[position])
+        _write_picture(_picture_path(folder, number, split, position), slices[position])
+        _write_picture(_mask_path(folder, number, split, position), masks[position])
 
 
 def _write_picture(path: Path, picture: np.ndarray) -> None:

@@ -27,14 +27,14 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from nibabel.spatialimages import HeaderDataError
 from scipy import ndimage
 
+from oasis_utils.orientation import AUTO, oriented, quarter_turns
 from oasis_utils.runtime import DataError
 from oasis_utils.scans import CHUNK, GZIP_ERRORS, Scan, archive_members, find_scans, open_file, refuse_pointer, take
 
-__all__ = ["Scan", "SliceOptions", "find_scans", "oriented", "read_scans"]
+__all__ = ["Scan", "SliceOptions", "find_scans", "read_scans"]
 
 CANVAS = 256  # mm = pixels, side of every slice, as in keras_png_slices
 PLANES = {"axial": (2, 1, 0), "coronal": (1, 2, 0), "sagittal": (0, 2, 1)}  # axes of slices, rows (reversed), columns
-TURNS = {"as-is": 0, "rot90": 1, "rot180": 2, "rot270": 3}  # quarter turns, anticlockwise
 HEAD = 0.1  # a voxel of the head is brighter than this fraction of the 99th percentile, counted from the background
 SPECK = 0.02  # a slice with less head than this fraction of the fullest slice is outside the head
 WHITE = 250  # grey level of the head's 99.5th percentile; the background (1st percentile of all voxels) is 0
@@ -54,7 +54,7 @@ class SliceOptions:
     span: tuple[int, int] | None = None  # first and last + 1 millimetre along the plane's axis
     every: float | None = None  # millimetres between slices, from the first one on; the number follows the head's size
     count: int = 32  # without `every`: this many slices, each in the middle of its share of the extent
-    orient: str = "as-is"  # as-is, rot90, rot180 or rot270 (anticlockwise), then optionally ",flip" (left-right)
+    orient: str = AUTO  # auto (upright), as-is, rot90, rot180 or rot270 (anticlockwise), then perhaps ",flip"
 
     def __post_init__(self):
         _require(self.plane in PLANES, f"plane must be one of {', '.join(PLANES)}, not {self.plane!r}")
@@ -63,26 +63,12 @@ class SliceOptions:
         _require(self.every is None or 1 <= self.every < math.inf,
                  f"every is 1 mm or more, the grid of the volumes, not {self.every}")
         _require(self.count >= 1, f"count is 1 or more, not {self.count}")
-        _quarter_turns(self.orient)
+        quarter_turns(self.orient)
 
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
-
-
-def _quarter_turns(orient: str) -> tuple[int, bool]:
-    turn, _, flip = orient.partition(",")
-    _require(turn in TURNS and orient in (turn, f"{turn},flip"),
-             f"orient must be one of {', '.join(TURNS)}, optionally with ',flip' behind it, not {orient!r}")
-    return TURNS[turn], bool(flip)
-
-
-def oriented(image: UInt8[np.ndarray, "*stack height width"], orient: str) -> UInt8[np.ndarray, "*stack rows columns"]:
-    """A slice or a stack of them, turned anticlockwise and then mirrored left-right as `SliceOptions.orient` says."""
-    turns, flip = _quarter_turns(orient)
-    turned = np.rot90(image, turns, axes=(-2, -1))
-    return np.ascontiguousarray(turned[..., ::-1] if flip else turned)
 
 
 # ---------------------------------------------------------------- reading

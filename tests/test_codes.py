@@ -22,8 +22,9 @@ from oasis_utils.codes import (
     variant,
 )
 from oasis_utils.config import SPLITS, CodesConfig, DataConfig, VQVAEConfig
-from oasis_utils.data import build_cache
+from oasis_utils.data import Dataset, build_cache
 from oasis_utils.runtime import DataError
+from oasis_utils.symmetry import LEFT_RIGHT, Symmetry
 from oasis_utils.vqvae import VQVAE
 
 CPU = torch.device("cpu")
@@ -92,8 +93,19 @@ def test_shift_and_back_keeps_the_interior():
 
 
 def test_first_variants_are_plain_and_mirrored():
-    assert torch.equal(variant(pictures(), 0, CONFIG, torch.Generator()), pictures())
-    assert torch.equal(variant(pictures(), 1, CONFIG, torch.Generator()), pictures().flip(-1))
+    assert torch.equal(variant(pictures(), 0, CONFIG, LEFT_RIGHT, torch.Generator()), pictures())
+    assert torch.equal(variant(pictures(), 1, CONFIG, LEFT_RIGHT, torch.Generator()), pictures().flip(-1))
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_slices_without_symmetry_are_only_shifted(number):
+    reach = range(-CONFIG.max_shift, CONFIG.max_shift + 1)
+    made = variant(pictures(), number, CONFIG, Symmetry(None), torch.Generator().manual_seed(number))
+    assert any(torch.equal(shifted(pictures(), rows, cols), made) for rows in reach for cols in reach)
+
+
+def test_a_horizontal_mid_line_is_mirrored_top_to_bottom():
+    assert torch.equal(variant(pictures(), 1, CONFIG, Symmetry(-2), torch.Generator()), pictures().flip(-2))
 
 
 @pytest.mark.parametrize("number", [2, 3, 4, 5])
@@ -103,7 +115,7 @@ def test_later_variants_are_small_shifts_of_either(number):
     allowed = [shifted(source, rows, cols) for rows in reach for cols in reach]
     seen = set()
     for seed in range(30):
-        made = variant(pictures(), number, CONFIG, torch.Generator().manual_seed(seed))
+        made = variant(pictures(), number, CONFIG, LEFT_RIGHT, torch.Generator().manual_seed(seed))
         matches = [i for i, candidate in enumerate(allowed) if torch.equal(candidate, made)]
         assert len(matches) == 1
         seen |= set(matches)
@@ -112,9 +124,9 @@ def test_later_variants_are_small_shifts_of_either(number):
 
 def test_variant_depends_on_its_generator_alone():
     torch.manual_seed(0)
-    first = variant(pictures(), 2, CONFIG, torch.Generator().manual_seed(3))
+    first = variant(pictures(), 2, CONFIG, LEFT_RIGHT, torch.Generator().manual_seed(3))
     torch.manual_seed(1)
-    assert torch.equal(variant(pictures(), 2, CONFIG, torch.Generator().manual_seed(3)), first)
+    assert torch.equal(variant(pictures(), 2, CONFIG, LEFT_RIGHT, torch.Generator().manual_seed(3)), first)
 
 
 # ---------------------------------------------------------------- encoding
@@ -156,6 +168,7 @@ def test_change_is_applied_before_encoding():
 
 def test_data_set_is_encoded_with_all_variants(dataset, path):
     vqvae = make_vqvae()
+    dataset = Dataset(dataset.folder, dataset.manifest | {"symmetry": {"axis": -1}})  # discs have none of their own
     codes = encode_dataset(vqvae, dataset, CONFIG, path, CPU)
     train = dataset.split("train")
     assert codes.indices["train"].shape == (4 * 6, 8, 8) and codes.n_codes == 16

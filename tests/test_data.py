@@ -11,6 +11,7 @@ from slice_files import SUBJECTS, make_tree, picture_of, write_slice
 from oasis_utils import data
 from oasis_utils.config import PROFILES, SPLITS, DataConfig
 from oasis_utils.data import Batches, DataError, Streamed, build_cache, is_cache, open_cache, open_or_build
+from oasis_utils.symmetry import LEFT_RIGHT, Symmetry
 
 CONFIG, CPU = DataConfig(image_size=32), torch.device("cpu")
 
@@ -32,7 +33,7 @@ def test_cache_holds_every_slice_of_every_split(tree, tmp_path):
         assert split.images.shape == (len(rows), 32, 32) and split.images.dtype == np.uint8
         assert split.name == name and len(split) == len(rows) and split.masks is None
     assert dataset.n_positions == 3
-    assert not dataset.synthetic and str(tree) in dataset.description
+    assert not dataset.synthetic and dataset.description == f"PNG slices of {tree.name}"  # no path in titles
 
 
 def test_identity_depends_on_pixels_and_not_on_the_place(tree, tmp_path):
@@ -199,12 +200,12 @@ def test_order_depends_on_seed_and_epoch_alone():
 
 def test_batches_leave_the_global_random_state_alone():
     before = torch.get_rng_state()
-    rows_of(Batches(numbered(24), 8, shuffle=True, mirror=True), 0)
+    rows_of(Batches(numbered(24), 8, shuffle=True, mirror=LEFT_RIGHT), 0)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_images_become_floats_that_belong_to_their_rows():
-    for batch in Batches(numbered(24), 8, shuffle=True, mirror=True):
+    for batch in Batches(numbered(24), 8, shuffle=True, mirror=LEFT_RIGHT):
         images = batch["images"]
         assert images.dtype == torch.float32 and 0 <= images.min() and images.max() <= 1
         assert torch.allclose(images.amax((1, 2, 3)) * 255, batch["positions"] + 1.0)
@@ -216,7 +217,7 @@ def test_white_is_one():
 
 
 def test_mirror_flips_about_half_of_the_rows_afresh_each_epoch():
-    batches = Batches(numbered(200), 200, mirror=True, seed=1)
+    batches = Batches(numbered(200), 200, mirror=LEFT_RIGHT, seed=1)
     flipped = [next(batches.epoch(epoch))["images"][:, 0, 0, 0] == 0 for epoch in (0, 0, 1)]
     assert 70 < flipped[0].sum() < 130
     assert torch.equal(flipped[0], flipped[1]) and not torch.equal(flipped[0], flipped[2])
@@ -224,8 +225,17 @@ def test_mirror_flips_about_half_of_the_rows_afresh_each_epoch():
     assert torch.equal(image[:, :2].sum(), torch.tensor(0.0)) and image[:, 2:].min() > 0
 
 
-def test_nothing_is_mirrored_unless_asked():
-    assert (next(iter(Batches(numbered(50), 50)))["images"][:, 0, 0, 0] > 0).all()
+def test_a_horizontal_mid_line_is_mirrored_top_to_bottom():
+    lying = {name: tensor.mT if name == "images" else tensor for name, tensor in numbered(200).items()}
+    images = next(iter(Batches(lying, 200, mirror=Symmetry(-2), seed=1)))["images"]
+    plain = next(iter(Batches(lying, 200)))["images"]
+    turned = (images != plain).any((1, 2, 3))
+    assert 70 < turned.sum() < 130 and torch.equal(images[turned], plain[turned].flip(-2))
+
+
+@pytest.mark.parametrize("mirror", [None, Symmetry(None)])
+def test_nothing_is_mirrored_unless_asked(mirror):
+    assert (next(iter(Batches(numbered(50), 50, mirror=mirror)))["images"][:, 0, 0, 0] > 0).all()
 
 
 @pytest.mark.parametrize("lengths", [(3, 4), (0, 0)])
@@ -243,7 +253,7 @@ def memory_map(path, n=24):
     return data.Split("train", images, np.arange(n) // 4, np.arange(n) % 4, np.full(n, np.nan, np.float32))
 
 
-@pytest.mark.parametrize("shuffle, mirror", [(False, False), (True, False), (True, True)])
+@pytest.mark.parametrize("shuffle, mirror", [(False, None), (True, None), (True, LEFT_RIGHT)])
 def test_streamed_batches_equal_those_held(tmp_path, shuffle, mirror):
     split = memory_map(tmp_path / "a.npy")
     held, streamed = (Batches(split.to(CPU, stream), 5, shuffle, mirror, seed=3) for stream in (False, True))

@@ -18,6 +18,7 @@ from oasis_utils import checkpoints, cli, pipeline
 from oasis_utils.config import TrainingConfig, VQVAEConfig
 from oasis_utils.data import Batches
 from oasis_utils.runtime import RunFolder, StorageError, exclusive, seed_everything, write_json
+from oasis_utils.symmetry import LEFT_RIGHT
 from oasis_utils.training import fit, read_history
 from oasis_utils.vqvae import VQVAE
 
@@ -30,7 +31,8 @@ STEPS = 4  # of an epoch
 
 def batches(shuffle):
     images = torch.randint(0, 256, (8 * STEPS, 1, 32, 32), generator=torch.Generator().manual_seed(1))
-    return Batches({"images": images.to(torch.uint8)}, SCHEDULE.batch_size, shuffle=shuffle, mirror=shuffle, seed=5)
+    return Batches({"images": images.to(torch.uint8)}, SCHEDULE.batch_size, shuffle=shuffle,
+                   mirror=LEFT_RIGHT if shuffle else None, seed=5)
 
 
 def train(root, after_step=lambda: None):

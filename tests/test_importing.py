@@ -16,9 +16,10 @@ from oasis_utils.config import SPLITS, DataConfig
 from oasis_utils.data import build_cache, open_cache
 from oasis_utils.images import EQUAL_CHANNELS, read_slice
 from oasis_utils.importing import FOREGROUND, ImportOptions, fit_window, is_cache
+from oasis_utils.orientation import oriented
 from oasis_utils.runtime import DataError
 from oasis_utils.sources import discover
-from oasis_utils.volumes import SliceOptions, oriented
+from oasis_utils.volumes import SliceOptions
 
 CONFIG = DataConfig(image_size=32)
 WHOLE = DataConfig(image_size=64, fit_crop=False)

@@ -19,6 +19,7 @@ from oasis_utils.data import Batches
 from oasis_utils.dcgan import DCGAN
 from oasis_utils.pixelcnn import PixelCNN
 from oasis_utils.runtime import FolderInUse, RunFolder, exclusive, seed_everything
+from oasis_utils.symmetry import LEFT_RIGHT
 from oasis_utils.training import Trainer, fit, learning_rate, read_history, recipe
 from oasis_utils.vqvae import VQVAE
 
@@ -407,7 +408,7 @@ def picture_batches(shuffle=True):
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(16, 1, 4, 4, generator=generator)
     images = (F.interpolate(coarse, size=(32, 32), mode="bilinear") * 255).to(torch.uint8)
-    return Batches({"images": images}, 4, shuffle=shuffle, mirror=shuffle)
+    return Batches({"images": images}, 4, shuffle=shuffle, mirror=LEFT_RIGHT if shuffle else None)
 
 
 def map_batches(shuffle=True):

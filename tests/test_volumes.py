@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from volume_files import CSV, POINTER, SHAPE, analyze, make_head, nifti, pack, session, unpack
 
+from oasis_utils.orientation import oriented
 from oasis_utils.runtime import DataError
-from oasis_utils.volumes import Scan, SliceOptions, find_scans, oriented, read_scans
+from oasis_utils.volumes import Scan, SliceOptions, find_scans, read_scans
 
 AXIAL = SliceOptions(span=(0, SHAPE[2]), every=1.0)
 
