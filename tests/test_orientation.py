@@ -7,6 +7,7 @@ import pytest
 from slice_files import disc, write_slice
 
 from oasis_utils import data, orientation
+from oasis_utils.cli import main
 from oasis_utils.config import DataConfig
 from oasis_utils.exporting import export_png
 from oasis_utils.importing import ImportOptions
@@ -230,3 +231,23 @@ def test_sample_brains_can_be_written_as_the_course_s_slices_lie(tmp_path):
         write_sample_brains(tmp_path, 2, 1, 1, whole_head=True, workers=1)
     with pytest.raises(ValueError, match="orient must be"):
         write_sample_brains(tmp_path / "other", 2, 1, 1, orient="sideways", workers=1)
+
+
+def test_prepare_says_how_slices_lie_and_writes_them_either_way(tmp_path, capsys):
+    source = tree(tmp_path / "in", *sample(whole=True)[:2], "rot270")
+    command = ["prepare", str(source), "--out", str(tmp_path / "out"), "--size", "64", "--png", str(tmp_path / "png")]
+    assert main([*command, "--as-source"]) == 0
+    said = capsys.readouterr().out
+    assert "orientation: turned by rot90 (as measured), mirrored left-right in training; content: head" in said
+    assert "prepared PNG slices of in in" in said
+    back = data.build_cache(tmp_path / "png", tmp_path / "back", DataConfig(image_size=64))
+    assert back.orient == "rot90"
+    assert main(["prepare", str(source), "--out", str(tmp_path / "kept"), "--size", "64", "--orient", "as-is"]) == 0
+    assert "not turned (as asked), mirrored top-bottom in training" in capsys.readouterr().out
+    assert main([*command[:-2], "--as-source"]) == 2
+    assert "add --png DIR" in capsys.readouterr().err
+
+
+def test_generated_slices_need_their_run_s_data_to_be_turned_back(tmp_path, capsys):
+    assert main(["sample", "--run", str(tmp_path), "--out", str(tmp_path / "x.npz"), "--as-source"]) == 2
+    assert "has no data" in capsys.readouterr().err
