@@ -1,6 +1,7 @@
 """Shared set-up: figures without a screen, one torch thread so that results repeat."""
 
 import os
+import shutil
 
 import pytest
 
@@ -16,6 +17,34 @@ def brains(tmp_path_factory):
 
     config = PROFILES["smoke"].data
     return data.build_cache(data.sample_brains(config), tmp_path_factory.mktemp("brains"), config)
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory):
+    """A user's folder of PNGs in the keras layout, behind a link."""
+    from oasis_utils import data
+    from oasis_utils.config import PROFILES
+
+    source = data.sample_brains(PROFILES["smoke"].data)
+    folder = tmp_path_factory.mktemp("données ä") / "keras_png_slices_data"
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("sample_brains.json"))
+    link = tmp_path_factory.mktemp("links") / "to my data"
+    link.symlink_to(folder)
+    return link
+
+
+@pytest.fixture(scope="session")
+def series(tree, tmp_path_factory):
+    """(finished process, run folder) of the whole series in the smoke profile on that folder."""
+    from command_line import contents, oasis
+
+    from oasis_utils.runtime import RunFolder
+
+    run = RunFolder(tmp_path_factory.mktemp("läufe") / "smoke run")
+    before = contents(tree)
+    done = oasis("run", "--profile", "smoke", "--data", tree, "--out", run.root)
+    assert contents(tree) == before  # the data folder is never written to
+    return done, run
 
 
 @pytest.fixture

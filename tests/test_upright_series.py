@@ -1,0 +1,88 @@
+"""The whole series on slices that lie in other ways: the same metrics, and no drawn slice faces the other way."""
+
+import numpy as np
+import pytest
+from command_line import oasis
+
+from oasis_utils.data import open_cache
+from oasis_utils.runtime import RunFolder, read_json
+from oasis_utils.sampling import Samples
+from oasis_utils.symmetry import Symmetry
+from oasis_utils.synthetic import write_sample_brains
+
+CASES = {  # name: how sample brains are written, and how they are prepared
+    "mirrored": (dict(orient="rot90,flip"), "auto"),
+    "forehead right, kept": (dict(orient="rot270"), "as-is"),
+    "heads, forehead right": (dict(orient="rot270", whole_head=True), "auto"),
+}
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", params=CASES, ids=[name.replace(" ", "_") for name in CASES])
+def case(request, tmp_path_factory):
+    """(name, run folder) of the series in the smoke profile on sample brains that lie in another way."""
+    written, orient = CASES[request.param]
+    folder = tmp_path_factory.mktemp("lying")
+    source = write_sample_brains(folder, 2, 2, 2, workers=1, **written)
+    for command in (["prepare", source, "--out", folder / "prepared", "--size", 64, "--orient", orient],
+                    ["run", "--profile", "smoke", "--data", folder / "prepared", "--out", folder / "run"]):
+        done = oasis(*command)
+        assert done.returncode == 0, done.stderr
+    return request.param, RunFolder(folder / "run")
+
+
+def likeness(images, means):
+    """Correlation of each slice with a mean slice."""
+    a, b = (x.reshape(len(x), -1) - x.reshape(len(x), -1).mean(1, keepdims=True) for x in (images, means))
+    return (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1)).clip(min=1e-9)
+
+
+def facing(images, positions, dataset):
+    """Share of slices that are more like the training mean of their position than like that mean turned back to
+    front; the turn that the mid-line does not allow."""
+    train = dataset.split("train")
+    means = np.stack([train.images[train.positions == p].mean(0) for p in range(dataset.n_positions)])[positions]
+    other = Symmetry({-1: -2, -2: -1}[dataset.symmetry.axis])
+    images = images.astype(float)
+    return float((likeness(images, means) > likeness(images, other.mirror(means))).mean())
+
+
+def test_no_drawn_slice_faces_another_way_than_its_training_slices(case):
+    _, run = case
+    dataset = open_cache(run.data)
+    real = dataset.split("test")
+    assert facing(real.images, real.positions, dataset) == 1
+    for prior in ("pixelcnn", "dcgan"):
+        drawn = Samples.load(run.samples(prior))
+        assert facing(drawn.images, drawn.positions, dataset) == 1, prior
+
+
+def test_mirrored_training_slices_of_the_wrong_axis_would_be_seen(case):
+    """The measure itself: slices turned back to front fail it."""
+    dataset = open_cache(case[1].data)
+    real = dataset.split("test")
+    turned = Symmetry({-1: -2, -2: -1}[dataset.symmetry.axis]).mirror(np.array(real.images))
+    assert facing(turned, real.positions, dataset) == 0
+
+
+def test_metrics_agree_with_those_of_upright_slices(case, series):
+    name, run = case
+    if name.startswith("heads"):
+        return  # other pictures, other metrics
+    ours, upright = read_json(run.report), read_json(series[1].report)
+    assert abs(ours["reconstruction"]["ssim"] - upright["reconstruction"]["ssim"]) < 0.05
+    assert abs(ours["reconstruction"]["brain_ssim"] - upright["reconstruction"]["brain_ssim"]) < 0.08
+    for prior in ("pixelcnn", "dcgan"):
+        for key in ("kid", "two_sample"):
+            (low, high), (other_low, other_high) = (report["priors"][prior][f"{key}_interval"]
+                                                    for report in (ours, upright))
+            assert low <= other_high and other_low <= high, (prior, key)
+
+
+def test_the_data_say_how_they_lie(case):
+    name, run = case
+    dataset = open_cache(run.data)
+    expected = {"mirrored": ("rot90", -1, "brain"), "forehead right, kept": ("as-is", -2, "brain"),
+                "heads, forehead right": ("rot90", -1, "head")}
+    assert (dataset.orient, dataset.symmetry.axis, dataset.content) == expected[name]
+    assert dataset.description.startswith("synthetic sample brains")
