@@ -65,7 +65,7 @@ def describe_cache(dataset) -> list[str]:
         split = dataset.split(name)
         lines.append(f"{name}: {len(split)} slices of {len(set(split.subjects.tolist()))} subjects")
     lines += [f"note: {count} {note}" for note, count in manifest["notes"].items()]
-    lines.append(describe_lie(dataset))
+    lines.append(f"orientation: {dataset.geometry}")
     skipped = manifest["skipped"]
     if skipped:
         lines.append(f"skipped {len(skipped)} (all are listed in manifest.json):")
@@ -75,15 +75,6 @@ def describe_cache(dataset) -> list[str]:
                  f"{', with masks' if manifest['masks'] else ''})")
     thanks = f"OASIS: follow the data use agreement, and acknowledge: {OASIS_ACKNOWLEDGEMENT}"
     return [*lines, thanks] if manifest["kind"] in ("keras", "oasis") else lines
-
-
-def describe_lie(dataset) -> str:
-    """How the slices lie and what they show, in one line."""
-    how = "as measured" if dataset.manifest["orientation"]["measured"] else "as asked"
-    turn = "not turned" if dataset.orient == "as-is" else f"turned by {dataset.orient}"
-    mirror = {-1: "left-right", -2: "top-bottom", None: "not mirrored: no mid-line was found"}[dataset.symmetry.axis]
-    mirror = mirror if dataset.symmetry.axis is None else f"mirrored {mirror} in training"
-    return f"orientation: {turn} ({how}), {mirror}; content: {dataset.content}"
 
 
 def sample(args: argparse.Namespace) -> None:

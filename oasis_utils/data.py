@@ -136,6 +136,16 @@ class Dataset:
         """How the source's slices were turned, such as "rot90", see `orientation.oriented`."""
         return self.manifest["orientation"]["turned"]
 
+    @property
+    def geometry(self) -> str:
+        """How the slices lie and what they show, in one line."""
+        how = "as measured" if self.manifest["orientation"]["measured"] else "as asked"
+        turn = "not turned" if self.orient == "as-is" else f"turned by {self.orient}"
+        mirror = {-1: "mirrored left-right in training", -2: "mirrored top-bottom in training",
+                  None: "never mirrored, no mid-line was found"}[self.symmetry.axis]
+        content = {"brain": "brains without the skull", "head": "whole heads"}[self.content]
+        return f"{turn} ({how}); {mirror}; {content}"
+
     def as_source(self, images: UInt8[np.ndarray, "*stack height width"]) -> UInt8[np.ndarray, "*stack rows columns"]:
         """Slices of this data set, or generated from it, turned back as the source's lie."""
         return turned_back(images, self.orient)

@@ -238,12 +238,12 @@ def test_prepare_says_how_slices_lie_and_writes_them_either_way(tmp_path, capsys
     command = ["prepare", str(source), "--out", str(tmp_path / "out"), "--size", "64", "--png", str(tmp_path / "png")]
     assert main([*command, "--as-source"]) == 0
     said = capsys.readouterr().out
-    assert "orientation: turned by rot90 (as measured), mirrored left-right in training; content: head" in said
+    assert "orientation: turned by rot90 (as measured); mirrored left-right in training; whole heads" in said
     assert "prepared PNG slices of in in" in said
     back = data.build_cache(tmp_path / "png", tmp_path / "back", DataConfig(image_size=64))
     assert back.orient == "rot90"
     assert main(["prepare", str(source), "--out", str(tmp_path / "kept"), "--size", "64", "--orient", "as-is"]) == 0
-    assert "not turned (as asked), mirrored top-bottom in training" in capsys.readouterr().out
+    assert "not turned (as asked); mirrored top-bottom in training" in capsys.readouterr().out
     assert main([*command[:-2], "--as-source"]) == 2
     assert "add --png DIR" in capsys.readouterr().err
 

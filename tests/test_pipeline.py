@@ -18,7 +18,6 @@ from oasis_utils.pipeline import PRODUCTS, UsageError, plan
 from oasis_utils.runtime import RunFolder, project_root, read_json, write_json
 from oasis_utils.verdicts import SCHEMA, VERSION, check_form
 
-
 # ---------------------------------------------------------------- asking wrongly
 
 
