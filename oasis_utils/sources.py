@@ -10,7 +10,7 @@ import math
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from oasis_utils import volumes
 from oasis_utils.config import SPLITS, digest
 from oasis_utils.images import SUFFIXES
 from oasis_utils.runtime import DataError, read_json
+from oasis_utils.splits import Person, deal
 
 FOLDER_NAMES = {"train": ("train",), "validate": ("validate", "val"), "test": ("test",)}
 SLICE_NAME = re.compile(r"case_(\d+)_slice_(\d+)(?:\.nii)?\.png")
@@ -294,30 +295,32 @@ def _volumes(path: Path, scans: list[volumes.Scan]) -> Source:
 
 
 def with_splits(source: Source, shares: tuple[float, float, float], seed: int) -> Source:
-    """The source's own splits, or random ones by subject; series come in the order of splits."""
+    """The source's own splits, or splits by subject that are alike; series come in the order of splits."""
     series = source.series
     if any(s.split is None for s in series):
-        home = assign_splits({s.name for s in series}, shares, seed)
+        people = {s.name: (s.age, s.sex, s.cdr) for s in reversed(series)}  # as in a subject's first session
+        home = assign_splits(people, shares, seed)
         series = [replace(s, split=home[s.name]) for s in series]
     return replace(source, series=tuple(sorted(series, key=lambda s: SPLITS.index(s.split))))
 
 
-def assign_splits(subjects: Iterable[str], shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
+def assign_splits(people: Mapping[str, Person], shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
                   seed: int = 0) -> dict[str, str]:
-    """A split for each subject, decided by the seed and the set of names alone.
+    """A split for each subject, stratified by age, sex and CDR where they are known (`splits.deal`).
 
-    Counts are the shares rounded to whole subjects (largest remainder), at least one a split. Subjects are ordered by
-    a hash of seed and name. DataError: shares that are not three positive numbers, or fewer than 3 subjects.
+    people: (age in years, sex, CDR) by name, None where unknown. Counts are the shares rounded to whole subjects
+    (largest remainder), at least one a split. Seed, names and people decide, in whatever order they come.
+    DataError: shares that are not three positive numbers, or fewer than 3 subjects.
     """
     if len(shares) != 3 or not all(math.isfinite(share) and share > 0 for share in shares):
         raise DataError(f"a split is three positive shares such as 0.8,0.1,0.1, not {shares}")
-    names = sorted(set(subjects), key=lambda name: (digest([seed, name]), name))
-    if len(names) < 3:
-        raise DataError(f"{len(names)} subjects cannot be split into {', '.join(SPLITS)}: at least 3 are needed")
-    wanted = [share / sum(shares) * len(names) for share in shares]
+    n = len(people)
+    if n < 3:
+        raise DataError(f"{n} subjects cannot be split into {', '.join(SPLITS)}: at least 3 are needed")
+    wanted = [share / sum(shares) * n for share in shares]
     counts = [max(math.floor(w), 1) for w in wanted]
-    while sum(counts) != len(names):
-        step = 1 if sum(counts) < len(names) else -1
+    while sum(counts) != n:
+        step = 1 if sum(counts) < n else -1
         able = [i for i in range(3) if counts[i] + step >= 1]
         counts[max(able, key=lambda i: step * (wanted[i] - counts[i]))] += step
-    return dict(zip(names, [split for split, n in zip(SPLITS, counts, strict=True) for _ in range(n)], strict=True))
+    return deal(people, dict(zip(SPLITS, counts, strict=True)), seed)

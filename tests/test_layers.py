@@ -10,9 +10,9 @@ import oasis_utils
 FOLDER = Path(oasis_utils.__file__).parent
 LAYERS = [
     {"__init__"},
-    {"config", "synthetic", "incremental", "live", "symmetry"},
-    {"runtime", "quantizer", "metrics", "linear"},
-    {"scans", "images"},
+    {"config", "incremental", "live", "symmetry"},
+    {"runtime", "quantizer", "metrics", "linear", "splits"},
+    {"scans", "images", "synthetic"},
     {"volumes"},
     {"sources"},
     {"importing"},
