@@ -21,7 +21,8 @@ COLUMNS = ("participant_id", "age", "sex", "cdr", "split", "name", "session")
 def export_png(dataset: Dataset, folder: str | Path, progress: Callable[[int, int], None] | None = None) -> Path:
     """Write keras_png_slices_{train,validate,test}/ (and _seg_ for masks) into a new folder, all or nothing.
 
-    The layout has no sessions: a subject's further sessions get numbers of their own, in the same split.
+    The layout has no sessions: a subject's further sessions get numbers of their own, in the same split, and
+    participants.tsv says whose they are, so that they are one subject again when the export is read.
     DataError if the folder is there and not empty.
     """
     folder = Path(folder)
