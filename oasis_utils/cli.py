@@ -122,9 +122,10 @@ def _add_prepare(parsers) -> None:
                          "them in the manifest")
     prepare.add_argument("--png", metavar="DIR", help="also write the result as PNG slices there")
     prepare.add_argument("--as-source", action="store_true", help="with --png: turned back as SOURCE lies")
-    images = prepare.add_argument_group("folders of images")
+    images = prepare.add_argument_group("folders of images or volumes")
     images.add_argument("--pattern", metavar="REGEX", help="finds the subject in each path below SOURCE: a regular "
-                        "expression with groups (?P<subject>...) and, if wanted, (?P<slice>...) and (?P<session>...)")
+                        "expression with groups (?P<subject>...) and, if wanted, (?P<session>...) and, of images, "
+                        "(?P<slice>...)")
     volumes = prepare.add_argument_group("volumes")
     volumes.add_argument("--plane", default="axial", help="axial, coronal or sagittal (default: axial)")
     which = volumes.add_mutually_exclusive_group()

@@ -125,11 +125,12 @@ def reconstruct(args: argparse.Namespace) -> None:
         judged = evaluation.judge_reconstruction(split, images, evaluation.mean_image(dataset.split("train")))
         with atomic(args.out) as partial, open(partial, "wb") as file:
             np.savez_compressed(file, images=np.array(split.images), reconstructions=images, indices=indices,
-                                subjects=split.subjects, positions=split.positions)
+                                subjects=split.subjects, series=split.series, positions=split.positions)
     for name, floors in judged["floors"].items():
         print(f"{name}: {judged['reconstruction'][name]:.3f}  (floors: "
               + ", ".join(f"{floor} {value:.3f}" for floor, value in floors.items()) + ")")
-    print(f"wrote {len(images)} slices to {args.out} (keys images, reconstructions, indices, subjects, positions)")
+    print(f"wrote {len(images)} slices to {args.out} (keys images, reconstructions, indices, subjects, series, "
+          "positions)")
 
 
 def evaluate(args: argparse.Namespace) -> None:

@@ -234,7 +234,7 @@ def open_or_build(source: str | Path, folder: str | Path, config: DataConfig,
 def sample_brains(config: DataConfig, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> Path:
     """The synthetic sample brains of a profile, made on first use and shared by all runs."""
     counts = config.train_subjects, config.validate_subjects, config.test_subjects
-    root = project_root() / "data" / f"sample_brains_{'_'.join(map(str, counts))}_seed{seed}"
+    root = project_root() / "data" / f"sample_brains_{'_'.join(map(str, counts))}_seed{seed}_format2"
     return synthetic.write_sample_brains(root, *counts, seed=seed, progress=progress)
 
 

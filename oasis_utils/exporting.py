@@ -22,8 +22,9 @@ def export_png(dataset: Dataset, folder: str | Path, progress: Callable[[int, in
                as_source: bool = False) -> Path:
     """Write keras_png_slices_{train,validate,test}/ (and _seg_ for masks) into a new folder, all or nothing.
 
-    The layout has no sessions: a subject's further sessions get numbers of their own, in the same split. as_source:
-    turn the slices back as the source's lie. DataError if the folder is there and not empty.
+    The layout has no sessions: a subject's further sessions get numbers of their own, in the same split, and
+    participants.tsv says whose they are, so that they are one subject again when the export is read.
+    as_source: turn the slices back as the source's lie. DataError if the folder is there and not empty.
     """
     folder = Path(folder)
     refuse_full(folder)

@@ -46,7 +46,7 @@ class ImportOptions:
 
     split: tuple[float, float, float] = (0.8, 0.1, 0.1)  # shares of subjects where the source has no splits of its own
     seed: int = 0  # of that random split
-    pattern: str | None = None  # names the subject in the paths of a folder of images
+    pattern: str | None = None  # names the subject in the paths of a folder of images or volumes
     slices: volumes.SliceOptions = field(default_factory=volumes.SliceOptions)  # of volumes; orient: of images as well
     skip_bad: bool = False  # go on without what cannot be read, and list it in the manifest
 

@@ -126,10 +126,18 @@ def other_subject(subjects: Int[Tensor, " n"], positions: Int[Tensor, " n"]) -> 
     return partner
 
 
-def neighbour(subjects: Int[Tensor, " n"], positions: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """For each slice the index of the next one up in the same subject, of the next one down at the top; -1: neither."""
-    places = {pair: i for i, pair in enumerate(zip(subjects.tolist(), positions.tolist(), strict=True))}
-    return torch.tensor([places.get((s, p + 1), places.get((s, p - 1), -1)) for s, p in places])
+def neighbour(series: Int[Tensor, " n"], positions: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+    """For each slice the index of the next one up in the same series, of the next one down at the top; -1: neither.
+
+    A series is one session of one subject, see `data.Split.series`: two sessions of a subject are two heads.
+    ValueError where two slices are of one series and one position.
+    """
+    pairs = list(zip(series.tolist(), positions.tolist(), strict=True))
+    rows = {pair: row for row, pair in enumerate(pairs)}
+    if len(rows) < len(pairs):
+        raise ValueError(f"{len(pairs) - len(rows)} slices share series and position with another one: pass "
+                         "Split.series, which differs between the sessions of a subject")
+    return torch.tensor([rows.get((s, p + 1), rows.get((s, p - 1), -1)) for s, p in pairs], dtype=torch.long)
 
 
 @torch.no_grad()
@@ -148,19 +156,19 @@ def floors(images: Float[Tensor, "batch 1 height width"], mean_image: Float[Tens
 
 @torch.no_grad()
 def yardsticks(images: Float[Tensor, "batch 1 height width"],
-               position_means: Float[Tensor, "n_positions 1 height width"], subjects: Int[Tensor, " batch"],
+               position_means: Float[Tensor, "n_positions 1 height width"], series: Int[Tensor, " batch"],
                positions: Int[Tensor, " batch"]) -> dict[str, dict[str, float]]:
     """What simple but informed answers score, keyed as `floors`: "position_mean", "blur_2", "blur_1", "neighbour".
 
     position_means come from the training split. blur_1 and blur_2 are the slice itself through a Gaussian of that
-    sigma in pixels; neighbour is the next slice of the same head. A reconstruction below them has lost that much.
+    sigma in pixels; neighbour is the next slice of the same series. A reconstruction below them has lost that much.
     """
     from torchvision.transforms.v2.functional import gaussian_blur  # slow to import, and needed only here
 
     fakes = {"position_mean": (images, position_means[positions])}
     for sigma in (2, 1):
         fakes[f"blur_{sigma}"] = (images, gaussian_blur(images, [8 * sigma + 1] * 2, [float(sigma)] * 2))
-    near = neighbour(subjects.cpu(), positions.cpu()).to(images.device)
+    near = neighbour(series.cpu(), positions.cpu()).to(images.device)
     if (near >= 0).any():
         fakes["neighbour"] = (images[near >= 0], images[near[near >= 0]])
     return {name: score(real, fake) for name, (real, fake) in fakes.items()}

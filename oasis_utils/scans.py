@@ -1,7 +1,7 @@
-"""Which T1 volumes are there? OASIS-1 discs, packed or not, BIDS trees, NIfTI and Analyze files; no voxel is read.
+"""Which T1 volumes are there? OASIS-1 discs, packed or not, and what layouts.py recognises; no voxel is read.
 
 OASIS-1 (Marcus et al. 2007, J Cogn Neurosci 19:1498) comes as twelve .tar.gz of `discN/OAS1_xxxx_MRy/`, where MR2 is a
-second session of the same person. BIDS: Gorgolewski et al. 2016, Sci Data 3:160044.
+second session of the same person.
 """
 
 from __future__ import annotations
@@ -15,52 +15,34 @@ import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from oasis_utils.layouts import SINGLE, VOLUME, Scan, by_pattern, recognise
 from oasis_utils.runtime import DataError
+from oasis_utils.splits import Person
 
 MAX_BYTES = 2**30  # of a file
 CHUNK = 2**20
 
 ARCHIVE = re.compile(r"oasis_cross-sectional_disc\d+\.(tar\.gz|tgz)")
-VOLUME = re.compile(r"(.+?)\.(nii|nii\.gz|hdr|img)")
 T88 = re.compile(r"(OAS1_\d{4})_(MR\d+)_mpr_n\d+_anon_111_t88_(masked_)?gfc(_fseg)?\.(hdr|img)")
-LABELS = re.compile(r"([adf]|prob)?segs?\d*|(brain)?masks?\d*|labels?\d*")  # a word of a file name: no T1 volume
 NOTES = re.compile(r"OAS1_\d{4}_MR\d+\.txt")
 POINTER = b"version https://git-lfs"
 GZIP_ERRORS = (OSError, EOFError, zlib.error)
 TAR_ERRORS = (*GZIP_ERRORS, tarfile.TarError, ValueError, LookupError, OverflowError, RecursionError)
 
-Person = tuple[float | None, str | None, float | None]  # age, sex, CDR
-
-
-@dataclass(frozen=True)
-class Scan:
-    """One volume that can be read, and what is known of the person."""
-
-    subject: str  # OAS1_0001, sub-01, or the file's stem
-    session: str  # MR1, ses-1, or empty
-    where: str  # path, or archive!member
-    age: float | None = None  # years
-    sex: str | None = None  # F or M
-    cdr: float | None = None  # clinical dementia rating: 0, 0.5, 1, 2
-    image: tuple[str, ...] = ()  # paths or members: one .nii or .nii.gz, or a .hdr and its .img
-    labels: tuple[str, ...] = ()  # the same of a segmentation on the same grid
-    archive: Path | None = None  # the .tar.gz that holds them
-
-
 # ---------------------------------------------------------------- discovery
 
 
-def find_scans(source: str | Path) -> list[Scan]:
+def find_scans(source: str | Path, pattern: re.Pattern | None = None) -> list[Scan]:
     """The T1 volumes of a file or folder, by subject and session; empty where there are none. Reads no voxels.
 
-    Found are OASIS-1 discs (archives are listed, never unpacked, and checked to their end), else BIDS T1w files
-    (derivatives/ only when nothing else is there), else every NIfTI file and Analyze pair. A session counts once:
-    unpacked before packed, without the skull (`_t88_masked_gfc`) before with it, then by name. Ages, sex and CDR come
-    from oasis_cross-sectional.csv or participants.tsv up to two levels above or below, else from a session's .txt.
-    DataError: no such file or folder, or an archive or table that cannot be read.
+    Found are OASIS-1 discs (archives are listed, never unpacked, and checked to their end), else what
+    `layouts.recognise` knows. pattern: volumes whose path below the folder it finds, and no others; its groups say
+    subject and session. A session counts once: unpacked before packed, without the skull (`_t88_masked_gfc`) before
+    with it, then by name. Ages, sex and CDR come from oasis_cross-sectional.csv or participants.tsv up to two levels
+    above or below, else from a session's .txt. DataError: no such file or folder, an archive or table that cannot be
+    read, or names that do not say whose a volume is.
     """
     source = Path(source).absolute()
     if not source.exists():
@@ -73,12 +55,16 @@ def find_scans(source: str | Path) -> list[Scan]:
         root, files = source.parent, sorted(p for p in source.parent.iterdir() if p.is_file())
         packed = [source] if source.name.endswith((".tar.gz", ".tgz")) else []
         volumes = _companions(source, files)
-    scans, notes = _oasis_scans([str(p) for p in volumes], None), {}
-    for archive in packed:
-        members, found = _list_archive(archive)
-        scans += _oasis_scans(members, archive)
-        notes |= found
-    scans = scans or _other_scans(root, volumes)
+    notes: dict[str, Person] = {}
+    if pattern is not None:
+        scans = by_pattern(root, volumes, pattern)
+    else:
+        scans = _oasis_scans([str(p) for p in volumes], None)
+        for archive in packed:
+            members, found = _list_archive(archive)
+            scans += _oasis_scans(members, archive)
+            notes |= found
+        scans = scans or recognise(root, volumes)
     if source.is_file() and not packed:
         scans = [scan for scan in scans if str(source) in scan.image]
     if not scans:
@@ -94,7 +80,7 @@ def _companions(source: Path, files: list[Path]) -> list[Path]:
     match = VOLUME.fullmatch(source.name)
     if not match:
         return []
-    copies = {f"{match[1]}.{end}" for end in ("nii", "nii.gz", "hdr", "img")} - {source.name}
+    copies = {f"{match[1]}{end}" for end in (*SINGLE, ".hdr", ".img")} - {source.name}
     if match[2] in ("hdr", "img"):
         copies -= {f"{match[1]}.hdr", f"{match[1]}.img"}
     return [p for p in files if p.name.startswith(match[1].removesuffix("_T1w")) and p.name not in copies]
@@ -141,55 +127,13 @@ def _pair(names: list[str]) -> tuple[str, ...]:
     return tuple(sorted(n for n in set(names) if n[:-4] == first[0][:-4]))
 
 
-def _other_scans(root: Path, files: list[Path]) -> list[Scan]:
-    """BIDS T1w files, else any NIfTI file and Analyze pair that is no segmentation."""
-    volumes: dict[Path, list[str]] = {}  # by path without suffix
-    for path in files:
-        if match := VOLUME.fullmatch(path.name):
-            volumes.setdefault(path.with_name(match[1]), []).append(str(path))
-    stems = [p for p in volumes if not any(LABELS.fullmatch(word) for word in p.name.split("_"))]
-    stems = [p for p in stems if not p.name.startswith("sub-") or _bids_suffix(p) in ("", "T1w")]
-    raw = [p for p in stems if "derivatives" not in p.relative_to(root).parts]
-    stems = raw or stems
-    stems = [p for p in stems if _bids_suffix(p) == "T1w"] or stems
-    scans = []
-    for stem in stems:
-        subject, session = _identity(stem.name)
-        if subject == stem.name and sum(other.name == stem.name for other in stems) > 1:  # subject_1/T1, subject_2/T1
-            subject = "_".join(stem.relative_to(root).parts)
-        image = _parts(volumes[stem])
-        maps = (stem.name + "_dseg", stem.name.removesuffix("_T1w") + "_dseg")
-        labels = next((_parts(volumes[stem.with_name(m)]) for m in maps if stem.with_name(m) in volumes), ())
-        scans.append(Scan(subject, session, image[0], image=image, labels=labels))
-    return scans
-
-
-def _parts(names: list[str]) -> tuple[str, ...]:
-    """Of files with one stem: the NIfTI file, else the pair."""
-    return tuple(sorted(n for n in names if n.endswith((".nii", ".nii.gz")))[:1]) or tuple(sorted(names))
-
-
-def _bids_suffix(stem: Path) -> str:
-    """The last word of sub-01_ses-1_T1w; empty where the last word is a key and its value."""
-    last = stem.name.split("_")[-1]
-    return last if stem.name.startswith("sub-") and "-" not in last else ""
-
-
-def _identity(stem: str) -> tuple[str, str]:
-    """Subject and session that a file name tells, else the name itself."""
-    if match := re.match(r"(OAS1_\d{4})_(MR\d+)", stem):
-        return match[1], match[2]
-    if match := re.match(r"(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?", stem):
-        return match[1], match[2] or ""
-    return stem, ""
-
-
 # ---------------------------------------------------------------- people
 
 
 def _with_person(scan: Scan, people: dict[str, Person]) -> Scan:
     nobody = (None, None, None)
-    age, sex, cdr = people.get(f"{scan.subject}_{scan.session}") or people.get(scan.subject) or nobody
+    keys = f"{scan.subject}_{scan.session}", scan.subject, f"sub-{scan.subject}"
+    age, sex, cdr = next((people[key] for key in keys if key in people), nobody)
     return dataclasses.replace(scan, age=age, sex=sex, cdr=cdr)
 
 
@@ -254,7 +198,7 @@ def open_file(path: str) -> io.BufferedIOBase:
     try:
         with open(path, "rb") as file:
             refuse_pointer(file.read(len(POINTER)), path)
-        return gzip.open(path) if path.endswith(".gz") else open(path, "rb")
+        return gzip.open(path) if path.endswith((".gz", ".mgz")) else open(path, "rb")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; replace the file") from None
 

@@ -1,7 +1,7 @@
 """What kind of data is this? A folder or archive in, the series it holds out: one session of one subject each.
 
 Kinds: `keras` (a keras_png_slices tree), `synthetic` (the project's sample brains in that layout), `images` (any folder
-of PNG, JPEG or TIFF, named by a pattern), `oasis` (OASIS discs) and `nifti` (other T1 volumes). No pixel is read.
+of PNG, JPEG or TIFF, named by a pattern), `oasis` (volumes of OASIS) and `nifti` (other T1 volumes). No pixel is read.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from oasis_utils import volumes
 from oasis_utils.config import SPLITS, digest
 from oasis_utils.images import SUFFIXES
 from oasis_utils.runtime import DataError, read_json
+from oasis_utils.splits import Person, deal
 
 FOLDER_NAMES = {"train": ("train",), "validate": ("validate", "val"), "test": ("test",)}
 SLICE_NAME = re.compile(r"case_(\d+)_slice_(\d+)(?:\.nii)?\.png")
@@ -79,15 +80,16 @@ def _stamp(path: Path, root: Path) -> list[Any]:
 def discover(path: str | Path, pattern: str | None = None) -> Source:
     """The series of a folder, archive or volume, ordered by split, subject and session.
 
-    `pattern` is for folders of images: a regular expression with the named group `subject` and, if wanted, `slice` and
-    `session`, searched in each file's path relative to `path`, written with `/`. Raises DataError.
+    `pattern` is for folders of images or volumes: a regular expression with the named group `subject` and, if wanted,
+    `session` and (images only) `slice`, searched in each file's path relative to `path`, written with `/`. Raises
+    DataError.
     """
     path = Path(path)
     if not path.exists():
         raise DataError(f"no folder {path}: give the folder that holds keras_png_slices_train/, a folder of images, "
                         "or volumes; see README, Data")
     if pattern is not None:
-        return _images(path, pattern)
+        return _by_pattern(path, pattern)
     if any(_find(path, f"keras_png_slices_{name}") for names in FOLDER_NAMES.values() for name in names):
         return _keras(path)
     scans = volumes.find_scans(path)
@@ -129,12 +131,17 @@ def _keras(root: Path) -> Source:
             if segmented := _find(root, f"keras_png_slices_seg_{name}"):
                 masks |= {(split, subject): slices for subject, slices in _numbered(segmented, MASK_NAME).items()}
     _refuse_shared_subjects(files)
-    people, series = read_people(root), []
+    people, first, series = read_people(root), {}, []
+    exported = any(True for level in LEVELS for _ in root.glob(level + EXPORT_RECORD))
     by_number = {int(digits): person for name, person in people.items() if (digits := re.sub(r"\D", "", name))}
-    for (split, subject), slices in files.items():
-        ours = masks.get((split, subject), {})
-        series.append(Series(subject, str(subject), "", split, tuple(slices.values()), tuple(slices),
-                             tuple(ours[p] for p in slices if p in ours), **by_number.get(subject, {})))
+    for (split, case), slices in files.items():
+        ours, person = masks.get((split, case), {}), by_number.get(case, {})
+        subject = first.setdefault(person["name"], case) if exported and "name" in person else case
+        series.append(Series(subject, str(subject), person.get("session", ""), split, tuple(slices.values()),
+                             tuple(slices), tuple(ours[p] for p in slices if p in ours),
+                             **{key: person[key] for key in ("age", "sex", "cdr") if key in person}))
+    series.sort(key=lambda s: (SPLITS.index(s.split), s.subject, natural(s.session)))
+    _refuse_split_people(series)
     series, notes = _whole_masks(series)
     return Source(root, _kind_of_tree(root), tuple(series), notes)
 
@@ -169,6 +176,15 @@ def _refuse_shared_subjects(files: dict[tuple[str, int], dict[int, Path]]) -> No
                             "is too good")
 
 
+def _refuse_split_people(series: list[Series]) -> None:
+    """DataError for sessions of one subject in two splits."""
+    home: dict[int, str] = {}
+    for s in series:
+        if home.setdefault(s.subject, s.split) != s.split:
+            raise DataError(f"participants.tsv says that {s.files[0]} ({s.split}) is a session of subject {s.subject}, "
+                            f"which is in {home[s.subject]}: a subject may be in one split only")
+
+
 def _whole_masks(series: list[Series]) -> tuple[list[Series], dict[str, int]]:
     """Masks are used when every slice has one."""
     slices, masks = sum(len(s.files) for s in series), sum(len(s.masks) for s in series)
@@ -185,7 +201,10 @@ def _kind_of_tree(root: Path) -> str:
 
 
 def read_people(root: Path) -> dict[str, dict[str, Any]]:
-    """Age (years), sex and CDR by participant_id from participants.tsv within two levels; empty without one."""
+    """Age (years), sex and CDR by participant_id from participants.tsv within two levels; empty without one.
+
+    Exports of this project add name and session: several cases with one name are sessions of one subject.
+    """
     tables = [path for level in LEVELS for path in sorted(root.glob(level + "participants.tsv"))]
     if not tables:
         return {}
@@ -194,9 +213,11 @@ def read_people(root: Path) -> dict[str, dict[str, Any]]:
         raise DataError(f"{tables[0]} has no column participant_id: found {', '.join(header)}")
     people = {}
     for row in rows:
-        told = dict(zip(header, row, strict=False))
-        people[told["participant_id"]] = {"age": _number(told.get("age")), "cdr": _number(told.get("cdr")),
-                                          "sex": told.get("sex") if told.get("sex") in ("F", "M") else None}
+        cells = dict(zip(header, row, strict=False))
+        people[cells["participant_id"]] = {"age": _number(cells.get("age")), "cdr": _number(cells.get("cdr")),
+                                          "sex": cells.get("sex") if cells.get("sex") in ("F", "M") else None}
+        people[cells["participant_id"]] |= {key: cells[key] for key in ("name", "session")
+                                           if cells.get(key, "n/a") not in ("", "n/a")}
     return people
 
 
@@ -231,17 +252,28 @@ def _examples(root: Path, files: list[Path]) -> str:
     return ", ".join(path.relative_to(root).as_posix() for path in files[:3])
 
 
-def _images(root: Path, pattern: str) -> Source:
-    """Series named by the pattern; positions are ranks of the slice numbers over the whole set."""
+def _by_pattern(root: Path, pattern: str) -> Source:
+    """Images or volumes, whichever the pattern finds."""
     if not root.is_dir():
-        raise DataError(f"{root} is a file: --pattern is for folders of images")
+        raise DataError(f"{root} is a file: --pattern is for folders of images or volumes")
     files, expression = image_files(root), _compiled(pattern)
     matches = [(path, match.groupdict()) for path in files
                if (match := expression.search(path.relative_to(root).as_posix())) and match["subject"]]
+    scans = volumes.find_scans(root, expression)
+    if matches and scans:
+        raise DataError(f"--pattern '{pattern}' matches {len(matches)} images, such as {matches[0][0]}, and "
+                        f"{len(scans)} volumes, such as {scans[0].where}: let it end in \\.png or in \\.nii")
+    if scans:
+        return _volumes(root, scans)
     if not matches:
         raise DataError(f"--pattern '{pattern}' matches none of the {len(files)} images under {root}"
                         + (f", such as {_examples(root, files)}" if files else "")
-                        + f"; a pattern looks like '{EXAMPLE}'")
+                        + f", and no volumes; a pattern looks like '{EXAMPLE}'")
+    return _images(root, matches, len(files) - len(matches))
+
+
+def _images(root: Path, matches: list[tuple[Path, dict[str, str]]], left: int) -> Source:
+    """Series of images by their groups; positions are ranks of the slice numbers over the whole set."""
     names = sorted({groups["subject"] for _, groups in matches}, key=natural)
     numbers = {name: i for i, name in enumerate(names, 1)}
     slices = sorted({groups["slice"] for _, groups in matches if groups.get("slice")}, key=natural)
@@ -257,11 +289,15 @@ def _images(root: Path, pattern: str) -> Source:
         own[position] = path
     people = read_people(root)
     found = [Series(numbers[name], name, session, None, tuple(own[p] for p in sorted(own)), tuple(sorted(own)),
-                    **people.get(name, people.get(f"sub-{name}", {})))
+                    **_known(people, name))
              for (name, session), own in sorted(series.items(), key=lambda item: [natural(t) for t in item[0]])]
-    left = len(files) - len(matches)
     notes = {"images that --pattern does not match, left out": left} if left else {}
     return Source(root, "images", tuple(found), notes)
+
+
+def _known(people: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
+    found = people.get(name, people.get(f"sub-{name}", {}))
+    return {key: found[key] for key in ("age", "sex", "cdr") if key in found}
 
 
 def _slice_key(text: str) -> int | str:
@@ -287,37 +323,40 @@ def _volumes(path: Path, scans: list[volumes.Scan]) -> Source:
     numbers = {name: i for i, name in enumerate(names, 1)}
     series = [Series(numbers[s.subject], s.subject, s.session, age=s.age, sex=s.sex, cdr=s.cdr, scan=s) for s in scans]
     series.sort(key=lambda s: (s.subject, natural(s.session)))
-    return Source(path, "oasis" if any(re.match(r"OAS\d_", name) for name in names) else "nifti", tuple(series))
+    kind = "oasis" if any(re.match(r"OAS\d|OASIS_\d", name) for name in names) else "nifti"
+    return Source(path, kind, tuple(series), dict(Counter(note for scan in scans for note in scan.notes)))
 
 
 # ---------------------------------------------------------------- splits
 
 
 def with_splits(source: Source, shares: tuple[float, float, float], seed: int) -> Source:
-    """The source's own splits, or random ones by subject; series come in the order of splits."""
+    """The source's own splits, or splits by subject that are alike; series come in the order of splits."""
     series = source.series
     if any(s.split is None for s in series):
-        home = assign_splits({s.name for s in series}, shares, seed)
+        people = {s.name: (s.age, s.sex, s.cdr) for s in reversed(series)}  # as in a subject's first session
+        home = assign_splits(people, shares, seed)
         series = [replace(s, split=home[s.name]) for s in series]
     return replace(source, series=tuple(sorted(series, key=lambda s: SPLITS.index(s.split))))
 
 
-def assign_splits(subjects: Iterable[str], shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
+def assign_splits(people: Mapping[str, Person], shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
                   seed: int = 0) -> dict[str, str]:
-    """A split for each subject, decided by the seed and the set of names alone.
+    """A split for each subject, stratified by age, sex and CDR where they are known (`splits.deal`).
 
-    Counts are the shares rounded to whole subjects (largest remainder), at least one a split. Subjects are ordered by
-    a hash of seed and name. DataError: shares that are not three positive numbers, or fewer than 3 subjects.
+    people: (age in years, sex, CDR) by name, None where unknown. Counts are the shares rounded to whole subjects
+    (largest remainder), at least one a split. Seed, names and people decide, in whatever order they come.
+    DataError: shares that are not three positive numbers, or fewer than 3 subjects.
     """
     if len(shares) != 3 or not all(math.isfinite(share) and share > 0 for share in shares):
         raise DataError(f"a split is three positive shares such as 0.8,0.1,0.1, not {shares}")
-    names = sorted(set(subjects), key=lambda name: (digest([seed, name]), name))
-    if len(names) < 3:
-        raise DataError(f"{len(names)} subjects cannot be split into {', '.join(SPLITS)}: at least 3 are needed")
-    wanted = [share / sum(shares) * len(names) for share in shares]
+    n = len(people)
+    if n < 3:
+        raise DataError(f"{n} subjects cannot be split into {', '.join(SPLITS)}: at least 3 are needed")
+    wanted = [share / sum(shares) * n for share in shares]
     counts = [max(math.floor(w), 1) for w in wanted]
-    while sum(counts) != len(names):
-        step = 1 if sum(counts) < len(names) else -1
+    while sum(counts) != n:
+        step = 1 if sum(counts) < n else -1
         able = [i for i in range(3) if counts[i] + step >= 1]
         counts[max(able, key=lambda i: step * (wanted[i] - counts[i]))] += step
-    return dict(zip(names, [split for split, n in zip(SPLITS, counts, strict=True) for _ in range(n)], strict=True))
+    return deal(people, dict(zip(SPLITS, counts, strict=True)), seed)

@@ -25,6 +25,7 @@ from PIL import Image
 from scipy import ndimage
 
 from oasis_utils.orientation import oriented, quarter_turns
+from oasis_utils.splits import deal
 
 SLICES = 32  # axial slices per subject, 1 mm apart
 IMAGE_SIZE = 256  # pixels, height and width of a written slice
@@ -375,13 +376,13 @@ def write_sample_brains(root: str | os.PathLike, train: int, validate: int, test
 
     Each split of `train`, `validate` and `test` subjects is a folder `keras_png_slices_<split>` of 8-bit grey
     PNGs `case_<001...>_slice_<0-31>.nii.png`; `keras_png_slices_seg_<split>` holds their tissue masks
-    `seg_<001...>_slice_<0-31>.nii.png` with the grey levels `MASK_LEVELS`. Beside them lie `participants.tsv`
-    (participant_id, age, split) and, once all is written, `sample_brains.json`. A complete set with the same
-    settings is left as it is; one that was interrupted, or lacks masks, is completed. `workers` is the number
-    of processes (default: one per CPU; 1: this process; a script that asks for more must call under
-    `if __name__ == "__main__"`). `progress(done, total)` is called after each subject. `whole_head`: with skull and
-    scalp, as the OASIS PNG slices have them. `orient`: how the pictures are turned, see `orientation.oriented`;
-    "rot270" puts the forehead to the right, where the OASIS PNG slices have it.
+    `seg_<001...>_slice_<0-31>.nii.png` with the grey levels `MASK_LEVELS`. Ages are spread alike in all splits
+    (`splits.deal`). Beside the folders lie `participants.tsv` (participant_id, age, split) and, once all is written,
+    `sample_brains.json`. A complete set with the same settings is left as it is; one that was interrupted, or lacks
+    masks, is completed. `workers` is the number of processes (default: one per CPU; 1: this process; a script that
+    asks for more must call under `if __name__ == "__main__"`). `progress(done, total)` is called after each subject.
+    `whole_head`: with skull and scalp, as the OASIS PNG slices have them. `orient`: how the pictures are turned, see
+    `orientation.oriented`; "rot270" puts the forehead to the right, where the OASIS PNG slices have it.
 
     Raises ValueError for counts that make no set or an unknown turn, FileExistsError if the folder holds anything else.
     """
@@ -393,8 +394,8 @@ def write_sample_brains(root: str | os.PathLike, train: int, validate: int, test
     seed = _check_count("seed", seed, least=0)
     quarter_turns(orient)
     workers = _check_count("workers", os.cpu_count() or 1 if workers is None else workers, least=1)
-    splits = _assign_splits(counts)
-    settings = {"generator": "oasis_utils.synthetic", "format": 1, "seed": seed, **counts, "notice": NOTICE}
+    splits = _assign_splits(counts, seed)
+    settings = {"generator": "oasis_utils.synthetic", "format": 2, "seed": seed, **counts, "notice": NOTICE}
     settings |= ({"whole_head": True} if whole_head else {}) | ({"orient": orient} if orient != "as-is" else {})
     folder = Path(root) / FOLDER_NAME
     present = _present_pictures(folder)
@@ -424,12 +425,14 @@ def _check_count(name: str, value: int, least: int) -> int:
     return operator.index(value)
 
 
-def _assign_splits(counts: dict[str, int]) -> dict[int, str]:
-    """The split of each subject number, counting from 1 over all splits."""
-    names = [split for split, count in counts.items() for _ in range(count)]
-    if len(names) > 999:
-        raise ValueError(f"{len(names)} subjects are too many: names count to 999; write smaller numbers")
-    return dict(enumerate(names, start=1))
+def _assign_splits(counts: dict[str, int], seed: int) -> dict[int, str]:
+    """The split of each subject number, counting from 1 over all splits; all splits have the same ages."""
+    total = sum(counts.values())
+    if total > 999:
+        raise ValueError(f"{total} subjects are too many: names count to 999; write smaller numbers")
+    ages = {f"{number:03d}": _begin_subject(number, seed)[1] for number in range(1, total + 1)}
+    home = deal({name: (age, None, None) for name, age in ages.items()}, counts, seed)
+    return {int(name): home[name] for name in ages}
 
 
 def _picture_path(folder: Path, number: int, split: str, position: int) -> Path:

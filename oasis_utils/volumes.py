@@ -20,16 +20,13 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from jaxtyping import Float32, UInt8
-from nibabel.analyze import AnalyzeHeader
-from nibabel.nifti1 import Nifti1Header, data_type_codes
-from nibabel.nifti2 import Nifti2Header
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
-from nibabel.spatialimages import HeaderDataError
 from scipy import ndimage
 
 from oasis_utils.orientation import AUTO, oriented, quarter_turns
 from oasis_utils.runtime import DataError
-from oasis_utils.scans import CHUNK, GZIP_ERRORS, Scan, archive_members, find_scans, open_file, refuse_pointer, take
+from oasis_utils.scans import Scan, archive_members, find_scans, open_file
+from oasis_utils.voxels import Opener, read_voxels
 
 __all__ = ["Scan", "SliceOptions", "find_scans", "read_scans"]
 
@@ -38,9 +35,28 @@ PLANES = {"axial": (2, 1, 0), "coronal": (1, 2, 0), "sagittal": (0, 2, 1)}  # ax
 HEAD = 0.1  # a voxel of the head is brighter than this fraction of the 99th percentile, counted from the background
 SPECK = 0.02  # a slice with less head than this fraction of the fullest slice is outside the head
 WHITE = 250  # grey level of the head's 99.5th percentile; the background (1st percentile of all voxels) is 0
-MAX_VOXELS = 2**27  # 512³: a header that promises more is damaged
+FEW = 50  # different whole numbers: a head has more, a label map has no more
 MAX_FIELD = 2**26  # mm³, about 400³
-MAX_SIZE = 10  # mm, of a voxel
+
+
+def _coding(fluid: str, grey: str, white: str) -> UInt8[np.ndarray, " 256"]:
+    """A table from labels to the masks' 1 fluid, 2 grey matter, 3 white matter; 0 for all labels that are not named."""
+    table = np.zeros(256, np.uint8)
+    for tissue, labels in ((1, fluid), (2, grey), (3, white)):
+        table[[int(label) for label in labels.split()]] = tissue
+    return table
+
+
+TISSUES = {  # what the labels of a segmentation mean, by `Scan.coding`
+    "fsl": _coding("1", "2", "3"),  # FSL FAST, the FSL_SEG maps of OASIS-1
+    "bids": _coding("3", "1", "2"),  # BIDS and fMRIPrep _dseg
+    "neurite4": _coding("4", "1 2", "3"),  # cortex, subcortical grey matter, white matter, CSF
+    "neurite35": _coding("3 4 11 12 18 19 22 23 34 35",  # neurite-OASIS seg35, Learn2Reg labels
+                         "2 6 7 8 9 10 14 15 16 21 25 26 27 28 29 30 31 32", "1 5 13 17 20 24 33"),
+    "freesurfer": _coding("4 5 14 15 24 30 31 43 44 62 63 72",  # aseg; brain stem and ventral DC as white matter
+                          "3 8 9 10 11 12 13 17 18 19 26 27 42 47 48 49 50 51 52 53 54 55 58 59 80",
+                          "2 7 16 28 41 46 60 77 78 79 85 192 251 252 253 254 255"),
+}
 
 
 @dataclass(frozen=True)
@@ -77,7 +93,9 @@ def _require(condition: bool, message: str) -> None:
 def read_scans(
     scans: Iterable[Scan], options: SliceOptions, on_error: Callable[[Scan, DataError], None] | None = None,
 ) -> Iterator[tuple[Scan, UInt8[np.ndarray, "n height width"], UInt8[np.ndarray, "n height width"] | None]]:
-    """Slices (n, 256, 256) of one volume after another, and label maps of the same shape where a scan has them.
+    """Slices (n, 256, 256) of one volume after another, and tissue masks of the same shape where a scan has them.
+
+    Masks are 0 background, 1 fluid, 2 grey matter, 3 white matter, whatever the coding of the labels (`TISSUES`).
 
     Grey levels: 0 is the 1st percentile of a volume, 250 the 99.5th of its head. Streams: one volume is in memory at
     a time. Scans of an archive come in the archive's order, all others in the given one. The first DataError is
@@ -98,9 +116,6 @@ def read_scans(
             else:
                 del opener  # lets go of the volume
                 yield scan, images, labels
-
-
-Opener = Callable[[str], io.BufferedIOBase]  # a path or member to a stream of its content; raises DataError
 
 
 def _from_files(scans: list[Scan]) -> Iterator[tuple[Scan, Opener]]:
@@ -157,99 +172,10 @@ def _read_volume(scan: Scan, parts: tuple[str, ...], opener: Opener, order: int)
     if len(parts) == 1 and where.endswith((".hdr", ".img")):
         other = where[:-4] + (".img" if where.endswith(".hdr") else ".hdr")
         raise DataError(f"{where} has no {PurePosixPath(other).name} beside it: fetch the missing half of the pair")
-    stored, header = _read_voxels(parts, opener, where, last)
-    affine = _affine(header, where)
-    with np.errstate(all="ignore"):  # damaged scalings overflow; the check below finds them
-        slope, inter = _scaling(header, where)
-        voxels = stored.astype(np.float32)
-        if (slope, inter) != (1, 0):
-            voxels = voxels * np.float32(slope) + np.float32(inter)
-        if not max(-float(voxels.min()), float(voxels.max())) < 1e30:  # not: nan compares as false
-            raise DataError(f"{where} has voxels that are nan, infinite or above 1e30: repair or replace the volume")
+    voxels, affine = read_voxels(parts, opener, where, last)
     turns = io_orientation(affine)
-    canonical = affine @ inv_ornt_aff(turns, stored.shape)
+    canonical = affine @ inv_ornt_aff(turns, voxels.shape)
     return _Volume(where, _on_millimetres(apply_orientation(voxels, turns), canonical, order, where), canonical)
-
-
-def _read_voxels(parts: tuple[str, ...], opener: Opener, where: str,
-                 last: str) -> tuple[np.ndarray, AnalyzeHeader]:
-    """Voxels (3-D) as stored and the checked header. The file must be exactly as long as the header says."""
-    try:
-        with opener(parts[0]) as stream:
-            content = take(stream, Nifti2Header.sizeof_hdr)
-            header = _header(bytes(content), where, single=len(parts) == 1)
-            shape, dtype, offset = _layout(header, where, single=len(parts) == 1)
-            needed = offset + math.prod(shape) * dtype.itemsize
-            if len(parts) == 1:
-                content += take(stream, needed - len(content) + 1)  # + 1: to its end, where gzip checks the sum
-        if len(parts) == 2:
-            with opener(parts[1]) as stream:
-                content = take(stream, needed + 1)
-    except GZIP_ERRORS as error:
-        raise DataError(f"cannot read {where}: {error}; replace the file") from None
-    refuse_pointer(bytes(content[:64]), last)
-    if len(content) != needed:
-        size = f"only {len(content)}" if len(content) < needed else f"more than {needed}"
-        raise DataError(f"{last} holds {size} bytes, the header promises {needed}: the file is cut off or the header "
-                        "damaged; replace it")
-    return np.frombuffer(content, dtype, math.prod(shape), offset).reshape(shape, order="F"), header
-
-
-def _header(content: bytes, where: str, single: bool) -> AnalyzeHeader:
-    refuse_pointer(content, where)
-    for kind in (Nifti1Header, Nifti2Header, AnalyzeHeader):
-        if len(content) >= kind.sizeof_hdr and kind.may_contain_header(content):
-            header = kind(content[:kind.sizeof_hdr], check=False)
-            if single == (kind is not AnalyzeHeader and header["magic"].item().startswith(b"n+")):
-                return header
-            break
-    raise DataError(f"{where} is no {'NIfTI' if single else 'NIfTI or Analyze'} header: replace the file")
-
-
-def _layout(header: AnalyzeHeader, where: str, single: bool) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Shape (3-D), type and place of the voxels; DataError where the header makes no sense of a T1 volume."""
-    n, *dims = (int(d) for d in header["dim"])
-    if not (3 <= n <= 7 and min(dims[:n]) >= 1 and min(dims[:3]) >= 2):
-        raise DataError(f"{where} is not 3-D (dimensions {dims[:max(0, min(n, 7))]}): give a T1 volume")
-    if math.prod(dims[3:n]) > 1:
-        raise DataError(f"{where} holds {math.prod(dims[3:n])} volumes: give one T1 volume")
-    if math.prod(dims[:3]) > MAX_VOXELS:
-        raise DataError(f"{where} claims {dims[:3]} voxels, more than 512³: the header is damaged, replace the file")
-    try:
-        dtype = header.get_data_dtype()
-    except (HeaderDataError, KeyError):
-        raise DataError(f"{where} has the unknown data type {int(header['datatype'])}: replace the file") from None
-    if dtype.kind not in "iuf" or dtype.itemsize > 8:
-        name = data_type_codes.label[int(header["datatype"])]
-        raise DataError(f"{where} has data type {name}: convert it to integers or 32-bit floats")
-    offset = float(header["vox_offset"])
-    if not (header.sizeof_hdr if single else 0) <= offset <= CHUNK:
-        raise DataError(f"{where} places its voxels at byte {offset}: the header is damaged, replace the file")
-    return tuple(dims[:3]), dtype, int(offset)
-
-
-def _affine(header: AnalyzeHeader, where: str) -> np.ndarray:
-    """Voxel to mm as nibabel reads it: sform, else qform, else x from right to left."""
-    try:
-        with np.errstate(all="ignore"):
-            affine = np.asarray(header.get_best_affine(), dtype=float)
-            sizes = np.sqrt((affine[:3, :3] ** 2).sum(0))
-            if np.isfinite(affine).all() and (0.05 <= sizes).all() and (sizes <= MAX_SIZE).all():
-                if abs(np.linalg.det(affine[:3, :3] / sizes)) > 0.5:
-                    return affine
-    except (HeaderDataError, ValueError):
-        pass
-    raise DataError(f"{where} has no usable orientation or voxel size (0.05 to {MAX_SIZE} mm): the header is damaged, "
-                    "replace the file")
-
-
-def _scaling(header: AnalyzeHeader, where: str) -> tuple[float, float]:
-    """Slope and intercept of the stored values; Analyze has none."""
-    try:
-        slope, inter = header.get_slope_inter()
-    except HeaderDataError as error:
-        raise DataError(f"{where}: {error}; the header is damaged, replace the file") from None
-    return (1.0, 0.0) if slope is None else (float(slope), float(inter or 0.0))
 
 
 def _on_millimetres(voxels: Float32[np.ndarray, "i j k"], affine: np.ndarray, order: int,
@@ -285,13 +211,14 @@ def _slices(scan: Scan, options: SliceOptions, opener: Opener) -> tuple[np.ndarr
     if not scan.labels:
         return images, None
     labels = _read_labels(scan, volume, opener)
-    return images, _cut(np.asarray, labels, options, positions, windows)
+    return images, TISSUES[scan.coding][_cut(np.asarray, labels, options, positions, windows)]
 
 
 def _levels(volume: _Volume) -> tuple[float, float, float]:
     """Background, threshold of the head, and white, from every second voxel along each axis of a large volume."""
     step = 2 if volume.voxels.size > 2**20 else 1
     values = np.sort(volume.voxels[::step, ::step, ::step], axis=None)
+    _refuse_label_map(values, volume.where)
     black = float(values[len(values) // 100])
     brighter = values[np.searchsorted(values, black, side="right"):]
     if len(brighter):
@@ -301,6 +228,14 @@ def _levels(volume: _Volume) -> tuple[float, float, float]:
         if white - black > 1e-25:
             return black, threshold, white
     raise DataError(f"{volume.where} is constant (all voxels {black:g}): replace the volume")
+
+
+def _refuse_label_map(values: np.ndarray, where: str) -> None:
+    """DataError for sorted voxels that are labels: two or more, but few, different whole numbers from 0 to 255."""
+    different = values[np.flatnonzero(np.diff(values, prepend=-1))]
+    if 2 <= len(different) <= FEW and 0 <= different[0] and different[-1] <= 255 and (different % 1 == 0).all():
+        raise DataError(f"{where} holds {len(different)} different whole numbers, as a label map does, and no grey "
+                        "levels: give a T1 volume, or say with --pattern which files are heads")
 
 
 def _extent(head: np.ndarray, axis: int) -> tuple[int, int]:

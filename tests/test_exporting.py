@@ -29,16 +29,29 @@ def test_round_trip_keeps_pixels_masks_splits_and_ages(tmp_path):
     assert after.manifest["kind"] == "keras" and after.manifest["subjects"][4]["sex"] == "F"
 
 
-def test_sessions_become_cases_of_the_same_split(tmp_path):
+def test_sessions_become_cases_and_are_one_subject_again_when_read(tmp_path):
     make_collection(tmp_path / "in", ["A1", "A2", "A3"], ("MR1", "MR2"), size=32)
     options = ImportOptions(pattern=r"(?P<subject>A\d)_(?P<session>MR\d)")
     before = build_cache(tmp_path / "in", tmp_path / "a", CONFIG, options=options)
-    after = build_cache(export_png(before, tmp_path / "png"), tmp_path / "b", CONFIG)
+    folder = export_png(before, tmp_path / "png")
+    assert len({path.name[:8] for path in folder.glob("*/*.png")}) == 6
+    after = build_cache(folder, tmp_path / "b", CONFIG)
     for name in SPLITS:
         one, two = before.split(name), after.split(name)
-        assert sorted(map(bytes, one.images)) == sorted(map(bytes, two.images))
-        assert len(set(two.subjects.tolist())) == 2 * len(set(one.subjects.tolist()))
+        assert np.array_equal(one.images, two.images) and np.array_equal(one.subjects, two.subjects)
+        assert len(set(two.series.tolist())) == 2 * len(set(two.subjects.tolist())) == 2
     assert after.manifest["kind"] == "images"
+    assert [entry["session"] for entry in after.manifest["subjects"]] == ["MR1", "MR2"] * 3
+
+
+def test_an_export_whose_table_splits_a_person_is_refused(tmp_path):
+    make_collection(tmp_path / "in", ["A1", "A2", "A3"], size=32)
+    options = ImportOptions(pattern=r"(?P<subject>A\d)_(?P<session>MR\d)")
+    folder = export_png(build_cache(tmp_path / "in", tmp_path / "a", CONFIG, options=options), tmp_path / "png")
+    table = (folder / "participants.tsv").read_text(encoding="utf-8")
+    (folder / "participants.tsv").write_text(table.replace("A2", "A1"), encoding="utf-8")
+    with pytest.raises(DataError, match="is a session of subject .* a subject may be in one split only"):
+        build_cache(folder, tmp_path / "b", CONFIG)
 
 
 def test_further_sessions_get_free_numbers():

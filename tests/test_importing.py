@@ -181,17 +181,17 @@ def oasis_disc(folder, bad=()):
 
 
 def test_volumes_with_masks_and_without_a_bad_one(tmp_path):
-    source = oasis_disc(tmp_path / "discs", bad=(2,))
+    source = oasis_disc(tmp_path / "discs", bad=(3,))
     config, few = DataConfig(image_size=128), SliceOptions(count=4)
-    with pytest.raises(DataError, match="OAS1_0002"):
+    with pytest.raises(DataError, match="OAS1_0003"):
         build_cache(source, tmp_path / "cache", config, options=ImportOptions(slices=few))
     calls = []
     dataset = build_cache(source, tmp_path / "cache", config, lambda *call: calls.append(call),
                           ImportOptions(slices=few, skip_bad=True))
     assert dataset.manifest["kind"] == "oasis" and dataset.manifest["source_size"] == 256 and calls[-1] == (4, 4)
-    assert ["OAS1_0002" in item["file"] for item in dataset.manifest["skipped"]] == [True]
+    assert ["OAS1_0003" in item["file"] for item in dataset.manifest["skipped"]] == [True]
     splits = [dataset.split(name) for name in SPLITS]
-    assert sorted(n for s in splits for n in set(s.subjects.tolist())) == [1, 3, 4]
+    assert sorted(n for s in splits for n in set(s.subjects.tolist())) == [1, 2, 4]
     for split in splits:
         assert split.positions.tolist()[:4] == [0, 1, 2, 3] and split.images.any() and split.masks.any()
 

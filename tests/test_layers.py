@@ -11,8 +11,10 @@ FOLDER = Path(oasis_utils.__file__).parent
 LAYERS = [
     {"__init__"},
     {"config", "incremental", "live", "symmetry"},
-    {"runtime", "quantizer", "metrics", "linear", "orientation"},
-    {"scans", "images", "synthetic"},
+    {"runtime", "quantizer", "metrics", "linear", "splits", "orientation"},
+    {"layouts", "images", "synthetic"},
+    {"scans"},
+    {"voxels"},
     {"volumes"},
     {"sources"},
     {"importing"},

@@ -274,6 +274,35 @@ def test_the_neighbour_is_the_next_slice_of_the_same_subject():
     assert metrics.neighbour(subjects, positions).tolist() == [2, -1, 3, 2, -1, -1]
 
 
+def test_two_sessions_of_a_subject_are_two_heads():
+    """One entry for each slice, never one of another session, although subject and position are the same."""
+    series, positions = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([0, 1, 0, 1, 0, 1])
+    assert metrics.neighbour(series, positions).tolist() == [1, 0, 3, 2, 5, 4]
+    subjects = torch.tensor([7, 7, 7, 7, 8, 8])
+    assert metrics.other_subject(subjects, positions).tolist() == [4, 5, 4, 5, 0, 1]
+    with pytest.raises(ValueError, match="2 slices share series and position with another one: pass Split.series"):
+        metrics.neighbour(subjects, positions)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_neighbour_is_of_the_same_series_and_one_position_away(seed):
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(60, generator=generator)[:40]  # of 6 series with 10 positions, in any order
+    series, positions = chosen // 10, chosen % 10
+    near = metrics.neighbour(series, positions)
+    assert near.shape == (40,)
+    for row, other in enumerate(near.tolist()):
+        beside = (series == series[row]) & ((positions - positions[row]).abs() == 1)
+        assert beside[other] if other >= 0 else not beside.any()
+
+
+def test_yardsticks_score_every_slice_of_two_sessions(split):
+    images, subjects, positions = split
+    series = torch.cat([subjects, subjects + 3])
+    found = metrics.yardsticks(torch.cat([images, images]), images[:2], series, positions.repeat(2))
+    assert found["neighbour"] == pytest.approx(metrics.score(images, images[[1, 0, 3, 2, 5, 4]]))
+
+
 def test_yardsticks_are_the_scores_of_informed_answers(split):
     images, subjects, positions = split
     means = torch.stack([images[positions == p].mean(0) for p in range(2)])

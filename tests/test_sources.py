@@ -250,17 +250,19 @@ def test_no_subject_is_ever_in_two_splits():
         names = list({f"{rng.choice(['OAS1_', 'sub-', ''])}{rng.randrange(10 ** rng.choice((2, 4)))}"
                       for _ in range(rng.randint(3, 60))} | {"x", "y", "z"})
         shares = tuple(rng.choice((0.05, 0.1, 0.3, 0.8, 1.0, 7.0)) for _ in range(3))
-        home = assign_splits(names, shares, seed)
+        known = {name: rng.choice([(None, None, None), (rng.uniform(18, 96), rng.choice("FM"), rng.choice((0.0, 0.5)))])
+                 for name in names}
+        home = assign_splits(known, shares, seed)
         counts = [list(home.values()).count(split) for split in SPLITS]
         assert set(home) == set(names) and min(counts) >= 1
         ideal = [share / sum(shares) * len(names) for share in shares]
         if min(ideal) >= 1:
             assert all(abs(n - wanted) < 1 for n, wanted in zip(counts, ideal, strict=True))
-        assert assign_splits(rng.sample(names, len(names)) * 2, shares, seed) == home
+        assert assign_splits({name: known[name] for name in rng.sample(names, len(names))}, shares, seed) == home
 
 
 def test_seeds_give_other_splits():
-    names = [f"sub-{i}" for i in range(50)]
+    names = {f"sub-{i}": (None, None, None) for i in range(50)}
     assert assign_splits(names, seed=1) != assign_splits(names, seed=2)
     assert list(assign_splits(names).values()).count("train") == 40
 
@@ -268,13 +270,13 @@ def test_seeds_give_other_splits():
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_too_few_subjects_to_split(n):
     with pytest.raises(DataError, match=f"{n} subjects cannot be split .* at least 3"):
-        assign_splits([str(i) for i in range(n)])
+        assign_splits({str(i): (None, None, None) for i in range(n)})
 
 
 @pytest.mark.parametrize("shares", [(0.8, 0.2, 0.0), (1.0, -1.0, 1.0), (float("nan"), 1.0, 1.0)])
 def test_shares_are_positive(shares):
     with pytest.raises(DataError, match="three positive shares"):
-        assign_splits("abcd", shares)
+        assign_splits(dict.fromkeys("abcd", (None, None, None)), shares)
 
 
 @pytest.mark.parametrize("seed", range(6))

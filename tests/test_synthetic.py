@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 
 from oasis_utils import synthetic
+from oasis_utils.config import SPLITS
 
 COUNTS = {"train": 2, "validate": 1, "test": 1}
+HOMES = ("test", "validate", "train", "train")  # of subjects 1 to 4 of these counts with seed 7
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +217,7 @@ def test_age_out_of_range_is_refused(template, age):
 def test_names_and_layout(written):
     folder, _ = written
     expected = {"participants.tsv", "sample_brains.json"}
-    for number, split in enumerate(["train", "train", "validate", "test"], start=1):
+    for number, split in enumerate(HOMES, start=1):
         expected |= {f"keras_png_slices_{split}/case_00{number}_slice_{p}.nii.png" for p in range(32)}
         expected |= {f"keras_png_slices_seg_{split}/seg_00{number}_slice_{p}.nii.png" for p in range(32)}
     assert folder.name == "keras_png_slices_data"
@@ -231,11 +233,11 @@ def test_files_are_8_bit_grey_png(written):
 
 def test_files_hold_the_subjects(template, written):
     folder, _ = written
-    subject = synthetic.make_subject(template, 3, seed=7)
+    subject = synthetic.make_subject(template, 2, seed=7)
     for position in (0, 31):
-        with Image.open(folder / f"keras_png_slices_validate/case_003_slice_{position}.nii.png") as picture:
+        with Image.open(folder / f"keras_png_slices_validate/case_002_slice_{position}.nii.png") as picture:
             assert np.array_equal(np.asarray(picture), subject.slices[position])
-        with Image.open(folder / f"keras_png_slices_seg_validate/seg_003_slice_{position}.nii.png") as picture:
+        with Image.open(folder / f"keras_png_slices_seg_validate/seg_002_slice_{position}.nii.png") as picture:
             assert np.array_equal(np.asarray(picture), subject.masks[position])
 
 
@@ -245,14 +247,37 @@ def test_participants_table_agrees(template, written):
     assert header == "participant_id\tage\tsplit"
     names, ages, splits = zip(*(row.split("\t") for row in rows), strict=True)
     assert names == ("case_001", "case_002", "case_003", "case_004")
-    assert splits == ("train", "train", "validate", "test")
+    assert splits == HOMES
     assert float(ages[1]) == synthetic.make_subject(template, 2, seed=7).age
+
+
+@pytest.mark.parametrize("seed", [0, 1, 5])
+@pytest.mark.parametrize("counts", [(64, 8, 8), (64, 32, 64), (302, 35, 17), (12, 6, 6), (24, 4, 4)])
+def test_splits_have_the_same_ages(counts, seed):
+    """Numbers 1..n once went to train, validate and test in order, whatever the ages drawn for them."""
+    home = synthetic._assign_splits(dict(zip(SPLITS, counts, strict=True)), seed)
+    ages = {s: [synthetic._begin_subject(n, seed)[1] for n in home if home[n] == s] for s in SPLITS}
+    assert sorted(home) == list(range(1, sum(counts) + 1)) and tuple(map(len, ages.values())) == counts
+    everyone = np.concatenate(list(ages.values()))
+    for split in ages.values():
+        assert abs(np.mean(split) - everyone.mean()) < 3
+        assert min(split) <= 30 and max(split) >= 70
+
+
+def test_the_split_of_a_number_does_not_change_the_subject(fake_subjects, tmp_path):
+    """The same seed and number are the same person, in whichever split."""
+    ages = []
+    for i, counts in enumerate(((2, 1, 1), (1, 1, 2))):
+        folder = synthetic.write_sample_brains(tmp_path / str(i), *counts, seed=3, workers=1)
+        rows = (folder / "participants.tsv").read_text(encoding="utf-8").splitlines()[1:]
+        ages.append([row.split("\t")[:2] for row in rows])
+    assert ages[0] == ages[1] and fake_subjects[:4] == fake_subjects[4:]
 
 
 def test_record_says_what_the_set_is(written):
     folder, _ = written
     assert json.loads((folder / "sample_brains.json").read_text(encoding="utf-8")) == {
-        "generator": "oasis_utils.synthetic", "format": 1, "seed": 7, **COUNTS,
+        "generator": "oasis_utils.synthetic", "format": 2, "seed": 7, **COUNTS,
         "notice": "Synthetic sample brains derived from the Colin27 template; not OASIS data.",
     }
 
@@ -280,7 +305,7 @@ def test_complete_set_is_left_alone(fake_subjects, tmp_path):
 def test_lost_pictures_are_made_again(fake_subjects, tmp_path):
     folder = synthetic.write_sample_brains(tmp_path, **COUNTS, workers=1)
     before = contents(folder)
-    kept = folder / "keras_png_slices_train/case_001_slice_0.nii.png"
+    kept = folder / "keras_png_slices_train/case_003_slice_0.nii.png"
     kept_time = kept.stat().st_mtime_ns
     (folder / "keras_png_slices_train/case_002_slice_31.nii.png").unlink()
     fake_subjects.clear()
