@@ -10,8 +10,8 @@ import oasis_utils
 FOLDER = Path(oasis_utils.__file__).parent
 LAYERS = [
     {"__init__"},
-    {"config", "synthetic", "incremental", "live", "symmetry"},
-    {"runtime", "quantizer", "metrics", "linear"},
+    {"config", "synthetic", "live", "symmetry", "gpu"},
+    {"runtime", "quantizer", "metrics", "linear", "incremental"},
     {"scans", "images"},
     {"volumes"},
     {"sources"},
