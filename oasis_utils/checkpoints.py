@@ -19,6 +19,7 @@ from oasis_utils.config import digest, from_dict, to_dict
 from oasis_utils.runtime import atomic
 
 FORMAT = 1
+FIRST_VERSION = 1  # of a model's code, where a file names none
 HEADER = "oasis_vq"  # the key of our JSON in the safetensors header
 FINGERPRINT = "sha256"  # the key of the digest of that JSON and of all tensors
 LARGEST_HEADER = 16 << 20  # bytes; ours have some kilobytes
@@ -90,19 +91,28 @@ def _fingerprint(text: str, tensors: dict[str, Tensor]) -> str:
 
 
 def save_model(path: str | Path, model: torch.nn.Module, **about: Any) -> None:
-    """A model with its `config`; `about` adds recipe, metrics, provenance and whether the training is complete."""
+    """A model with its `config` and the `version` of its code; `about` adds recipe, metrics, provenance and whether the
+    training is complete."""
     save_tensors(path, model.state_dict(), {
-        "format": FORMAT, "kind": type(model).__name__, "config": to_dict(model.config),
+        "format": FORMAT, "kind": type(model).__name__, "version": model.version, "config": to_dict(model.config),
         "config_digest": digest(model.config), **about})
 
 
 def load_model(path: str | Path, kind: type, device: str | torch.device = "cpu") -> tuple[Any, dict[str, Any]]:
-    """(model in evaluation mode, description). `kind` is the class to expect, such as VQVAE."""
+    """(model in evaluation mode, description). `kind` is the class to expect, such as VQVAE.
+
+    CheckpointError for a damaged or foreign file, and for weights that another version of the class's code was trained
+    with. Files from before versions count as version 1.
+    """
     tensors, about = load_tensors(path, device)
     if about.get("kind") != kind.__name__:
         raise CheckpointError(f"{path} holds a {about.get('kind')}, not a {kind.__name__}: check the file name")
     if about.get("format") != FORMAT:
         raise CheckpointError(f"{path} has format {about.get('format')}, this version reads {FORMAT}: train again")
+    version = about.get("version", FIRST_VERSION)
+    if version != kind.version:
+        raise CheckpointError(f"{path} was trained by version {version} of {kind.__name__}, this code is version "
+                              f"{kind.version}: run the notebook that trains it again")
     try:
         config = from_dict(kind.Config, about["config"])
         with torch.device("meta"):  # takes no memory, however large a foreign description is

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from oasis_utils import synthetic
+from oasis_utils import gpu, synthetic
 from oasis_utils.config import SPLITS, DataConfig, digest
 from oasis_utils.importing import FOREGROUND, FORMAT, ImportOptions, clear, import_source, is_cache
 from oasis_utils.metrics import BRAIN_LEVEL
@@ -97,7 +97,7 @@ def _tensor(images: np.ndarray) -> Tensor:
 def free_memory(device: torch.device) -> int:
     """Bytes that new tensors can take on a device."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        return gpu.free_memory(device)
     try:
         lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines())
         return int(lines["MemAvailable"].split()[0]) * 1024

@@ -129,6 +129,7 @@ class DCGAN(nn.Module):
     """
 
     Config = DCGANConfig
+    version = 1  # of this code and all it uses: raise it when tests/test_golden.py says so
     phases = ("discriminator", "generator")
     monitor = ("kernel_distance", "min")
 

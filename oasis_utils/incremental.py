@@ -7,12 +7,19 @@ shapes and addresses never change, so that a GPU can replay the step of one cell
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+
+from oasis_utils.gpu import captured
+
+KEPT = 8  # steps that a model keeps: at most 5 kinds of each batch size
 
 
 @dataclass(frozen=True)
@@ -35,19 +42,41 @@ class SamplingOptions:
 AS_LEARNED = SamplingOptions()
 
 
+@dataclass(frozen=True)
+class DrawingRule:
+    """Which operations draw a code; how strong they are may change, in numbers at fixed addresses of a CUDA graph."""
+
+    likeliest: bool  # temperature 0
+    top_k: bool
+    top_p: bool
+
+    @classmethod
+    def of(cls, options: SamplingOptions, n_codes: int) -> DrawingRule:
+        if options.temperature == 0:
+            return cls(True, False, False)
+        return cls(False, 0 < options.top_k < n_codes, options.top_p < 1)
+
+
 def draw(logits: Float[Tensor, "batch n_codes"], noise: Float[Tensor, " batch"],
          options: SamplingOptions) -> Int[Tensor, " batch"]:
     """One code for each row by inverting the distribution function at `noise`, uniform in [0, 1). The codes are taken
     from the likeliest to the least likely, so a small change of the options or the model changes few draws."""
-    if options.temperature == 0:
+    rule = DrawingRule.of(options, logits.shape[1])
+    return draw_by(rule, logits, noise, options.temperature, options.top_k, options.top_p)
+
+
+def draw_by(rule: DrawingRule, logits: Float[Tensor, "batch n_codes"], noise: Float[Tensor, " batch"],
+            temperature: float | Tensor, top_k: int | Tensor, top_p: float | Tensor) -> Int[Tensor, " batch"]:
+    """`draw` with numbers, or tensors of one number on the device of the logits; `rule` says which of them count."""
+    if rule.likeliest:
         return logits.argmax(1)
     codes = descending(logits)
-    shares = (logits.gather(1, codes).float() / options.temperature).softmax(1)
-    if 0 < options.top_k < shares.shape[1]:
-        shares[:, options.top_k:] = 0
-    if options.top_p < 1:
+    shares = (logits.gather(1, codes).float() / temperature).softmax(1)
+    if rule.top_k:
+        shares = torch.where(torch.arange(shares.shape[1], device=shares.device) < top_k, shares, 0)
+    if rule.top_p:
         before = shares.cumsum(1) - shares  # mass of the likelier codes: the first code always stays
-        shares = torch.where(before < options.top_p * shares.sum(1, keepdim=True), shares, 0)
+        shares = torch.where(before < top_p * shares.sum(1, keepdim=True), shares, 0)
     reached = shares.cumsum(1)
     chosen = torch.searchsorted(reached, noise[:, None] * reached[:, -1:], right=True)
     chosen = torch.minimum(chosen, (shares > 0).sum(1, keepdim=True) - 1)  # rounding at the very end
@@ -62,7 +91,8 @@ def descending(logits: Float[Tensor, "batch n_codes"]) -> Int[Tensor, "batch n_c
 
 
 def uniform_noise(seeds: list[int], grid: int) -> Float[Tensor, "batch rows cols"]:
-    """Noise that depends on each image's seed alone: the same image comes out in any batch and on any device."""
+    """Noise that depends on each image's seed alone, in any batch and on any device. Codes drawn with it differ only
+    where rounding, which is another for each device and batch size, tips a cell over to a neighbouring code."""
     maps = [torch.rand(grid, grid, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     return torch.stack(maps)
 
@@ -94,7 +124,6 @@ class RowCache:
         self.model, self.batch, self.grid = model, len(positions), model.config.grid
         self.first, *self.others = model.blocks
         channels, weight = model.config.channels, model.embedding.weight
-        self.conditions = model.conditions(positions, ages)
         blank = weight.new_zeros
         # each layer's vertical input, padded in width: columns first, so that a shift by a column is a plain slice; in
         # the channels lie the rows that are still needed, the newest last
@@ -109,6 +138,13 @@ class RowCache:
         self.row_gate = ScaledGate(blank(self.grid * self.batch, 2 * channels))
         self.cell_gate = ScaledGate(blank(self.batch, 2 * channels))
         self._flatten_weights()
+        self.begin(positions, ages)
+
+    def begin(self, positions: Int[Tensor, " batch"], ages: Float[Tensor, " batch"] | None = None) -> None:
+        """Start new maps of these positions and ages (years), as many as before, in the same memory."""
+        self.conditions = self.model.conditions(positions, ages)
+        for rows in self.rows:
+            rows.zero_()
         self.col = 0
 
     def _flatten_weights(self) -> None:
@@ -207,16 +243,32 @@ class RowCache:
 
 class Step:
     """Predict, draw and accept one cell, reading inputs from fixed addresses; on a GPU the kernels are recorded once
-    as a CUDA graph and then replayed, because launching some hundred small kernels a cell is what takes the time."""
+    as a CUDA graph and then replayed, because launching some hundred small kernels a cell is what takes the time.
 
-    def __init__(self, cache: RowCache, options: SamplingOptions):
-        self.cache, self.options = cache, options
+    Where the kernels cannot be recorded they are launched one by one, with a warning. The state that the trial runs of
+    a recording leave behind is cleared by `start_row`.
+    """
+
+    def __init__(self, cache: RowCache, options: SamplingOptions, record: bool = True):
+        self.cache, self.rule = cache, DrawingRule.of(options, cache.model.config.n_codes)
         self.ready_first, self.ready = cache.ready_first[0].clone(), cache.ready[0].clone()
         device = self.ready.device
         self.noise = torch.zeros(cache.batch, device=device)
         self.given = torch.zeros(cache.batch, dtype=torch.long, device=device)
         self.keep = torch.zeros(cache.batch, dtype=torch.bool, device=device)
-        self.graph = self._recorded() if device.type == "cuda" else None
+        self.temperature, self.top_p = torch.ones((), device=device), torch.ones((), device=device)
+        self.top_k = torch.zeros((), dtype=torch.long, device=device)
+        self.begin(options)
+        self.graph = None
+        if record and device.type == "cuda" and (recorded := captured(self._compute, device)):
+            self.graph, self.code = recorded
+
+    def begin(self, options: SamplingOptions) -> None:
+        """Draw by these options from now on; they must follow the same `DrawingRule` as before."""
+        for number, value in ((self.temperature, options.temperature), (self.top_k, options.top_k),
+                              (self.top_p, options.top_p)):
+            number.fill_(value)
+        self.keep.zero_()
 
     def __call__(self, noise: Float[Tensor, " batch"], given: Int[Tensor, " batch"] | None = None,
                  keep: Bool[Tensor, " batch"] | None = None) -> Int[Tensor, " batch"]:
@@ -237,25 +289,58 @@ class Step:
         return self.code
 
     def _compute(self) -> Tensor:
-        code = draw(self.cache._logits(self.ready_first, self.ready), self.noise, self.options)
+        logits = self.cache._logits(self.ready_first, self.ready)
+        code = draw_by(self.rule, logits, self.noise, self.temperature, self.top_k, self.top_p)
         code = torch.where(self.keep, self.given, code)
         self.cache._shift(code)
         return code
 
-    def _recorded(self):
-        """A graph of `_compute`, or None where this step cannot be recorded: slower, never different. The state that
-        the trial runs leave behind is cleared by `start_row`."""
+
+class KeptSteps:
+    """The steps that a model used last, to be used again: a step is recorded once for each batch size and rule.
+
+    They hold copies of the weights, so all are dropped when a weight has changed. Copies of a model keep none.
+    """
+
+    def __init__(self):
+        self._steps: OrderedDict[tuple[int, DrawingRule], Step] = OrderedDict()
+        self._weights: list[tuple] = []
+
+    def __deepcopy__(self, memo) -> KeptSteps:
+        return KeptSteps()
+
+    def __reduce__(self):
+        return KeptSteps, ()
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    @contextmanager
+    def step(self, model: nn.Module, positions: Int[Tensor, " batch"], ages: Float[Tensor, " batch"] | None,
+             options: SamplingOptions) -> Iterator[Step]:
+        """A step that begins new maps. While it is in use no other caller gets it."""
+        key, weights = (len(positions), DrawingRule.of(options, model.config.n_codes)), state_of(model)
+        if weights != self._weights:
+            self._steps.clear()
+            self._weights = weights
+        step = self._steps.pop(key, None)
+        if step is None:
+            with torch.inference_mode(False), torch.no_grad():  # its memory must serve callers of any mode
+                step = Step(RowCache(model, positions.clone(), None if ages is None else ages.clone()), options)
+        step.begin(options)
+        step.cache.begin(positions, ages)
         try:
-            side = torch.cuda.Stream()
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
-                for _ in range(3):  # libraries allocate their work space outside the graph
-                    self._compute()
-            torch.cuda.current_stream().wait_stream(side)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                self.code = self._compute()
-            return graph
-        except RuntimeError:
-            torch.cuda.synchronize()
-            return None
+            yield step
+        finally:
+            if weights and weights == self._weights:
+                self._steps[key] = step
+                while len(self._steps) > KEPT:
+                    self._steps.popitem(last=False)
+
+
+def state_of(model: nn.Module) -> list[tuple]:
+    """Address and number of changes of each weight; empty where torch counts no changes (inference tensors)."""
+    weights = list(model.parameters())
+    if any(weight.is_inference() for weight in weights):
+        return []
+    return [(weight.data_ptr(), weight._version, weight.dtype, weight.device) for weight in weights]

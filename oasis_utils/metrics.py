@@ -26,9 +26,10 @@ BRAIN_LEVEL = 0.03  # grey level above which a pixel counts as brain in a skull-
 def _banded_matrix(size: int, device: str, dtype: torch.dtype) -> Float[Tensor, "valid size"]:
     if size < WINDOW:
         raise ValueError(f"SSIM needs images of at least {WINDOW} pixels a side, not {size}")
-    taps = torch.exp(-0.5 * ((torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2) / SIGMA) ** 2)
-    windows = torch.eye(size, dtype=torch.float64).unfold(0, WINDOW, 1)
-    return (windows @ (taps / taps.sum())).to(device, dtype)
+    with torch.inference_mode(False):  # what is kept must serve trainings, whoever asks first
+        taps = torch.exp(-0.5 * ((torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2) / SIGMA) ** 2)
+        windows = torch.eye(size, dtype=torch.float64).unfold(0, WINDOW, 1)
+        return (windows @ (taps / taps.sum())).to(device, dtype)
 
 
 @torch.compiler.assume_constant_result  # torch.compile cannot see through the cache

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import hashlib
 import sys
 import threading
 import time
@@ -127,9 +127,11 @@ def _typed(name: str, text: str, default: Any) -> Any:
 
 
 def package_state() -> str:
-    """Changes when any module of the package does."""
-    modules = sorted(Path(oasis_utils.__file__).parent.glob("*.py"))
-    return digest([[m.name, m.read_text(encoding="utf-8")] for m in modules])
+    """Changes when any module or asset of the package, or of a package inside it, does."""
+    folder = Path(oasis_utils.__file__).parent
+    files = {path for pattern in ("*.py", "assets/**/*") for path in folder.rglob(pattern) if path.is_file()}
+    return digest([[path.relative_to(folder).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()]
+                   for path in sorted(files) if "__pycache__" not in path.parts])
 
 
 def data_state(data: str) -> str:
@@ -195,7 +197,7 @@ def _run_series(steps: list[Step], run: RunFolder, data: str, force: bool) -> di
             print(f"{head} · {clock(step.seconds)}", flush=True)
         if run.headline(step.name).exists():
             step.headline = read_json(run.headline(step.name))
-    return finish_report(steps, run)
+    return finish_report(run)
 
 
 def execute(step: Step, run: RunFolder) -> None:
@@ -296,7 +298,7 @@ def _merge(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def finish_report(steps: list[Step], run: RunFolder) -> dict[str, Any]:
+def finish_report(run: RunFolder) -> dict[str, Any]:
     """The report with the seconds of each notebook; written only once every part of the series is there."""
     report = collect_report(run)
     seconds = {name: round(read_json(stamp_file(run, name))["seconds"], 1)
@@ -315,7 +317,3 @@ def table(steps: list[Step], run: RunFolder) -> str:
     total = sum(step.seconds for step in steps if not step.skipped)
     notes = "  (* done in an earlier run)" if any(step.skipped for step in steps) else ""
     return "\n".join([*rows, f"{'this run':<{width}}  {total:>6.0f} s{notes}", f"report: {run.report}"])
-
-
-def dumps(report: dict[str, Any]) -> str:
-    return json.dumps(report, indent=2)

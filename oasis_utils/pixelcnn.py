@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from oasis_utils.config import PixelCNNConfig
-from oasis_utils.incremental import AS_LEARNED, RowCache, SamplingOptions, Step, draw
+from oasis_utils.incremental import AS_LEARNED, KeptSteps, RowCache, SamplingOptions, draw
 
 Condition = tuple[Tensor, Tensor]  # additions to a block's vertical and horizontal gate, (batch, 2 channels, 1, 1)
 
@@ -88,6 +88,7 @@ class PixelCNN(nn.Module):
     """
 
     Config = PixelCNNConfig
+    version = 1  # of this code and all it uses: raise it when tests/test_golden.py says so
     phases = ("likelihood",)
     monitor = ("nats_per_code", "min")
 
@@ -101,6 +102,7 @@ class PixelCNN(nn.Module):
         self.head = nn.Sequential(
             nn.ReLU(), nn.Conv2d(config.channels, config.hidden, 1),
             nn.ReLU(), nn.Dropout(config.dropout), nn.Conv2d(config.hidden, config.n_codes, 1))
+        self.kept_steps = KeptSteps()
         self.to(memory_format=torch.channels_last)
 
     def conditions(self, positions: Int[Tensor, " batch"], ages: Float[Tensor, " batch"] | None) -> list[Condition]:
@@ -160,16 +162,16 @@ class PixelCNN(nn.Module):
         after each row. Raises ValueError for an unknown position, age, code or shape.
         """
         self._check(positions, ages, given, keep, noise)
-        cache = RowCache(self, positions, ages)
-        step, grid = Step(cache, options), self.config.grid
+        grid = self.config.grid
         maps = torch.zeros(len(positions), grid, grid, dtype=torch.long, device=positions.device)
-        for row in range(grid):
-            cache.start_row(row, maps[:, row - 1] if row else None)
-            for col in range(grid):
-                kept = () if keep is None else (given[:, row, col], keep[:, row, col])
-                maps[:, row, col] = step(noise[:, row, col], *kept)
-            if on_row:
-                on_row(row, maps)
+        with self.kept_steps.step(self, positions, ages, options) as step:
+            for row in range(grid):
+                step.cache.start_row(row, maps[:, row - 1] if row else None)
+                for col in range(grid):
+                    kept = () if keep is None else (given[:, row, col], keep[:, row, col])
+                    maps[:, row, col] = step(noise[:, row, col], *kept)
+                if on_row:
+                    on_row(row, maps)
         return maps
 
     @torch.no_grad()

@@ -198,16 +198,21 @@ def read_json(path: str | Path) -> Any:
 
 
 def select_device(name: str = "auto"):
-    """The torch device: CUDA where there is one, else the CPU; or the named one. Also calls `keep_freed_memory`."""
+    """The torch device: CUDA where there is one, else the CPU; or the named one. Also calls `keep_freed_memory`.
+
+    A GPU becomes the current device, and computes float32 as IEEE float32, see `gpu.use_ieee_float32`. ValueError for
+    a name that is not auto, cpu, cuda or cuda:N; RuntimeError for a GPU that does not exist.
+    """
     import torch
 
+    from oasis_utils import gpu
+
+    if not gpu.is_device_name(name):
+        raise ValueError(f"unknown device {name!r}: choose {gpu.NAMES}")
     keep_freed_memory()
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise RuntimeError("device 'cuda' was asked for, but torch sees no GPU: use device 'auto' or 'cpu'")
-    return device
+    if name == "cpu" or name == "auto" and not torch.cuda.is_available():
+        return torch.device("cpu")
+    return gpu.cuda_device("cuda" if name == "auto" else name)
 
 
 def keep_freed_memory(keep: bool = True) -> bool:

@@ -15,6 +15,7 @@ from torch import Tensor
 from oasis_utils.checkpoints import CheckpointError, load_model, weights_digest
 from oasis_utils.codes import decode_maps
 from oasis_utils.dcgan import DCGAN
+from oasis_utils.gpu import exclusively
 from oasis_utils.incremental import SamplingOptions, uniform_noise
 from oasis_utils.pixelcnn import PixelCNN
 from oasis_utils.runtime import Progress, RunFolder, atomic, project_root
@@ -64,7 +65,7 @@ def region(name: str, grid: int) -> Bool[np.ndarray, "grid grid"]:
 
 
 class BrainSampler:
-    """A VQ-VAE and a prior trained on its codes."""
+    """A VQ-VAE and a prior trained on its codes. Several threads may draw and decode; on a GPU they take turns."""
 
     def __init__(self, vqvae: VQVAE, prior: PixelCNN | DCGAN):
         self.vqvae, self.prior = vqvae.eval(), prior.eval()
@@ -83,6 +84,7 @@ class BrainSampler:
         """Whether an age can be asked for."""
         return self.prior.config.knows_age
 
+    @exclusively
     @torch.inference_mode()
     def draw(self, positions: Integer[np.ndarray, " n"], seeds: list[int],
              options: SamplingOptions | None = None, given: Integer[np.ndarray, "_ _ _"] | None = None,
@@ -103,6 +105,7 @@ class BrainSampler:
                                  self._tensor(keep, np.bool_), on_row,
                                  self._tensor(ages, np.float32)).cpu().numpy()
 
+    @exclusively
     @torch.inference_mode()
     def complete(self, positions: Integer[np.ndarray, " n"], seeds: list[int],
                  given: Integer[np.ndarray, "_ _ _"], keep: Bool[np.ndarray, "_ _ _"],
@@ -116,6 +119,7 @@ class BrainSampler:
                                    self._tensor(keep, np.bool_), options or SamplingOptions(),
                                    self._tensor(ages, np.float32), particles, on_row).cpu().numpy()
 
+    @exclusively
     @torch.inference_mode()
     def walk(self, position: int, ends: tuple[int, int], steps: int, options: SamplingOptions | None = None,
              on_row: Callable[[int, Tensor], None] | None = None) -> Integer[np.ndarray, "steps rows cols"]:
@@ -137,6 +141,7 @@ class BrainSampler:
     def _tensor(self, values: np.ndarray | None, dtype: type) -> Tensor | None:
         return None if values is None else torch.from_numpy(np.asarray(values).astype(dtype)).to(self.device)
 
+    @exclusively
     def decode(self, indices: Integer[np.ndarray, "n rows cols"]) -> UInt8[np.ndarray, "n height width"]:
         """Index maps to uint8 slices."""
         return decode_maps(self.vqvae, indices)

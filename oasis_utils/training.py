@@ -1,7 +1,8 @@
 """How is it trained? One loop that knows no model: schedule, averages of weights, history, best checkpoint, resume.
 
-A model brings `phases`, `parameter_groups()`, `step(batch, phase)`, `validate(batches)` and `monitor`; the loss is part
-of the paper, the loop is not.
+A model brings `version`, `phases`, `parameter_groups()`, `step(batch, phase)`, `validate(batches)` and `monitor`; the
+loss is part of the paper, the loop is not. The version of its code is raised when the same training would give other
+weights: then finished checkpoints are trained anew.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from oasis_utils.config import TrainingConfig, digest, to_dict
 from oasis_utils.data import Batches
 from oasis_utils.runtime import Progress, RunFolder, atomic, autocast, exclusive, provenance
 
-COMPILE_FROM = 10_000  # steps; on a CPU compiling takes up to 30 s and saves 5 to 18 ms of a step of the demo
+COMPILE_FROM = 10_000  # steps; measured on a CPU only: up to 30 s to compile, 5 to 18 ms saved a step of the demo
 LOOK_EVERY = 20  # steps between looks at the losses: each look waits for the GPU
 ORIGIN = ("subjects", "positions")  # what in a batch names its slices
 REMEDY = "try a smaller learning_rate or clip_norm=1, and look at the data; the last good checkpoint is kept"
@@ -45,16 +47,18 @@ def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
 
 
 def recipe(model: nn.Module, config: TrainingConfig, seed: int, inputs: dict[str, str]) -> str:
-    """Identifies everything a trained model depends on; the same recipe need not be cooked twice."""
-    return digest({"kind": type(model).__name__, "config": to_dict(model.config), "training": to_dict(config),
-                   "seed": seed, "inputs": inputs})
+    """Digest of everything that a trained model depends on: class and version of its code, both configurations, seed,
+    identities of its inputs. A finished checkpoint of the same digest need not be trained again."""
+    return digest({"kind": type(model).__name__, "version": model.version, "config": to_dict(model.config),
+                   "training": to_dict(config), "seed": seed, "inputs": inputs})
 
 
 def compiling_pays(model: nn.Module, device: torch.device, total_steps: int) -> bool:
     """Whether a training should use torch.compile: a long one, where the compiler finds its own. Models of two phases
     differentiate within a step, which it cannot follow.
 
-    Decided by the length of the whole training, so that a resumed one makes the same steps.
+    Decided by the length of the whole training, so that a resumed one makes the same steps. The length is that from
+    which it pays on a CPU; on a GPU compiling may pay sooner, which nobody has measured.
     """
     if len(model.phases) > 1 or total_steps < COMPILE_FROM:
         return False
@@ -62,9 +66,16 @@ def compiling_pays(model: nn.Module, device: torch.device, total_steps: int) -> 
 
 
 def compiled(step: Callable) -> Callable:
-    """The step under torch.compile; where that fails, it goes on uncompiled, with a warning."""
-    torch._dynamo.config.suppress_errors = True
-    return torch.compile(step)
+    """The step under torch.compile; where that fails, it goes on uncompiled, with a warning. Errors in what others
+    compile are not hidden: the setting holds during the step only."""
+    fast = torch.compile(step)
+
+    @wraps(step)
+    def run(*args):
+        with torch._dynamo.config.patch(suppress_errors=True):
+            return fast(*args)
+
+    return run
 
 
 class Trainer:
@@ -79,8 +90,8 @@ class Trainer:
                                      weight_decay=config.weight_decay, fused=True)
             for phase, parameters in self.groups.items()}
         self.average = copy.deepcopy(model).requires_grad_(False) if config.ema_decay else None
-        device = next(model.parameters()).device
-        self.model_step = compiled(model.step) if compiling_pays(model, device, total_steps) else model.step
+        self.device = next(model.parameters()).device
+        self.model_step = compiled(model.step) if compiling_pays(model, self.device, total_steps) else model.step
         self.steps = self.epochs = self.stale = 0
         self.best: float | None = None
         self.history: list[Record] = []
@@ -93,12 +104,11 @@ class Trainer:
     def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """One update of every phase; returns the losses, still on the device."""
         rate, losses = learning_rate(self.config, self.steps, self.total_steps), {}
-        device = next(self.model.parameters()).device
         for phase, parameters in self.groups.items():
             optimizer = self.optimizers[phase]
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            with autocast(device):
+            with autocast(self.device):
                 found = self.model_step(batch, phase)
             optimizer.zero_grad(set_to_none=True)
             found["loss"].backward(inputs=parameters)
@@ -138,8 +148,8 @@ class Trainer:
             for index, state in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{phase}.{index}.{k}": v for k, v in state.items()}
         tensors["random.cpu"] = torch.get_rng_state()
-        if torch.cuda.is_available():
-            tensors["random.cuda"] = torch.cuda.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
         checkpoints.save_tensors(path, tensors, {
             "identity": identity, "steps": self.steps, "epochs": self.epochs, "stale": self.stale, "best": self.best,
             "history": self.history})
@@ -161,8 +171,8 @@ class Trainer:
                 state.setdefault(int(index), {})[key] = _laid_out_like(self.groups[phase][int(index)], tensor)
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         torch.set_rng_state(tensors["random.cpu"])
-        if "random.cuda" in tensors and torch.cuda.is_available():
-            torch.cuda.set_rng_state(tensors["random.cuda"])
+        if "random.cuda" in tensors and self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
         for name in ("steps", "epochs", "stale", "best", "history"):
             setattr(self, name, about[name])
         return True

@@ -76,6 +76,7 @@ class VQVAE(nn.Module):
     """Images to index maps and back. Law: decode_indices(encode_indices(x)) == reconstruct(x)."""
 
     Config = VQVAEConfig
+    version = 1  # of this code and all it uses: raise it when tests/test_golden.py says so
     monitor = ("ssim", "max")  # the validation figure that chooses the best checkpoint
 
     def __init__(self, config: VQVAEConfig):

@@ -10,8 +10,8 @@ import oasis_utils
 FOLDER = Path(oasis_utils.__file__).parent
 LAYERS = [
     {"__init__"},
-    {"config", "incremental", "live", "symmetry"},
-    {"runtime", "quantizer", "metrics", "linear", "splits", "orientation"},
+    {"config", "live", "symmetry", "gpu"},
+    {"runtime", "quantizer", "metrics", "linear", "splits", "orientation", "incremental"},
     {"layouts", "images", "synthetic"},
     {"scans"},
     {"voxels"},

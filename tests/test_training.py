@@ -37,6 +37,7 @@ class Line(nn.Module):
     """y = 2 x + 1 by least squares; `scores` replaces the validation figures, to steer what the loop does."""
 
     Config = LineConfig
+    version = 1
     phases = ("all",)
     monitor = ("error", "min")
     scores: list[float] = []
