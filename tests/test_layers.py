@@ -10,7 +10,7 @@ import oasis_utils
 FOLDER = Path(oasis_utils.__file__).parent
 LAYERS = [
     {"__init__"},
-    {"config", "synthetic", "incremental", "live", "symmetry"},
+    {"config", "synthetic", "incremental", "kernel", "live", "symmetry"},
     {"runtime", "quantizer", "metrics", "linear"},
     {"scans", "images"},
     {"volumes"},
