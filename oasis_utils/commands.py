@@ -93,7 +93,7 @@ def sample(args: argparse.Namespace) -> None:
         ages = None if args.age is None else np.full(args.n, args.age)
         samples = sampler.sample(positions, sampling.image_seeds(args.seed, args.n), options, progress, ages)
     samples.save(args.out)
-    print(f"wrote {args.n} slices to {args.out} (keys images, indices, positions)")
+    print(f"wrote {args.n} slices to {args.out} (keys images, indices, positions, ages)")
 
 
 def reconstruct(args: argparse.Namespace) -> None:
