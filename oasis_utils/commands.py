@@ -103,7 +103,7 @@ def sample(args: argparse.Namespace) -> None:
     if args.as_source:
         samples = dataclasses.replace(samples, images=_data_of(args.run).as_source(samples.images))
     samples.save(args.out)
-    print(f"wrote {args.n} slices to {args.out} (keys images, indices, positions)")
+    print(f"wrote {args.n} slices to {args.out} (keys images, indices, positions, ages)")
 
 
 def reconstruct(args: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from oasis_utils.runtime import DataError, atomic, project_root, read_json, writ
 from oasis_utils.symmetry import LEFT_RIGHT, Symmetry
 
 __all__ = ["FOREGROUND", "Batches", "DataError", "Dataset", "Split", "Streamed", "build_cache", "free_memory",
-           "is_cache", "open_cache", "open_or_build", "sample_brains"]
+           "is_cache", "open_cache", "open_or_build", "sample_brains", "thinned"]
 
 IDENTITY = ("format", "config", "crop", "orientation", "symmetry", "content", "subjects")  # what pixels depend on
 NAMES = {"keras": "PNG slices", "oasis": "OASIS-1 volumes", "nifti": "T1 volumes", "images": "slices"}  # by kind
@@ -88,6 +88,20 @@ class Split:
     def floats(self) -> Float[Tensor, "n 1 height width"]:
         """All images as float32 in [0, 1] on the CPU."""
         return _tensor(self.images).float().div_(255)
+
+
+def thinned(split: Split, limit: int, seed: int = 0) -> Split:
+    """A split of at most `limit` slices, spread evenly over its subjects: one of each of `limit` equal stretches.
+
+    For validation while a model trains, where all slices of many people cost more than they tell.
+    """
+    if len(split) <= limit:
+        return split
+    edges = np.linspace(0, len(split), limit + 1).astype(int)
+    rows = np.random.default_rng(seed).integers(edges[:-1], edges[1:])
+    parts = {name: None if (values := getattr(split, name)) is None else np.array(values[rows])
+             for name in ("images", "subjects", "positions", "ages", "masks", "series")}
+    return replace(split, **parts)
 
 
 def _tensor(images: np.ndarray) -> Tensor:

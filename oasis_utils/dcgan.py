@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from oasis_utils.config import DCGANConfig
+from oasis_utils.kernel import kernel_distance
 from oasis_utils.linear import LinearMaps
 from oasis_utils.quantizer import nearest_code
 
@@ -333,24 +334,6 @@ def position_spread(vectors: Float[Tensor, "n dim"], positions: Int[Tensor, " n"
     means = means.index_add_(0, positions, vectors) / counts[:, None]
     squares = (vectors - means[positions]).square().sum()
     return float(squares / (counts - 1).sum().clamp(min=1))
-
-
-def polynomial_kernel(x: Float[Tensor, "n dim"], y: Float[Tensor, "m dim"]) -> Float[Tensor, "n m"]:
-    """(x·y / dim + 1)³ of every pair, in double precision (Binkowski 2018, 1801.01401)."""
-    return (x.double() @ y.double().t() / x.shape[1] + 1) ** 3
-
-
-def kernel_distance(a: Float[Tensor, "n dim"], b: Float[Tensor, "m dim"]) -> float:
-    """Unbiased squared maximum mean discrepancy with the polynomial kernel (Binkowski 2018, 1801.01401)."""
-    if min(len(a), len(b)) < 2:
-        raise ValueError(f"a kernel distance needs at least 2 rows on either side, not {len(a)} and {len(b)}")
-
-    def off_diagonal_mean(gram: Tensor) -> Tensor:
-        n = len(gram)
-        return (gram.sum() - gram.diagonal().sum()) / (n * (n - 1))
-
-    aa, bb, ab = polynomial_kernel(a, a), polynomial_kernel(b, b), polynomial_kernel(a, b)
-    return float(off_diagonal_mean(aa) + off_diagonal_mean(bb) - 2 * ab.mean())
 
 
 def code_divergence(a: Int[Tensor, ...], b: Int[Tensor, ...], n_codes: int) -> float:

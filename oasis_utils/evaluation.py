@@ -1,6 +1,6 @@
-"""Are they any good, are they copies? A set of slices judged: all measures together, in one form, with verdicts.
+"""A set of slices judged: all metrics together, in one form, with verdicts in words.
 
-Every figure stands beside its floor and its ceiling (see reference.py).
+Every metric stands beside its real reference (see reference.py).
 """
 
 from __future__ import annotations
@@ -17,12 +17,26 @@ from jaxtyping import Float, Integer, UInt8
 from torch import Tensor
 
 from oasis_utils import fidelity, metrics, sensitivity
-from oasis_utils.anatomy import MEASURES
 from oasis_utils.codes import decode_maps, encode_images
 from oasis_utils.data import Split
-from oasis_utils.features import as_floats, balanced
+from oasis_utils.features import as_floats, balanced, matched
 from oasis_utils.images import read_slice
-from oasis_utils.reference import SPACES, Comparison, Described, Reference, compare, figure, timed
+from oasis_utils.incremental import SamplingOptions
+from oasis_utils.reference import (
+    DECODED,
+    PRIOR,
+    REAL,
+    SPACES,
+    Comparison,
+    Described,
+    Estimate,
+    Reference,
+    compare,
+    estimate,
+    judged_rows,
+    resolution,
+    timed,
+)
 from oasis_utils.runtime import Progress
 from oasis_utils.sampling import BrainSampler, Samples, image_seeds, spread_positions
 from oasis_utils.verdicts import SCHEMA, VERSION, check_form, verdicts
@@ -67,10 +81,16 @@ def position_means(split: Split, n_positions: int) -> Float[Tensor, "n_positions
 # ---------------------------------------------------------------- samples
 
 
-def generate(sampler: BrainSampler, n: int, seed: int, options=None) -> Samples:
-    """n slices over all positions, with progress."""
+def generate(sampler: BrainSampler, n: int, seed: int, options: SamplingOptions | None = None,
+             real: Split | None = None) -> Samples:
+    """n slices, with progress, at the positions and (where the prior knows ages) the ages of the very test slices that
+    they will be judged against; without a test split, evenly over all positions and of any age."""
+    positions, ages = spread_positions(n, sampler.n_positions), None
+    if real is not None:
+        rows = np.resize(judged_rows(real, n), n)  # a small split is gone through again
+        positions, ages = real.positions[rows], real.ages[rows] if sampler.knows_age else None
     with Progress(f"sampling {sampler.name}", n) as progress:
-        return sampler.sample(spread_positions(n, sampler.n_positions), image_seeds(seed, n), options, progress)
+        return sampler.sample(positions, image_seeds(seed, n), options, progress, ages)
 
 
 def code_use(samples: Samples, n_codes: int) -> dict[str, float]:
@@ -83,39 +103,48 @@ def code_use(samples: Samples, n_codes: int) -> dict[str, float]:
 
 
 def evaluate_images(images: UInt8[np.ndarray, "n height width"], positions: Integer[np.ndarray, " n"] | None,
-                    reference: Reference, name: str = "the images") -> dict[str, Any]:
+                    reference: Reference, name: str = "the images",
+                    ages: Float[np.ndarray, " n"] | None = None) -> dict[str, Any]:
     """One evaluation in the form of `verdicts.FORM`. Positions that are None are read from the slices.
 
-    Set distances use as many images as the reference has, spread over the positions; copies are looked for in all.
+    Set distances use as many images as the reference has, those nearest to the real slices in position and age;
+    copies are looked for in all. ValueError for images of another size or fewer than the reference.
     """
     require_images(images, reference.real.images.shape[1:])
     if len(images) < reference.n_images:
-        raise ValueError(f"got {len(images)} images, the real sets have {reference.n_images}: sets of unequal size are "
-                         "not comparable; generate more, or build the reference for fewer")
+        raise ValueError(f"got {len(images)} images, the real sets have {reference.n_images}: sets of unequal size "
+                         "must not be compared; make the reference with n_judged, or generate more")
     seconds: dict[str, float] = {}
     with timed(seconds, "images described"):
-        where = _positions(images, positions, reference)
-        rows = balanced(where, reference.n_images)
-        drawn = Described.of(np.array(images[rows]), where[rows], np.arange(len(rows)), reference.yardsticks,
-                             reference.device, name)
+        drawn = _judged_set(images, _positions(images, positions, reference), ages, reference, name)
     with timed(seconds, "against real slices"):
         real = compare(drawn, reference.real, reference.config.bootstrap)
-    with timed(seconds, "against reconstructions"):
-        prior = reference.decoded and compare(drawn, reference.decoded, reference.config.bootstrap)
+    with timed(seconds, "against decoded slices"):
+        prior = reference.decoded_real and compare(drawn, reference.decoded_real, reference.config.bootstrap)
     with timed(seconds, "copies"):
         copies = reference.yardsticks.copies.judge(images)
+    comparisons = {"real": real, "decoded": prior, **reference.comparisons}
     result = without_nan({
         "schema": SCHEMA, "version": VERSION, "images": len(images), "compared": reference.n_images,
         "real_subjects": len(np.unique(reference.real.groups)), "features": dict(SPACES),
         "positions": "given" if positions is not None else "read from the slices",
-        **_headline(real, reference), "memorised": copies.pop("memorised"),
-        "suspicious_pairs": copies.pop("suspicious_pairs"), "copy_gap": copies["copy_gap"],
-        **_variety(drawn, reference), "anatomy": _anatomy(drawn, reference), "memorisation": copies,
-        "comparisons": {"real": real, "reconstructions": prior, "floor": reference.floor,
-                        "ceiling": reference.ceiling}, "seconds": seconds})
+        **_headline(comparisons), "resolution": resolution(reference.comparisons[REAL]),
+        "memorised": copies.pop("memorised"), "suspicious_pairs": copies.pop("suspicious_pairs"),
+        "copy_gap": copies["copy_gap"], "variety": _variety(drawn, reference),
+        "anatomy": _anatomy(drawn, reference), "memorisation": copies, "comparisons": comparisons,
+        "seconds": seconds})
     result["verdicts"] = verdicts(result)
     check_form(result)
     return result
+
+
+def _judged_set(images: np.ndarray, positions: np.ndarray, ages: np.ndarray | None, reference: Reference,
+                name: str) -> Described:
+    """As many images as the reference has, matched with the real slices; each is an independent draw."""
+    ages = np.full(len(images), np.nan) if ages is None else np.asarray(ages)
+    rows = matched(positions, ages, reference.real.positions, reference.ages)
+    return Described.of(np.array(images[rows]), positions[rows], np.arange(len(rows)), reference.yardsticks,
+                        reference.device, name)
 
 
 def _positions(images: np.ndarray, positions: np.ndarray | None, reference: Reference) -> Integer[np.ndarray, " n"]:
@@ -125,32 +154,34 @@ def _positions(images: np.ndarray, positions: np.ndarray | None, reference: Refe
     return np.rint(reference.yardsticks.reader.read(images)).clip(known[0], known[-1]).astype(np.int64)
 
 
-def _headline(real: Comparison, reference: Reference) -> dict[str, Any]:
-    kid, floor, auc = real["learned"]["kid"], reference.floor["learned"]["kid"], real["two_sample"]["network"]
-    return {"kid": kid["value"], "kid_interval": kid["interval"], "kid_floor": floor["value"],
-            "kid_floor_interval": floor["interval"],
-            "kid_ceiling": reference.ceiling and reference.ceiling["learned"]["kid"]["value"],
-            "two_sample_auc": auc["value"], "two_sample_interval": auc["interval"],
-            "two_sample_null": reference.floor["two_sample"]["network"]["value"]}
+def _headline(comparisons: dict[str, Comparison | None]) -> dict[str, Any]:
+    """Kernel distance and classifier's AUC to real and to decoded slices, each with its own reference."""
+    result: dict[str, Any] = {}
+    names = {"": "real", "_real_vs_real": REAL, "_prior": "decoded", "_decoded_vs_decoded": PRIOR,
+             "_decoded_vs_real": DECODED}
+    for metric, family, key in (("kid", "learned", "kid"), ("two_sample_auc", "two_sample", "network")):
+        for suffix, side in names.items():
+            found = comparisons[side] and comparisons[side][family][key]
+            result[metric + suffix] = found and found["value"]
+            result[f"{metric}{suffix}_interval"] = found and found["interval"]
+    return result
 
 
-def _variety(drawn: Described, reference: Reference) -> dict[str, float | None]:
-    sides = {"": drawn, "_real": reference.other, "_decoded": reference.decoded}
+def _variety(drawn: Described, reference: Reference) -> dict[str, dict[str, Estimate] | None]:
+    """Similarity of two slices of one position, by set and measure."""
+    sides = {"generated": drawn, "real": reference.real, "decoded": reference.decoded_real}
     measures = {"pair_ssim": metrics.ssim, "pair_ms_ssim": metrics.ms_ssim}
-    return {name + side: described and described.pair_figure(kind)
-            for name, kind in measures.items() for side, described in sides.items()}
+    return {name: some and {measure: some.similarity(kind, reference.config.bootstrap)
+                            for measure, kind in measures.items()} for name, some in sides.items()}
 
 
 def _anatomy(drawn: Described, reference: Reference) -> dict[str, Any]:
-    def side(described: Described | None) -> dict[str, Any] | None:
-        return described and {"outside_share": described.outside_share, "position_error": described.position_error,
-                              "outside": dict(zip(MEASURES, described.outside.mean(0).tolist(), strict=True))}
-
-    return {"generated": side(drawn), "real": side(reference.other), "decoded": side(reference.decoded)}
+    sides = {"generated": drawn, "real": reference.other, "decoded": reference.decoded}
+    return {name: some and some.anatomy_shares(reference.config.bootstrap) for name, some in sides.items()}
 
 
 def without_nan(value: Any) -> Any:
-    """Figures that could not be taken become None: JSON has no nan."""
+    """Metrics that could not be taken become None: JSON has no nan."""
     if isinstance(value, dict):
         return {name: without_nan(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -159,34 +190,33 @@ def without_nan(value: Any) -> Any:
 
 
 def sensitivities(reference: Reference, n: int, seed: int = 0) -> dict[str, dict[str, float]]:
-    """{damage: {figure: excess}} of n damaged real slices: how far each figure moves from the undamaged slices (the
-    floor), in widths of the upper half of the floor's interval. Below 1 the figure does not see the damage."""
+    """{damage: {metric: excess}} of n damaged slices of other people: how far each metric moves from the undamaged
+    slices, in widths of the upper half of their interval. Below 1 the metric does not see the damage."""
     rows = balanced(reference.other.positions, n, seed)
     images, positions, groups = (x[rows] for x in (reference.other.images, reference.other.positions,
                                                    reference.other.groups))
 
-    def figures(changed: np.ndarray) -> dict[str, dict[str, Any]]:
+    def scores(changed: np.ndarray) -> dict[str, Estimate]:
         described = Described.of(changed, positions, groups, reference.yardsticks, reference.device, "")
         result = compare(described, reference.real, reference.config.bootstrap, classify=False)
-        errors = np.abs(described.read_positions - positions)
+        shares = described.anatomy_shares(reference.config.bootstrap)
+        lost = result["learned"]["coverage"]
         flat = {f"{space} {kind}": result[space][kind] for space in SPACES for kind in ("kid", "frechet")}
-        flat["coverage lost"] = {"value": 1 - result["learned"]["coverage"]["value"],
-                                 "interval": [1 - end for end in result["learned"]["coverage"]["interval"][::-1]]}
-        means = {"outside range": described.outside.any(1).astype(np.float64), "position error": errors}
-        return flat | {"two-sample AUC": result["two_sample"]["logistic"]} | {
-            key: figure(x.mean(), fidelity.mean_interval(x, groups, reference.config.bootstrap))
-            for key, x in means.items()}
+        flat["coverage lost"] = estimate(1 - lost["value"], tuple(1 - end for end in lost["interval"][::-1]))
+        flat["two-sample AUC"] = result["two_sample"]["logistic"]
+        return flat | {key: estimate(shares[name], shares[f"{name}_interval"]) for key, name in
+                       (("outside range", "outside_share"), ("position error", "position_error"))}
 
-    table, still = {}, figures(images)
+    table, still = {}, scores(images)
     with Progress("damaging slices", len(sensitivity.DAMAGES)) as progress:
         for done, name in enumerate(sensitivity.DAMAGES, start=1):
-            moved = figures(sensitivity.damaged(images, name, seed))
+            moved = scores(sensitivity.damaged(images, name, seed))
             table[name] = {key: _excess(moved[key]["value"], item) for key, item in still.items()}
             progress.update(done, name)
     return table
 
 
-def _excess(value: float, still: dict[str, Any]) -> float:
+def _excess(value: float, still: Estimate) -> float:
     width = max(still["interval"][1] - still["value"], 1e-3)
     return float((value - still["value"]) / width)
 

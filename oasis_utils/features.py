@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Integer, UInt8
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from oasis_utils.metrics import BRAIN_LEVEL
@@ -27,6 +28,7 @@ CHUNK = 64  # slices described at once; torch sorts at most 16 million pixels
 LIMIT = 5.0  # training deviations at which a radiomic number is cut: one wild slice must not decide a distance
 BANDS = (0.01, 0.03, 0.06, 0.12, 0.25, 0.5)  # edges of the spectrum's rings, cycles per pixel
 LEVELS = 8  # grey levels of the texture counts
+POSITION_COST, STRANGER_COST = 1000.0, 200.0  # years that a slice position, and not being partners, count as in a match
 
 
 def as_floats(images: UInt8[np.ndarray, "n height width"]) -> Float[Tensor, "n 1 height width"]:
@@ -223,3 +225,30 @@ def turns(positions: Integer[np.ndarray, " n"]) -> Integer[np.ndarray, " n"]:
     result = np.empty(len(positions), np.int64)
     result[order] = np.arange(len(positions)) - first
     return result
+
+
+def matched(positions: Integer[np.ndarray, " n"], ages: Float[np.ndarray, " n"],
+            to_positions: Integer[np.ndarray, " k"], to_ages: Float[np.ndarray, " k"],
+            stranger: Bool[np.ndarray, "n k"] | None = None) -> Integer[np.ndarray, " k"]:
+    """Of n rows the k different ones that are nearest in position, then in age, to k others; row i belongs to other i.
+
+    Ages in years, nan where unknown: such a row fits any age. stranger: pairs that are only taken where no other pair
+    is as near in position. ValueError if there are fewer rows than others.
+    """
+    if len(positions) < len(to_positions):
+        raise ValueError(f"{len(to_positions)} slices need as many to be matched with, got {len(positions)}: "
+                         "use a larger set")
+    cost = POSITION_COST * np.abs(positions[:, None] - to_positions) + _years_apart(ages, to_ages)
+    rows, others = linear_sum_assignment(cost if stranger is None else cost + STRANGER_COST * stranger)
+    return rows[np.argsort(others)]
+
+
+def partners(ages: Float[np.ndarray, " n"], to_ages: Float[np.ndarray, " k"]) -> Integer[np.ndarray, " k"]:
+    """For each of k people one of n others, as near in age as can be, nobody more than ceil(k / n) times."""
+    times = -(-len(to_ages) // len(ages))
+    rows, others = linear_sum_assignment(np.repeat(_years_apart(ages, to_ages), times, axis=0))
+    return (rows // times)[np.argsort(others)]
+
+
+def _years_apart(ages: Float[np.ndarray, " n"], to_ages: Float[np.ndarray, " k"]) -> Float[np.ndarray, "n k"]:
+    return np.nan_to_num(np.abs(ages[:, None].astype(np.float64) - to_ages))

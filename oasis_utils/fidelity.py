@@ -1,9 +1,9 @@
-"""How near are two sets of slices, and how varied? Kernel and Frechet distance, precision, recall, density, coverage.
+"""Distances between two sets of slices, and their variety: KID, Frechet distance, precision, recall, density, coverage.
 
 KID: Binkowski 2018 (arXiv 1801.01401); Frechet: Heusel 2017 (1706.08500), here never on Inception features, so compare
-these figures with one another and not with published FIDs; precision and recall: Kynkaanniemi 2019 (1904.06991);
-density and coverage: Naeem 2020 (2002.09797). Slices of one subject are not independent, so every interval draws whole
-subjects with replacement; generated slices are drawn one by one and resampled so.
+these metrics with one another and not with published FIDs; precision and recall: Kynkaanniemi 2019 (1904.06991);
+density and coverage: Naeem 2020 (2002.09797). Slices of one subject are not independent: pairs of them are left out,
+and every interval draws whole subjects with replacement. Generated slices are independent, each its own group.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import torch
 from jaxtyping import Bool, Float, Integer, UInt8
 
 from oasis_utils import metrics
-from oasis_utils.dcgan import polynomial_kernel
 from oasis_utils.features import as_floats
+from oasis_utils.kernel import polynomial_kernel
 
 MINIMUM = 16  # images of either side below which a distance says nothing
 NEIGHBOURS = 5  # k of the neighbourhoods
+PARTS = 10  # of the groups, each left out once to estimate the bias of a Frechet distance
 Weights = Integer[np.ndarray, " _"]  # how often each group of one side is drawn
 
 
@@ -44,19 +45,16 @@ def central(values: Float[np.ndarray, " rounds"]) -> tuple[float, float]:
 
 
 def bootstrap(statistic: Callable[[Weights, Weights], float], groups_a: int, groups_b: int, rounds: int,
-              seed: int = 0, recentre: bool = False) -> tuple[float, float]:
+              seed: int = 0, centre: float | None = None) -> tuple[float, float]:
     """Central 95 % of a statistic of two sets over resamples of the groups of both.
 
-    recentre: shift the resamples onto the estimate, for a statistic whose bias grows when rows repeat.
+    centre: shift the mean of the resamples there, for a statistic whose bias grows when rows repeat.
     """
     rng = np.random.default_rng(seed)
     draws = zip(draw_weights(groups_a, rounds, rng), draw_weights(groups_b, rounds, rng), strict=True)
     values = np.array([statistic(a, b) for a, b in draws])
     values = values[np.isfinite(values)]
-    if recentre:
-        ones = (np.ones(groups, np.int64) for groups in (groups_a, groups_b))
-        values = values + statistic(*ones) - values.mean()
-    return central(values)
+    return central(values if centre is None else values + centre - values.mean())
 
 
 def mean_interval(values: Float[np.ndarray, " n"], groups: Integer[np.ndarray, " n"],
@@ -73,13 +71,13 @@ def mean_interval(values: Float[np.ndarray, " n"], groups: Integer[np.ndarray, "
 
 @dataclass(frozen=True)
 class KernelBlocks:
-    """Kernel sums of each pair of groups: a resample of groups then costs a few small products, exactly.
+    """Kernel sums over each pair of groups: a resample of groups then costs a few small products, exactly.
 
-    Pairs within a group count once for each time the group is drawn; the copies of a group that is drawn twice are
-    never paired with one another, because a slice is no neighbour of itself and its like.
+    Pairs within a group are left out on both sides. Slices of one person resemble each other, generated slices have no
+    such partners, and a perfect generator would seem nearer to real people than real people are to one another.
     """
 
-    aa: Float[np.ndarray, "A A"]  # the diagonal holds pairs of different rows of one group
+    aa: Float[np.ndarray, "A A"]  # the diagonal is 0
     ab: Float[np.ndarray, "A B"]
     bb: Float[np.ndarray, "B B"]
     sizes_a: Integer[np.ndarray, " A"]
@@ -88,28 +86,35 @@ class KernelBlocks:
     @classmethod
     def of(cls, a: Float[np.ndarray, "n dim"], b: Float[np.ndarray, "m dim"], groups_a: Integer[np.ndarray, " n"],
            groups_b: Integer[np.ndarray, " m"]) -> KernelBlocks:
-        a, b = (torch.from_numpy(np.ascontiguousarray(x)).double() for x in (a, b))
-        one_hot = [np.eye(groups.max() + 1)[groups] for groups in map(number_groups, (groups_a, groups_b))]
-        grams = [polynomial_kernel(x, x).fill_diagonal_(0).numpy() for x in (a, b)]
-        aa, bb = (hot.T @ gram @ hot for hot, gram in zip(one_hot, grams, strict=True))
-        sizes = [hot.sum(0).astype(np.int64) for hot in one_hot]
-        return cls(aa, one_hot[0].T @ polynomial_kernel(a, b).numpy() @ one_hot[1], bb, *sizes)
+        """ValueError if a side holds a single group: it has no pairs of different people."""
+        a, b = (torch.from_numpy(np.ascontiguousarray(x)) for x in (a, b))
+        hot_a, hot_b = (np.eye(groups.max() + 1)[groups] for groups in map(number_groups, (groups_a, groups_b)))
+        for hot in (hot_a, hot_b):
+            if hot.shape[1] < 2:
+                raise ValueError("a kernel distance compares slices of different people, and a side holds 1: use more "
+                                 "subjects, or give every independent row a group of its own")
+        aa, bb = (_without_own(hot.T @ polynomial_kernel(x, x).numpy() @ hot) for hot, x in ((hot_a, a), (hot_b, b)))
+        sizes = [hot.sum(0).astype(np.int64) for hot in (hot_a, hot_b)]
+        return cls(aa, hot_a.T @ polynomial_kernel(a, b).numpy() @ hot_b, bb, *sizes)
 
     def distance(self, weights_a: Weights | None = None, weights_b: Weights | None = None) -> float:
-        """The unbiased squared maximum mean discrepancy of the resample; nan where it holds a single row."""
+        """The unbiased squared maximum mean discrepancy of the resample; nan where it holds a single group."""
         a = np.ones(len(self.sizes_a)) if weights_a is None else weights_a
         b = np.ones(len(self.sizes_b)) if weights_b is None else weights_b
         across = (a @ self.ab @ b) / ((a @ self.sizes_a) * (b @ self.sizes_b))
         return float(_pair_mean(self.aa, self.sizes_a, a) + _pair_mean(self.bb, self.sizes_b, b) - 2 * across)
 
 
+def _without_own(sums: np.ndarray) -> np.ndarray:
+    np.fill_diagonal(sums, 0)
+    return sums
+
+
 def _pair_mean(sums: np.ndarray, sizes: np.ndarray, weights: np.ndarray) -> float:
-    pairs = np.outer(sizes, sizes)
-    np.fill_diagonal(pairs, sizes * (sizes - 1))
-    times = np.outer(weights, weights)
-    np.fill_diagonal(times, weights)
-    count = (times * pairs).sum()
-    return float((times * sums).sum() / count) if count else float("nan")
+    """Mean over pairs of rows of different groups; copies of a group that is drawn twice are no pair."""
+    rows = weights * sizes
+    count = rows.sum() ** 2 - np.square(rows).sum()
+    return float(weights @ sums @ weights / count) if count else float("nan")
 
 
 def require_enough(n: int, m: int) -> None:
@@ -119,10 +124,19 @@ def require_enough(n: int, m: int) -> None:
                          "with fewer its error is larger than what it measures; generate more or use a larger split")
 
 
-def kid(a: Float[np.ndarray, "n dim"], b: Float[np.ndarray, "m dim"]) -> float:
-    """Kernel distance of two sets of features; 0 for the same distribution, may be slightly negative."""
+def kid(a: Float[np.ndarray, "n dim"], b: Float[np.ndarray, "m dim"],
+        groups_a: Integer[np.ndarray, " n"] | None = None, groups_b: Integer[np.ndarray, " m"] | None = None) -> float:
+    """Kernel distance of two sets of features; 0 is expected for one distribution, so it may be negative.
+
+    groups: people; pairs of slices of one person are left out. None: every row is an independent draw. ValueError for
+    fewer than 16 rows or a single group on a side.
+    """
     require_enough(len(a), len(b))
-    return KernelBlocks.of(a, b, np.zeros(len(a), np.int64), np.zeros(len(b), np.int64)).distance()
+    return KernelBlocks.of(a, b, _groups(a, groups_a), _groups(b, groups_b)).distance()
+
+
+def _groups(rows: np.ndarray, groups: np.ndarray | None) -> Integer[np.ndarray, " n"]:
+    return np.arange(len(rows)) if groups is None else groups
 
 
 def kid_interval(a: Float[np.ndarray, "n dim"], b: Float[np.ndarray, "m dim"], groups_a: Integer[np.ndarray, " n"],
@@ -166,23 +180,50 @@ class Moments:
         mean = total / n
         return mean, (np.tensordot(weights, self.products, 1) - n * np.outer(mean, mean)) / (n - 1)
 
+    def distance(self, other: Moments, weights: Weights | None = None, others: Weights | None = None) -> float:
+        """Frechet distance to another set, of a resample of both."""
+        return frechet_gaussians(*self.gaussian(weights), *other.gaussian(others))
+
+    def corrected_distance(self, other: Moments) -> float:
+        """Frechet distance less its bias of first order in 1 / groups (delete-a-part jackknife, Quenouille 1956)."""
+        parts = min(PARTS, len(self.sizes), len(other.sizes))
+        mine, theirs = (np.random.default_rng(0).permutation(len(x.sizes)) % parts for x in (self, other))
+        left = [self.distance(other, (mine != part).astype(np.int64), (theirs != part).astype(np.int64))
+                for part in range(parts)]
+        return parts * self.distance(other) - (parts - 1) * float(np.mean(left))
+
 
 def frechet(a: Float[np.ndarray, "n dim"], b: Float[np.ndarray, "m dim"]) -> float:
-    """Frechet distance of two sets of features. Biased upwards, the more so the fewer the images: compare only figures
-    of equal n, and use fewer dimensions than images, or the covariances are singular."""
+    """Frechet distance as published (Heusel 2017): biased upwards, the more so the fewer the independent rows.
+
+    ValueError for fewer than 16 rows on a side.
+    """
     require_enough(len(a), len(b))
-    gaussians = [Moments.of(x, np.zeros(len(x), np.int64)).gaussian() for x in (a, b)]
-    return frechet_gaussians(*gaussians[0], *gaussians[1])
+    return Moments.of(a, np.arange(len(a))).distance(Moments.of(b, np.arange(len(b))))
+
+
+def corrected_frechet(a: Float[np.ndarray, "n dim"], b: Float[np.ndarray, "m dim"], groups_a: Integer[np.ndarray, " n"],
+                      groups_b: Integer[np.ndarray, " m"]) -> float:
+    """Frechet distance without its first-order bias: about 0 for one distribution, whether rows are independent or in
+    groups; may be negative. (The bias, and extrapolating it away: Chong 2020, arXiv 1911.07023.)
+
+    The bias depends on the number of groups, so the published distance of 8 people to 8 people is larger than that of
+    a perfect generator to the same people. ValueError for fewer than 16 rows or 2 groups on a side.
+    """
+    require_enough(len(a), len(b))
+    first, second = Moments.of(a, groups_a), Moments.of(b, groups_b)
+    if min(len(first.sizes), len(second.sizes)) < 2:
+        raise ValueError("a corrected Frechet distance needs at least 2 groups on either side: use more subjects")
+    return first.corrected_distance(second)
 
 
 def frechet_interval(a: Float[np.ndarray, "n dim"], b: Float[np.ndarray, "m dim"],
                      groups_a: Integer[np.ndarray, " n"], groups_b: Integer[np.ndarray, " m"],
                      rounds: int) -> tuple[float, float]:
-    """Central 95 % over resamples of whole groups, recentred on the estimate: repeated rows add a bias of their own."""
+    """Central 95 % over resamples of whole groups, recentred on the corrected distance: repeated rows add a bias."""
     first, second = Moments.of(a, groups_a), Moments.of(b, groups_b)
-    low, high = bootstrap(lambda u, v: frechet_gaussians(*first.gaussian(u), *second.gaussian(v)), len(first.sizes),
-                          len(second.sizes), rounds, recentre=True)
-    return max(low, 0.0), high
+    return bootstrap(lambda u, v: first.distance(second, u, v), len(first.sizes), len(second.sizes), rounds,
+                     centre=first.corrected_distance(second))
 
 
 # ---------------------------------------------------------------- precision, recall, density, coverage

@@ -1,8 +1,10 @@
-"""What is a figure read against? The real sets, everything measured on them, and how two sets compare.
+"""The real sets that generated slices are judged against, everything measured on them, and how two sets compare.
 
-The *real* side are test slices, which no model has seen. The *floor* compares validation slices with them: two
-disjoint groups of real people. The *ceiling* passes the validation slices through the VQ-VAE first: a prior can at
-best reach it. All sets have the same number of images, because most figures depend on it.
+The *real* set are slices of the test split, which no model has seen; generated slices are drawn at their positions and
+ages. Three real references show what a distance is worth: *real vs real* (validation people against test people),
+*training vs real* (training people) and, with a VQ-VAE, *decoded vs real* (validation people passed through it) and
+*decoded vs decoded* (both sides passed through it), the reference of priors judged without the decoder's blur. All sets
+have the same number of slices, at positions and ages as near to the real ones as the data allow.
 """
 
 from __future__ import annotations
@@ -16,17 +18,19 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Integer, UInt8
+from scipy.stats import wasserstein_distance
 
 from oasis_utils import fidelity
-from oasis_utils.anatomy import Atlas, PositionReader, Tissues, compare_measures, measure
+from oasis_utils.anatomy import MEASURES, Atlas, PositionReader, Tissues, compare_measures, measure
 from oasis_utils.codes import decode_maps, encode_images
 from oasis_utils.config import EvaluationConfig
 from oasis_utils.data import Split
-from oasis_utils.features import LEARNED, RADIOMIC, Projection, Standard, balanced, learned, radiomic
+from oasis_utils.features import LEARNED, RADIOMIC, Projection, Standard, balanced, learned, matched, partners, radiomic
 from oasis_utils.memorisation import CopyTest
 from oasis_utils.twosample import logistic, network, small_pictures, two_sample
 from oasis_utils.vqvae import VQVAE
 
+REAL, TRAINING, DECODED, PRIOR = "real_vs_real", "training_vs_real", "decoded_vs_real", "decoded_vs_decoded"
 COMPONENTS = 32  # principal components of the learned features in which the Frechet distance is taken
 TRAINING_ROWS = 512  # training slices that fix the scales, thresholds and ranges
 LEARNED_ROWS = 128  # of them, those that fix the principal components: the network is slow
@@ -47,17 +51,17 @@ class Yardsticks:
     copies: CopyTest
 
     @classmethod
-    def fit(cls, train: Split, floor: Split, real: Split, device: torch.device) -> Yardsticks:
+    def fit(cls, train: Split, other: Split, real: Split, device: torch.device) -> Yardsticks:
         rows = balanced(train.positions, TRAINING_ROWS)
         images, positions = np.array(train.images[rows]), train.positions[rows]
-        n_positions = 1 + int(max(split.positions.max() for split in (train, floor, real)))
+        n_positions = 1 + int(max(split.positions.max() for split in (train, other, real)))
         few = balanced(positions, LEARNED_ROWS)
         principal = Projection.fit(learned(images[few], device, "features of training slices"),
                                    min(COMPONENTS, len(few) // 2))
         tissues = Tissues.fit(images)
         return cls(principal, Standard.fit(radiomic(images)), tissues,
                    Atlas.fit(measure(images, tissues), positions, n_positions), PositionReader.fit(images, positions),
-                   CopyTest.fit(train, real, floor))
+                   CopyTest.fit(train, real, other))
 
 
 @dataclass(frozen=True)
@@ -84,26 +88,31 @@ class Described:
                    yardsticks.standard(radiomic(images)), yardsticks.atlas.scaled(measured, positions),
                    yardsticks.atlas.outside(measured, positions), yardsticks.reader.read(images))
 
-    @property
-    def position_error(self) -> float:
-        """Mean distance between the position asked for and the one read back, in slices."""
-        return float(np.abs(self.read_positions - self.positions).mean())
+    def similarity(self, kind: Callable, rounds: int) -> Estimate:
+        """Mean similarity of two slices of one position and different groups; kind: metrics.ssim or metrics.ms_ssim."""
+        scores = fidelity.pair_scores(self.images, self.positions, self.groups, kind)
+        known = np.isfinite(scores)
+        if not known.any():
+            return estimate(float("nan"))
+        return estimate(scores[known].mean(), fidelity.mean_interval(scores[known], self.groups[known], rounds))
 
-    @property
-    def outside_share(self) -> float:
-        """Share of slices with at least one measure outside the real range of their position."""
-        return float(self.outside.any(1).mean())
+    def anatomy_shares(self, rounds: int) -> dict[str, Any]:
+        """Slices outside the real range and the position error, with intervals, and the share outside by measure."""
+        sides = {"outside_share": self.outside.any(1).astype(np.float64),
+                 "position_error": np.abs(self.read_positions - self.positions)}
+        result: dict[str, Any] = {"outside": dict(zip(MEASURES, self.outside.mean(0).tolist(), strict=True))}
+        for name, values in sides.items():
+            result[name] = float(values.mean())
+            result[f"{name}_interval"] = list(fidelity.mean_interval(values, self.groups, rounds))
+        return result
 
-    def pair_figure(self, kind: Callable) -> float:
-        """Mean likeness of two slices of one position; kind: metrics.ssim or metrics.ms_ssim."""
-        return fidelity.pair_similarity(self.images, self.positions, self.groups, kind)
 
-
-Comparison = dict[str, dict[str, dict[str, Any]]]
+Estimate = dict[str, Any]  # {"value": float, "interval": [low, high] or None}
+Comparison = dict[str, dict[str, Estimate]]
 
 
 def compare(a: Described, b: Described, rounds: int, classify: bool = True) -> Comparison:
-    """{family: {figure: {"value", "interval"}}} of two sets; families learned, radiomic, two_sample, anatomy.
+    """{family: {metric: {"value", "interval"}}} of two sets; families learned, radiomic, two_sample, anatomy.
 
     Intervals are central 95 % over whole subjects of both sides. classify=False leaves the network out: it is slow.
     """
@@ -114,73 +123,138 @@ def compare(a: Described, b: Described, rounds: int, classify: bool = True) -> C
     tests = {"logistic": two_sample(a.radiomic, b.radiomic, *owners, logistic, rounds)}
     if classify:
         tests["network"] = two_sample(small_pictures(a.images), small_pictures(b.images), *owners, network, rounds)
-    result["two_sample"] = {name: figure(test.auc, test.interval) for name, test in tests.items()}
-    result["anatomy"] = {name: figure(value) for name, value in compare_measures(a.anatomy, b.anatomy).items()}
+    result["two_sample"] = {name: estimate(test.auc, test.interval) for name, test in tests.items()}
+    result["anatomy"] = _compare_anatomy(a, b, rounds)
     return result
 
 
-def figure(value: float, interval: tuple[float, float] | None = None) -> dict[str, Any]:
-    """A figure as it stands in a report."""
+def estimate(value: float, interval: tuple[float, float] | None = None) -> Estimate:
+    """A value with its interval, as it stands in a report."""
     return {"value": float(value), "interval": None if interval is None else [float(end) for end in interval]}
 
 
+def resolution(comparison: Comparison) -> dict[str, float]:
+    """{family metric: half width of its interval}: differences from the reference below this are not resolved."""
+    return {f"{family} {name}": (item["interval"][1] - item["interval"][0]) / 2
+            for family, metrics in comparison.items() for name, item in metrics.items() if item["interval"]}
+
+
 def _compare_space(a: np.ndarray, b: np.ndarray, few_a: np.ndarray, few_b: np.ndarray, groups_a: np.ndarray,
-                   groups_b: np.ndarray, rounds: int) -> dict[str, dict[str, Any]]:
+                   groups_b: np.ndarray, rounds: int) -> dict[str, Estimate]:
     near = fidelity.Neighbourhoods.of(a, b, groups_a, groups_b)
     intervals = near.intervals(groups_a, groups_b, rounds)
-    return {"kid": figure(fidelity.kid(a, b), fidelity.kid_interval(a, b, groups_a, groups_b, rounds)),
-            "frechet": figure(fidelity.frechet(few_a, few_b),
-                              fidelity.frechet_interval(few_a, few_b, groups_a, groups_b, rounds)),
-            **{name: figure(value, intervals[name]) for name, value in near.means().items()}}
+    return {"kid": estimate(fidelity.kid(a, b, groups_a, groups_b),
+                            fidelity.kid_interval(a, b, groups_a, groups_b, rounds)),
+            "frechet": estimate(fidelity.corrected_frechet(few_a, few_b, groups_a, groups_b),
+                                fidelity.frechet_interval(few_a, few_b, groups_a, groups_b, rounds)),
+            **{name: estimate(value, intervals[name]) for name, value in near.means().items()}}
+
+
+def _compare_anatomy(a: Described, b: Described, rounds: int) -> dict[str, Estimate]:
+    """Wasserstein distances of the measures, at least 0 and biased upwards where people are few."""
+    result = {}
+    groups = [fidelity.number_groups(side.groups) for side in (a, b)]
+    for i, (name, value) in enumerate(compare_measures(a.anatomy, b.anatomy).items()):
+        def resampled(u: np.ndarray, v: np.ndarray, i: int = i) -> float:
+            return float(wasserstein_distance(a.anatomy[:, i], b.anatomy[:, i], u[groups[0]], v[groups[1]]))
+
+        interval = fidelity.bootstrap(resampled, groups[0].max() + 1, groups[1].max() + 1, rounds, centre=value)
+        result[name] = estimate(value, (max(interval[0], 0.0), interval[1]))
+    return result
 
 
 # ---------------------------------------------------------------- the real side
 
 
+def judged_rows(real: Split, n: int, kept: Integer[np.ndarray, " m"] | None = None) -> Integer[np.ndarray, " k"]:
+    """The rows of the test split against which at most n generated slices are judged, and whose positions and ages
+    they are drawn at: as evenly over the positions as the data allow. kept: only these rows."""
+    kept = np.arange(len(real)) if kept is None else kept
+    return kept[balanced(real.positions[kept], n)]
+
+
 @dataclass(frozen=True)
 class Reference:
-    """The real sets, described once, and their own figures: what every judgement is read against."""
+    """The real sets, described once, and how they compare: what every judgement is read against."""
 
     yardsticks: Yardsticks
-    real: Described
-    other: Described
-    decoded: Described | None  # `other` through the VQ-VAE; None where only images are known
-    floor: Comparison
-    ceiling: Comparison | None
+    real: Described  # test people
+    ages: Float[np.ndarray, " n"]  # of these slices, years, nan where unknown
+    decoded_real: Described | None  # the same slices through the VQ-VAE; None where only images are known
+    other: Described  # validation people, matched in position and age
+    decoded: Described | None  # the same slices through the VQ-VAE
+    comparisons: dict[str, Comparison | None]  # REAL, TRAINING, DECODED and PRIOR
     config: EvaluationConfig
     device: torch.device
     seconds: dict[str, float]
 
     @classmethod
-    def of(cls, train: Split, floor: Split, real: Split, config: EvaluationConfig, device: torch.device,
+    def of(cls, train: Split, other: Split, real: Split, config: EvaluationConfig, device: torch.device,
            vqvae: VQVAE | None = None, n_judged: int | None = None,
            positions: Integer[np.ndarray, " n"] | None = None) -> Reference:
         """n_judged: how many images will be judged; positions: theirs, and then the real sets keep only these. Every
         set has as many slices as the smallest, at most config.n_images. ValueError if too few are left."""
-        kept = [_restrict(split, positions) for split in (floor, real)]
-        limit = min(config.n_images, *map(len, kept), n_judged or config.n_images)
+        kept = [_restrict(split, positions) for split in (other, real)]
+        limit = min(config.n_images, len(train), *map(len, kept), n_judged or config.n_images)
         fidelity.require_enough(n_judged or limit, limit)
-        rows = [rows[balanced(split.positions[rows], limit)] for rows, split in zip(kept, (floor, real), strict=True)]
+        wanted = judged_rows(real, limit, kept[1])
+        rows = {"real slices": (real, wanted),
+                "other people": (other, _like(other, kept[0], real, wanted)),
+                "training people": (train, _like(train, np.arange(len(train)), real, wanted))}
         seconds: dict[str, float] = {}
-        with timed(seconds, "yardsticks from training slices"):
-            yardsticks = Yardsticks.fit(train, floor, real, device)
+        with timed(seconds, "references from training slices"):
+            yardsticks = Yardsticks.fit(train, other, real, device)
         with timed(seconds, "real slices described"):
-            other, target = (
-                Described.of(np.array(s.images[i]), s.positions[i], s.subjects[i], yardsticks, device, name)
-                for s, i, name in zip((floor, real), rows, ("other real slices", "real slices"), strict=True))
-        decoded = ceiling = None
+            sets = {name: _described(*some, yardsticks, device, name) for name, some in rows.items()}
+        decoded: dict[str, Described] = {}
         if vqvae is not None:
             with timed(seconds, "decoded slices described"):
-                images = decode_maps(vqvae, encode_images(vqvae, other.images, device))
-                decoded = Described.of(images, other.positions, other.groups, yardsticks, device, "decoded slices")
-        with timed(seconds, "floor and ceiling"):
-            own = compare(other, target, config.bootstrap)
-            ceiling = decoded and compare(decoded, target, config.bootstrap)
-        return cls(yardsticks, target, other, decoded, own, ceiling, config, device, seconds)
+                decoded = {name: _decoded(sets[name], vqvae, yardsticks, device, f"decoded {name}")
+                           for name in ("real slices", "other people")}
+        with timed(seconds, "references compared"):
+            comparisons = _references(sets, decoded, config.bootstrap)
+        return cls(yardsticks, sets["real slices"], np.asarray(real.ages[wanted], np.float32),
+                   decoded.get("real slices"), sets["other people"], decoded.get("other people"), comparisons, config,
+                   device, seconds)
 
     @property
     def n_images(self) -> int:
         return len(self.real.images)
+
+
+def _references(sets: dict[str, Described], decoded: dict[str, Described],
+                rounds: int) -> dict[str, Comparison | None]:
+    real, other = sets["real slices"], sets["other people"]
+    through = decoded.get("other people")
+    return {REAL: compare(other, real, rounds),
+            TRAINING: compare(sets["training people"], real, rounds, classify=False),
+            DECODED: through and compare(through, real, rounds),
+            PRIOR: through and compare(through, decoded["real slices"], rounds)}
+
+
+def _like(split: Split, kept: np.ndarray, real: Split, wanted: np.ndarray) -> Integer[np.ndarray, " n"]:
+    """The kept rows of a split that match the wanted slices of the test split: each test person has a partner of about
+    the same age, who lends slices of the same positions, so that both sides have as many slices of each person."""
+    (names, mine, ages), (_, theirs, to_ages) = (_people(s, rows) for s, rows in ((split, kept), (real, wanted)))
+    partner = names[partners(ages, to_ages)][theirs]
+    return kept[matched(split.positions[kept], split.ages[kept], real.positions[wanted], real.ages[wanted],
+                        names[mine][:, None] != partner)]
+
+
+def _people(split: Split, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(subjects, each row's number among them, mean age of each)."""
+    names, number = np.unique(split.subjects[rows], return_inverse=True)
+    return names, number, np.bincount(number, split.ages[rows].astype(np.float64)) / np.bincount(number)
+
+
+def _described(split: Split, rows: np.ndarray, yardsticks: Yardsticks, device: torch.device, name: str) -> Described:
+    return Described.of(np.array(split.images[rows]), split.positions[rows], split.subjects[rows], yardsticks, device,
+                        name)
+
+
+def _decoded(some: Described, vqvae: VQVAE, yardsticks: Yardsticks, device: torch.device, name: str) -> Described:
+    images = decode_maps(vqvae, encode_images(vqvae, some.images, device))
+    return Described.of(images, some.positions, some.groups, yardsticks, device, name)
 
 
 def _restrict(split: Split, positions: np.ndarray | None) -> Integer[np.ndarray, " rows"]:

@@ -33,16 +33,23 @@ class Samples:
     images: UInt8[np.ndarray, "n height width"]
     indices: Integer[np.ndarray, "n rows cols"]  # in [0, n_codes)
     positions: Integer[np.ndarray, " n"]  # the slice positions asked for
+    ages: Float[np.ndarray, " n"] | None = None  # the ages asked for, in years, nan for none; None: nan everywhere
+
+    def __post_init__(self):
+        if self.ages is None:
+            object.__setattr__(self, "ages", np.full(len(self.positions), np.nan, np.float32))
 
     def save(self, path: str | Path) -> None:
-        """An .npz file with the keys images, indices, positions."""
+        """An .npz file with the keys images, indices, positions, ages."""
         with atomic(path) as partial, open(partial, "wb") as file:
-            np.savez_compressed(file, images=self.images, indices=self.indices, positions=self.positions)
+            np.savez_compressed(file, images=self.images, indices=self.indices, positions=self.positions,
+                                ages=self.ages)
 
     @classmethod
     def load(cls, path: str | Path) -> Samples:
+        """A file that `save` wrote; files of earlier versions have no ages."""
         with np.load(path, allow_pickle=False) as file:
-            return cls(file["images"], file["indices"], file["positions"])
+            return cls(file["images"], file["indices"], file["positions"], file["ages"] if "ages" in file else None)
 
 
 def image_seeds(seed: int, n: int) -> list[int]:
@@ -161,7 +168,8 @@ class BrainSampler:
                                   ages=None if ages is None else ages[part]))
             report(rows - 1, maps[-1])  # a DCGAN draws all rows at once
         indices = np.concatenate(maps)
-        return Samples(self.decode(indices), indices, np.asarray(positions))
+        return Samples(self.decode(indices), indices, np.asarray(positions),
+                       None if ages is None else np.asarray(ages, np.float32))
 
 
 def load_sampler(run: RunFolder, prior: str, device: torch.device) -> BrainSampler:

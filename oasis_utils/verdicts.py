@@ -1,5 +1,7 @@
-"""What do the figures mean? The form of an evaluation, its verdicts in words, and the model card (Mitchell 2019,
-arXiv 1810.03993).
+"""The form of an evaluation, its verdicts in words, and the model card (Mitchell 2019, arXiv 1810.03993).
+
+A verdict says "larger" or "lower" only where the 95 % intervals of a metric and of its reference do not overlap, and
+"not shown to differ" where they do.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
-SCHEMA, VERSION = "oasis_utils.evaluation", 1
+SCHEMA, VERSION = "oasis_utils.evaluation", 2
 
 
 def _number(value: Any) -> bool:
@@ -50,12 +52,20 @@ FORM: dict[str, Callable[[Any], bool]] = {
     "schema": lambda value: value == SCHEMA, "version": lambda value: value == VERSION,
     "images": _count, "compared": _count, "real_subjects": _count,
     "positions": lambda value: value in ("given", "read from the slices"), "features": _section,
-    "kid": _number, "kid_interval": _interval, "kid_floor": _number, "kid_floor_interval": _interval,
-    "kid_ceiling": _maybe(_number), "two_sample_auc": _share, "two_sample_interval": _interval,
-    "two_sample_null": _share, "memorised": lambda value: isinstance(value, bool), "suspicious_pairs": _pairs,
-    "copy_gap": _number, "pair_ssim": _maybe(_number), "pair_ms_ssim": _maybe(_share),
-    "pair_ssim_real": _maybe(_number), "pair_ms_ssim_real": _maybe(_share), "anatomy": _section,
-    "memorisation": _section, "comparisons": _section, "verdicts": _section}
+    "kid": _number, "kid_interval": _interval,
+    "kid_real_vs_real": _number, "kid_real_vs_real_interval": _interval,
+    "kid_prior": _maybe(_number), "kid_prior_interval": _maybe(_interval),
+    "kid_decoded_vs_decoded": _maybe(_number), "kid_decoded_vs_decoded_interval": _maybe(_interval),
+    "kid_decoded_vs_real": _maybe(_number), "kid_decoded_vs_real_interval": _maybe(_interval),
+    "two_sample_auc": _share, "two_sample_auc_interval": _interval,
+    "two_sample_auc_real_vs_real": _share, "two_sample_auc_real_vs_real_interval": _interval,
+    "two_sample_auc_prior": _maybe(_share), "two_sample_auc_prior_interval": _maybe(_interval),
+    "two_sample_auc_decoded_vs_decoded": _maybe(_share),
+    "two_sample_auc_decoded_vs_decoded_interval": _maybe(_interval),
+    "two_sample_auc_decoded_vs_real": _maybe(_share), "two_sample_auc_decoded_vs_real_interval": _maybe(_interval),
+    "resolution": _section, "memorised": lambda value: isinstance(value, bool), "suspicious_pairs": _pairs,
+    "copy_gap": _number, "variety": _section, "anatomy": _section, "memorisation": _section, "comparisons": _section,
+    "verdicts": _section}
 
 
 def check_form(evaluation: dict[str, Any]) -> None:
@@ -73,82 +83,150 @@ def check_form(evaluation: dict[str, Any]) -> None:
 
 
 def verdicts(evaluation: dict[str, Any]) -> dict[str, str]:
-    """{fidelity, diversity, anatomy, privacy}: a few plain sentences each, with the figures they rest on."""
+    """{fidelity, diversity, anatomy, privacy}: a few plain sentences each, with the numbers they rest on."""
     return {"fidelity": _fidelity(evaluation), "diversity": _diversity(evaluation), "anatomy": _anatomy(evaluation),
             "privacy": _privacy(evaluation)}
 
 
-def _span(interval: list[float]) -> str:
-    return f"95 %: {interval[0]:.3f} to {interval[1]:.3f}"
+def differs(estimate: dict[str, Any], reference: dict[str, Any]) -> str:
+    """"higher" or "lower" where the two intervals do not overlap, else "not shown to differ"."""
+    (low, high), (reference_low, reference_high) = estimate["interval"], reference["interval"]
+    return "higher" if low > reference_high else "lower" if high < reference_low else "not shown to differ"
+
+
+def _said(item: dict[str, Any], form: str = ".3f") -> str:
+    if item["interval"] is None:
+        return f"{item['value']:{form}}"
+    return f"{item['value']:{form}} (95 %: {item['interval'][0]:{form}} to {item['interval'][1]:{form}})"
+
+
+def _against(item: dict[str, Any], reference: dict[str, Any], name: str, form: str = ".3f") -> str:
+    return f"{_said(item, form)}; {name} {_said(reference, form)}: {differs(item, reference)}"
 
 
 def _fidelity(e: dict[str, Any]) -> str:
-    told = e["two_sample_auc"]
-    apart = e["kid_interval"][0] > e["kid_floor_interval"][1]
-    text = (f"The slices can be told from real ones: their kernel distance {e['kid']:.3f} ({_span(e['kid_interval'])}) "
-            f"lies above that of two groups of real people, {e['kid_floor']:.3f} ({_span(e['kid_floor_interval'])})."
-            if apart else
-            f"The kernel distance {e['kid']:.3f} ({_span(e['kid_interval'])}) does not part the slices from real ones "
-            f"(two groups of real people: {e['kid_floor']:.3f}, {_span(e['kid_floor_interval'])}); with "
-            f"{e['real_subjects']} subjects that is weak evidence.")
-    if e["kid_ceiling"] is not None:
-        text += f" Real slices through the decoder already score {e['kid_ceiling']:.3f}: the rest is the prior's."
-    null = e["two_sample_null"]
-    text += f" A fresh network tells them from real slices with AUC {told:.2f} (real from real {null:.2f})"
-    prior = e["comparisons"]["reconstructions"]
-    return text + (f", from decoded real slices with {prior['two_sample']['network']['value']:.2f}." if prior else ".")
+    sides = e["comparisons"]
+    kid, auc = (sides["real"][family][key] for family, key in (("learned", "kid"), ("two_sample", "network")))
+    people = sides["real_vs_real"]
+    text = (f"Kernel distance to real slices {_against(kid, people['learned']['kid'], 'real vs real')}. "
+            f"AUC of a network that separates them from real slices "
+            f"{_against(auc, people['two_sample']['network'], 'real vs real', '.2f')}.")
+    if sides["decoded"] is None:
+        return text
+    prior, null = sides["decoded"], sides["decoded_vs_decoded"]
+    return (f"{text} Against decoded real slices, which leaves the decoder's blur out: kernel distance "
+            f"{_against(prior['learned']['kid'], null['learned']['kid'], 'decoded vs decoded')}; AUC "
+            f"{_against(prior['two_sample']['network'], null['two_sample']['network'], 'decoded vs decoded', '.2f')}.")
 
 
 def _diversity(e: dict[str, Any]) -> str:
-    ours, real = e["pair_ms_ssim"], e["pair_ms_ssim_real"]
-    against = e["comparisons"]["reconstructions"] or e["comparisons"]["real"]
-    name = "decoded real" if e["comparisons"]["reconstructions"] else "real"
-    space = against["learned"]
-    covered = (f"They reach {space['coverage']['value']:.0%} of the neighbourhoods of {name} slices (coverage), "
-               f"recall {space['recall']['value']:.0%}, precision {space['precision']['value']:.0%}.")
-    if ours is None or real is None:
-        return f"No position occurs twice, so the likeness of pairs is unknown. {covered}"
-    level = "much more alike than" if ours > real + 0.1 else "more alike than" if ours > real + 0.03 else "as varied as"
-    return (f"Two slices of one position have MS-SSIM {ours:.2f}, those of two real people {real:.2f}: the samples are "
-            f"{level} people. {covered}")
+    name, space, null, like = (
+        ("real", e["comparisons"]["real"], e["comparisons"]["real_vs_real"], e["variety"]["real"])
+        if e["comparisons"]["decoded"] is None else
+        ("decoded", e["comparisons"]["decoded"], e["comparisons"]["decoded_vs_decoded"], e["variety"]["decoded"]))
+    shares = " ".join(
+        f"{key.capitalize()} {_against(space['learned'][key], null['learned'][key], f'{name} vs {name}', '.0%')}."
+        for key in ("coverage", "recall", "precision"))
+    ours, theirs = e["variety"]["generated"]["pair_ms_ssim"], like["pair_ms_ssim"]
+    if ours["value"] is None or theirs["value"] is None:
+        return f"No position occurs twice, so the similarity of pairs is unknown. {shares}"
+    alike = _against(ours, theirs, f"two {name} people", ".2f")
+    return f"MS-SSIM of two slices of one position {alike} (higher: less varied). {shares}"
 
 
 def _anatomy(e: dict[str, Any]) -> str:
-    ours, real = e["anatomy"]["generated"], e["anatomy"]["real"]
-    distances = e["comparisons"]["real"]["anatomy"]
-    worst = max(distances, key=lambda name: distances[name]["value"])
-    floor = e["comparisons"]["floor"]["anatomy"][worst]["value"]
-    error = f"{ours['position_error']:.1f} slices off (real {real['position_error']:.1f})"
-    position = (f"The position read back is {error}." if e["positions"] == "given"
+    ours, real = e["anatomy"]["generated"], e["anatomy"]["decoded"] or e["anatomy"]["real"]
+    decoded = e["comparisons"]["decoded"] is not None
+    name = "decoded" if decoded else "real"
+    found = e["comparisons"]["decoded" if decoded else "real"]["anatomy"]
+    null = e["comparisons"]["decoded_vs_decoded" if decoded else "real_vs_real"]["anatomy"]
+    worst = max(found, key=lambda measure: found[measure]["value"])
+
+    def share(side: dict[str, Any], key: str) -> dict[str, Any]:
+        return {"value": side[key], "interval": side[f"{key}_interval"]}
+
+    outside = _against(share(ours, "outside_share"), share(real, "outside_share"), f"{name} slices of people", ".0%")
+    error = _against(share(ours, "position_error"), share(real, "position_error"), f"{name} slices of people", ".1f")
+    position = (f"Position read back, error in slices: {error}." if e["positions"] == "given"
                 else "Positions were read from the slices and not asked for.")
-    return (f"{ours['outside_share']:.0%} of the slices have a measure outside the real range of their position (real "
-            f"held-out slices: {real['outside_share']:.0%}). Farthest from real: {worst}, "
-            f"{distances[worst]['value']:.2f} real deviations (two groups of real people: {floor:.2f}). {position}")
+    farthest = _against(found[worst], null[worst], f"{name} vs {name}", ".2f")
+    return (f"Slices with a measure outside the real range of their position: {outside}. Farthest from {name} slices: "
+            f"{worst}, in real deviations {farthest}. {position}")
 
 
 def _privacy(e: dict[str, Any]) -> str:
     m = e["memorisation"]
-    share = (f"{m['suspicious']} of {e['images']} samples ({m['suspicious_share']:.1%}) lie suspiciously near a "
-             f"training slice; real slices of other people: {m['suspicious_share_real']:.1%} on average, up to "
-             f"{m['suspicious_share_limit']:.1%}.")
+    share = (f"{m['suspicious']} of {e['images']} samples ({m['suspicious_share']:.1%}) are suspiciously near a "
+             f"training slice. Of a real person's slices, judged by the threshold of all other people, this is said of "
+             f"{m['suspicious_share_real']:.1%} (95 % upper bound {m['suspicious_share_limit']:.1%}).")
     if e["memorised"]:
         return (f"The samples contain copies of training slices: {share} Do not release them: a person in the training "
                 "data may be recognisable.")
     listed = " Look at each listed pair before using those samples." if m["suspicious"] else ""
-    return (f"No more near-copies of training slices than chance makes: {share}{listed} This finds whole-slice copies, "
-            "also mirrored or moved; it is no proof of privacy.")
+    return (f"Copying is not shown: {share}{listed} This finds whole-slice copies, also moved and, where slices have a "
+            "mid-line, mirrored; it is no proof of privacy.")
 
 
-# ---------------------------------------------------------------- model card
+# ---------------------------------------------------------------- tables and model card
+
+BETTER = {"kid": "lower", "frechet": "lower", "precision": "higher", "recall": "higher", "density": "higher",
+          "coverage": "higher", "network": "near 0.5", "logistic": "near 0.5"}
+NAMES = {"kid": "KID", "frechet": "Fréchet distance", "network": "two-sample AUC, network",
+         "logistic": "two-sample AUC, logistic"}
+ROWS = (("learned", "kid"), ("learned", "frechet"), ("learned", "precision"), ("learned", "recall"),
+        ("learned", "density"), ("learned", "coverage"), ("radiomic", "kid"), ("radiomic", "frechet"),
+        ("radiomic", "coverage"), ("two_sample", "network"), ("two_sample", "logistic"))
+
+
+def metric_rows(evaluations: dict[str, dict[str, Any]], against: str = "real",
+                rows: tuple[tuple[str, str], ...] = ROWS) -> dict[str, dict[str, str]]:
+    """{metric: {column: cell}}: every set against real slices, or against decoded ones, beside the references of that
+    comparison. against: "real" or "decoded"."""
+    some = next(iter(evaluations.values()))["comparisons"]
+    references = ({"real vs real": some["real_vs_real"], "training vs real": some["training_vs_real"],
+                   "decoded vs real": some["decoded_vs_real"]} if against == "real" else
+                  {"decoded vs decoded": some["decoded_vs_decoded"]})
+    table = {}
+    for family, key in rows:
+        name = NAMES.get(key, key) + (f", {family}" if family in ("learned", "radiomic") else "")
+        sides = {who: e["comparisons"][against] for who, e in evaluations.items()} | references
+        table[name] = {"better": BETTER.get(key, "lower")} | {
+            column: cell(side and side[family].get(key)) for column, side in sides.items()}
+    return table
+
+
+def variety_rows(evaluations: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """{metric: {column: cell}} of what is measured on each set by itself, beside real and decoded slices of people."""
+    some = next(iter(evaluations.values()))
+    table = {"MS-SSIM of two slices of one position": {"better": "as real"} | {
+        column: cell(side and side["pair_ms_ssim"]) for column, side in _columns(evaluations, some, "variety")}}
+    for name, key in (("share outside the real range", "outside_share"), ("position error, slices", "position_error")):
+        table[name] = {"better": "lower"} | {
+            column: cell(side and {"value": side[key], "interval": side[f"{key}_interval"]})
+            for column, side in _columns(evaluations, some, "anatomy")}
+    return table
+
+
+def _columns(evaluations: dict[str, dict[str, Any]], some: dict[str, Any], section: str) -> list[tuple[str, Any]]:
+    return [*((name, e[section]["generated"]) for name, e in evaluations.items()), ("real", some[section]["real"]),
+            ("decoded real", some[section]["decoded"])]
+
+
+def markdown(rows: dict[str, dict[str, str]], corner: str = "metric") -> list[str]:
+    """The lines of a Markdown table, and an empty one."""
+    columns = list(next(iter(rows.values())))
+    return [f"| {corner} | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns),
+            *(f"| {name} | {' | '.join(row[column] for column in columns)} |" for name, row in rows.items()), ""]
 
 
 def model_card(evaluations: dict[str, dict[str, Any]], about: dict[str, str],
                pictures: list[str] | None = None) -> str:
-    """One page of Markdown: what made the slices, what they are for, the verdicts, the figures and the limits.
+    """One page of Markdown: what made the slices, what they are for, the verdicts, the metrics and the limits.
 
     about: rows of the first table, such as {"data": "…"}; pictures: paths relative to the card.
     """
     names = list(evaluations)
+    some = evaluations[names[0]]
     lines = ["# Model card: generated brain MRI slices", "", "| | |", "|---|---|",
              *(f"| **{name}** | {value} |" for name, value in about.items()), "", "## Intended use", "",
              "Teaching and research on generative models and on how to judge them. Not for diagnosis, not for training "
@@ -156,47 +234,29 @@ def model_card(evaluations: dict[str, dict[str, Any]], about: dict[str, str],
              "## Verdicts", ""]
     for name in names:
         lines += [f"**{name}**", "", *(f"- *{key}*: {text}" for key, text in evaluations[name]["verdicts"].items()), ""]
-    lines += ["## Figures", "", *figure_table(evaluations), ""]
+    lines += ["## Metrics", "", "Against real slices:", "", *markdown(metric_rows(evaluations))]
+    if some["comparisons"]["decoded"]:
+        lines += ["Against decoded real slices:", "", *markdown(metric_rows(evaluations, "decoded"))]
+    lines += ["Each set by itself:", "", *markdown(variety_rows(evaluations))]
     lines += [f"![{path}]({path})" for path in pictures or []] + ([""] if pictures else [])
-    subjects = evaluations[names[0]]["real_subjects"]
-    lines += ["## Limits", "",
-              f"- {subjects} held-out people a side: the intervals draw whole people and are wide for that reason.",
-              "- The learned features come from photographs; kernel and Frechet distances here are no published FIDs.",
-              "- A Frechet distance is biased by the number of images; all columns have the same.",
-              "- The copy test compares whole slices. It cannot exclude that a part of a person is remembered.", ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_limits(some)])
 
 
-def figure_table(evaluations: dict[str, dict[str, Any]]) -> list[str]:
-    """Lines of a Markdown table: each figure of each set with its interval, next to floor and ceiling."""
-    names, some = list(evaluations), next(iter(evaluations.values()))
-    rows = [("kernel distance, learned", "learned", "kid"), ("Frechet distance, learned", "learned", "frechet"),
-            ("coverage, learned", "learned", "coverage"), ("kernel distance, radiomic", "radiomic", "kid"),
-            ("Frechet distance, radiomic", "radiomic", "frechet"), ("two-sample AUC, network", "two_sample", "network"),
-            ("two-sample AUC, logistic", "two_sample", "logistic"),
-            ("ventricles, real deviations", "anatomy", "ventricles")]
-    head = ["figure", *names, "real against real", "decoded real against real"]
-    lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
-    for label, family, key in rows:
-        sides = [evaluations[name]["comparisons"]["real"] for name in names]
-        sides += [some["comparisons"]["floor"], some["comparisons"]["ceiling"]]
-        lines.append(f"| {label} | " + " | ".join(cell(side and side[family][key]) for side in sides) + " |")
-    shared = {"MS-SSIM of pairs": ("pair_ms_ssim", "pair_ms_ssim_real", "pair_ms_ssim_decoded")}
-    for label, (ours, real, decoded) in shared.items():
-        values = [*(evaluations[name][ours] for name in names), some[real], some.get(decoded)]
-        lines.append(f"| {label} | " + " | ".join("" if v is None else f"{v:.2f}" for v in values) + " |")
-    for label, key, form in (("outside the real range", "outside_share", ".0%"),
-                             ("position error, slices", "position_error", ".1f")):
-        sides = [*(evaluations[n]["anatomy"]["generated"] for n in names), some["anatomy"]["real"],
-                 some["anatomy"]["decoded"]]
-        lines.append(f"| {label} | " + " | ".join("" if s is None else f"{s[key]:{form}}" for s in sides) + " |")
-    return lines
+def _limits(some: dict[str, Any]) -> list[str]:
+    finest = some["resolution"]
+    return ["## Limits", "",
+            f"- {some['real_subjects']} test people: the intervals draw whole people. Real vs real, KID is known to "
+            f"± {finest['learned kid']:.3f}, the network's AUC to ± {finest['two_sample network']:.2f}: smaller "
+            "differences are not resolved.",
+            "- Distances do not add up: distance to real minus distance of decoded slices is not the prior's share.",
+            "- The learned features come from photographs; kernel and Fréchet distances here are no published FIDs.",
+            "- The copy test compares whole slices. It cannot exclude that a part of a person is remembered.", ""]
 
 
-def cell(figure: dict[str, Any] | None) -> str:
-    """A figure with its interval as a table shows it; empty without one."""
-    if figure is None or figure["value"] is None:
+def cell(item: dict[str, Any] | None) -> str:
+    """A value with its interval as a table shows it; empty without one."""
+    if item is None or item["value"] is None:
         return ""
-    value, interval = figure["value"], figure["interval"]
+    value, interval = item["value"], item["interval"]
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
-    return f"{value:.{digits}f}" + (f" ({interval[0]:.{digits}f}–{interval[1]:.{digits}f})" if interval else "")
+    return f"{value:.{digits}f}" + (f" ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})" if interval else "")

@@ -7,11 +7,11 @@ from scipy.linalg import sqrtm
 from scipy.ndimage import gaussian_filter
 
 from oasis_utils import metrics
-from oasis_utils.dcgan import kernel_distance
 from oasis_utils.fidelity import (
     KernelBlocks,
     Moments,
     Neighbourhoods,
+    corrected_frechet,
     frechet,
     frechet_gaussians,
     frechet_interval,
@@ -20,6 +20,7 @@ from oasis_utils.fidelity import (
     mean_interval,
     pair_similarity,
 )
+from oasis_utils.kernel import kernel_distance
 
 
 def vectors(n, seed, shift=0.0, dim=8):
@@ -60,27 +61,32 @@ def test_too_few_images_are_refused(sizes):
 
 
 def test_a_resample_of_blocks_is_the_direct_computation():
-    """Rows repeated as drawn; pairs between two copies of one group are left out."""
+    """Rows repeated as drawn; pairs within a group, and between two copies of one, are left out."""
     a, b = vectors(12, 0), vectors(15, 1, 0.3)
     groups_a, groups_b = np.repeat(np.arange(4), 3), np.repeat(np.arange(5), 3)
     weights_a, weights_b = np.array([2, 0, 1, 1]), np.array([0, 3, 1, 1, 0])
 
     def within(rows, groups, weights):
-        copies = [(g, c) for g, w in enumerate(weights) for c in range(w)]
-        drawn = [(rows[i], g, c, i) for g, c in copies for i in np.flatnonzero(groups == g)]
-        values = [kernel(x[None], y[None])[0, 0] for x, g, c, i in drawn for y, h, d, j in drawn
-                  if (g != h) or (c == d and i != j)]
-        return np.mean(values), np.stack([x for x, *_ in drawn])
+        drawn = [(rows[i], g) for g, w in enumerate(weights) for _ in range(w) for i in np.flatnonzero(groups == g)]
+        values = [kernel(x[None], y[None])[0, 0] for x, g in drawn for y, h in drawn if g != h]
+        return np.mean(values), np.stack([x for x, _ in drawn])
 
     (aa, rows_a), (bb, rows_b) = within(a, groups_a, weights_a), within(b, groups_b, weights_b)
     direct = aa + bb - 2 * kernel(rows_a, rows_b).mean()
     assert KernelBlocks.of(a, b, groups_a, groups_b).distance(weights_a, weights_b) == pytest.approx(direct)
 
 
+def test_a_single_group_has_no_distance():
+    with pytest.raises(ValueError, match="compares slices of different people, and a side holds 1: use more subjects"):
+        kid(vectors(20, 0), vectors(20, 1), np.zeros(20, int), np.arange(20))
+    with pytest.raises(ValueError, match="at least 2 groups on either side"):
+        corrected_frechet(vectors(20, 0), vectors(20, 1), np.arange(20), np.zeros(20, int))
+
+
 def test_kid_interval_holds_the_distance_and_repeats():
     a, b, groups = vectors(100, 0, 0.5), vectors(100, 1), np.arange(100) // 10
     low, high = kid_interval(a, b, np.arange(100), groups, 100)
-    assert low < kid(a, b) < high
+    assert low < kid(a, b, None, groups) < high
     assert kid_interval(a, b, np.arange(100), groups, 100) == (low, high)
 
 
@@ -93,10 +99,17 @@ def test_intervals_of_one_distribution_hold_zero_as_often_as_they_say():
 
 
 def test_slices_of_one_subject_do_not_count_as_independent():
-    a, b = vectors(100, 0, 0.5), np.repeat(vectors(10, 1), 10, axis=0) + 0.01 * vectors(100, 2)
-    low, high = kid_interval(a, b, np.arange(100), np.arange(100) // 10, 100)
-    naive_low, naive_high = kid_interval(a, b, np.arange(100), np.arange(100), 100)
-    assert high - low > 1.5 * (naive_high - naive_low)
+    """Ten people of one distribution, ten nearly equal slices of each: only intervals over people hold 0."""
+    groups, widths, held = np.arange(100) // 10, [], []
+    for seed in range(0, 30, 3):
+        a = vectors(100, seed)
+        b = np.repeat(vectors(10, seed + 1), 10, axis=0) + 0.01 * vectors(100, seed + 2)
+        ends = np.array([kid_interval(a, b, np.arange(100), rows, 100) for rows in (groups, np.arange(100))])
+        widths.append(np.diff(ends)[:, 0])
+        held.append((ends[:, 0] <= 0) & (ends[:, 1] >= 0))
+    people, naive = np.mean(widths, axis=0)
+    assert people > 1.5 * naive
+    assert np.mean(held, axis=0).tolist() == [1.0, 0.0]
 
 
 # ---------------------------------------------------------------- Frechet
@@ -128,7 +141,71 @@ def test_moments_of_a_resample_are_those_of_its_rows():
 def test_frechet_interval_holds_the_distance():
     a, b, groups = vectors(100, 0, 0.5), vectors(100, 1), np.arange(100) // 10
     low, high = frechet_interval(a, b, groups, groups, 100)
-    assert 0 <= low < frechet(a, b) < high
+    assert low < corrected_frechet(a, b, groups, groups) < high
+
+
+def test_the_correction_leaves_a_large_distance_as_it_is():
+    a, b, groups = vectors(2000, 0, 3.0), vectors(2000, 1), np.arange(2000)
+    assert corrected_frechet(a, b, groups, groups) == pytest.approx(frechet(a, b), rel=0.01)
+    assert corrected_frechet(a, b, groups, groups) == pytest.approx(8 * 9, rel=0.03)
+
+
+# ---------------------------------------------------------------- simulated people
+
+RUNS = 40
+
+
+def simulated(seed, people, slices, independent=False, dim=8):
+    """Slices of people who differ as much as a person's slices do; independent: every slice is of somebody else."""
+    rng, n = np.random.default_rng(seed), people * slices
+    owners = np.arange(n) if independent else np.repeat(np.arange(people), slices)
+    person = rng.standard_normal((owners.max() + 1, dim))
+    return ((person[owners] + rng.standard_normal((n, dim))) / 2**0.5).astype(np.float32), owners
+
+
+@pytest.fixture(scope="module", params=[(8, 32), (32, 8)], ids=["8 people", "32 people"])
+def simulations(request):
+    """{metric: (real vs real, perfect generator vs real)}, arrays over runs; all sets of one distribution."""
+    found = {}
+    for run in range(RUNS):
+        (real, whose), (other, others) = (simulated(3 * run + k, *request.param) for k in range(2))
+        drawn, own = simulated(3 * run + 2, *request.param, independent=True)
+        near = [Neighbourhoods.of(x, real, groups, whose).means() for x, groups in ((other, others), (drawn, own))]
+        pairs = {"kid": [kid(x, real, groups, whose) for x, groups in ((other, others), (drawn, own))],
+                 "pairs of one person counted": [kid(x, real) for x in (other, drawn)],
+                 "frechet": [corrected_frechet(x, real, g, whose) for x, g in ((other, others), (drawn, own))],
+                 "published frechet": [frechet(x, real) for x in (other, drawn)],
+                 **{name: [side[name] for side in near] for name in near[0]}}
+        for name, pair in pairs.items():
+            found.setdefault(name, []).append(pair)
+    return {name: np.array(values).T for name, values in found.items()}
+
+
+@pytest.mark.parametrize("metric", ["kid", "frechet"])
+def test_one_distribution_has_distance_zero_whether_rows_are_people_or_independent(simulations, metric):
+    for values in simulations[metric]:
+        assert abs(values.mean()) < 3 * values.std() / RUNS**0.5
+        assert values.min() < 0 < values.max()
+
+
+@pytest.mark.parametrize("metric", ["kid", "frechet", "density", "precision"])
+def test_a_perfect_generator_is_below_real_vs_real_in_about_half_of_the_runs(simulations, metric):
+    people, generator = simulations[metric]
+    assert 0.3 <= (generator < people).mean() <= 0.7
+
+
+@pytest.mark.parametrize("metric", ["pairs of one person counted", "published frechet"])
+def test_distances_that_ignore_people_favour_the_generator(simulations, metric):
+    """What the two above correct: seen without groups, independent slices seem nearer to people than people do."""
+    people, generator = simulations[metric]
+    assert (generator < people).mean() > 0.8 and people.mean() > 1.4 * generator.mean() > 0
+
+
+@pytest.mark.parametrize("metric", ["coverage", "recall"])
+def test_coverage_and_recall_favour_independent_slices_by_little(simulations, metric):
+    """Slices of few people fall in clumps and cover less; stated in notebook 07."""
+    people, generator = simulations[metric]
+    assert 0 < generator.mean() - people.mean() < 0.06
 
 
 # ---------------------------------------------------------------- torchmetrics

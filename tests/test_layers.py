@@ -10,7 +10,7 @@ import oasis_utils
 FOLDER = Path(oasis_utils.__file__).parent
 LAYERS = [
     {"__init__"},
-    {"config", "live", "symmetry", "gpu"},
+    {"config", "live", "symmetry", "gpu", "kernel"},
     {"runtime", "quantizer", "metrics", "linear", "splits", "orientation", "incremental"},
     {"layouts", "images", "synthetic"},
     {"scans"},
