@@ -58,23 +58,31 @@ def usage(indices: Integer[np.ndarray, ...], n_codes: int) -> CodeUsage:
     return CodeUsage(np.bincount(flat, minlength=n_codes))
 
 
-def co_occurrence(indices: Integer[np.ndarray, "n rows cols"], n_codes: int) -> Float[np.ndarray, "n_codes n_codes"]:
-    """How often two codes are neighbours (left-right or above-below); symmetric, sums to 1."""
+def co_occurrence(indices: Integer[np.ndarray, "n rows cols"], n_codes: int) -> Integer[np.ndarray, "n_codes n_codes"]:
+    """How often two codes are neighbours (left-right or above-below). Symmetric: each pair of cells is counted from
+    both ends."""
+    indices = indices.astype(np.int64)
     pairs = np.concatenate([
         np.stack([indices[:, :, :-1].ravel(), indices[:, :, 1:].ravel()]),
         np.stack([indices[:, :-1].ravel(), indices[:, 1:].ravel()])], axis=1)
     table = np.bincount(pairs[0] * n_codes + pairs[1], minlength=n_codes**2).reshape(n_codes, n_codes)
-    table = table + table.T
-    return table / table.sum()
+    return table + table.T
 
 
-def attraction(table: Float[np.ndarray, "n_codes n_codes"]) -> Float[np.ndarray, "n_codes n_codes"]:
-    """Pointwise mutual information of neighbours in nats: log of how much more often two codes of a `co_occurrence`
-    table meet than their use alone would make them; nan for pairs that never meet."""
-    use = table.sum(0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = table / np.outer(use, use)
-        return np.log(ratio, where=ratio > 0, out=np.full_like(table, np.nan, dtype=float))
+def expected_pairs(table: Integer[np.ndarray, "n_codes n_codes"]) -> Float[np.ndarray, "n_codes n_codes"]:
+    """How often two codes of a `co_occurrence` table would be neighbours if only their frequencies mattered."""
+    use = table.sum(0).astype(float)
+    return np.outer(use, use) / max(use.sum(), 1.0)
+
+
+def attraction(table: Integer[np.ndarray, "n_codes n_codes"],
+               strength: float = 5.0) -> Float[np.ndarray, "n_codes n_codes"]:
+    """Pointwise mutual information of neighbouring codes in nats: log of the observed over the expected count of a
+    `co_occurrence` table. `strength` is added to both counts, so that pairs that are expected less often than this
+    come out near 0: their counts say little. ValueError for a strength that is not positive."""
+    if strength <= 0:
+        raise ValueError(f"strength must be positive, not {strength}: without it pairs that never meet have no value")
+    return np.log((table + strength) / (expected_pairs(table) + strength))
 
 
 def pca(vectors: Float[np.ndarray, "n dim"], components: int = 2) -> Float[np.ndarray, "n components"]:

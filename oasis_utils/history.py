@@ -1,7 +1,7 @@
 """What a training leaves for its curves and pictures: records of the losses and validations, and snapshots of a model.
 
 A record holds "epoch", "steps" (so far), "seconds", the means of the losses since the record before, and, where the
-model was validated, what was found on the held-out split.
+model was validated, what was found on the held-out split; "improved" marks those that were the best so far.
 """
 
 from __future__ import annotations
@@ -32,20 +32,13 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def validations(history: Sequence[Mapping[str, Any]], metric: str) -> list[Mapping[str, Any]]:
-    """The records after step 0 that have the metric; ValueError if there is none."""
-    found = [record for record in history if metric in record and record["steps"] > 0]
-    if not found:
-        raise ValueError(f"the history has no {metric} after step 0: train, or delete the checkpoint that has lost its "
-                         "history")
-    return found
-
-
-def best_record(history: Sequence[Mapping[str, Any]], monitor: tuple[str, str]) -> Mapping[str, Any]:
-    """The record whose model was kept: the first with the best value of the model's `monitor`, ("ssim", "max")."""
-    metric, direction = monitor
-    sign = 1 if direction == "min" else -1
-    return min(validations(history, metric), key=lambda record: sign * record[metric])
+def best_record(history: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The record of the model that was kept; ValueError for a history without one."""
+    kept = [record for record in history if record.get("improved")]
+    if not kept:
+        raise ValueError("the history names no best model: it is empty or of another version; delete the checkpoint "
+                         "and train again")
+    return kept[-1]
 
 
 class Snapshots:

@@ -185,7 +185,9 @@ def fit(model: nn.Module, train: Batches, held_out: Batches, config: TrainingCon
     after steps 16, 64, 256 and so on, and after the last step with the model of that step, which need not be the best.
     The history has a record for each epoch, and with `validate_every_steps` one for step 0 and for each validation
     within an epoch: the epoch, the steps so far, the means of the losses since the record before, and what was found
-    on the held-out split. Step 0 is there for comparison and is never kept as the best.
+    on the held-out split. Validations before the end of the first epoch are there for the curves: no model that has
+    not seen every training sample is kept as the best, however lucky its score; "improved" marks the records of those
+    that were.
     Ctrl-C and other stops leave the best model so far and a place to go on from. Raises FloatingPointError when a
     loss is no longer finite (the last good checkpoint stays), MemoryError when the batch does not fit, FolderInUse
     when another process trains the same.
@@ -212,7 +214,8 @@ def fit(model: nn.Module, train: Batches, held_out: Batches, config: TrainingCon
                 if _validation_is_due(config, record, ended):
                     record |= _validate(trainer, held_out)
                     _check_state(trainer, record)
-                    if trainer.improved(record):
+                    if (ended or trainer.epochs > 0) and trainer.improved(record):
+                        record["improved"] = True
                         checkpoints.save_model(path, trainer.evaluated, **about, metrics=record, complete=False)
                     progress.update(trainer.steps, _note(trainer, record))
                     if on_epoch:
@@ -269,7 +272,7 @@ def _validation_is_due(config: TrainingConfig, record: Record, ended: bool) -> b
 
 
 def _validate_start(trainer: Trainer, held_out: Batches) -> None:
-    """Step 0 of the curves, before anything is learned; not a candidate for the best model."""
+    """Step 0 of the curves, before anything is learned."""
     if trainer.config.validate_every_steps and trainer.steps == 0:
         trainer.history = [{"epoch": 0, "steps": 0, "seconds": 0.0, **_validate(trainer, held_out)}]
 

@@ -55,24 +55,48 @@ def test_co_occurrence_of_a_hand_made_map():
     expected = np.zeros((4, 4))  # pairs: 00 01 20 01 across, 02 00 11 down, each seen from both ends
     expected[0, 0], expected[1, 1] = 4, 2
     expected[0, 1] = expected[1, 0] = expected[0, 2] = expected[2, 0] = 2
-    np.testing.assert_allclose(table, expected / 14)
+    np.testing.assert_array_equal(table, expected)
 
 
-def test_co_occurrence_is_symmetric_and_sums_to_one():
-    table = codebook.co_occurrence(np.random.default_rng(0).integers(0, 6, (5, 7, 3)), 6)
-    assert (table == table.T).all() and table.sum() == pytest.approx(1)
+def test_co_occurrence_is_symmetric_and_counts_every_pair_from_both_ends():
+    maps = np.random.default_rng(0).integers(0, 6, (5, 7, 3))
+    table = codebook.co_occurrence(maps, 6)
+    assert (table == table.T).all() and table.sum() == 2 * 5 * (7 * 2 + 6 * 3)
+    np.testing.assert_array_equal(codebook.co_occurrence(maps.astype(np.uint16), 6), table)
+
+
+def test_co_occurrence_of_stored_maps_holds_more_codes_than_their_type():
+    table = codebook.co_occurrence(np.full((1, 2, 2), 300, np.uint16), 301)  # 300 * 301 is beyond 65,535
+    assert table[300, 300] == table.sum() == 8
 
 
 def test_co_occurrence_does_not_join_different_maps():
     table = codebook.co_occurrence(np.stack([np.zeros((3, 3), int), np.ones((3, 3), int)]), 2)
-    np.testing.assert_allclose(table, [[0.5, 0], [0, 0.5]])
+    np.testing.assert_array_equal(table, [[24, 0], [0, 24]])
 
 
 def test_attraction_is_the_log_of_how_much_more_often_codes_meet():
-    use = np.array([0.5, 0.3, 0.2])
+    use = np.array([5, 3, 2])
     np.testing.assert_allclose(codebook.attraction(np.outer(use, use)), 0, atol=1e-12)
-    table = codebook.attraction(np.array([[0.5, 0.0], [0.0, 0.5]]))
-    np.testing.assert_allclose(table, [[np.log(2), np.nan], [np.nan, np.log(2)]])
+    table = codebook.attraction(np.array([[500, 0], [0, 500]]), 1e-9)
+    assert table[0, 0] == table[1, 1] == pytest.approx(np.log(2)) and table[0, 1] < -20
+
+
+def test_attraction_of_rare_pairs_is_small_and_of_common_ones_is_kept():
+    rare, common = (codebook.attraction(scale * np.array([[2, 0], [0, 2]]), 5.0) for scale in (1, 1000))
+    np.testing.assert_allclose(rare, np.log([[7 / 6, 5 / 6], [5 / 6, 7 / 6]]))
+    assert common[0, 0] == pytest.approx(np.log(2), abs=0.01) and common[0, 1] < -5
+
+
+def test_a_strength_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="strength must be positive, not 0.0"):
+        codebook.attraction(np.ones((2, 2), int), 0.0)
+
+
+def test_expected_pairs_keep_the_number_of_pairs():
+    table = codebook.co_occurrence(np.random.default_rng(0).integers(0, 6, (5, 7, 3)), 6)
+    assert codebook.expected_pairs(table).sum() == pytest.approx(table.sum())
+    assert codebook.expected_pairs(np.zeros((2, 2), int)).sum() == 0
 
 
 def test_nearest_other_code():

@@ -323,16 +323,17 @@ def test_losses_of_a_record_are_means_since_the_record_before(run):
     assert [record["loss"] for record in history[1:]] == pytest.approx([np.mean(losses[:3]), losses[3]], rel=1e-4)
 
 
-def test_best_model_may_come_from_within_an_epoch_but_not_from_step_0(run, capsys):
+def test_best_model_may_come_from_within_an_epoch_but_not_from_within_the_first(run, capsys):
     weights = {}
 
     def note(model, record):
         weights[record["steps"]] = model.layer.weight.item()
 
     config = TrainingConfig(epochs=2, batch_size=8, validate_every_steps=3)  # validations at 0, 3, 4, 6 and 8 steps
-    best, history = fit_line(run, steered(Line, [0.0, 4.0, 3.0, 1.0, 2.0]), config, on_epoch=note)
+    best, history = fit_line(run, steered(Line, [0.0, 0.5, 3.0, 1.0, 2.0]), config, on_epoch=note)
+    assert [record["steps"] for record in history if record.get("improved")] == [4, 6]
     assert best.layer.weight.item() == weights[6] and len(set(weights.values())) == 4
-    assert best_record(history, Line.monitor)["steps"] == read_about(run.checkpoint("line"))["metrics"]["steps"] == 6
+    assert best_record(history)["steps"] == read_about(run.checkpoint("line"))["metrics"]["steps"] == 6
     assert "after 6 steps (epoch 2)" in capsys.readouterr().out
 
 
@@ -388,7 +389,7 @@ def test_the_last_stage_shows_the_model_of_the_last_step_not_the_best(run):
 
     best, history = fit_line(run, steered(Line, [5.0, 1.0, 3.0, 4.0, 2.0]), on_epoch=note, on_stage=look)
     assert stages[20] == weights[20] and best.layer.weight.item() == weights[8] != weights[20]
-    assert best_record(history, Line.monitor)["steps"] == 8
+    assert best_record(history)["steps"] == 8
 
 
 def test_looking_at_stages_does_not_change_the_training(tmp_path):
@@ -779,12 +780,10 @@ def test_the_best_model_is_a_row_of_its_own_after_the_moments(run):
     assert list(rows) == ["0 steps", "16 steps", "20 steps", "best\n(16 steps)"] and rows["best\n(16 steps)"] == 1
 
 
-def test_the_best_record_is_the_first_of_the_best_after_step_0():
-    history = [{"steps": 0, "ssim": 0.9}, {"steps": 4, "ssim": 0.5}, {"steps": 6}, {"steps": 8, "ssim": 0.7},
-               {"steps": 9, "ssim": 0.7}]
-    assert best_record(history, ("ssim", "max"))["steps"] == 8 and best_record(history, ("ssim", "min"))["steps"] == 4
-    with pytest.raises(ValueError, match="the history has no psnr after step 0: train"):
-        best_record(history, ("psnr", "max"))
+def test_a_history_without_a_best_model_is_refused():
+    assert best_record([{"steps": 0}, {"steps": 4, "improved": True}, {"steps": 8}])["steps"] == 4
+    with pytest.raises(ValueError, match="the history names no best model: .* train again"):
+        best_record([{"steps": 4, "ssim": 0.9}])
 
 
 # ------------------------------------------------------------ profiles
