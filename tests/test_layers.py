@@ -17,7 +17,7 @@ LAYERS = [
     {"sources"},
     {"importing"},
     {"data", "vqvae", "pixelcnn", "dcgan", "checkpoints", "plotting", "pipeline", "features", "verdicts", "codebook",
-     "history", "ageing"},
+     "history", "ageing", "error_maps"},
     {"exporting", "training", "codes", "fidelity", "anatomy", "memorisation"},
     {"sampling", "twosample", "sensitivity"},
     {"reference"},
