@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Bool, Float, Integer
 
 from oasis_utils.config import digest
 from oasis_utils.runtime import atomic
@@ -85,6 +85,21 @@ def attraction(table: Integer[np.ndarray, "n_codes n_codes"],
     return np.log((table + strength) / (expected_pairs(table) + strength))
 
 
+def attraction_of_groups(table: Integer[np.ndarray, "n_codes n_codes"], first: Bool[np.ndarray, " n_codes"],
+                         names: tuple[str, str] = ("near-black", "other")) -> dict[str, float]:
+    """Mean `attraction` of the pairs within and between two groups of codes, weighted by how often they are expected;
+    groups without pairs are left out."""
+    values, expected = attraction(table), expected_pairs(table)
+    groups = {names[0]: first, names[1]: ~first}
+    found = {}
+    for i, (a, rows) in enumerate(groups.items()):
+        for b, cols in list(groups.items())[i:]:
+            weights = expected[np.ix_(rows, cols)]
+            if weights.sum() > 0:
+                found[f"{a} with {b}"] = float(np.average(values[np.ix_(rows, cols)], weights=weights))
+    return found
+
+
 def pca(vectors: Float[np.ndarray, "n dim"], components: int = 2) -> Float[np.ndarray, "n components"]:
     """Coordinates along the first principal components; signs are fixed so that the result is repeatable."""
     centred = vectors - vectors.mean(0)
@@ -146,3 +161,33 @@ def nearest_other_code(codes: Float[np.ndarray, "n_codes dim"]) -> Integer[np.nd
     distance = ((codes[:, None] - codes[None]) ** 2).sum(-1)
     np.fill_diagonal(distance, np.inf)
     return distance.argmin(1)
+
+
+def one_sided(indices: Integer[np.ndarray, "n rows cols"], n_codes: int) -> Float[np.ndarray, " n_codes"]:
+    """Share of each code's cells that lie in that half of the frame (left, right, upper or lower) which holds most of
+    them, from 0.5 to 1; nan for unused codes. The middle row and column of an odd map count half to either side."""
+    rows, cols = indices.shape[1:]
+    upper, left = (np.clip(size / 2 - np.arange(size), 0, 1) for size in (rows, cols))
+    flat = indices.ravel()
+    counts = np.bincount(flat, minlength=n_codes)
+    shares = []
+    for weight in (np.broadcast_to(upper[:, None], indices.shape), np.broadcast_to(left, indices.shape)):
+        with np.errstate(invalid="ignore"):
+            share = np.bincount(flat, weight.ravel(), minlength=n_codes) / counts
+        shares.append(np.maximum(share, 1 - share))
+    return np.maximum(*shares)
+
+
+def grey_correlation(codes: Float[np.ndarray, "n_codes dim"], images: Float[np.ndarray, "n height width"],
+                     indices: Integer[np.ndarray, "n rows cols"], black: float = 0.03) -> Float[np.ndarray, " dim"]:
+    """Correlation of each component of the codes with the mean grey level of their cells, over the cells that are
+    brighter than `black`; images in [0, 1]. nan where either is constant."""
+    n, rows, cols = indices.shape
+    grey = images.reshape(n, rows, images.shape[1] // rows, cols, images.shape[2] // cols).mean(axis=(2, 4)).ravel()
+    shown = grey > black
+    components, grey = codes[indices.ravel()[shown]].astype(float), grey[shown]
+    if len(grey) < 2:
+        return np.full(codes.shape[1], np.nan)
+    components, grey = components - components.mean(0), grey - grey.mean()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return grey @ components / np.sqrt((components**2).sum(0) * (grey**2).sum())

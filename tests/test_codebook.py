@@ -88,6 +88,15 @@ def test_attraction_of_rare_pairs_is_small_and_of_common_ones_is_kept():
     assert common[0, 0] == pytest.approx(np.log(2), abs=0.01) and common[0, 1] < -5
 
 
+def test_groups_that_keep_to_themselves_attract_within_and_repel_between():
+    table = np.array([[400, 400, 0], [400, 400, 0], [0, 0, 900]])
+    found = codebook.attraction_of_groups(table, np.array([True, True, False]))
+    assert list(found) == ["near-black with near-black", "near-black with other", "other with other"]
+    assert found["near-black with near-black"] > 0.3 and found["other with other"] > 0.5
+    assert found["near-black with other"] < -4
+    assert list(codebook.attraction_of_groups(table, np.ones(3, bool))) == ["near-black with near-black"]
+
+
 def test_a_strength_of_nothing_is_refused():
     with pytest.raises(ValueError, match="strength must be positive, not 0.0"):
         codebook.attraction(np.ones((2, 2), int), 0.0)
@@ -202,3 +211,32 @@ def test_mean_patches_average_every_use_of_a_code():
     apart = codebook.mean_patches(image, np.array([[[0, 1], [2, 3]]]), 4)
     together = codebook.mean_patches(image, np.zeros((1, 2, 2), int), 1)
     np.testing.assert_allclose(together[0], apart.mean(0))
+
+
+# ------------------------------------------------------------ where codes are used, and what their numbers mean
+
+def test_one_sided_codes_are_told_from_those_that_ring_the_frame():
+    maps = np.zeros((2, 4, 4), int)
+    maps[:, :, 0], maps[:, 0, 1:], maps[0, 3, 1], maps[0, 3, 2] = 1, 2, 3, 3
+    sided = codebook.one_sided(maps, 5)
+    assert sided[1] == sided[2] == sided[3] == 1.0 and sided[0] == 11 / 16 and np.isnan(sided[4])
+    ring = np.ones((1, 4, 4), int)
+    ring[0, 1:3, 1:3] = 0
+    assert codebook.one_sided(ring, 2).tolist() == [0.5, 0.5]
+
+
+def test_the_middle_of_an_odd_map_belongs_to_both_halves():
+    maps = np.zeros((1, 3, 3), int)
+    maps[0, 1, 1] = 1
+    assert codebook.one_sided(maps, 2)[1] == 0.5
+
+
+def test_grey_correlation_of_components_that_are_and_are_not_grey_levels():
+    rng = np.random.default_rng(0)
+    indices = rng.integers(0, 4, (6, 4, 4))
+    level = np.array([0.2, 0.4, 0.6, 0.8])
+    images = level[indices].repeat(2, axis=1).repeat(2, axis=2)
+    codes = np.stack([level, 1 - 2 * level, np.array([1.0, -1, -1, 1]), np.ones(4)], axis=1)
+    found = codebook.grey_correlation(codes, images, indices)
+    assert found[:2] == pytest.approx([1, -1]) and abs(found[2]) < 0.3 and np.isnan(found[3])
+    assert np.isnan(codebook.grey_correlation(codes, 0 * images, indices)).all()
