@@ -7,7 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Integer, UInt8
+
+from oasis_utils import metrics
+from oasis_utils.features import as_floats
 
 MIDDLE = 60.0  # years, where levels are compared: within the ages of most data sets
 ROUNDS = 1000  # resamples of people behind an interval
@@ -68,6 +71,39 @@ def _lines(x: np.ndarray, y: np.ndarray, weights: Float[np.ndarray, "rounds n"])
     together = weights @ (x * y) / total - mean_x * mean_y
     slopes = np.divide(together, spread, out=np.full_like(total, np.nan), where=spread > 1e-9)
     return slopes, mean_y - slopes * mean_x
+
+
+def compared(generated: AgeTrend | None, real: AgeTrend | None, scale: float = 1.0) -> dict[str, dict[str, str]]:
+    """Rows of a table: both lines and, where both exist, their difference, as in `AgeTrend.described`."""
+    rows = {name: line.described(scale) for name, line in (("generated", generated), ("real", real)) if line}
+    if generated and real:
+        rows["generated - real"] = (generated - real).described(scale)
+    return rows
+
+
+def verdict(generated: AgeTrend | None, real: AgeTrend | None) -> str:
+    """One sentence on level and slope: which of them differ from the real ones by more than chance."""
+    if not generated or not real:
+        return "No two ages are known, so there is no line to compare."
+    difference = generated - real
+    words = {"level": "lower" if difference.level < 0 else "higher",
+             "slope": "flatter" if abs(generated.slope) < abs(real.slope) else "steeper"}
+    beyond = difference.beyond_zero()
+    if None in beyond.values():
+        return "Too few people for an interval: nothing is shown."
+    said = [f"its {name} is {'shown to be ' + words[name] if beyond[name] else 'not shown to differ'}"
+            for name in ("level", "slope")]
+    return f"The line of the generated slices: {' and '.join(said)} (95 % interval of the difference)."
+
+
+def likeness(young: UInt8[np.ndarray, "n height width"],
+             old: UInt8[np.ndarray, "n height width"]) -> dict[str, float]:
+    """Mean SSIM of slices generated at two ages: {"same noise": rows paired as they are, "different noise": each with
+    the next row of the other}. ValueError for fewer than two rows."""
+    if len(young) < 2:
+        raise ValueError("likeness needs slices of at least two noises at each age")
+    pairs = {"same noise": old, "different noise": np.roll(old, 1, axis=0)}
+    return {name: float(metrics.ssim(as_floats(young), as_floats(other)).mean()) for name, other in pairs.items()}
 
 
 def central(resamples: Float[np.ndarray, " rounds"]) -> tuple[float, float] | None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from oasis_utils.ageing import AgeTrend, central, interval_text
+from oasis_utils.ageing import AgeTrend, central, compared, interval_text, likeness, verdict
 
 
 def people(n, slope=0.3, level=20.0, noise=1.0, seed=0, slices=1):
@@ -72,3 +72,29 @@ def test_the_scale_multiplies_values_and_intervals():
     trend = AgeTrend.fit(*people(30, noise=0.0))
     assert trend.described(100.0)["at 60 years"] == "2000.0 (2000.0 to 2000.0)"
     assert interval_text(1.234, np.array([1.0, 1.0]), 2) == "1.23 (1.00 to 1.00)"
+
+
+def test_the_verdict_says_what_is_shown_and_what_is_not():
+    real, low = AgeTrend.fit(*people(60, seed=1)), AgeTrend.fit(*people(60, level=17.0, seed=2))
+    flat, few = AgeTrend.fit(*people(60, slope=0.1, seed=3)), AgeTrend.fit(*people(3))
+    assert "level is shown to be lower and its slope is not shown to differ" in verdict(low, real)
+    assert "level is shown to be higher" in verdict(real, low) and "slope is shown to be flatter" in verdict(flat, real)
+    assert "steeper" in verdict(real, flat)
+    assert verdict(few, real) == "Too few people for an interval: nothing is shown."
+    assert "No two ages are known" in verdict(None, real)
+
+
+def test_rows_of_a_table_hold_both_lines_and_their_difference():
+    real, low = AgeTrend.fit(*people(60, seed=1)), AgeTrend.fit(*people(60, level=17.0, seed=2))
+    rows = compared(low, real, 100.0)
+    assert rows["generated - real"] == (low - real).described(100.0) and rows["real"] == real.described(100.0)
+    assert list(compared(low, None)) == ["generated"]
+
+
+def test_likeness_tells_the_same_noise_from_another():
+    rng = np.random.default_rng(0)
+    young = rng.integers(0, 200, (4, 16, 16), dtype=np.uint8)
+    found = likeness(young, young + np.uint8(10))
+    assert found["same noise"] > 0.9 > 0.3 > found["different noise"]
+    with pytest.raises(ValueError, match="at least two noises"):
+        likeness(young[:1], young[:1])
