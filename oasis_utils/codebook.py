@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Bool, Float, Integer
 
 from oasis_utils.config import digest
 from oasis_utils.runtime import atomic
@@ -58,23 +58,46 @@ def usage(indices: Integer[np.ndarray, ...], n_codes: int) -> CodeUsage:
     return CodeUsage(np.bincount(flat, minlength=n_codes))
 
 
-def co_occurrence(indices: Integer[np.ndarray, "n rows cols"], n_codes: int) -> Float[np.ndarray, "n_codes n_codes"]:
-    """How often two codes are neighbours (left-right or above-below); symmetric, sums to 1."""
+def co_occurrence(indices: Integer[np.ndarray, "n rows cols"], n_codes: int) -> Integer[np.ndarray, "n_codes n_codes"]:
+    """How often two codes are neighbours (left-right or above-below). Symmetric: each pair of cells is counted from
+    both ends."""
+    indices = indices.astype(np.int64)
     pairs = np.concatenate([
         np.stack([indices[:, :, :-1].ravel(), indices[:, :, 1:].ravel()]),
         np.stack([indices[:, :-1].ravel(), indices[:, 1:].ravel()])], axis=1)
     table = np.bincount(pairs[0] * n_codes + pairs[1], minlength=n_codes**2).reshape(n_codes, n_codes)
-    table = table + table.T
-    return table / table.sum()
+    return table + table.T
 
 
-def attraction(table: Float[np.ndarray, "n_codes n_codes"]) -> Float[np.ndarray, "n_codes n_codes"]:
-    """Pointwise mutual information of neighbours in nats: log of how much more often two codes of a `co_occurrence`
-    table meet than their use alone would make them; nan for pairs that never meet."""
-    use = table.sum(0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = table / np.outer(use, use)
-        return np.log(ratio, where=ratio > 0, out=np.full_like(table, np.nan, dtype=float))
+def expected_pairs(table: Integer[np.ndarray, "n_codes n_codes"]) -> Float[np.ndarray, "n_codes n_codes"]:
+    """How often two codes of a `co_occurrence` table would be neighbours if only their frequencies mattered."""
+    use = table.sum(0).astype(float)
+    return np.outer(use, use) / max(use.sum(), 1.0)
+
+
+def attraction(table: Integer[np.ndarray, "n_codes n_codes"],
+               strength: float = 5.0) -> Float[np.ndarray, "n_codes n_codes"]:
+    """Pointwise mutual information of neighbouring codes in nats: log of the observed over the expected count of a
+    `co_occurrence` table. `strength` is added to both counts, so that pairs that are expected less often than this
+    come out near 0: their counts say little. ValueError for a strength that is not positive."""
+    if strength <= 0:
+        raise ValueError(f"strength must be positive, not {strength}: without it pairs that never meet have no value")
+    return np.log((table + strength) / (expected_pairs(table) + strength))
+
+
+def attraction_of_groups(table: Integer[np.ndarray, "n_codes n_codes"], first: Bool[np.ndarray, " n_codes"],
+                         names: tuple[str, str] = ("near-black", "other")) -> dict[str, float]:
+    """Mean `attraction` of the pairs within and between two groups of codes, weighted by how often they are expected;
+    groups without pairs are left out."""
+    values, expected = attraction(table), expected_pairs(table)
+    groups = {names[0]: first, names[1]: ~first}
+    found = {}
+    for i, (a, rows) in enumerate(groups.items()):
+        for b, cols in list(groups.items())[i:]:
+            weights = expected[np.ix_(rows, cols)]
+            if weights.sum() > 0:
+                found[f"{a} with {b}"] = float(np.average(values[np.ix_(rows, cols)], weights=weights))
+    return found
 
 
 def pca(vectors: Float[np.ndarray, "n dim"], components: int = 2) -> Float[np.ndarray, "n components"]:
@@ -138,3 +161,33 @@ def nearest_other_code(codes: Float[np.ndarray, "n_codes dim"]) -> Integer[np.nd
     distance = ((codes[:, None] - codes[None]) ** 2).sum(-1)
     np.fill_diagonal(distance, np.inf)
     return distance.argmin(1)
+
+
+def one_sided(indices: Integer[np.ndarray, "n rows cols"], n_codes: int) -> Float[np.ndarray, " n_codes"]:
+    """Share of each code's cells that lie in that half of the frame (left, right, upper or lower) which holds most of
+    them, from 0.5 to 1; nan for unused codes. The middle row and column of an odd map count half to either side."""
+    rows, cols = indices.shape[1:]
+    upper, left = (np.clip(size / 2 - np.arange(size), 0, 1) for size in (rows, cols))
+    flat = indices.ravel()
+    counts = np.bincount(flat, minlength=n_codes)
+    shares = []
+    for weight in (np.broadcast_to(upper[:, None], indices.shape), np.broadcast_to(left, indices.shape)):
+        with np.errstate(invalid="ignore"):
+            share = np.bincount(flat, weight.ravel(), minlength=n_codes) / counts
+        shares.append(np.maximum(share, 1 - share))
+    return np.maximum(*shares)
+
+
+def grey_correlation(codes: Float[np.ndarray, "n_codes dim"], images: Float[np.ndarray, "n height width"],
+                     indices: Integer[np.ndarray, "n rows cols"], black: float = 0.03) -> Float[np.ndarray, " dim"]:
+    """Correlation of each component of the codes with the mean grey level of their cells, over the cells that are
+    brighter than `black`; images in [0, 1]. nan where either is constant."""
+    n, rows, cols = indices.shape
+    grey = images.reshape(n, rows, images.shape[1] // rows, cols, images.shape[2] // cols).mean(axis=(2, 4)).ravel()
+    shown = grey > black
+    components, grey = codes[indices.ravel()[shown]].astype(float), grey[shown]
+    if len(grey) < 2:
+        return np.full(codes.shape[1], np.nan)
+    components, grey = components - components.mean(0), grey - grey.mean()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return grey @ components / np.sqrt((components**2).sum(0) * (grey**2).sum())

@@ -50,6 +50,13 @@ class CodeMaps:
                 "subjects": torch.from_numpy(self.subjects[split].astype(np.int64)).to(device),
                 "ages": torch.from_numpy(self.ages[split].astype(np.float32)).to(device)}
 
+    def some(self, split: str, device: torch.device, n: int, seed: int = 0) -> dict[str, Tensor]:
+        """At most n maps of a split, drawn at random without replacement, as from `to`. The first n would be those of
+        the first subjects only."""
+        size = len(self.indices[split])
+        rows = np.sort(np.random.default_rng(seed).permutation(size)[:n])
+        return {name: values[torch.from_numpy(rows).to(device)] for name, values in self.to(split, device).items()}
+
     def age_scale(self) -> dict[str, float]:
         """{"age_mean", "age_std"} of the training subjects in years; both 0 where no two ages are known."""
         _, first = np.unique(self.subjects["train"], return_index=True)

@@ -24,8 +24,14 @@ from oasis_utils.vqvae import VQVAE
 
 def textbook(config: VQVAEConfig) -> VQVAEConfig:
     """The same architecture with the loss and the codebook of the textbook."""
-    return dataclasses.replace(config, pixel_loss="mse", ssim_weight=0.0, cosine=False, codebook="gradient",
-                               kmeans=False, revive_below=0.0, gradient="straight-through", adversarial_weight=0.0)
+    return dataclasses.replace(gradient_codebook(config), pixel_loss="mse", ssim_weight=0.0)
+
+
+def gradient_codebook(config: VQVAEConfig) -> VQVAEConfig:
+    """The same architecture and loss, but the codebook of the textbook: codes start at small random numbers, learn by
+    gradient and are compared by distance; no k-means start, no moving averages, no revival."""
+    return dataclasses.replace(config, cosine=False, codebook="gradient", kmeans=False, revive_below=0.0,
+                               gradient="straight-through", adversarial_weight=0.0)
 
 
 def train_for(seconds: float, model: VQVAE, train: Batches, held_out: Batches, config: TrainingConfig, looks: int = 6,

@@ -210,6 +210,7 @@ class TrainingConfig:
     ema_decay: float = 0.0  # average of the weights used for validation and sampling; 0: none
     patience: int = 0  # stop after so many validations without a better figure; 0: never
     validate_every: int = 1  # epochs between validations
+    validate_every_steps: int = 0  # also validate at step 0 and after each so many steps; 0: at the ends of epochs only
 
     def __post_init__(self):
         object.__setattr__(self, "betas", tuple(self.betas))
@@ -217,7 +218,7 @@ class TrainingConfig:
         _require(self.batch_size >= 1, f"batch_size must be at least 1, not {self.batch_size}")
         _require(self.learning_rate > 0, f"learning_rate must be positive, not {self.learning_rate}")
         _within(self, 0, 1, "final_rate", "weight_decay")
-        _within(self, 0, 1e9, "warmup_steps", "clip_norm", "patience")
+        _within(self, 0, 1e9, "warmup_steps", "clip_norm", "patience", "validate_every_steps")
         _within(self, 1, 1e9, "validate_every")
         _require(len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
                  f"betas are two numbers in [0, 1), not {self.betas}")
@@ -296,7 +297,7 @@ PROFILES = {
         pixelcnn_training=TrainingConfig(epochs=6, batch_size=8, learning_rate=3e-3, warmup_steps=5, patience=3),
         dcgan=dict(channels=16, noise_dim=16, texture=2),
         dcgan_training=TrainingConfig(epochs=5, batch_size=16, learning_rate=1e-3, warmup_steps=5, betas=(0.0, 0.99),
-                                      ema_decay=0.9),
+                                      ema_decay=0.9, validate_every_steps=4),
         evaluation=EvaluationConfig(n_images=64, bootstrap=50),
     ),
     "demo": _profile(
@@ -306,9 +307,10 @@ PROFILES = {
         codes=CodesConfig(variants=4),
         pixelcnn=dict(blocks=6, first_kernel=5, dropout=0.0),  # too few epochs to overfit
         pixelcnn_training=TrainingConfig(epochs=2, batch_size=8, learning_rate=3e-3, weight_decay=0.01, patience=3,
-                                         ema_decay=0.995),
+                                         ema_decay=0.995, validate_every_steps=256),
         dcgan=dict(channels=32, noise_dim=128, texture=2),
-        dcgan_training=TrainingConfig(epochs=3, batch_size=32, learning_rate=4e-4, betas=(0.0, 0.99), ema_decay=0.99),
+        dcgan_training=TrainingConfig(epochs=3, batch_size=32, learning_rate=4e-4, betas=(0.0, 0.99), ema_decay=0.99,
+                                      validate_every_steps=64),
     ),
     "full": _profile(
         "full", 256, 8, 512, 8,

@@ -9,9 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float, Integer
 
 from oasis_utils.codes import CodeMaps
+from oasis_utils.data import Batches
+from oasis_utils.pixelcnn import PixelCNN
 
 ROUNDS = 30  # of EM: the weights of so few parts have long converged
 
@@ -19,20 +22,29 @@ ROUNDS = 30  # of EM: the weights of so few parts have long converged
 def unigram_nats(train: Integer[np.ndarray, "n rows cols"], held_out: Integer[np.ndarray, "m rows cols"],
                  n_codes: int) -> float:
     """Nats per held-out code when every cell has the code frequencies of the training maps (add-one smoothed)."""
+    return float(_unigram(train, held_out, n_codes).mean())
+
+
+def _unigram(train: np.ndarray, held_out: np.ndarray, n_codes: int) -> Float[np.ndarray, "m rows cols"]:
     counts = np.bincount(train.ravel(), minlength=n_codes) + 1.0
-    return float(-np.log(counts / counts.sum())[held_out].mean())
+    return -np.log(counts / counts.sum())[held_out]
 
 
 def position_unigram_nats(train: Integer[np.ndarray, "n rows cols"], held_out: Integer[np.ndarray, "m rows cols"],
                           n_codes: int, strength: float = 16.0) -> float:
     """The same with frequencies of each cell of the map; `strength` imaginary maps follow the unigram frequencies."""
+    return float(_cell_unigram(train, held_out, n_codes, strength).mean())
+
+
+def _cell_unigram(train: np.ndarray, held_out: np.ndarray, n_codes: int,
+                  strength: float = 16.0) -> Float[np.ndarray, "m rows cols"]:
     counts = np.bincount(train.ravel(), minlength=n_codes) + 1.0
     rows, cols = train.shape[1:]
     cell = np.arange(rows * cols).reshape(rows, cols)
     table = np.bincount((cell * n_codes + train.astype(np.int64)).ravel(), minlength=rows * cols * n_codes)
     table = table.reshape(rows * cols, n_codes) + strength * counts / counts.sum()
     table /= table.sum(1, keepdims=True)
-    return float(-np.log(table[np.broadcast_to(cell, held_out.shape), held_out]).mean())
+    return -np.log(table[np.broadcast_to(cell, held_out.shape), held_out])
 
 
 # ---------------------------------------------------------------- Markov chain
@@ -127,12 +139,27 @@ def _bucket(seen: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------- together
 
 
-def likelihood_baselines(codes: CodeMaps, split: str = "test") -> dict[str, float]:
-    """What a prior must beat, in nats per code. The training maps are taken with their mirrored and shifted variants,
-    as the prior's; interpolation weights come from the validation maps."""
+def baseline_nats(codes: CodeMaps, split: str = "test") -> dict[str, Float[np.ndarray, " n"]]:
+    """What a prior must beat: {name: mean nats per code of each map of the split}. The training maps are taken with
+    their mirrored and shifted variants, as the prior's; interpolation weights come from the validation maps. None of
+    the baselines is conditioned on slice position or age."""
     train, held_out, n_codes = codes.indices["train"], codes.indices[split], codes.n_codes
     chains = {name: Markov.fit(train, codes.indices["validate"], n_codes, cell)
               for name, cell in (("markov_nats", False), ("markov_cell_nats", True))}
-    return {"unigram_nats": unigram_nats(train, held_out, n_codes),
-            "position_unigram_nats": position_unigram_nats(train, held_out, n_codes),
-            **{name: float(chain.nats(held_out).mean()) for name, chain in chains.items()}}
+    cells = {"unigram_nats": _unigram(train, held_out, n_codes),
+             "position_unigram_nats": _cell_unigram(train, held_out, n_codes),
+             **{name: chain.nats(held_out) for name, chain in chains.items()}}
+    return {name: values.mean((1, 2)) for name, values in cells.items()}
+
+
+def likelihood_baselines(codes: CodeMaps, split: str = "test") -> dict[str, float]:
+    """`baseline_nats`, averaged over the maps."""
+    return {name: float(values.mean()) for name, values in baseline_nats(codes, split).items()}
+
+
+@torch.inference_mode()
+def prior_nats(prior: PixelCNN, batches: Batches) -> Float[np.ndarray, " n"]:
+    """Mean nats per code of each map under a prior, in the order of the batches {"indices", "positions"[, "ages"]}."""
+    parts = [prior.surprise(batch["indices"], batch["positions"], batch.get("ages")).double().mean((1, 2)).cpu().numpy()
+             for batch in batches]
+    return np.concatenate(parts)

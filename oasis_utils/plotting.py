@@ -130,9 +130,9 @@ def watched(originals: np.ndarray, stages: dict[str, np.ndarray], title: str = "
 
 def rivals(originals: np.ndarray, shown: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
            histories: dict[str, Sequence[dict]], title: str = "") -> Figure:
-    """Two or more codebooks on the same slices: index maps, reconstructions, and at the right use and SSIM through
-    training. shown: {name: (index maps, order as in `index_maps`, reconstructions)}; each name has colours of its own,
-    from its darkest to its brightest code."""
+    """Two or more codebooks on the same slices: index maps, reconstructions, and at the right codes used, loss and SSIM
+    through training. shown: {name: (index maps, order as in `index_maps`, reconstructions)}; each name has colours of
+    its own, from its darkest to its brightest code. The losses may differ in kind, so each is divided by its first."""
     rows = [("original", originals, "gray", _limit(originals))]
     for name, (indices, order, outputs) in shown.items():
         ranks = np.argsort(order)[indices]
@@ -145,35 +145,35 @@ def rivals(originals: np.ndarray, shown: dict[str, tuple[np.ndarray, np.ndarray,
         for ax, picture in zip(row, pictures, strict=True):
             ax.imshow(picture, cmap=cmap, vmin=0, vmax=limit)
     _label_rows(axes, [label for label, *_ in rows])
-    for ax, (key, label) in zip(right.subplots(2, 1), (("used", "codes used, held-out"), ("ssim", "held-out SSIM")),
-                                strict=True):
+    panels = {"used_fraction": "codes used, held-out", "validation_loss": "held-out loss\n(its first value = 1)",
+              "ssim": "held-out SSIM"}
+    for ax, (key, label) in zip(right.subplots(3, 1), panels.items(), strict=True):
         for colour, (name, history) in zip(COLOURS, histories.items(), strict=False):
-            scale = len(shown[name][1]) if key == "used" else 1
-            values = [scale * record["used_fraction" if key == "used" else "ssim"] for record in history]
-            ax.plot([record["seconds"] for record in history], values, color=colour, marker="o", markersize=3,
-                    label=name)
-        ax.set(xlabel="seconds of training", ylabel=label)
+            scale = {"used_fraction": len(shown[name][1]), "validation_loss": 1 / history[0]["validation_loss"]}
+            ax.plot([record["seconds"] for record in history], [scale.get(key, 1) * record[key] for record in history],
+                    color=colour, marker="o", markersize=3, label=name)
+        ax.set(xlabel="seconds of training", ylabel=label, yscale="linear" if key == "ssim" else "log")
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.yaxis.set_minor_formatter(NullFormatter())
         ax.legend(fontsize=7)
-        if key == "used":
-            ax.set_yscale("log")
     figure.suptitle(title)
     return figure
 
 
 def curves(history: Sequence[dict], panels: dict[str, Sequence[str] | dict[str, str]],
            marks: dict[str, dict[str, float]] | None = None, title: str = "") -> Figure:
-    """Training curves. panels: {y label: names of figures in the history, or {name: label}}; a figure may be missing
-    in some epochs. marks: {y label: {label: level of a dashed line}}."""
+    """Training curves over the number of steps. panels: {y label: names of metrics in the history, or {name: label}};
+    a metric may be missing in some records. marks: {y label: {label: level of a dashed line}}."""
     figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 3), squeeze=False)
     for ax, (label, names) in zip(axes[0], panels.items(), strict=True):
         labels = names if isinstance(names, dict) else {name: name for name in names}
         for colour, (name, text) in zip(COLOURS, labels.items(), strict=False):
-            points = [(record["epoch"], record[name]) for record in history if name in record]
+            points = [(record["steps"], record[name]) for record in history if name in record]
             ax.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=2.5, label=text)
         for style, (name, level) in zip(("--", ":", "-."), (marks or {}).get(label, {}).items(), strict=False):
             ax.axhline(level, color=GREY, linestyle=style, linewidth=1, label=name)
-        ax.set_xlabel("epoch")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set_xlabel("training steps")
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ax.set_ylabel(label)
         ax.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)  # above: inside it hides lines
     figure.suptitle(title)
@@ -320,6 +320,21 @@ def lines(x: np.ndarray, series: dict[str, np.ndarray], xlabel: str, ylabel: str
     return ax.figure
 
 
+def trends(series: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]], xlabel: str, ylabel: str,
+           title: str = "") -> Figure:
+    """Points and the lines fitted to them: {name: (x, y, value of the line at each x)}."""
+    figure, ax = plt.subplots(figsize=(5.5, 3))
+    for colour, marker, (name, (x, y, line)) in zip(COLOURS, "osD^v<", series.items(), strict=False):
+        order = np.argsort(x)
+        ax.scatter(x, y, s=14, marker=marker, color=colour, alpha=0.5, linewidths=0)
+        ax.plot(np.asarray(x)[order], np.asarray(line)[order], color=colour, marker=marker, markevery=[0, -1],
+                markersize=4, label=name)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.legend(fontsize=7)
+    ax.set_title(title)
+    return figure
+
+
 def histograms(edges: np.ndarray, counts: dict[str, np.ndarray], xlabel: str, ylabel: str, title: str = "",
                ax=None) -> Figure:
     """Outlines of several histograms over the same bins; `edges` is one longer than each of the counts."""
@@ -366,6 +381,19 @@ def table(rows: dict[str, dict[str, object]], corner: str = "", digits: int = 3)
     head = f"| {corner} | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}\n"
     body = "\n".join(f"| {name} | {' | '.join(text(row.get(c, '')) for c in columns)} |" for name, row in rows.items())
     return Markdown(head + body)
+
+
+def settings(meanings: dict[str, str], *configs):
+    """A table of fields of configurations as they are in force, {field: what it means}; the first configuration that
+    has a field gives its value. ValueError for a field that none has."""
+    rows = {}
+    for name, meaning in meanings.items():
+        owner = next((config for config in configs if hasattr(config, name)), None)
+        if owner is None:
+            raise ValueError(f"no configuration here has a field {name}")
+        value = getattr(owner, name)
+        rows[f"`{name}`"] = {"value": f"{value:g}" if isinstance(value, float) else value, "meaning": meaning}
+    return table(rows, "setting")
 
 
 def source(thing):

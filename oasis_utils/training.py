@@ -10,17 +10,14 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib.util
-import json
 import math
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -28,14 +25,13 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from oasis_utils import checkpoints
 from oasis_utils.config import TrainingConfig, digest, to_dict
 from oasis_utils.data import Batches
-from oasis_utils.runtime import Progress, RunFolder, atomic, autocast, exclusive, provenance
+from oasis_utils.history import Record, read_history, write_history
+from oasis_utils.runtime import Progress, RunFolder, autocast, exclusive, provenance
 
 COMPILE_FROM = 10_000  # steps; measured on a CPU only: up to 30 s to compile, 5 to 18 ms saved a step of the demo
 LOOK_EVERY = 20  # steps between looks at the losses: each look waits for the GPU
 ORIGIN = ("subjects", "positions")  # what in a batch names its slices
 REMEDY = "try a smaller learning_rate or clip_norm=1, and look at the data; the last good checkpoint is kept"
-
-Record = dict[str, int | float]
 
 
 def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
@@ -196,7 +192,12 @@ def fit(model: nn.Module, train: Batches, held_out: Batches, config: TrainingCon
     A finished checkpoint of the same recipe is loaded; an unfinished one goes on after its last whole epoch. inputs:
     identities of what the batches come from. seed: the one that `runtime.banner` was given; it is part of the recipe.
     on_epoch(model, record) runs after each validation, for pictures; on_stage(model, steps) before the first step,
-    after steps 16, 64, 256 and so on, and at the end with the best model.
+    after steps 16, 64, 256 and so on, and after the last step with the model of that step, which need not be the best.
+    The history has a record for each epoch, and with `validate_every_steps` one for step 0 and for each validation
+    within an epoch: the epoch, the steps so far, the means of the losses since the record before, and what was found
+    on the held-out split. Validations before the end of the first epoch are there for the curves: no model that has
+    not seen every training sample is kept as the best, however lucky its score; "improved" marks the records of those
+    that were.
     Ctrl-C and other stops leave the best model so far and a place to go on from. Raises FloatingPointError when a
     loss is no longer finite (the last good checkpoint stays), MemoryError when the batch does not fit, FolderInUse
     when another process trains the same.
@@ -216,22 +217,30 @@ def fit(model: nn.Module, train: Batches, held_out: Batches, config: TrainingCon
              "provenance": provenance(seed, device)}
     with (exclusive(path.with_name(f".{name}.lock"), path), _explained(trainer, path, train.batch_size),
           Progress(f"training {name}", trainer.total_steps) as progress):
+        _validate_start(trainer, held_out)
         while trainer.epochs < config.epochs and not _out_of_patience(trainer):
-            record = _epoch(trainer, train, progress, on_stage)
-            if trainer.epochs % config.validate_every == 0 or trainer.epochs == config.epochs:
-                record |= _validate(trainer, held_out)
-                _check_state(trainer, record)
-                if trainer.improved(record):
-                    checkpoints.save_model(path, trainer.evaluated, **about, metrics=record, complete=False)
-                if on_epoch:
-                    with torch.no_grad():
-                        on_epoch(trainer.evaluated.eval(), record)
-            trainer.history.append(record)
-            _write_history(run.history(name), trainer.history)
-            trainer.save(resume, identity)
+            for record in _epoch(trainer, train, progress, on_stage):
+                ended = trainer.steps == (trainer.epochs + 1) * len(train)
+                if _validation_is_due(config, record, ended):
+                    record |= _validate(trainer, held_out)
+                    _check_state(trainer, record)
+                    if (ended or trainer.epochs > 0) and trainer.improved(record):
+                        record["improved"] = True
+                        checkpoints.save_model(path, trainer.evaluated, **about, metrics=record, complete=False)
+                    progress.update(trainer.steps, _note(trainer, record))
+                    if on_epoch:
+                        with torch.no_grad():
+                            on_epoch(trainer.evaluated.eval(), record)
+                trainer.history.append(record)
+                write_history(run.history(name), trainer.history)
+                if ended:
+                    trainer.epochs += 1
+                    trainer.save(resume, identity)
+                elif _out_of_patience(trainer):
+                    break
+        if on_stage:
+            on_stage(trainer.evaluated.eval(), trainer.steps)
     best, saved = checkpoints.load_model(path, type(model), device)
-    if on_stage:
-        on_stage(best, trainer.steps)
     checkpoints.save_model(path, best, **about, metrics=saved["metrics"], complete=True)
     resume.unlink(missing_ok=True)
     print(_summary(name, trainer, saved["metrics"]))
@@ -247,7 +256,7 @@ def _explained(trainer: Trainer, path: Path, batch_size: int):
         kept = "nothing is kept yet" if trainer.best is None else (
             f"the best model so far, {trainer.model.monitor[0]} {trainer.best:.4f}, is in {path.name} and can be used")
         print(f"stopped in epoch {trainer.epochs + 1} of {trainer.config.epochs}: {kept}; "
-              f"run this again to go on after epoch {len(trainer.history)}")
+              f"run this again to go on after epoch {trainer.epochs}")
         raise
     except RuntimeError as error:  # torch.OutOfMemoryError on a GPU, a plain RuntimeError on the CPU
         if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
@@ -265,26 +274,42 @@ def _is_stage(steps: int) -> bool:
     return steps == 0 or (steps >= 16 and math.log2(steps) % 2 == 0)
 
 
-def _epoch(trainer: Trainer, train: Batches, progress: Progress, on_stage=None) -> Record:
-    """One pass over the training split; returns the mean of every loss."""
+def _validation_is_due(config: TrainingConfig, record: Record, ended: bool) -> bool:
+    """Every `validate_every_steps` steps; at the end of every `validate_every`-th epoch, and of the last."""
+    if config.validate_every_steps and record["steps"] % config.validate_every_steps == 0:
+        return True
+    return ended and (record["epoch"] % config.validate_every == 0 or record["epoch"] == config.epochs)
+
+
+def _validate_start(trainer: Trainer, held_out: Batches) -> None:
+    """Step 0 of the curves, before anything is learned."""
+    if trainer.config.validate_every_steps and trainer.steps == 0:
+        trainer.history = [{"epoch": 0, "steps": 0, "seconds": 0.0, **_validate(trainer, held_out)}]
+
+
+def _epoch(trainer: Trainer, train: Batches, progress: Progress, on_stage=None) -> Iterator[Record]:
+    """One pass over the training split. Yields the means of the losses since the record before: wherever a validation
+    within the epoch is due, and at its end."""
+    every, start, sums, count, recent = trainer.config.validate_every_steps, time.monotonic(), {}, 0, []
     trainer.model.train()
-    start, sums, count, recent = time.monotonic(), {}, 0, []
-    for batch in train.epoch(trainer.epochs):
+    for done, batch in enumerate(train.epoch(trainer.epochs), start=1):
         if on_stage and _is_stage(trainer.steps):
             on_stage(trainer.evaluated.eval(), trainer.steps)
             trainer.model.train()
         losses = trainer.step(batch)
-        sums = {key: sums.get(key, 0) + value for key, value in losses.items()}
-        count += 1
+        sums, count = {key: sums.get(key, 0) + value for key, value in losses.items()}, count + 1
         recent.append((trainer.steps, losses, {key: batch[key] for key in ORIGIN if key in batch}))
-        if count % LOOK_EVERY == 0 or count == len(train):
+        due = done == len(train) or (every > 0 and trainer.steps % every == 0)
+        if due or done % LOOK_EVERY == 0:
             means = {key: float(value) / count for key, value in sums.items()}
             if not all(math.isfinite(value) for value in means.values()):
                 raise FloatingPointError(_first_bad_step(recent))
             recent.clear()
             progress.update(trainer.steps, _note(trainer, means))
-    trainer.epochs += 1
-    return {"epoch": trainer.epochs, "seconds": time.monotonic() - start, **means}
+        if due:
+            yield {"epoch": trainer.epochs + 1, "steps": trainer.steps, "seconds": time.monotonic() - start, **means}
+            trainer.model.train()
+            start, sums, count = time.monotonic(), {}, 0
 
 
 def _first_bad_step(recent: list[tuple[int, dict[str, Tensor], dict[str, Tensor]]]) -> str:
@@ -314,7 +339,7 @@ def _check_state(trainer: Trainer, record: Record) -> None:
 
 
 def _note(trainer: Trainer, means: Record) -> str:
-    key = "loss" if "loss" in means else next(iter(means))
+    key = "loss" if "loss" in means else next(name for name in means if name.endswith("loss"))
     best = "" if trainer.best is None else f" · best {trainer.model.monitor[0]} {trainer.best:.3f}"
     return f"epoch {trainer.epochs + 1} · {key} {means[key]:.3f}{best}"
 
@@ -329,40 +354,4 @@ def _summary(name: str, trainer: Trainer, best: Record) -> str:
     figure, _ = trainer.model.monitor
     early = " (stopped early)" if trainer.epochs < trainer.config.epochs else ""
     return (f"trained {name}: {trainer.epochs} epochs{early}, {trainer.steps} steps; "
-            f"best held-out {figure} {best[figure]:.4f} after epoch {int(best['epoch'])}")
-
-
-# ---------------------------------------------------------------- history
-
-
-def _write_history(path: Path, history: list[Record]) -> None:
-    with atomic(path) as partial:
-        partial.write_text("".join(json.dumps(record) + "\n" for record in history), encoding="utf-8")
-
-
-def read_history(path: Path) -> list[dict[str, Any]]:
-    """One record an epoch; an empty list without a file."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-class Snapshots:
-    """What `look(model)` returns at moments of a training. The arrays are kept on disk, so that a training that was
-    resumed, or loaded, shows them too. `keep` is an observer `on_stage` of `fit`; after epochs call it with theirs."""
-
-    def __init__(self, path: Path, look: Callable[[nn.Module], np.ndarray]):
-        self.path, self.look = path, look
-
-    def keep(self, model: nn.Module, moment: int) -> None:
-        """Look at the model after so many epochs, or steps; what was kept of later moments is of another training."""
-        before = {known: array for known, array in self.arrays().items() if known < moment}
-        with atomic(self.path) as partial, open(partial, "wb") as file:
-            np.savez_compressed(file, **{str(k): array for k, array in {**before, moment: self.look(model)}.items()})
-
-    def arrays(self) -> dict[int, np.ndarray]:
-        """{moment: array}, in order; empty before the first."""
-        if not self.path.exists():
-            return {}
-        with np.load(self.path, allow_pickle=False) as file:
-            return {moment: file[str(moment)] for moment in sorted(map(int, file))}
+            f"best held-out {figure} {best[figure]:.4f} after {int(best['steps'])} steps (epoch {int(best['epoch'])})")

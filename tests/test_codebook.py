@@ -55,24 +55,57 @@ def test_co_occurrence_of_a_hand_made_map():
     expected = np.zeros((4, 4))  # pairs: 00 01 20 01 across, 02 00 11 down, each seen from both ends
     expected[0, 0], expected[1, 1] = 4, 2
     expected[0, 1] = expected[1, 0] = expected[0, 2] = expected[2, 0] = 2
-    np.testing.assert_allclose(table, expected / 14)
+    np.testing.assert_array_equal(table, expected)
 
 
-def test_co_occurrence_is_symmetric_and_sums_to_one():
-    table = codebook.co_occurrence(np.random.default_rng(0).integers(0, 6, (5, 7, 3)), 6)
-    assert (table == table.T).all() and table.sum() == pytest.approx(1)
+def test_co_occurrence_is_symmetric_and_counts_every_pair_from_both_ends():
+    maps = np.random.default_rng(0).integers(0, 6, (5, 7, 3))
+    table = codebook.co_occurrence(maps, 6)
+    assert (table == table.T).all() and table.sum() == 2 * 5 * (7 * 2 + 6 * 3)
+    np.testing.assert_array_equal(codebook.co_occurrence(maps.astype(np.uint16), 6), table)
+
+
+def test_co_occurrence_of_stored_maps_holds_more_codes_than_their_type():
+    table = codebook.co_occurrence(np.full((1, 2, 2), 300, np.uint16), 301)  # 300 * 301 is beyond 65,535
+    assert table[300, 300] == table.sum() == 8
 
 
 def test_co_occurrence_does_not_join_different_maps():
     table = codebook.co_occurrence(np.stack([np.zeros((3, 3), int), np.ones((3, 3), int)]), 2)
-    np.testing.assert_allclose(table, [[0.5, 0], [0, 0.5]])
+    np.testing.assert_array_equal(table, [[24, 0], [0, 24]])
 
 
 def test_attraction_is_the_log_of_how_much_more_often_codes_meet():
-    use = np.array([0.5, 0.3, 0.2])
+    use = np.array([5, 3, 2])
     np.testing.assert_allclose(codebook.attraction(np.outer(use, use)), 0, atol=1e-12)
-    table = codebook.attraction(np.array([[0.5, 0.0], [0.0, 0.5]]))
-    np.testing.assert_allclose(table, [[np.log(2), np.nan], [np.nan, np.log(2)]])
+    table = codebook.attraction(np.array([[500, 0], [0, 500]]), 1e-9)
+    assert table[0, 0] == table[1, 1] == pytest.approx(np.log(2)) and table[0, 1] < -20
+
+
+def test_attraction_of_rare_pairs_is_small_and_of_common_ones_is_kept():
+    rare, common = (codebook.attraction(scale * np.array([[2, 0], [0, 2]]), 5.0) for scale in (1, 1000))
+    np.testing.assert_allclose(rare, np.log([[7 / 6, 5 / 6], [5 / 6, 7 / 6]]))
+    assert common[0, 0] == pytest.approx(np.log(2), abs=0.01) and common[0, 1] < -5
+
+
+def test_groups_that_keep_to_themselves_attract_within_and_repel_between():
+    table = np.array([[400, 400, 0], [400, 400, 0], [0, 0, 900]])
+    found = codebook.attraction_of_groups(table, np.array([True, True, False]))
+    assert list(found) == ["near-black with near-black", "near-black with other", "other with other"]
+    assert found["near-black with near-black"] > 0.3 and found["other with other"] > 0.5
+    assert found["near-black with other"] < -4
+    assert list(codebook.attraction_of_groups(table, np.ones(3, bool))) == ["near-black with near-black"]
+
+
+def test_a_strength_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="strength must be positive, not 0.0"):
+        codebook.attraction(np.ones((2, 2), int), 0.0)
+
+
+def test_expected_pairs_keep_the_number_of_pairs():
+    table = codebook.co_occurrence(np.random.default_rng(0).integers(0, 6, (5, 7, 3)), 6)
+    assert codebook.expected_pairs(table).sum() == pytest.approx(table.sum())
+    assert codebook.expected_pairs(np.zeros((2, 2), int)).sum() == 0
 
 
 def test_nearest_other_code():
@@ -178,3 +211,32 @@ def test_mean_patches_average_every_use_of_a_code():
     apart = codebook.mean_patches(image, np.array([[[0, 1], [2, 3]]]), 4)
     together = codebook.mean_patches(image, np.zeros((1, 2, 2), int), 1)
     np.testing.assert_allclose(together[0], apart.mean(0))
+
+
+# ------------------------------------------------------------ where codes are used, and what their numbers mean
+
+def test_one_sided_codes_are_told_from_those_that_ring_the_frame():
+    maps = np.zeros((2, 4, 4), int)
+    maps[:, :, 0], maps[:, 0, 1:], maps[0, 3, 1], maps[0, 3, 2] = 1, 2, 3, 3
+    sided = codebook.one_sided(maps, 5)
+    assert sided[1] == sided[2] == sided[3] == 1.0 and sided[0] == 11 / 16 and np.isnan(sided[4])
+    ring = np.ones((1, 4, 4), int)
+    ring[0, 1:3, 1:3] = 0
+    assert codebook.one_sided(ring, 2).tolist() == [0.5, 0.5]
+
+
+def test_the_middle_of_an_odd_map_belongs_to_both_halves():
+    maps = np.zeros((1, 3, 3), int)
+    maps[0, 1, 1] = 1
+    assert codebook.one_sided(maps, 2)[1] == 0.5
+
+
+def test_grey_correlation_of_components_that_are_and_are_not_grey_levels():
+    rng = np.random.default_rng(0)
+    indices = rng.integers(0, 4, (6, 4, 4))
+    level = np.array([0.2, 0.4, 0.6, 0.8])
+    images = level[indices].repeat(2, axis=1).repeat(2, axis=2)
+    codes = np.stack([level, 1 - 2 * level, np.array([1.0, -1, -1, 1]), np.ones(4)], axis=1)
+    found = codebook.grey_correlation(codes, images, indices)
+    assert found[:2] == pytest.approx([1, -1]) and abs(found[2]) < 0.3 and np.isnan(found[3])
+    assert np.isnan(codebook.grey_correlation(codes, 0 * images, indices)).all()

@@ -303,3 +303,16 @@ def test_maps_of_an_earlier_version_are_made_again(dataset, path):
         load_codes(path)
     assert equal(encode_dataset(make_vqvae(), dataset, CONFIG, path, CPU), new)
     assert equal(load_codes(path), new)
+
+
+def test_some_maps_are_a_random_sample_of_whole_rows_from_all_subjects():
+    n = 40
+    maps = np.broadcast_to(np.arange(n, dtype=np.uint16)[:, None, None], (n, 2, 2)).copy()
+    same = {"train": np.arange(n)}
+    codes = CodeMaps({"train": maps}, same, same, {"train": np.arange(n, dtype=np.float32)}, {"n_codes": 64})
+    found = codes.some("train", CPU, 16, seed=1)
+    rows = found["subjects"].tolist()
+    assert len(set(rows)) == 16 and rows == sorted(rows) and max(rows) > 30 and rows != list(range(16))
+    assert found["indices"][:, 0, 0].tolist() == found["positions"].tolist() == found["ages"].tolist() == rows
+    assert codes.some("train", CPU, 16, seed=2)["subjects"].tolist() != rows
+    assert codes.some("train", CPU, 100)["subjects"].tolist() == list(range(n))

@@ -30,6 +30,15 @@ def test_the_textbook_is_equation_3_on_the_same_architecture():
     assert [name for name, _ in VQVAE(plain).named_parameters() if "quantizer" in name] == ["quantizer.codebook"]
 
 
+def test_the_gradient_codebook_differs_from_ours_in_the_codebook_and_from_the_textbook_in_the_loss():
+    middle = collapse.gradient_codebook(SMALL)
+    assert (middle.pixel_loss, middle.ssim_weight) == (SMALL.pixel_loss, SMALL.ssim_weight)
+    changed = {name for name, value in vars(middle).items() if value != getattr(SMALL, name)}
+    assert {"codebook", "cosine", "kmeans"} <= changed <= {"codebook", "cosine", "kmeans", "revive_below", "gradient"}
+    changed = {name for name, value in vars(collapse.textbook(SMALL)).items() if value != getattr(middle, name)}
+    assert changed <= {"pixel_loss", "ssim_weight"} and "pixel_loss" in changed
+
+
 def test_a_training_by_the_clock_ends_on_time_with_evenly_spaced_looks():
     ticks = itertools.count()  # every step takes one tick, so ten seconds are ten steps
     model = VQVAE(SMALL)

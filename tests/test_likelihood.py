@@ -4,9 +4,19 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from small_pixelcnn import AGES, random_maps, tiny
 
 from oasis_utils.codes import CodeMaps
-from oasis_utils.likelihood import Markov, likelihood_baselines, position_unigram_nats, unigram_nats
+from oasis_utils.data import Batches
+from oasis_utils.likelihood import (
+    Markov,
+    baseline_nats,
+    likelihood_baselines,
+    position_unigram_nats,
+    prior_nats,
+    unigram_nats,
+)
 
 
 def test_unigram_closed_form():
@@ -111,3 +121,18 @@ def test_baselines_of_code_maps_as_they_are_stored():
     assert found["position_unigram_nats"] == position_unigram_nats(train, test, 8)
     assert found["markov_nats"] == pytest.approx(Markov.fit(train, maps["validate"], 8).nats(test).mean())
     assert likelihood_baselines(codes, "validate") != found
+    each = baseline_nats(codes)
+    assert {len(values) for values in each.values()} == {len(test)}
+    assert [values.mean() for values in each.values()] == pytest.approx(list(found.values()))
+    assert each["unigram_nats"][2] == pytest.approx(unigram_nats(train, test[2:3], 8))
+
+
+def test_nats_of_a_prior_are_those_of_its_validation_map_by_map():
+    model, maps = tiny(**AGES), random_maps(10)
+    tensors = {"indices": maps, "positions": torch.arange(10) % 4, "ages": torch.full((10,), 30.0)}
+    nats = prior_nats(model, Batches(tensors, 4))
+    assert nats.shape == (10,) and nats.mean() == pytest.approx(model.validate(Batches(tensors, 4))["nats_per_code"])
+    last = {name: values[9:] for name, values in tensors.items()}
+    assert nats[9] == pytest.approx(model.validate(Batches(last, 4))["nats_per_code"], rel=1e-5)
+    unknown = prior_nats(model, Batches({name: tensors[name] for name in ("indices", "positions")}, 4))
+    assert not np.allclose(unknown, nats)

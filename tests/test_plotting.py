@@ -7,13 +7,16 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from oasis_utils import plotting
+from oasis_utils.config import PixelCNNConfig, TrainingConfig
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (5, 16, 16), dtype=np.uint8)
 FLOATS = GREY / 255.0
 INDICES = RNG.integers(0, 8, (5, 4, 4))
-HISTORY = [{"epoch": 1, "loss": 3.0, "ssim": 0.2}, {"epoch": 2, "loss": 2.0},
-           {"epoch": 3, "loss": 1.0, "ssim": 0.6}]
+HISTORY = [{"epoch": 1, "steps": 8, "loss": 3.0, "ssim": 0.2}, {"epoch": 2, "steps": 16, "loss": 2.0},
+           {"epoch": 3, "steps": 24, "loss": 1.0, "ssim": 0.6}]
+RIVAL = [{"seconds": 1.0, "used_fraction": 0.5, "ssim": 0.2, "validation_loss": 4.0},
+         {"seconds": 2.0, "used_fraction": 1.0, "ssim": 0.4, "validation_loss": 1.0}]
 CLOUD = RNG.standard_normal((8, 2))
 TITLES = [f"slice {i}" for i in range(5)]
 
@@ -46,14 +49,13 @@ EVERY_FIGURE = {
     "usage_overview": lambda: plotting.usage_overview(np.array([5, 3, 0, 1]), "title"),
     "among": lambda: plotting.among({"PCA": (CLOUD, CLOUD[:3])}, np.arange(3), "use", "title"),
     "watched": lambda: plotting.watched(GREY[:2], {"epoch 1": GREY[2:4], "epoch 4": GREY[:2]}, "title"),
-    "rivals": lambda: plotting.rivals(FLOATS, {"ours": (INDICES, np.arange(8), FLOATS)}, {"ours": [
-        {"seconds": 1.0, "used_fraction": 0.5, "ssim": 0.2}, {"seconds": 2.0, "used_fraction": 1.0, "ssim": 0.4}]},
-        "title"),
+    "rivals": lambda: plotting.rivals(FLOATS, {"ours": (INDICES, np.arange(8), FLOATS)}, {"ours": RIVAL}, "title"),
     "scatter": lambda: plotting.scatter([("PCA", CLOUD)], [("use", np.arange(8))], "title"),
     "heat": lambda: plotting.heat(FLOATS, TITLES, "nats", title="title"),
     "matrix": lambda: plotting.matrix({"blur": {"kid": 12.0, "auc": 0.4}}, "widths", 20.0, "title"),
     "bars": lambda: plotting.bars({"ours": 1.0, "floor": 2.0}, "SSIM", ["ours"], "title"),
     "lines": lambda: plotting.lines(np.arange(3), {"a": np.arange(3)}, "pixels", "share", "title"),
+    "trends": lambda: plotting.trends({"real": (np.arange(3), np.arange(3), np.arange(3))}, "age", "share", "title"),
     "histograms": lambda: plotting.histograms(np.arange(4), {"a": np.arange(3)}, "age", "subjects", "title"),
     "overlay": lambda: plotting.overlay(GREY, GREY % 3, {"fluid": 1, "white": 2}, TITLES, "title"),
 }
@@ -72,10 +74,11 @@ def test_every_function_gives_a_titled_figure_that_can_be_saved(name, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "labels"), [
-    ("curves", {"epoch", "loss in nats"}), ("usage", {"code, most used first", "share of all cells"}),
+    ("curves", {"training steps", "loss in nats"}), ("usage", {"code, most used first", "share of all cells"}),
     ("scatter", {"PCA 1", "PCA 2", "use"}), ("among", {"PCA 1", "8 encoder vectors", "3 codes", "use"}),
     ("usage_overview", {"uses, log10(1 + n)", "codes"}), ("watched", {"original", "epoch 1", "epoch 4", "|error|"}),
-    ("rivals", {"original", "ours:\nindex map", "seconds of training", "codes used, held-out"}),
+    ("rivals", {"original", "ours:\nindex map", "seconds of training", "codes used, held-out", "held-out SSIM",
+                "held-out loss\n(its first value = 1)"}), ("trends", {"age", "share", "real"}),
     ("heat", {"nats"}), ("bars", {"SSIM", "ours", "floor"}),
     ("lines", {"pixels", "share"}), ("histograms", {"age", "subjects", "a"}),
     ("overlay", {"slice", "with mask", "fluid", "white", *TITLES}), ("slices", {"row", *TITLES}), ("reconstructions", {
@@ -88,7 +91,7 @@ def test_axes_are_labelled(name, labels):
 def test_every_public_function_is_covered():
     public = {name for name, thing in vars(plotting).items()
               if callable(thing) and getattr(thing, "__module__", "") == plotting.__name__ and name[0] != "_"}
-    assert public - {"use_style", "save_figure", "table", "source"} == set(EVERY_FIGURE)
+    assert public - {"use_style", "save_figure", "table", "settings", "source"} == set(EVERY_FIGURE)
 
 
 def test_house_style_is_set():
@@ -153,10 +156,9 @@ def test_watched_slices_stand_above_their_errors():
 
 
 def test_rivals_show_numbers_of_codes_and_maps_by_rank():
-    history = [{"seconds": float(s), "used_fraction": s / 4, "ssim": s / 10} for s in (1, 4)]
-    figure = plotting.rivals(FLOATS, {"ours": (INDICES, np.arange(8)[::-1], FLOATS)}, {"ours": history})
-    used, ssim = (ax.lines[0].get_ydata() for ax in figure.axes if ax.lines)
-    assert list(used) == [2, 8] and list(ssim) == [0.1, 0.4]
+    figure = plotting.rivals(FLOATS, {"ours": (INDICES, np.arange(8)[::-1], FLOATS)}, {"ours": RIVAL})
+    used, loss, ssim = (ax.lines[0].get_ydata() for ax in figure.axes if ax.lines)
+    assert list(used) == [4, 8] and list(loss) == [1, 0.25] and list(ssim) == [0.2, 0.4]
     assert (images_of(figure)[5].get_array() == 7 - INDICES[0]).all()
 
 
@@ -171,11 +173,11 @@ def test_index_maps_are_coloured_by_rank():
 # ---------------------------------------------------------------- curves and figures
 
 
-def test_curves_show_the_epochs_that_have_a_figure():
+def test_curves_show_the_records_that_have_a_metric_over_steps():
     figure = plotting.curves(HISTORY, {"nats": ["loss"], "SSIM": ["ssim"]})
     loss, ssim = (ax.lines[0] for ax in figure.axes)
-    assert loss.get_xydata().tolist() == [[1, 3], [2, 2], [3, 1]]
-    assert ssim.get_xydata().tolist() == [[1, 0.2], [3, 0.6]]
+    assert loss.get_xydata().tolist() == [[8, 3], [16, 2], [24, 1]]
+    assert ssim.get_xydata().tolist() == [[8, 0.2], [24, 0.6]]
     assert all(tick == int(tick) for tick in figure.axes[0].get_xticks())
 
 
@@ -241,6 +243,14 @@ def test_bars_show_their_numbers_and_highlight_ours():
     assert ours.get_facecolor() != floor.get_facecolor()
 
 
+def test_trends_draw_each_line_from_end_to_end():
+    x = np.array([3.0, 1.0, 2.0])
+    ax = plotting.trends({"real": (x, x + 1, 2 * x), "drawn": (x, x, x)}, "age", "share").axes[0]
+    assert ax.lines[0].get_xydata().tolist() == [[1, 2], [2, 4], [3, 6]]
+    assert ax.collections[0].get_offsets().tolist() == [[3, 4], [1, 2], [2, 3]]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["real", "drawn"]
+
+
 def test_lines_have_a_legend_only_if_there_are_several():
     x = np.array([1.0, 2.0])
     one, two = (plotting.lines(x, {name: x for name in names}, "x", "y", log=True) for names in ("a", "ab"))
@@ -276,6 +286,16 @@ def test_table_digits():
 
 def test_table_rounds_numbers_of_numpy_too():
     assert "| a | 0.912 |" in plotting.table({"a": {"x": np.float64(0.91234)}}).data
+
+
+def test_settings_are_the_values_in_force():
+    schedule = TrainingConfig(epochs=2, learning_rate=4e-4)
+    lines = plotting.settings({"dropout": "share of features hidden", "learning_rate": "peak", "epochs": "passes"},
+                              PixelCNNConfig(dropout=0.0), schedule).data.splitlines()
+    assert lines[2:] == ["| `dropout` | 0 | share of features hidden |", "| `learning_rate` | 0.0004 | peak |",
+                         "| `epochs` | 2 | passes |"]
+    with pytest.raises(ValueError, match="no configuration here has a field depth"):
+        plotting.settings({"depth": "unknown"}, schedule)
 
 
 class Example:

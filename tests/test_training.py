@@ -4,6 +4,7 @@ import json
 import math
 import os
 from dataclasses import dataclass
+from functools import partial
 
 import jaxtyping
 import numpy as np
@@ -17,10 +18,11 @@ from oasis_utils.checkpoints import CheckpointError, load_model, read_about
 from oasis_utils.config import DCGANConfig, PixelCNNConfig, TrainingConfig, VQVAEConfig, load_profile
 from oasis_utils.data import Batches
 from oasis_utils.dcgan import DCGAN
+from oasis_utils.history import Snapshots, best_record, read_history
 from oasis_utils.pixelcnn import PixelCNN
 from oasis_utils.runtime import FolderInUse, RunFolder, exclusive, seed_everything
 from oasis_utils.symmetry import LEFT_RIGHT
-from oasis_utils.training import Trainer, fit, learning_rate, read_history, recipe
+from oasis_utils.training import Trainer, fit, learning_rate, recipe
 from oasis_utils.vqvae import VQVAE
 
 LINE = TrainingConfig(epochs=5, batch_size=8, learning_rate=0.05, warmup_steps=2)
@@ -296,6 +298,69 @@ def test_validation_happens_now_and_then_and_at_the_end(run):
     assert [record["epoch"] for record in history if "error" in record] == seen
 
 
+def test_validation_within_epochs_starts_at_step_0_and_counts_steps(run):
+    seen = []
+    config = TrainingConfig(epochs=3, batch_size=8, validate_every_steps=3, validate_every=2)  # epochs of 4 steps
+    _, history = fit_line(run, config=config, on_epoch=lambda _model, record: seen.append(record["steps"]))
+    assert [(record["epoch"], record["steps"]) for record in history] == [
+        (0, 0), (1, 3), (1, 4), (2, 6), (2, 8), (3, 9), (3, 12)]
+    assert [record["steps"] for record in history if "error" in record] == [0, 3, 6, 8, 9, 12]
+    assert seen == [3, 6, 8, 9, 12]
+    assert "loss" not in history[0] and all("loss" in record for record in history[1:])
+    assert read_history(run.history("line")) == history
+
+
+def test_losses_of_a_record_are_means_since_the_record_before(run):
+    frozen = TrainingConfig(epochs=1, batch_size=8, learning_rate=1e-12, warmup_steps=0, validate_every_steps=3)
+    losses, model = [], Line(LineConfig())
+
+    class Watched(Batches):
+        def epoch(self, number):
+            for batch in super().epoch(number):
+                losses.append(float(F.mse_loss(model.layer(batch["x"]), batch["y"]).detach()))
+                yield batch
+
+    train = Watched(line_batches().tensors, 8, shuffle=True)
+    _, history = fit(model, train, line_batches(shuffle=False), frozen, run, "line")
+    assert [record["loss"] for record in history[1:]] == pytest.approx([np.mean(losses[:3]), losses[3]], rel=1e-4)
+
+
+def test_best_model_may_come_from_within_an_epoch_but_not_from_within_the_first(run, capsys):
+    weights = {}
+
+    def note(model, record):
+        weights[record["steps"]] = model.layer.weight.item()
+
+    config = TrainingConfig(epochs=2, batch_size=8, validate_every_steps=3)  # validations at 0, 3, 4, 6 and 8 steps
+    best, history = fit_line(run, steered(Line, [0.0, 0.5, 3.0, 1.0, 2.0]), config, on_epoch=note)
+    assert [record["steps"] for record in history if record.get("improved")] == [4, 6]
+    assert best.layer.weight.item() == weights[6] and len(set(weights.values())) == 4
+    assert best_record(history)["steps"] == read_about(run.checkpoint("line"))["metrics"]["steps"] == 6
+    assert "after 6 steps (epoch 2)" in capsys.readouterr().out
+
+
+def test_patience_counts_validations_within_epochs(run, capsys):
+    config = TrainingConfig(epochs=3, batch_size=8, validate_every_steps=1, patience=2)
+    _, history = fit_line(run, steered(Line, [9.0, 5.0, 4.0, 4.5, 3.0, 3.1, 3.2, 0.0]), config)
+    assert [record["steps"] for record in history] == [0, 1, 2, 3, 4, 5, 6]
+    assert "1 epochs (stopped early), 6 steps" in capsys.readouterr().out
+    assert not run.checkpoint("line").with_suffix(".resume.safetensors").exists()
+
+
+def test_validating_more_often_does_not_change_the_training(tmp_path, monkeypatch):
+    """Validation draws nothing from the global random numbers and puts the model back into training mode."""
+    states = spy_on_resume_files(monkeypatch)
+    for kind, batches, config in ((tiny_pixelcnn, map_batches, dict(ema_decay=0.9)), (tiny_pixelcnn, map_batches, {}),
+                                  (tiny_gan, map_batches, dict(ema_decay=0.8)), (tiny_vqvae, picture_batches, {})):
+        ends = []
+        for every in (0, 1, 3):
+            seed_everything(1)
+            schedule = TrainingConfig(epochs=2, batch_size=4, warmup_steps=3, validate_every_steps=every, **config)
+            fit(kind(), batches(), batches(False), schedule, RunFolder(tmp_path / f"{kind}{config}{every}"), "model")
+            ends.append(tensors_of(states[2]))
+        assert ends[0] == ends[1] == ends[2], kind
+
+
 def test_stages_are_the_start_powers_of_four_and_the_end(run):
     seen, modes = [], []
 
@@ -313,6 +378,20 @@ def test_stages_are_the_start_powers_of_four_and_the_end(run):
     assert seen == [0] + [n for n in (16, 64, 256) if n < total] + [total] and not any(modes) and not best.training
     fit_line(run, config=config, on_stage=look_again)
     assert min(seen) >= 0  # a finished training has no stages
+
+
+def test_the_last_stage_shows_the_model_of_the_last_step_not_the_best(run):
+    weights, stages = {}, {}
+
+    def note(model, record):
+        weights[record["steps"]] = model.layer.weight.item()
+
+    def look(model, steps):
+        stages[steps] = model.layer.weight.item()
+
+    best, history = fit_line(run, steered(Line, [5.0, 1.0, 3.0, 4.0, 2.0]), on_epoch=note, on_stage=look)
+    assert stages[20] == weights[20] and best.layer.weight.item() == weights[8] != weights[20]
+    assert best_record(history)["steps"] == 8
 
 
 def test_looking_at_stages_does_not_change_the_training(tmp_path):
@@ -432,19 +511,20 @@ def tiny_gan():
     return DCGAN(DCGANConfig(grid=4, n_codes=8, code_dim=4, n_positions=3, noise_dim=4, channels=8))
 
 
-def fit_vqvae(run, **options):
-    config = TrainingConfig(epochs=4, batch_size=4, warmup_steps=3)
+def fit_vqvae(run, every=0, **options):
+    config = TrainingConfig(epochs=4, batch_size=4, warmup_steps=3, validate_every_steps=every)
     return fit(tiny_vqvae(), picture_batches(), picture_batches(False), config, run, "model", **options)
 
 
-def fit_pixelcnn(run, **options):
+def fit_pixelcnn(run, every=0, **options):
     config = TrainingConfig(epochs=4, batch_size=4, warmup_steps=3, ema_decay=0.9, weight_decay=0.01,
-                            clip_norm=1.0)
+                            clip_norm=1.0, validate_every_steps=every)
     return fit(tiny_pixelcnn(), map_batches(), map_batches(False), config, run, "model", **options)
 
 
-def fit_gan(run, **options):
-    config = TrainingConfig(epochs=4, batch_size=4, warmup_steps=3, ema_decay=0.8, betas=(0.0, 0.99))
+def fit_gan(run, every=0, **options):
+    config = TrainingConfig(epochs=4, batch_size=4, warmup_steps=3, ema_decay=0.8, betas=(0.0, 0.99),
+                            validate_every_steps=every)
     return fit(tiny_gan(), map_batches(), map_batches(False), config, run, "model", **options)
 
 
@@ -469,8 +549,9 @@ def tensors_of(content):
 
 
 @pytest.mark.parametrize("fit_model", [fit_vqvae, fit_pixelcnn, fit_gan])
-@pytest.mark.parametrize("epoch", [1, 3])
-def test_interrupted_training_ends_bit_for_bit_as_a_whole_one(tmp_path, monkeypatch, fit_model, epoch):
+@pytest.mark.parametrize(("epoch", "every"), [(1, 0), (3, 0), (3, 3)])  # epochs of four steps: 3 is within one
+def test_interrupted_training_ends_bit_for_bit_as_a_whole_one(tmp_path, monkeypatch, fit_model, epoch, every):
+    fit_model = partial(fit_model, every=every)
     whole, broken = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "broken")
     states = spy_on_resume_files(monkeypatch)
     seed_everything(1)
@@ -514,6 +595,22 @@ def test_vqvae_training_revives_codes(monkeypatch, run):
     monkeypatch.setattr(VectorQuantizer, "_revive", watch)
     fit_vqvae(run)
     assert sum(dead) > 0
+
+
+def test_what_was_validated_after_the_last_whole_epoch_is_validated_again(run, capsys):
+    def stop(_model, record):
+        if record["steps"] == 7:
+            raise KeyboardInterrupt
+
+    config = TrainingConfig(epochs=3, batch_size=8, validate_every_steps=1)
+    with pytest.raises(KeyboardInterrupt):
+        fit_line(run, config=config, on_epoch=stop)
+    assert "stopped in epoch 2 of 3" in (said := capsys.readouterr().out) and "go on after epoch 1" in said
+    assert [record["steps"] for record in read_history(run.history("line"))] == [0, 1, 2, 3, 4, 5, 6]
+    steps = []
+    _, history = fit_line(run, config=config, on_epoch=lambda _model, record: steps.append(record["steps"]))
+    assert steps == [5, 6, 7, 8, 9, 10, 11, 12]
+    assert [record["steps"] for record in history] == list(range(13))
 
 
 def test_resume_says_where_it_goes_on(run, capsys):
@@ -647,11 +744,11 @@ def test_empty_held_out_slices_do_not_stop_a_vqvae(run):
 
 def test_snapshots_outlive_the_training_and_forget_those_of_a_later_one(run):
     path = run.root / "history" / "seen.npz"
-    snapshots = training.Snapshots(path, lambda model: np.full((2, 3), model.validations))
+    snapshots = Snapshots(path, lambda model: np.full((2, 3), model.validations))
     assert snapshots.arrays() == {}
-    model, history = training.fit(Line(LineConfig()), line_batches(), line_batches(), TrainingConfig(epochs=3), run,
+    model, history = fit(Line(LineConfig()), line_batches(), line_batches(), TrainingConfig(epochs=3), run,
                                   "line", on_epoch=lambda now, record: snapshots.keep(now, record["epoch"]))
-    seen = training.Snapshots(path, lambda model: 1 / 0).arrays()  # a loaded training looks at nothing
+    seen = Snapshots(path, lambda model: 1 / 0).arrays()  # a loaded training looks at nothing
     assert list(seen) == [1, 2, 3] and [int(array[0, 0]) for array in seen.values()] == [1, 2, 3]
     snapshots.keep(model, 2)
     assert list(snapshots.arrays()) == [1, 2]
@@ -660,7 +757,7 @@ def test_snapshots_outlive_the_training_and_forget_those_of_a_later_one(run):
 def test_snapshots_of_a_resumed_training_are_those_of_one_left_alone(tmp_path):
     def watch(folder, **options):
         seed_everything(0)
-        kept = training.Snapshots(RunFolder(tmp_path / folder).watched("line"),
+        kept = Snapshots(RunFolder(tmp_path / folder).watched("line"),
                                   lambda model: model.layer.weight.detach().numpy().copy())
         fit_line(RunFolder(tmp_path / folder), config=TrainingConfig(epochs=9), on_stage=kept.keep, **options)
         return kept.arrays()
@@ -675,6 +772,20 @@ def test_snapshots_of_a_resumed_training_are_those_of_one_left_alone(tmp_path):
     again = watch("stopped")
     assert list(again) == list(whole) == [0, 16, 36]
     assert all(np.array_equal(again[moment], whole[moment]) for moment in whole)
+
+
+def test_the_best_model_is_a_row_of_its_own_after_the_moments(run):
+    snapshots = Snapshots(run.root / "seen.npz", lambda model: np.zeros(1))
+    for moment in (0, 16, 20):
+        snapshots.keep(nn.Identity(), moment)
+    rows = snapshots.rows(np.ones(1), 16)
+    assert list(rows) == ["0 steps", "16 steps", "20 steps", "best\n(16 steps)"] and rows["best\n(16 steps)"] == 1
+
+
+def test_a_history_without_a_best_model_is_refused():
+    assert best_record([{"steps": 0}, {"steps": 4, "improved": True}, {"steps": 8}])["steps"] == 4
+    with pytest.raises(ValueError, match="the history names no best model: .* train again"):
+        best_record([{"steps": 4, "ssim": 0.9}])
 
 
 # ------------------------------------------------------------ profiles
