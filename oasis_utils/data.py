@@ -86,6 +86,10 @@ class Split:
         """All images as float32 in [0, 1] on the CPU."""
         return _tensor(self.images).float().div_(255)
 
+    def inside(self) -> Bool[Tensor, "n 1 height width"]:
+        """`region` of all slices, beside `floats`."""
+        return torch.from_numpy(self.region())[:, None]
+
 
 def _tensor(images: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(images))[:, None]

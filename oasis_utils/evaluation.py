@@ -17,7 +17,6 @@ from jaxtyping import Float, Integer, UInt8
 from torch import Tensor
 
 from oasis_utils import fidelity, metrics, sensitivity
-from oasis_utils.anatomy import MEASURES
 from oasis_utils.codes import decode_maps, encode_images
 from oasis_utils.data import Split
 from oasis_utils.features import as_floats, balanced
@@ -40,12 +39,14 @@ def reconstruct_split(vqvae: VQVAE, split: Split, device: torch.device) -> tuple
 
 def judge_reconstruction(split: Split, reconstructions: UInt8[np.ndarray, "n height width"],
                          train_mean: Float[Tensor, "1 height width"]) -> dict[str, Any]:
-    """{"reconstruction": {ssim, brain_ssim, psnr, images, subjects}, "floors": {metric: {floor: value}}}."""
-    real = split.floats()
-    scores = metrics.score(real, as_floats(reconstructions))
-    floors = metrics.floors(real, train_mean, torch.from_numpy(split.subjects), torch.from_numpy(split.positions))
+    """{"reconstruction": {ssim, brain_ssim, psnr, split, region, images, subjects}, "floors": {metric: {floor:
+    value}}}. region: "brain" or "head", what brain_ssim covers."""
+    real, region = split.floats(), split.inside()
+    scores = metrics.score(real, as_floats(reconstructions), region)
+    floors = metrics.floors(real, train_mean, torch.from_numpy(split.subjects), torch.from_numpy(split.positions),
+                            region)
     by_metric = {name: {floor: values[name] for floor, values in floors.items()} for name in scores}
-    return {"reconstruction": {**scores, "split": split.name, "images": len(split),
+    return {"reconstruction": {**scores, "split": split.name, "region": split.region_name, "images": len(split),
                                "subjects": len(np.unique(split.subjects))},
             "floors": by_metric}
 
@@ -106,7 +107,7 @@ def evaluate_images(images: UInt8[np.ndarray, "n height width"], positions: Inte
         copies = reference.yardsticks.copies.judge(images)
     result = without_nan({
         "schema": SCHEMA, "version": VERSION, "images": len(images), "compared": reference.n_images,
-        "real_subjects": len(np.unique(reference.real.groups)), "features": dict(SPACES),
+        "real_subjects": len(np.unique(reference.real.groups)), "features": reference.yardsticks.spaces,
         "positions": "given" if positions is not None else "read from the slices",
         **_headline(real, reference), "memorised": copies.pop("memorised"),
         "suspicious_pairs": copies.pop("suspicious_pairs"), "copy_gap": copies["copy_gap"],
@@ -144,7 +145,7 @@ def _variety(drawn: Described, reference: Reference) -> dict[str, float | None]:
 def _anatomy(drawn: Described, reference: Reference) -> dict[str, Any]:
     def side(described: Described | None) -> dict[str, Any] | None:
         return described and {"outside_share": described.outside_share, "position_error": described.position_error,
-                              "outside": dict(zip(MEASURES, described.outside.mean(0).tolist(), strict=True))}
+                              "outside": dict(zip(described.measures, described.outside.mean(0).tolist(), strict=True))}
 
     return {"generated": side(drawn), "real": side(reference.other), "decoded": side(reference.decoded)}
 
@@ -177,10 +178,11 @@ def sensitivities(reference: Reference, n: int, seed: int = 0) -> dict[str, dict
             key: figure(x.mean(), fidelity.mean_interval(x, groups, reference.config.bootstrap))
             for key, x in means.items()}
 
-    table, still = {}, figures(images)
-    with Progress("damaging slices", len(sensitivity.DAMAGES)) as progress:
-        for done, name in enumerate(sensitivity.DAMAGES, start=1):
-            moved = figures(sensitivity.damaged(images, name, seed))
+    table, still, anatomist = {}, figures(images), reference.yardsticks.anatomist
+    names = sensitivity.possible(anatomist)
+    with Progress("damaging slices", len(names)) as progress:
+        for done, name in enumerate(names, start=1):
+            moved = figures(sensitivity.damaged(images, name, seed, anatomist, positions))
             table[name] = {key: _excess(moved[key]["value"], item) for key, item in still.items()}
             progress.update(done, name)
     return table

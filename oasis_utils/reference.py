@@ -18,11 +18,11 @@ import torch
 from jaxtyping import Bool, Float, Integer, UInt8
 
 from oasis_utils import fidelity
-from oasis_utils.anatomy import Atlas, PositionReader, Tissues, compare_measures, measure
+from oasis_utils.anatomy import Anatomist, Atlas, PositionReader, compare_measures
 from oasis_utils.codes import decode_maps, encode_images
 from oasis_utils.config import EvaluationConfig
 from oasis_utils.data import Split
-from oasis_utils.features import LEARNED, RADIOMIC, Projection, Standard, balanced, learned, radiomic
+from oasis_utils.features import LEARNED, RADIOMIC, Projection, Standard, balanced, learned, radiomic, radiomic_text
 from oasis_utils.memorisation import CopyTest
 from oasis_utils.twosample import logistic, network, small_pictures, two_sample
 from oasis_utils.vqvae import VQVAE
@@ -41,7 +41,7 @@ class Yardsticks:
 
     projection: Projection
     standard: Standard
-    tissues: Tissues
+    anatomist: Anatomist
     atlas: Atlas
     reader: PositionReader
     copies: CopyTest
@@ -54,10 +54,15 @@ class Yardsticks:
         few = balanced(positions, LEARNED_ROWS)
         principal = Projection.fit(learned(images[few], device, "features of training slices"),
                                    min(COMPONENTS, len(few) // 2))
-        tissues = Tissues.fit(images)
-        return cls(principal, Standard.fit(radiomic(images)), tissues,
-                   Atlas.fit(measure(images, tissues), positions, n_positions), PositionReader.fit(images, positions),
-                   CopyTest.fit(train, real, floor))
+        anatomist = Anatomist.fit(train, rows)
+        return cls(principal, Standard.fit(radiomic(images, train.symmetry)), anatomist,
+                   Atlas.fit(anatomist.measure(images, positions), positions, n_positions),
+                   PositionReader.fit(images, positions), CopyTest.fit(train, real, floor))
+
+    @property
+    def spaces(self) -> dict[str, str]:
+        """SPACES, with the radiomic numbers that these data have."""
+        return SPACES | {"radiomic": radiomic_text(self.anatomist.symmetry)}
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ class Described:
     radiomic: Float[np.ndarray, "n numbers"]
     anatomy: Float[np.ndarray, "n measures"]  # in real deviations from the mean of the position
     outside: Bool[np.ndarray, "n measures"]
+    measures: tuple[str, ...]  # names of the columns of anatomy and outside
     read_positions: Float[np.ndarray, " n"]
 
     @classmethod
@@ -79,10 +85,11 @@ class Described:
            groups: Integer[np.ndarray, " n"], yardsticks: Yardsticks, device: torch.device, name: str) -> Described:
         """name: of the set, for the progress; "" shows none."""
         features = learned(images, device, name and f"features of {name}")
-        measured = measure(images, yardsticks.tissues)
+        measured = yardsticks.anatomist.measure(images, positions)
         return cls(images, positions, groups, features, yardsticks.projection(features),
-                   yardsticks.standard(radiomic(images)), yardsticks.atlas.scaled(measured, positions),
-                   yardsticks.atlas.outside(measured, positions), yardsticks.reader.read(images))
+                   yardsticks.standard(radiomic(images, yardsticks.anatomist.symmetry)),
+                   yardsticks.atlas.scaled(measured, positions), yardsticks.atlas.outside(measured, positions),
+                   yardsticks.anatomist.measures, yardsticks.reader.read(images))
 
     @property
     def position_error(self) -> float:
@@ -115,7 +122,8 @@ def compare(a: Described, b: Described, rounds: int, classify: bool = True) -> C
     if classify:
         tests["network"] = two_sample(small_pictures(a.images), small_pictures(b.images), *owners, network, rounds)
     result["two_sample"] = {name: figure(test.auc, test.interval) for name, test in tests.items()}
-    result["anatomy"] = {name: figure(value) for name, value in compare_measures(a.anatomy, b.anatomy).items()}
+    distances = compare_measures(a.anatomy, b.anatomy, a.measures)
+    result["anatomy"] = {name: figure(value) for name, value in distances.items()}
     return result
 
 
