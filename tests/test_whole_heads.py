@@ -6,16 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from oasis_utils import metrics
+from oasis_utils import metrics, reference
 from oasis_utils.anatomy import Anatomist, DarkMiddle
 from oasis_utils.anomalies import DISC, judge, planted_slices, pooled
+from oasis_utils.config import EvaluationConfig
 from oasis_utils.data import Split
+from oasis_utils.evaluation import judge_reconstruction, mean_image, sensitivities
 from oasis_utils.features import as_floats
 from oasis_utils.metrics import brain_ssim, floors, score, ssim
-from oasis_utils.sensitivity import damaged, possible
+from oasis_utils.sensitivity import DAMAGES, damaged, possible
 from oasis_utils.symmetry import Symmetry
 from oasis_utils.synthetic import load_template, make_subject
 
+CPU = torch.device("cpu")
 AGES = np.array([20, 31, 45, 58, 70, 83, 92], np.float32)
 POSITIONS = (10, 14, 18)
 DIM = 0.6  # of the grey of a skull-stripped brain
@@ -51,7 +54,7 @@ def heads(upright):
 
 
 @pytest.fixture(scope="module")
-def brains(heads):
+def stripped(heads):
     """The same subjects without skull."""
     images = np.where(heads.masks > 0, heads.images, 0).astype(np.uint8)
     return replace(heads, images=images, masks=None, content="brain")
@@ -97,17 +100,17 @@ def test_trivial_baselines_take_the_region_of_the_chosen_slices(heads):
 # ---------------------------------------------------------------- anatomy
 
 
-def test_tissues_of_heads_with_masks_are_those_of_their_brains(heads, brains):
+def test_tissues_of_heads_with_masks_are_those_of_their_brains(heads, stripped):
     assert Anatomist.fit(heads).measures == (
         "head area", "asymmetry", "ventricles", "fluid", "grey matter", "white matter")
     for name in ("ventricles", "fluid", "grey matter", "white matter"):
-        ours, stripped = column(heads, name), column(brains, name)
-        assert np.abs(ours - stripped).mean() < 0.05, name
-    assert (column(heads, "head area") > 1.1 * column(brains, "brain area")).all()
+        ours, theirs = column(heads, name), column(stripped, name)
+        assert np.abs(ours - theirs).mean() < 0.05, name
+    assert (column(heads, "head area") > 1.1 * column(stripped, "brain area")).all()
 
 
-def test_ventricles_of_heads_widen_with_age_as_those_of_brains(heads, brains):
-    for split in (heads, brains):
+def test_ventricles_of_heads_widen_with_age_as_those_of_brains(heads, stripped):
+    for split in (heads, stripped):
         assert np.corrcoef(column(split, "ventricles"), split.ages)[0, 1] > 0.6
 
 
@@ -127,7 +130,7 @@ def test_generated_heads_need_no_masks(heads):
                           anatomist.measure(heads.images[last], heads.positions[last] + 5))
 
 
-@pytest.mark.parametrize("kind", ["heads", "brains", "bare"])
+@pytest.mark.parametrize("kind", ["heads", "stripped", "bare"])
 def test_the_dark_middle_grows_with_age(kind, request):
     split = request.getfixturevalue(kind)
     dark = DarkMiddle.fit(split)
@@ -182,3 +185,35 @@ def test_cells_of_the_region_are_named_for_what_they_are(heads, bare):
     blank = replace(bare, images=np.zeros_like(bare.images))
     with pytest.raises(ValueError, match=f"no train slice has room for discs of {DISC:.0f} mm: its heads are too"):
         planted_slices(blank, 2.0)
+
+
+# ---------------------------------------------------------------- judgement
+
+
+def test_a_reconstruction_is_judged_in_the_region_and_says_which(heads, bare):
+    fake = np.where(heads.masks > 0, heads.images, 0).astype(np.uint8)
+    for split, name in ((heads, "brain"), (bare, "head")):
+        judged = judge_reconstruction(split, fake, mean_image(split))
+        expected = score(split.floats(), as_floats(fake), split.inside())
+        assert judged["reconstruction"]["region"] == name
+        assert {key: judged["reconstruction"][key] for key in expected} == expected
+        assert judged["floors"]["brain_ssim"]["black"] == score(split.floats(), torch.zeros_like(split.floats()),
+                                                               split.inside())["brain_ssim"]
+
+
+def test_a_judgement_names_only_what_can_be_measured(brains, monkeypatch):
+    """Sagittal heads without masks, from the upright brains of the fixture: the chain from training to tables."""
+    monkeypatch.setattr(reference, "learned", lambda images, device, label: np.tile(
+        images[:, ::8, ::8].reshape(len(images), -1) / 255, 20).astype(np.float32))
+    splits = [replace(brains.split(name), content="head", symmetry=Symmetry(None), masks=None)
+              for name in ("train", "validate", "test")]
+    yardsticks = reference.Yardsticks.fit(*splits, CPU)
+    sides = [reference.Described.of(np.array(s.images), s.positions, s.subjects, yardsticks, CPU, "")
+             for s in splits[1:]]
+    floor = reference.compare(*sides, 10, classify=False)
+    assert set(floor["anatomy"]) == {"head area"} and sides[0].radiomic.shape[1] == 28
+    assert yardsticks.spaces["radiomic"].startswith("28 hand-made numbers on shape, grey levels")
+    judge = reference.Reference(yardsticks, sides[1], sides[0], None, floor, None,
+                                EvaluationConfig(n_images=64, bootstrap=10), CPU, {})
+    damages = sensitivities(judge, 16)
+    assert set(damages) == set(possible(yardsticks.anatomist)) and len(damages) == len(DAMAGES) - 3
