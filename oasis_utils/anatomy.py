@@ -3,12 +3,15 @@
 Texture distances do not see anatomy (Wu 2024, arXiv 2409.08463; WASABI, 2504.21771), so a few volumes are measured
 and compared. The method is small: grey levels are divided by each slice's own 95th percentile in the brain, and two
 thresholds, chosen once on training slices (Otsu's criterion for three classes, doi 10.1109/TSMC.1979.4310076), part
-fluid, grey and white matter. Ventricles are fluid deep inside the outline. The slices are skull-stripped T1; with the
-skull on, the figures speak of the head.
+fluid, grey and white matter. Ventricles are fluid deep inside the outline.
+
+In skull-stripped slices the brain is what is not background. Where the skull is on, the outline is the head's, and the
+brain lies where most masks of the training slices of a position say; generated slices have no masks of their own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,14 +19,46 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Integer, UInt8
 from scipy import ndimage, stats
 
-from oasis_utils.features import Standard, as_floats
+from oasis_utils.data import Split
+from oasis_utils.features import Standard, as_floats, balanced
 from oasis_utils.metrics import BRAIN_LEVEL
+from oasis_utils.symmetry import LEFT_RIGHT, Symmetry
 
-MEASURES = ("brain area", "asymmetry", "ventricles", "fluid", "grey matter", "white matter")
+TISSUES = ("ventricles", "fluid", "grey matter", "white matter")
 BINS = 128  # of the grey-level histogram
 DEPTH = 0.35  # ventricles lie deeper under the outline than this, in radii of a disc of the brain's area
 NEIGHBOURS = 1  # slice positions to either side that lend their training slices to a position's range
 MARGIN = 0.5  # by which a range is widened, in real deviations
+FIT_ROWS = 1024  # training slices that fix where the middle of the brain is
+DARK = 0.3  # of white, below which a pixel of the middle of the brain is dark: mostly fluid
+
+
+# ---------------------------------------------------------------- where the brain is
+
+
+def outline(image: UInt8[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
+    """The foreground (brain, or head where the skull is on) with everything that it encloses."""
+    return ndimage.binary_fill_holes(image > BRAIN_LEVEL * 255)
+
+
+def consensus(regions: Bool[np.ndarray, "n height width"],
+              positions: Integer[np.ndarray, " n"]) -> Bool[np.ndarray, "n_positions height width"]:
+    """For each position the pixels in most regions of the slices there and at its neighbours, or at the nearest
+    positions that have any."""
+    result = np.empty((int(positions.max()) + 1, *regions.shape[1:]), bool)
+    for position in range(len(result)):
+        away = np.abs(positions - position)
+        result[position] = regions[away <= max(NEIGHBOURS, away.min())].mean(0) > 0.5
+    return result
+
+
+def at(regions: Bool[np.ndarray, "n_positions height width"],
+       positions: Integer[np.ndarray, " n"]) -> Bool[np.ndarray, "n height width"]:
+    """The region of each slice by its position; positions beyond the last have that of the last."""
+    return regions[np.clip(positions, 0, len(regions) - 1)]
+
+
+# ---------------------------------------------------------------- measures
 
 
 @dataclass(frozen=True)
@@ -34,17 +69,28 @@ class Tissues:
     white: float
 
     @classmethod
-    def fit(cls, images: UInt8[np.ndarray, "n height width"]) -> Tissues:
-        """The two thresholds that part the training slices' grey levels best."""
+    def fit(cls, images: UInt8[np.ndarray, "n height width"],
+            brains: Iterable[Bool[np.ndarray, "height width"]] | None = None) -> Tissues:
+        """The two thresholds that part the training slices' grey levels best. brains: the brain of each slice, its
+        outline by default."""
         edges = np.linspace(0, 1.2, BINS + 1)
-        counts = sum(np.histogram(_scaled(x, outline(x)), edges)[0] for x in images)
+        brains = map(outline, images) if brains is None else brains
+        counts = sum(np.histogram(_scaled(x, brain), edges)[0] for x, brain in zip(images, brains, strict=True))
         low, high = _otsu(counts.astype(np.float64))
         return cls(float(edges[low]), float(edges[high]))
 
-
-def outline(image: UInt8[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
-    """The brain with everything that it encloses."""
-    return ndimage.binary_fill_holes(image > BRAIN_LEVEL * 255)
+    def shares(self, image: UInt8[np.ndarray, "height width"],
+               brain: Bool[np.ndarray, "height width"]) -> tuple[float, ...]:
+        """TISSUES as shares of the brain; 0 without one."""
+        size = brain.sum()
+        if not size:
+            return (0.0,) * len(TISSUES)
+        scaled = np.zeros(image.shape)
+        scaled[brain] = _scaled(image, brain)
+        fluid, white = brain & (scaled < self.grey), scaled >= self.white
+        deep = ndimage.distance_transform_edt(np.pad(brain, 1))[1:-1, 1:-1] > DEPTH * np.sqrt(size / np.pi)
+        return ((fluid & deep).sum() / size, fluid.sum() / size, 1 - (fluid.sum() + white.sum()) / size,
+                white.sum() / size)
 
 
 def _scaled(image: np.ndarray, brain: np.ndarray) -> Float[np.ndarray, " pixels"]:
@@ -66,47 +112,129 @@ def _otsu(counts: Float[np.ndarray, " bins"]) -> tuple[int, int]:
     return int(i[best]), int(j[best])
 
 
-def measure(images: UInt8[np.ndarray, "n height width"], tissues: Tissues) -> Float[np.ndarray, "n measures"]:
-    """MEASURES of each slice: area as a share of the frame, asymmetry in [0, 2], the others as shares of the brain."""
-    return np.array([_measure(np.asarray(image), tissues) for image in images])
+@dataclass(frozen=True)
+class Anatomist:
+    """What can be measured in the slices of a data set, and how: fixed by training slices.
+
+    The area of the foreground always; its asymmetry where there is a mid-line; tissues where it is known which pixels
+    are brain: in skull-stripped slices, and in whole heads whose training slices have masks.
+    """
+
+    symmetry: Symmetry = LEFT_RIGHT
+    content: str = "brain"  # or "head", as in `Split`
+    tissues: Tissues | None = None
+    regions: Bool[np.ndarray, "n_positions height width"] | None = None  # the brain in whole heads, at each position
+
+    @classmethod
+    def fit(cls, train: Split, rows: Integer[np.ndarray, " k"] | slice = slice(None)) -> Anatomist:
+        """From these rows of the training split."""
+        images, positions = np.array(train.images[rows]), train.positions[rows]
+        if train.content == "brain":
+            return cls(train.symmetry, train.content, Tissues.fit(images))
+        if train.masks is None:
+            return cls(train.symmetry, train.content)
+        regions = consensus(train.region(rows), positions)
+        return cls(train.symmetry, train.content, Tissues.fit(images, at(regions, positions)), regions)
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The names of what is measured."""
+        return (f"{self.content} area", *(("asymmetry",) if self.symmetry else ()), *(TISSUES if self.tissues else ()))
+
+    def brains(self, images: UInt8[np.ndarray, "n height width"],
+               positions: Integer[np.ndarray, " n"]) -> Bool[np.ndarray, "n height width"]:
+        """Where the brain of each slice is (the head, where `tissues` is None)."""
+        return _outlines(images) if self.regions is None else at(self.regions, positions)
+
+    def measure(self, images: UInt8[np.ndarray, "n height width"],
+                positions: Integer[np.ndarray, " n"]) -> Float[np.ndarray, "n measures"]:
+        """`measures` of each slice: area as a share of the frame, asymmetry in [0, 2], tissues as shares of the
+        brain."""
+        images = np.asarray(images)
+        shapes = _outlines(images)
+        brains = shapes if self.regions is None else at(self.regions, positions)
+        rows = [self._measure(*parts) for parts in zip(images, shapes, brains, strict=True)]
+        return np.array(rows, np.float64).reshape(len(images), len(self.measures))
+
+    def _measure(self, image: np.ndarray, shape: np.ndarray, brain: np.ndarray) -> tuple[float, ...]:
+        asymmetry = (_asymmetry(*map(self.symmetry.upright, (image, shape))),) if self.symmetry else ()
+        return (shape.mean(), *asymmetry, *(self.tissues.shares(image, brain) if self.tissues else ()))
 
 
-def _measure(image: np.ndarray, tissues: Tissues) -> tuple[float, ...]:
-    brain = outline(image)
-    size = brain.sum()
-    if not size:
-        return (0.0,) * len(MEASURES)
-    scaled = np.zeros(image.shape)
-    scaled[brain] = _scaled(image, brain)
-    column = int(round(np.average(np.arange(image.shape[1]), weights=brain.sum(0))))
+def _outlines(images: UInt8[np.ndarray, "n height width"]) -> Bool[np.ndarray, "n height width"]:
+    return np.array([outline(image) for image in np.asarray(images)], bool).reshape(images.shape)
+
+
+def _asymmetry(image: np.ndarray, shape: np.ndarray) -> float:
+    """Mean difference between an upright slice and its mirror image across the outline's centre, over the mean."""
+    if not shape.any():
+        return 0.0
+    scaled = np.where(shape, image, 0).astype(np.float64)
+    column = int(round(np.average(np.arange(image.shape[1]), weights=shape.sum(0))))
     mirror = np.clip(2 * column - np.arange(image.shape[1]), 0, image.shape[1] - 1)
-    asymmetry = np.abs(scaled - scaled[:, mirror]).sum() / max(scaled.sum(), 1e-9)
-    fluid, white = brain & (scaled < tissues.grey), scaled >= tissues.white
-    deep = ndimage.distance_transform_edt(np.pad(brain, 1))[1:-1, 1:-1] > DEPTH * np.sqrt(size / np.pi)
-    return (size / brain.size, asymmetry, (fluid & deep).sum() / size, fluid.sum() / size,
-            1 - (fluid.sum() + white.sum()) / size, white.sum() / size)
+    return np.abs(scaled - scaled[:, mirror]).sum() / max(scaled.sum(), 1e-9)
 
 
-def dark_middle(images: UInt8[np.ndarray, "n height width"]) -> Float[np.ndarray, " n"]:
-    """Share of pixels below a quarter of white in the middle third of the frame: mostly ventricles, which widen
-    with age."""
-    third = images.shape[1] // 3
-    return (images[:, third:-third, third:-third] < 64).mean(axis=(1, 2))
+# ---------------------------------------------------------------- ageing
 
 
-def darkest_position(images: UInt8[np.ndarray, "n height width"], positions: Integer[np.ndarray, " n"]) -> int:
-    """The slice position with the darkest middle on average, where ageing shows best."""
-    shares, places = dark_middle(images), np.unique(positions)
-    return int(places[np.argmax([shares[positions == place].mean() for place in places])])
+@dataclass(frozen=True)
+class DarkMiddle:
+    """Share of dark pixels in the middle of the brain (of the head): mostly ventricles, which widen with age.
+
+    The middle is the middle half of the bounding box of the training slices' brains, position by position; dark is
+    below DARK of white, the 95th percentile of grey levels there. The scalp of whole heads lies outside.
+    """
+
+    boxes: Integer[np.ndarray, "n_positions 4"]  # top, bottom, left, right of the middle, in pixels
+    level: float  # of 255
+
+    @classmethod
+    def fit(cls, train: Split) -> DarkMiddle:
+        """ValueError if no training slice shows anything."""
+        rows = balanced(train.positions, FIT_ROWS)
+        positions = train.positions[rows]
+        boxes = np.array([_middle(region) for region in consensus(train.region(rows), positions)])
+        grey = np.concatenate([train.images[row, top:bottom, left:right].ravel()
+                               for row, (top, bottom, left, right) in zip(rows, boxes[positions], strict=True)])
+        if not len(grey):
+            raise ValueError(f"no brain in the {train.name} slices: check that they are not black")
+        return cls(boxes, DARK * float(np.percentile(grey, 95)))
+
+    def share(self, images: UInt8[np.ndarray, "n height width"],
+              positions: Integer[np.ndarray, " n"] | int) -> Float[np.ndarray, " n"]:
+        """Of each slice, in [0, 1]; 0 at positions that show no brain."""
+        places = np.clip(np.broadcast_to(positions, len(images)), 0, len(self.boxes) - 1)
+        return np.array([(image[top:bottom, left:right] < self.level).sum() / max((bottom - top) * (right - left), 1)
+                         for image, (top, bottom, left, right) in zip(images, self.boxes[places], strict=True)])
+
+    def darkest_position(self, images: UInt8[np.ndarray, "n height width"],
+                         positions: Integer[np.ndarray, " n"]) -> int:
+        """The slice position with the darkest middle on average, where ageing shows best."""
+        shares, places = self.share(images, positions), np.unique(positions)
+        return int(places[np.argmax([shares[positions == place].mean() for place in places])])
+
+    def age_correlation(self, images: UInt8[np.ndarray, "n height width"],
+                        positions: Integer[np.ndarray, " n"] | int, ages: Float[np.ndarray, " n"]) -> float:
+        """Correlation of the share with age in years, over the slices of known age; nan where either is constant."""
+        known = np.isfinite(ages)
+        shares, years = self.share(images, positions)[known], ages[known]
+        if len(years) < 2 or np.ptp(shares) == 0 or np.ptp(years) == 0:
+            return float("nan")
+        return float(np.corrcoef(years, shares)[0, 1])
 
 
-def age_correlation(images: UInt8[np.ndarray, "n height width"], ages: Float[np.ndarray, " n"]) -> float:
-    """Correlation of `dark_middle` with age in years, over the slices of known age; nan where either is constant."""
-    known = np.isfinite(ages)
-    shares, years = dark_middle(images[known]), ages[known]
-    if len(years) < 2 or np.ptp(shares) == 0 or np.ptp(years) == 0:
-        return float("nan")
-    return float(np.corrcoef(years, shares)[0, 1])
+def _middle(region: Bool[np.ndarray, "height width"]) -> list[int]:
+    """Top, bottom, left and right of the middle half of a region's bounding box; zeros for an empty one."""
+    bounds = []
+    for axis in (1, 0):
+        inside = np.flatnonzero(region.any(axis))
+        if not len(inside):
+            return [0] * 4
+        first, last = int(inside[0]), int(inside[-1]) + 1
+        quarter = (last - first) // 4
+        bounds += [first + quarter, last - quarter]
+    return bounds
 
 
 # ---------------------------------------------------------------- real ranges
@@ -146,10 +274,10 @@ class Atlas:
         return (values < self.low[positions]) | (values > self.high[positions])
 
 
-def compare_measures(a: Float[np.ndarray, "n measures"],
-                     b: Float[np.ndarray, "m measures"]) -> dict[str, float]:
+def compare_measures(a: Float[np.ndarray, "n measures"], b: Float[np.ndarray, "m measures"],
+                     names: tuple[str, ...]) -> dict[str, float]:
     """Wasserstein distance of each measure between two sets of scaled values: in real deviations."""
-    return {name: float(stats.wasserstein_distance(a[:, i], b[:, i])) for i, name in enumerate(MEASURES)}
+    return {name: float(stats.wasserstein_distance(a[:, i], b[:, i])) for i, name in enumerate(names)}
 
 
 # ---------------------------------------------------------------- position read back

@@ -19,6 +19,7 @@ from scipy.stats import rankdata
 from oasis_utils.codes import encode_images
 from oasis_utils.data import FOREGROUND, Dataset, Split
 from oasis_utils.pixelcnn import PixelCNN
+from oasis_utils.symmetry import LEFT_RIGHT, Symmetry
 from oasis_utils.vqvae import VQVAE
 
 BATCH = 64
@@ -44,49 +45,73 @@ def pixel_size(dataset: Dataset) -> float:
     return dataset.manifest["crop"]["side"] / dataset.manifest["config"]["image_size"]
 
 
-def disc_centres(images: UInt8[np.ndarray, "n height width"], radius: float,
-                 seed: int = 0) -> Integer[np.ndarray, "n 2"]:
-    """A random place in each slice where a disc and its mirror image lie in the brain, apart from each other;
-    -1 where the brain is too small for that."""
-    rng, centres = np.random.default_rng(seed), np.full((len(images), 2), -1)
-    middle = (images.shape[2] - 1) / 2
-    apart = np.abs(np.arange(images.shape[2]) - middle) > radius + 1
-    for i, image in enumerate(images):
-        head = ndimage.binary_fill_holes(image > FOREGROUND)
-        room = ndimage.distance_transform_edt(head) > radius + 1
-        places = np.argwhere(room & room[:, ::-1] & apart)
+def disc_centres(region: Bool[np.ndarray, "n height width"], radius: float, seed: int = 0,
+                 symmetry: Symmetry = LEFT_RIGHT) -> Integer[np.ndarray, "n 2"]:
+    """A random place (row, column) in each slice where a disc lies in the region and, with symmetry, its mirror image
+    too, apart from it; -1 where the region is too small. Holes of the region count as filled."""
+    rng, centres = np.random.default_rng(seed), np.full((len(region), 2), -1)
+    for i, inside in enumerate(symmetry.upright(region)):
+        room = ndimage.distance_transform_edt(ndimage.binary_fill_holes(inside)) > radius + 1
+        if symmetry:
+            middle = (inside.shape[1] - 1) / 2
+            room = room & room[:, ::-1] & (np.abs(np.arange(inside.shape[1]) - middle) > radius + 1)
+        places = np.argwhere(room)
         if len(places):
             centres[i] = places[rng.integers(len(places))]
-    return centres
+    return _upright_places(centres, symmetry)
 
 
-def plant(images: UInt8[np.ndarray, "n height width"], centres: Integer[np.ndarray, "n 2"],
-          millimetres: float) -> dict[str, Planted]:
-    """The same slices with each kind of anomaly around the same places. millimetres: size of a pixel.
+def _upright_places(centres: Integer[np.ndarray, "n 2"], symmetry: Symmetry) -> Integer[np.ndarray, "n 2"]:
+    """Places in the slices as places in the upright slices, and the reverse."""
+    return centres[:, ::-1] if symmetry.axis == -2 else centres
+
+
+def plant(images: UInt8[np.ndarray, "n height width"], centres: Integer[np.ndarray, "n 2"], millimetres: float,
+          region: Bool[np.ndarray, "n height width"] | None = None,
+          symmetry: Symmetry = LEFT_RIGHT) -> dict[str, Planted]:
+    """The same slices with each kind of anomaly around the same places. millimetres: size of a pixel. region: the
+    pixels of the brain, the foreground by default.
 
     bright disc: 14 mm at the largest grey level, above white matter, as of a bleeding. missing patch: 14 mm of black.
     halves exchanged: in a band of 32 mm, left and right change places without being mirrored. displaced patch: a disc
-    of 14 mm and the one opposite change places without being mirrored. white patch: 14 mm of white matter's grey.
-    The last two are hard on purpose: most of what they change is tissue that could well be there.
+    of 14 mm and the one opposite change places without being mirrored. white patch: 14 mm of white matter's grey, the
+    90th percentile of the region. The last two are hard on purpose: most of what they change is tissue that could well
+    be there. Without symmetry nothing changes places.
     """
-    rows, cols = np.mgrid[:images.shape[1], :images.shape[2]]
-    width, radius = images.shape[2], DISC / 2 / millimetres
-    y, x = centres[:, :1, None], centres[:, 1:, None]
-    disc = (rows - y) ** 2 + (cols - x) ** 2 <= radius**2
-    opposite = disc[:, :, ::-1]
-    band = (np.abs(rows - y) <= BAND / 2 / millimetres) & np.ones_like(disc)
+    white = np.percentile(images[images > FOREGROUND if region is None else region], 90).astype(np.uint8)
+    images, centres = symmetry.upright(images), _upright_places(centres, symmetry)
+    disc = _discs(images.shape, centres, DISC / 2 / millimetres)
+    planted = {"bright disc": Planted(np.where(disc, np.uint8(255), images), disc),
+               "missing patch": Planted(np.where(disc, np.uint8(0), images), disc)}
+    if symmetry:
+        planted |= {"halves exchanged": _exchange_halves(images, centres[:, 0], BAND / 2 / millimetres),
+                    "displaced patch": _displace(images, centres[:, 1], disc)}
+    planted |= {"white patch": Planted(np.where(disc, white, images), disc)}
+    return {kind: Planted(symmetry.upright(change.images), symmetry.upright(change.mask))
+            for kind, change in planted.items()}
+
+
+def _discs(shape: tuple[int, ...], centres: np.ndarray, radius: float) -> Bool[np.ndarray, "n height width"]:
+    rows, cols = np.mgrid[:shape[1], :shape[2]]
+    return (rows - centres[:, :1, None]) ** 2 + (cols - centres[:, 1:, None]) ** 2 <= radius**2
+
+
+def _exchange_halves(images: np.ndarray, middle: np.ndarray, reach: float) -> Planted:
+    """Left and right exchanged in the rows that lie within reach of the middle."""
+    _, height, width = images.shape
+    band = (np.abs(np.arange(height) - middle[:, None]) <= reach)[:, :, None]
     halves = np.roll(images, width // 2, axis=2)
-    displaced = np.array(images)
-    for i, shift in enumerate(width - 1 - 2 * centres[:, 1]):
+    seen = (images > FOREGROUND) | (halves > FOREGROUND)  # exchanged background is no anomaly
+    return Planted(np.where(band, halves, images), band & seen)
+
+
+def _displace(images: np.ndarray, columns: np.ndarray, disc: np.ndarray) -> Planted:
+    """Discs around these columns exchanged with those opposite."""
+    displaced, opposite = np.array(images), disc[:, :, ::-1]
+    for i, shift in enumerate(images.shape[2] - 1 - 2 * columns):
         displaced[i][disc[i]] = np.roll(images[i], -shift, axis=1)[disc[i]]
         displaced[i][opposite[i]] = np.roll(images[i], shift, axis=1)[opposite[i]]
-    white = np.percentile(images[images > FOREGROUND], 90).astype(np.uint8)
-    seen = (images > FOREGROUND) | (halves > FOREGROUND)  # exchanged background is no anomaly
-    return {"bright disc": Planted(np.where(disc, np.uint8(255), images), disc),
-            "missing patch": Planted(np.where(disc, np.uint8(0), images), disc),
-            "halves exchanged": Planted(np.where(band, halves, images), band & seen),
-            "displaced patch": Planted(displaced, disc | opposite),
-            "white patch": Planted(np.where(disc, white, images), disc)}
+    return Planted(displaced, disc | opposite)
 
 
 def clearest(images: UInt8[np.ndarray, "n height width"], planted: dict[str, Planted]) -> int:
@@ -121,10 +146,14 @@ class Evidence:
 
 @torch.inference_mode()
 def evidence(vqvae: VQVAE, prior: PixelCNN, images: UInt8[np.ndarray, "n height width"],
-             positions: Integer[np.ndarray, " n"], ages: Float[np.ndarray, " n"] | None = None) -> Evidence:
-    """Means over the slices as they are and mirrored: so that every cell is also seen from its other side."""
-    sides = [_one_side(vqvae, prior, images, positions, ages),
-             [part[:, :, ::-1] for part in _one_side(vqvae, prior, images[:, :, ::-1].copy(), positions, ages)]]
+             positions: Integer[np.ndarray, " n"], ages: Float[np.ndarray, " n"] | None = None,
+             symmetry: Symmetry = LEFT_RIGHT) -> Evidence:
+    """Means over the slices as they are and mirrored, so that every cell is also seen from its other side; without
+    symmetry the slices as they are."""
+    sides = [_one_side(vqvae, prior, images, positions, ages)]
+    if symmetry:
+        mirrored = np.ascontiguousarray(symmetry.mirror(images))
+        sides.append([symmetry.mirror(part) for part in _one_side(vqvae, prior, mirrored, positions, ages)])
     return Evidence(*(np.mean(pair, axis=0) for pair in zip(*sides, strict=True)))
 
 
@@ -191,9 +220,10 @@ class Detector:
     normal: Normal
     positions: Integer[np.ndarray, " n"]
     ages: Float[np.ndarray, " n"] | None
+    symmetry: Symmetry = LEFT_RIGHT
 
     def evidence(self, images: UInt8[np.ndarray, "n height width"]) -> Evidence:
-        return evidence(self.vqvae, self.prior, images, self.positions, self.ages)
+        return evidence(self.vqvae, self.prior, images, self.positions, self.ages, self.symmetry)
 
     def score(self, images: UInt8[np.ndarray, "n height width"]) -> Float[np.ndarray, "n rows cols"]:
         """Standard deviations above normal, see `Normal.score`."""
@@ -205,24 +235,30 @@ class Detector:
 
 
 def judge(score: Callable[[UInt8[np.ndarray, "n height width"]], Float[np.ndarray, "n rows cols"]],
-          images: UInt8[np.ndarray, "n height width"], planted: dict[str, Planted]) -> dict[str, dict[str, float]]:
-    """{kind: AUROC of the changed cells against "same cells" of the untouched slices, and against "all cells" of the
-    untouched heads}. score: slices to cell scores."""
+          images: UInt8[np.ndarray, "n height width"], planted: dict[str, Planted],
+          region: Bool[np.ndarray, "n height width"] | None = None,
+          region_name: str = "brain") -> dict[str, dict[str, float]]:
+    """{kind: AUROC of the changed cells against "same cells" of the untouched slices, and against "all cells in the
+    brain" (head, see `Split.region_name`) of the untouched slices}. score: slices to cell scores. region: the pixels
+    of the brain, the foreground by default."""
     untouched = score(images)
-    head = pooled(images, untouched.shape[1]) > FOREGROUND
+    inside = covered(images > FOREGROUND if region is None else region, untouched.shape[1])
     result = {}
     for kind, changed in planted.items():
         where = covered(changed.mask, untouched.shape[1])
         found = score(changed.images)[where]
-        result[kind] = {"same cells": auroc(found, untouched[where]), "all cells": auroc(found, untouched[head])}
+        result[kind] = {"same cells": auroc(found, untouched[where]),
+                        f"all cells in the {region_name}": auroc(found, untouched[inside])}
     return result
 
 
 def planted_slices(split: Split, millimetres: float, seed: int = 0) -> tuple[np.ndarray, dict]:
     """(rows of a split, planted anomalies in them): at most LIMIT slices, evenly, of those with room for a disc."""
-    centres = disc_centres(split.images, DISC / 2 / millimetres, seed)
+    region = split.region()
+    centres = disc_centres(region, DISC / 2 / millimetres, seed, split.symmetry)
     rows = np.flatnonzero(centres[:, 0] >= 0)
     if len(rows) == 0:
-        raise ValueError(f"no {split.name} slice has room for discs of {DISC:.0f} mm: its brains are too small")
+        raise ValueError(f"no {split.name} slice has room for discs of {DISC:.0f} mm: its {split.region_name}s are "
+                         "too small")
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), LIMIT)).astype(int)]
-    return rows, plant(split.images[rows], centres[rows], millimetres)
+    return rows, plant(split.images[rows], centres[rows], millimetres, region[rows], split.symmetry)

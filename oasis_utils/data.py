@@ -89,6 +89,10 @@ class Split:
         """All images as float32 in [0, 1] on the CPU."""
         return _tensor(self.images).float().div_(255)
 
+    def inside(self) -> Bool[Tensor, "n 1 height width"]:
+        """`region` of all slices, beside `floats`."""
+        return torch.from_numpy(self.region())[:, None]
+
 
 def thinned(split: Split, limit: int, seed: int = 0) -> Split:
     """A split of at most `limit` slices, spread evenly over its subjects: one of each of `limit` equal stretches.

@@ -54,12 +54,14 @@ def reconstruct_split(vqvae: VQVAE, split: Split, device: torch.device) -> tuple
 
 def judge_reconstruction(split: Split, reconstructions: UInt8[np.ndarray, "n height width"],
                          train_mean: Float[Tensor, "1 height width"]) -> dict[str, Any]:
-    """{"reconstruction": {ssim, brain_ssim, psnr, images, subjects}, "floors": {metric: {floor: value}}}."""
-    real = split.floats()
-    scores = metrics.score(real, as_floats(reconstructions))
-    floors = metrics.floors(real, train_mean, torch.from_numpy(split.subjects), torch.from_numpy(split.positions))
+    """{"reconstruction": {ssim, brain_ssim, psnr, split, region, images, subjects}, "floors": {metric: {floor:
+    value}}}. region: "brain" or "head", what brain_ssim covers."""
+    real, region = split.floats(), split.inside()
+    scores = metrics.score(real, as_floats(reconstructions), region)
+    floors = metrics.floors(real, train_mean, torch.from_numpy(split.subjects), torch.from_numpy(split.positions),
+                            region)
     by_metric = {name: {floor: values[name] for floor, values in floors.items()} for name in scores}
-    return {"reconstruction": {**scores, "split": split.name, "images": len(split),
+    return {"reconstruction": {**scores, "split": split.name, "region": split.region_name, "images": len(split),
                                "subjects": len(np.unique(split.subjects))},
             "floors": by_metric}
 
@@ -126,7 +128,7 @@ def evaluate_images(images: UInt8[np.ndarray, "n height width"], positions: Inte
     comparisons = {"real": real, "decoded": prior, **reference.comparisons}
     result = without_nan({
         "schema": SCHEMA, "version": VERSION, "images": len(images), "compared": reference.n_images,
-        "real_subjects": len(np.unique(reference.real.groups)), "features": dict(SPACES),
+        "real_subjects": len(np.unique(reference.real.groups)), "features": reference.yardsticks.spaces,
         "positions": "given" if positions is not None else "read from the slices",
         **_headline(comparisons), "resolution": resolution(reference.comparisons[REAL]),
         "memorised": copies.pop("memorised"), "suspicious_pairs": copies.pop("suspicious_pairs"),
@@ -207,10 +209,11 @@ def sensitivities(reference: Reference, n: int, seed: int = 0) -> dict[str, dict
         return flat | {key: estimate(shares[name], shares[f"{name}_interval"]) for key, name in
                        (("outside range", "outside_share"), ("position error", "position_error"))}
 
-    table, still = {}, scores(images)
-    with Progress("damaging slices", len(sensitivity.DAMAGES)) as progress:
-        for done, name in enumerate(sensitivity.DAMAGES, start=1):
-            moved = scores(sensitivity.damaged(images, name, seed))
+    anatomist = reference.yardsticks.anatomist
+    table, still, names = {}, scores(images), sensitivity.possible(anatomist)
+    with Progress("damaging slices", len(names)) as progress:
+        for done, name in enumerate(names, start=1):
+            moved = scores(sensitivity.damaged(images, name, seed, anatomist, positions))
             table[name] = {key: _excess(moved[key]["value"], item) for key, item in still.items()}
             progress.update(done, name)
     return table

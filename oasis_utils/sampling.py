@@ -19,6 +19,7 @@ from oasis_utils.gpu import exclusively
 from oasis_utils.incremental import SamplingOptions, uniform_noise
 from oasis_utils.pixelcnn import PixelCNN
 from oasis_utils.runtime import Progress, RunFolder, atomic, project_root
+from oasis_utils.symmetry import Symmetry
 from oasis_utils.vqvae import VQVAE
 
 PRIORS = {"pixelcnn": PixelCNN, "dcgan": DCGAN}
@@ -69,6 +70,13 @@ def region(name: str, grid: int) -> Bool[np.ndarray, "grid grid"]:
              "right half": np.s_[:, half:], "all but a hole": np.s_[quarter:quarter + half, quarter:quarter + half]}
     keep[where[name]] = True
     return ~keep if name == "all but a hole" else keep
+
+
+def hemisphere(symmetry: Symmetry) -> str:
+    """Which of `REGIONS` is one side of the mid-line, to be kept; ValueError without a mid-line."""
+    if not symmetry:
+        raise ValueError("these slices have no mid-line, so they show no hemispheres: ask `if symmetry` first")
+    return "right half" if symmetry.axis == -1 else "lower half"
 
 
 class BrainSampler:

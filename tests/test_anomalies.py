@@ -9,6 +9,7 @@ from oasis_utils import anomalies
 from oasis_utils.anomalies import Evidence, Normal, auroc, covered, disc_centres, evidence, judge, plant, pooled
 from oasis_utils.config import PixelCNNConfig, VQVAEConfig
 from oasis_utils.pixelcnn import PixelCNN
+from oasis_utils.symmetry import Symmetry
 from oasis_utils.vqvae import VQVAE
 
 
@@ -25,19 +26,19 @@ def heads(n=4, size=64):
 
 def test_discs_lie_in_the_brain_on_one_side_and_depend_on_the_seed_alone():
     images, radius = heads(20), 6.0
-    centres = disc_centres(images, radius, seed=1)
-    assert np.array_equal(centres, disc_centres(images, radius, seed=1))
-    assert not np.array_equal(centres, disc_centres(images, radius, seed=2))
+    centres = disc_centres(images > 16, radius, seed=1)
+    assert np.array_equal(centres, disc_centres(images > 16, radius, seed=1))
+    assert not np.array_equal(centres, disc_centres(images > 16, radius, seed=2))
     rows, cols = np.mgrid[:64, :64]
     for image, (y, x) in zip(images, centres, strict=True):
         disc = (rows - y) ** 2 + (cols - x) ** 2 <= radius**2
         assert (image[disc] > 16).all() and (image[disc[:, ::-1]] > 16).all() and not (disc & disc[:, ::-1]).any()
-    assert (disc_centres(np.zeros((2, 64, 64), np.uint8), radius) == -1).all()
+    assert (disc_centres(np.zeros((2, 64, 64), bool), radius) == -1).all()
 
 
 def test_anomalies_change_their_mask_and_nothing_else():
     images = heads()
-    planted = plant(images, disc_centres(images, 7.0), 1.0)
+    planted = plant(images, disc_centres(images > 16, 7.0), 1.0)
     assert set(planted) == {"bright disc", "missing patch", "halves exchanged", "displaced patch", "white patch"}
     for change in planted.values():
         assert np.array_equal(change.images[~change.mask], images[~change.mask])
@@ -50,7 +51,7 @@ def test_anomalies_change_their_mask_and_nothing_else():
 
 def test_exchanged_halves_and_patches_come_unmirrored_from_the_other_side():
     images = heads()
-    planted = plant(images, disc_centres(images, 7.0), 1.0)
+    planted = plant(images, disc_centres(images > 16, 7.0), 1.0)
     halves = planted["halves exchanged"]
     assert np.array_equal(halves.images[halves.mask], np.roll(images, 32, axis=2)[halves.mask])
     assert np.ptp(np.flatnonzero(halves.mask[0].any(1))) <= 32
@@ -59,6 +60,29 @@ def test_exchanged_halves_and_patches_come_unmirrored_from_the_other_side():
         mask = moved.mask[:, :, side]
         before, after = (x[:, :, side][mask].mean() for x in (images, moved.images))
         assert (before > 130) != (after > 130)
+
+
+def test_slices_on_their_side_get_the_same_anomalies():
+    images, lying = heads(), heads().swapaxes(1, 2).copy()
+    centres = disc_centres(images > 16, 7.0)
+    assert np.array_equal(disc_centres(lying > 16, 7.0, 0, Symmetry(-2)), centres[:, ::-1])
+    upright, turned = plant(images, centres, 1.0), plant(lying, centres[:, ::-1], 1.0, None, Symmetry(-2))
+    assert list(turned) == list(upright)
+    for kind, change in turned.items():
+        assert np.array_equal(change.images.swapaxes(1, 2), upright[kind].images), kind
+        assert np.array_equal(change.mask.swapaxes(1, 2), upright[kind].mask), kind
+
+
+def test_without_a_mid_line_nothing_changes_places_and_discs_lie_anywhere_in_the_region():
+    images, half = heads(40), np.zeros((40, 64, 64), bool)
+    half[:, 8:56, 12:30] = True
+    assert (disc_centres(half, 7.0) == -1).all()  # the mirrored disc would lie outside
+    centres = disc_centres(half, 7.0, 0, Symmetry(None))
+    planted = plant(images, centres, 1.0, half, Symmetry(None))
+    assert list(planted) == ["bright disc", "missing patch", "white patch"]
+    assert all(half[change.mask].all() for change in planted.values())
+    white = planted["white patch"]
+    assert (white.images[white.mask] == int(np.percentile(images[half], 90))).all()
 
 
 def test_the_clearest_slice_is_that_of_the_most_visible_weakest_anomaly():
@@ -122,23 +146,37 @@ def models():
     return vqvae, PixelCNN(PixelCNNConfig(grid=8, n_codes=16, n_positions=3, channels=8, blocks=2, hidden=8)).eval()
 
 
-def test_evidence_of_a_mirrored_slice_is_mirrored(monkeypatch):
+@pytest.mark.parametrize("symmetry", [Symmetry(-1), Symmetry(-2)])
+def test_evidence_of_a_mirrored_slice_is_mirrored(monkeypatch, symmetry):
     vqvae, prior = models()
-    images, positions = heads(3), np.arange(3)
-    found, mirrored = (evidence(vqvae, prior, x, positions) for x in (images, images[:, :, ::-1].copy()))
+    images, positions = symmetry.upright(heads(3)).copy(), np.arange(3)
+    found, mirrored = (evidence(vqvae, prior, x, positions, None, symmetry)
+                       for x in (images, symmetry.mirror(images).copy()))
     for name in ("surprise", "excess", "residual"):
-        assert np.allclose(getattr(found, name), getattr(mirrored, name)[:, :, ::-1], atol=1e-5)
+        assert np.allclose(getattr(found, name), symmetry.mirror(getattr(mirrored, name)), atol=1e-5)
         assert getattr(found, name).shape == (3, 8, 8)
     assert (found.surprise > 0).all() and (found.residual >= 0).all()
     monkeypatch.setattr(anomalies, "BATCH", 2)
-    assert np.allclose(evidence(vqvae, prior, images, positions).excess, found.excess, atol=1e-5)
+    assert np.allclose(evidence(vqvae, prior, images, positions, None, symmetry).excess, found.excess, atol=1e-5)
+
+
+def test_without_a_mid_line_evidence_is_one_sided():
+    """Each side alone, averaged, is what symmetry gives."""
+    vqvae, prior = models()
+    images, positions = heads(3), np.arange(3)
+    normal = Normal.of(random_evidence(3, 0, 8), positions, 3)
+    detectors = [anomalies.Detector(vqvae, prior, normal, positions, None, Symmetry(axis)) for axis in (None, -1)]
+    one, mirrored = (detectors[0].evidence(x) for x in (images, images[:, :, ::-1].copy()))
+    both = (one.residual + mirrored.residual[:, :, ::-1]) / 2
+    assert np.allclose(detectors[1].evidence(images).residual, both, atol=1e-6)
+    assert not np.allclose(one.residual, both, atol=1e-4)
 
 
 def test_judging_a_score_that_knows_and_one_that_does_not():
     images = heads()
-    planted = plant(images, disc_centres(images, 7.0), 1.0)
+    planted = plant(images, disc_centres(images > 16, 7.0), 1.0)
     result = judge(lambda x: np.abs(pooled(x.astype(float) - images, 8)), images, planted)
     assert list(result) == list(planted)
-    assert result["missing patch"] == {"same cells": 1.0, "all cells": 1.0}
+    assert result["missing patch"] == {"same cells": 1.0, "all cells in the brain": 1.0}
     blind = judge(lambda x: np.zeros((len(x), 8, 8)), images, planted)
     assert all(value == 0.5 for row in blind.values() for value in row.values())

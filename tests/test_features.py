@@ -5,7 +5,17 @@ import pytest
 import torch
 
 from oasis_utils import features
-from oasis_utils.features import Projection, Standard, balanced, learned, radiomic, radiomic_table, turns
+from oasis_utils.features import (
+    Projection,
+    Standard,
+    balanced,
+    learned,
+    radiomic,
+    radiomic_table,
+    radiomic_text,
+    turns,
+)
+from oasis_utils.symmetry import Symmetry
 
 CPU = torch.device("cpu")
 
@@ -37,6 +47,22 @@ def test_there_are_thirty_finite_numbers_even_without_a_brain():
     for image in (disc(), np.zeros((64, 64), np.uint8), np.full((64, 64), 255, np.uint8)):
         row = radiomic(image[None])
         assert row.shape == (1, 30) and np.isfinite(row).all()
+
+
+def test_slices_on_their_side_have_the_numbers_of_upright_ones(brains):
+    images = np.array(brains.split("test").images[8:20])
+    upright, lying = radiomic(images), radiomic(images.swapaxes(1, 2).copy(), Symmetry(-2))
+    assert lying == pytest.approx(upright, rel=1e-4, abs=1e-5)
+    assert np.abs(radiomic(images, Symmetry(-2)) - upright).max() > 0.1
+
+
+def test_without_symmetry_two_numbers_are_left_out(brains):
+    images = np.array(brains.split("test").images[8:12])
+    table, all_of_them = radiomic_table(images, Symmetry(None)), radiomic_table(images)
+    assert set(all_of_them) - set(table) == {"asymmetry", "overlap"}
+    assert all(np.array_equal(values, all_of_them[name]) for name, values in table.items())
+    assert radiomic_text().startswith("30 hand-made numbers on shape, symmetry, grey levels")
+    assert radiomic_text(Symmetry(None)).startswith("28 hand-made numbers on shape, grey levels")
 
 
 def test_moving_a_brain_changes_its_place_only():

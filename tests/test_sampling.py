@@ -16,12 +16,14 @@ from oasis_utils.sampling import (
     REGIONS,
     BrainSampler,
     Samples,
+    hemisphere,
     image_seeds,
     load_sampler,
     region,
     run_or_shipped,
     spread_positions,
 )
+from oasis_utils.symmetry import Symmetry
 from oasis_utils.vqvae import VQVAE
 
 CPU = torch.device("cpu")
@@ -206,6 +208,15 @@ def test_regions_are_halves_and_a_hole(grid):
     assert upper.shape == (grid, grid) and upper.sum() == left.sum() == grid * (grid // 2)
     assert upper[0].all() and left[:, 0].all() and (upper ^ lower).all() and (left ^ right).all()
     assert around[[0, -1]].all() and around[:, [0, -1]].all() and (~around).sum() == (grid // 2)**2
+
+
+def test_a_hemisphere_is_one_side_of_the_mid_line():
+    upright, lying = (region(hemisphere(Symmetry(axis)), 8) for axis in (-1, -2))
+    assert np.array_equal(upright, Symmetry(-2).upright(lying))
+    for symmetry, half in ((Symmetry(-1), upright), (Symmetry(-2), lying)):
+        assert np.array_equal(symmetry.mirror(half), ~half)
+    with pytest.raises(ValueError, match="no hemispheres"):
+        hemisphere(Symmetry(None))
 
 
 def knowing_pixelcnn(**ages):

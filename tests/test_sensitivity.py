@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from oasis_utils.anatomy import Tissues, measure
-from oasis_utils.sensitivity import DAMAGES, damaged
+from oasis_utils.anatomy import Anatomist, Tissues
+from oasis_utils.sensitivity import DAMAGES, damaged, possible
+from oasis_utils.symmetry import Symmetry
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,23 @@ def test_shuffled_patches_keep_their_pixels_and_mirrors_undo_themselves(images):
 
 
 def test_painted_ventricles_are_gone(images):
-    tissues = Tissues.fit(images)
-    before, after = (measure(x, tissues)[:, 2].mean() for x in (images, damaged(images, "ventricles painted in all")))
+    anatomist, where = Anatomist(tissues=Tissues.fit(images)), np.zeros(len(images), int)
+    before, after = (anatomist.measure(x, where)[:, anatomist.measures.index("ventricles")].mean()
+                     for x in (images, damaged(images, "ventricles painted in all")))
     assert after < 0.3 * before
+
+
+@pytest.mark.parametrize("name", ["all mirrored", "ventricles painted in half"])
+def test_damages_follow_the_mid_line_of_the_data(images, name):
+    lying = Anatomist(Symmetry(-2), tissues=Tissues(0.4, 0.8))
+    found = damaged(images.swapaxes(1, 2).copy(), name, 1, lying)
+    assert np.array_equal(found.swapaxes(1, 2), damaged(images, name, 1))
+    assert (found != images.swapaxes(1, 2)).any()
+
+
+def test_slices_without_a_mid_line_are_not_mirrored_and_heads_without_masks_not_painted(images):
+    sagittal, heads = Anatomist(Symmetry(None), tissues=Tissues(0.4, 0.8)), Anatomist(content="head")
+    assert set(DAMAGES) - set(possible(sagittal)) == {"all mirrored"}
+    assert set(DAMAGES) - set(possible(heads)) == {"ventricles painted in half", "ventricles painted in all"}
+    with pytest.raises(ValueError, match="cannot take the damage 'all mirrored': choose one of blur"):
+        damaged(images, "all mirrored", 0, sagittal)
