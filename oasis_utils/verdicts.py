@@ -174,7 +174,8 @@ def figure_table(evaluations: dict[str, dict[str, Any]]) -> list[str]:
             ("coverage, learned", "learned", "coverage"), ("kernel distance, radiomic", "radiomic", "kid"),
             ("Frechet distance, radiomic", "radiomic", "frechet"), ("two-sample AUC, network", "two_sample", "network"),
             ("two-sample AUC, logistic", "two_sample", "logistic"),
-            ("ventricles, real deviations", "anatomy", "ventricles")]
+            *((f"{name}, real deviations", "anatomy", name) for name in ("head area", "ventricles")
+              if name in some["comparisons"]["real"]["anatomy"])]  # whole heads without masks show no ventricles
     head = ["figure", *names, "real against real", "decoded real against real"]
     lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
     for label, family, key in rows:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from oasis_utils.verdicts import FORM, SCHEMA, VERSION, cell, check_form
+from oasis_utils.verdicts import FORM, SCHEMA, VERSION, cell, check_form, figure_table
 
 GOOD = {"schema": SCHEMA, "version": VERSION, "images": 64, "compared": 64, "real_subjects": 8, "positions": "given",
         "features": {"learned": "…"}, "kid": -0.001, "kid_interval": [-0.01, 0.02], "kid_floor": 0.0,
@@ -34,6 +34,20 @@ def test_every_entry_is_needed(name):
 def test_an_entry_of_another_form_is_named(name, value):
     with pytest.raises(ValueError, match=f"'{name}' of an evaluation is"):
         check_form(GOOD | {name: value})
+
+
+@pytest.mark.parametrize("measures", [("brain area", "ventricles"), ("head area", "ventricles"), ("head area",)])
+def test_the_table_shows_the_anatomy_that_was_measured(measures):
+    value = {"value": 0.5, "interval": None}
+    side = {"learned": dict.fromkeys(("kid", "frechet", "coverage"), value),
+            "radiomic": dict.fromkeys(("kid", "frechet"), value),
+            "two_sample": dict.fromkeys(("network", "logistic"), value), "anatomy": dict.fromkeys(measures, value)}
+    seen = {"outside_share": 0.1, "position_error": 1.0}
+    lines = figure_table({"ours": GOOD | {
+        "comparisons": {"real": side, "floor": side, "ceiling": None},
+        "anatomy": {"generated": seen, "real": seen, "decoded": None}}})
+    shown = [line.split(",")[0][2:] for line in lines if "real deviations" in line]
+    assert shown == [name for name in measures if name != "brain area"]
 
 
 def test_a_cell_shows_three_figures_and_the_interval():
