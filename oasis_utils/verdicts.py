@@ -188,6 +188,8 @@ def metric_rows(evaluations: dict[str, dict[str, Any]], against: str = "real",
                   {"decoded vs decoded": some["decoded_vs_decoded"]})
     table = {}
     for family, key in rows:
+        if key not in some[against][family]:
+            continue  # whole heads without masks show no ventricles
         name = NAMES.get(key, key) + (f", {family}" if family in ("learned", "radiomic") else "")
         sides = {who: e["comparisons"][against] for who, e in evaluations.items()} | references
         table[name] = {"better": BETTER.get(key, "lower")} | {

@@ -131,6 +131,13 @@ def test_tables_hold_each_metric_beside_its_reference_and_say_which_way_is_bette
     assert list(variety_rows({"a": evaluation()})["position error, slices"]) == ["better", "a", "real", "decoded real"]
 
 
+def test_what_the_data_cannot_show_has_no_row():
+    judged = evaluation()
+    heads = {name: side and side | {"anatomy": {}} for name, side in judged["comparisons"].items()}
+    rows = metric_rows({"a": judged | {"comparisons": heads}})
+    assert "ventricles" not in " ".join(rows) and "ventricles" in " ".join(metric_rows({"a": judged}))
+
+
 def test_a_cell_shows_three_digits_and_the_interval():
     assert cell({"value": 0.12345, "interval": [0.1, 0.2]}) == "0.123 (0.100 to 0.200)"
     assert cell({"value": 123.4, "interval": None}) == "123" and cell(None) == ""
