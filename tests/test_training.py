@@ -526,17 +526,6 @@ def test_vqvae_training_revives_codes(monkeypatch, run):
     assert sum(dead) > 0
 
 
-def test_the_random_state_is_that_of_the_model_s_gpu(run, monkeypatch, tmp_path):
-    """As if the model were on the second of two GPUs."""
-    trainer, asked = Trainer(Line(LineConfig()), LINE, 20), []
-    trainer.device = torch.device("cuda:1")
-    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: asked.append(device) or torch.arange(16).byte())
-    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: asked.append((state.sum().item(), device)))
-    trainer.save(tmp_path / "a.safetensors", "x")
-    assert trainer.restore(tmp_path / "a.safetensors", "x")
-    assert asked == [trainer.device, (120, trainer.device)]
-
-
 def test_resume_says_where_it_goes_on(run, capsys):
     with pytest.raises(Interrupted):
         fit_line(run, on_epoch=interrupt_at(3))
@@ -738,6 +727,17 @@ def test_only_long_trainings_are_compiled_and_only_where_a_compiler_is(monkeypat
     model = Line(LineConfig())
     model.phases = ("all",) * phases
     assert training.compiling_pays(model, torch.device(device), steps) is expected
+
+
+def test_the_random_state_is_that_of_the_model_s_gpu(run, monkeypatch, tmp_path):
+    """As if the model were on the second of two GPUs."""
+    trainer, asked = Trainer(Line(LineConfig()), LINE, 20), []
+    trainer.device = torch.device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: asked.append(device) or torch.arange(16).byte())
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: asked.append((state.sum().item(), device)))
+    trainer.save(tmp_path / "a.safetensors", "x")
+    assert trainer.restore(tmp_path / "a.safetensors", "x")
+    assert asked == [trainer.device, (120, trainer.device)]
 
 
 def test_errors_of_the_compiler_are_hidden_during_a_step_only(monkeypatch):
