@@ -4,7 +4,8 @@
 
 16 maps, 12 layers of 64 channels, K = 256, grids of 32 and 64. Each round times ours, then the textbook sampler. That
 one runs a whole forward pass for each cell, always of the same size, so it is timed on a few cells and multiplied by
-their number: a full run at 64x64 would take hours. Every round also checks that both draw the same codes there.
+their number: a full run at 64x64 would take hours. Before the rounds the logits of both are compared at every cell of a
+drawn map: they must be equal but for rounding. Codes are not compared, as rounding may tip a draw over.
 """
 
 from __future__ import annotations
@@ -16,21 +17,37 @@ import torch
 from measure import GEMM, Work, begin, ceilings, gflop, growth, record, seconds, spread
 
 from oasis_utils.config import PixelCNNConfig
-from oasis_utils.incremental import AS_LEARNED, draw, uniform_noise
+from oasis_utils.incremental import AS_LEARNED, RowCache, draw, uniform_noise
 from oasis_utils.pixelcnn import PixelCNN
 
 MAPS, LAYERS, CHANNELS = 16, 12, 64
 CELLS = {32: 4, 64: 2}  # textbook cells timed in a round
+ROUNDING = 1e-3  # of logits; float32 leaves some 1e-5, TF32 some 1e-2
 
 
 @torch.inference_mode()
 def textbook_cells(model: PixelCNN, positions, noise, maps, cells: int) -> None:
-    """The last cells of the textbook sampler: a forward pass and a draw each; they must be those of `maps`."""
+    """The last cells of the textbook sampler: a forward pass and a draw each."""
     grid = maps.shape[1]
     for col in range(grid - cells, grid):
-        code = draw(model(maps, positions)[:, :, -1, col], noise[:, -1, col], AS_LEARNED)
-        if not torch.equal(code, maps[:, -1, col]):
-            raise RuntimeError(f"cached and textbook samples differ at the last row, column {col}")
+        draw(model(maps, positions)[:, :, -1, col], noise[:, -1, col], AS_LEARNED)
+
+
+@torch.inference_mode()
+def require_equal_logits(model: PixelCNN, positions, maps) -> float:
+    """The largest difference between logits of the cached sampler, led along `maps`, and of a forward pass.
+    RuntimeError if that is more than rounding: then the two do not do the same job."""
+    cache, full, largest = RowCache(model, positions), model(maps, positions), 0.0
+    for row in range(maps.shape[1]):
+        cache.start_row(row, maps[:, row - 1] if row else None)
+        found = []
+        for col in range(maps.shape[2]):
+            found.append(cache.logits().clone())
+            cache.accept(maps[:, row, col])
+        largest = max(largest, float((torch.stack(found, 2) - full[:, :, row]).abs().max()))
+    if largest > ROUNDING:
+        raise RuntimeError(f"cached and textbook logits differ by {largest:.2g}, more than rounding ({ROUNDING})")
+    return largest
 
 
 def model_for(grid: int, device: torch.device) -> PixelCNN:
@@ -45,8 +62,8 @@ def inputs(maps: int, grid: int, device: torch.device) -> tuple[torch.Tensor, to
 @torch.inference_mode()  # as `BrainSampler` calls it
 def measure(grid: int, rounds: int, device: torch.device) -> dict:
     model, (positions, noise) = model_for(grid, device), inputs(MAPS, grid, device)
-    drawn = model.sample(positions, noise)  # warm, and what the textbook cells must agree with
-    model(drawn, positions)  # warm
+    drawn = model.sample(positions, noise)  # warm
+    rounding = require_equal_logits(model, positions, drawn)
     ours, alone, forward = [], [], []
     for number in range(rounds):
         ours.append(seconds(lambda: model.sample(positions, noise), device))
@@ -59,7 +76,7 @@ def measure(grid: int, rounds: int, device: torch.device) -> dict:
     return {"vs_naive": ratios["median"], "spread": ratios,
             "core_seconds": spread(ours)["median"], "core_seconds_one_map_alone": spread(alone)["median"],
             "times_a_forward_pass": spread([o / f for f, o in zip(forward, ours, strict=True)])["median"],
-            "naive_cells_timed": CELLS[grid], "rounds": rounds}
+            "naive_cells_timed": CELLS[grid], "rounds": rounds, "largest_difference_of_logits": rounding}
 
 
 def share_of_gemm(grid: int, core_seconds: float, device: torch.device) -> dict[str, float]:

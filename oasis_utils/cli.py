@@ -7,16 +7,25 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import signal
 import sys
 
 from oasis_utils import __version__, commands
 from oasis_utils.config import PROFILES
 from oasis_utils.pipeline import NotebookFailed, UsageError
+from oasis_utils.runtime import DEVICES, is_device_name
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
+    return value
 
 
 def _fraction_above_zero(text: str) -> float:
-    value = float(text)
+    value = _finite(text)
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not in (0, 1]")
     return value
@@ -30,16 +39,13 @@ def _count(text: str) -> int:
 
 
 def _shares(text: str) -> tuple[float, ...]:
-    train, validate, test = map(float, text.split(","))
+    train, validate, test = map(_finite, text.split(","))
     return train, validate, test
 
 
 def _span(text: str) -> tuple[int, ...]:
     first, end = text.split(":")
     return int(first), int(end)
-
-
-_shares.__name__, _span.__name__ = "A,B,C", "A:B"  # argparse names the type in its message
 
 
 def _not_negative(kind):
@@ -49,8 +55,21 @@ def _not_negative(kind):
             raise argparse.ArgumentTypeError(f"{text} is negative")
         return value
 
-    parse.__name__ = kind.__name__  # argparse names the type in its message
+    parse.__name__ = kind.__name__
     return parse
+
+
+def _millimetres(text: str) -> float:
+    value = _finite(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def _device(text: str) -> str:
+    if not is_device_name(text):
+        raise argparse.ArgumentTypeError(f"{text} is not a device: choose {DEVICES}")
+    return text
 
 
 def _port(text: str) -> int:
@@ -61,11 +80,16 @@ def _port(text: str) -> int:
 
 
 def _years(text: str) -> float:
-    value = float(text)
+    value = _finite(text)
     if not 0 <= value <= 120:
         raise argparse.ArgumentTypeError(f"{text} is not an age in years, 0 to 120")
     return value
 
+
+# argparse names the type in its message
+_shares.__name__, _span.__name__, _finite.__name__ = "A,B,C", "A:B", "float"
+_fraction_above_zero.__name__ = _millimetres.__name__ = _years.__name__ = "float"
+_count.__name__ = _port.__name__ = "int"
 
 SOURCES = ("a folder that holds keras_png_slices_train/ and so on, a folder of images (with --pattern), OASIS discs, "
            "NIfTI or Analyze volumes")
@@ -76,6 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m oasis_utils",
         description="Generate brain MRI slices with discrete models: run the notebooks, or use what they trained.")
     parser.add_argument("--version", action="version", version=__version__)
+    _add_debug(parser, False)
     parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(parsers)
     _add_prepare(parsers)
@@ -84,7 +109,17 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(parsers)
     _add_report(parsers)
     _add_app(parsers)
+    for command in parsers.choices.values():
+        _add_debug(command, argparse.SUPPRESS)  # absent: as given before the command
     return parser
+
+
+def _add_debug(parser: argparse.ArgumentParser, default) -> None:
+    parser.add_argument("--debug", action="store_true", default=default, help="show where in the code an error arose")
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", type=_device, default="auto", help=f"{DEVICES}; default: auto")
 
 
 def _add_run(parsers) -> None:
@@ -98,8 +133,8 @@ def _add_run(parsers) -> None:
     run.add_argument("--out", default="", metavar="DIR", help="run folder (default: runs/PROFILE in the project)")
     run.add_argument("--only", default="", metavar="NN,NN", help="only these notebooks, such as 02,03")
     run.add_argument("--force", action="store_true", help="run steps again even if nothing changed")
-    run.add_argument("--seed", type=int, default=0, help="decides every random choice (default: 0)")
-    run.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    run.add_argument("--seed", type=_not_negative(int), default=0, help="decides every random choice (default: 0)")
+    _add_device(run)
     run.add_argument("-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE",
                      help="set a notebook parameter, such as epochs=50; may be repeated")
     run.set_defaults(action=commands.run)
@@ -130,7 +165,7 @@ def _add_prepare(parsers) -> None:
     volumes.add_argument("--plane", default="axial", help="axial, coronal or sagittal (default: axial)")
     which = volumes.add_mutually_exclusive_group()
     which.add_argument("--slices", type=_span, metavar="A:B", help="only from millimetre A up to B of the plane's axis")
-    which.add_argument("--every", type=float, metavar="MM", help="a slice every so many millimetres of the head")
+    which.add_argument("--every", type=_millimetres, metavar="MM", help="a slice every so many millimetres of the head")
     volumes.add_argument("--count", type=_count, default=32, metavar="N", help="without --every: N slices, evenly "
                          "(default: 32)")
     prepare.set_defaults(action=commands.prepare)
@@ -144,7 +179,7 @@ def _add_sample(parsers) -> None:
     sample.add_argument("--position", type=_not_negative(int), help="slice position (default: all, evenly)")
     sample.add_argument("--age", type=_years, metavar="YEARS", help="age of the brains, for models trained with ages "
                         "(default: not said)")
-    sample.add_argument("--temperature", type=_not_negative(float), default=1.0, help="0: the likeliest code")
+    sample.add_argument("--temperature", type=_not_negative(_finite), default=1.0, help="0: the likeliest code")
     sample.add_argument("--top-k", type=_not_negative(int), default=0, help="only the K likeliest codes; 0: all")
     sample.add_argument("--top-p", type=_fraction_above_zero, default=1.0, help="only the likeliest codes that hold "
                         "this much probability")
@@ -169,7 +204,7 @@ def _add_evaluate(parsers) -> None:
                           "by `prepare`")
     evaluate.add_argument("--json", metavar="FILE", help="also write the figures there")
     evaluate.add_argument("--card", metavar="FILE.md", help="also write a one-page model card there")
-    evaluate.add_argument("--device", default="auto")
+    _add_device(evaluate)
     evaluate.set_defaults(action=commands.evaluate)
 
 
@@ -187,18 +222,18 @@ def _add_app(parsers) -> None:
     app.add_argument("--port", type=_port, default=8866, help="default: 8866")
     app.add_argument("--theme", choices=("light", "dark"), default="light")
     app.add_argument("--no-browser", action="store_true", help="only serve")
-    app.add_argument("--device", default="auto")
+    _add_device(app)
     app.set_defaults(action=commands.app)
 
 
 def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", required=True, metavar="DIR", help="run folder, such as runs/demo")
     parser.add_argument("--out", required=True, metavar="FILE.npz")
-    parser.add_argument("--device", default="auto")
+    _add_device(parser)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
+    """The command line; returns the exit code. With --debug, whatever a command raises comes through."""
     try:
         args = build_parser().parse_args(arguments)
     except SystemExit as stop:
@@ -208,9 +243,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         args.action(args)
     except UsageError as error:
+        if args.debug:
+            raise
         print(f"error: {error}", file=sys.stderr)
         return 2
     except (NotebookFailed, ValueError, RuntimeError, MemoryError, OSError) as error:
+        if args.debug:
+            raise
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

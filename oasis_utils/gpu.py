@@ -8,7 +8,6 @@ threads of the panels compute take one lock.
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
 import time
 import warnings
@@ -18,7 +17,6 @@ from typing import Any
 
 import torch
 
-NAMES = "auto, cpu, cuda, or cuda:N for GPU number N"
 WARM_UP = 3  # calls before a capture: libraries allocate their work space outside the graph
 _LOCK = threading.RLock()  # taken again by the thread that has it: a drawing decodes the rows that it has
 _STREAMS: dict[int, torch.cuda.Stream] = {}  # one side stream for each device, for warm-up and capture
@@ -39,10 +37,6 @@ def cuda_device(name: str) -> torch.device:
     torch.cuda.set_device(device)
     use_ieee_float32()
     return device
-
-
-def is_device_name(name: str) -> bool:
-    return re.fullmatch(r"auto|cpu|cuda(:\d+)?", name) is not None
 
 
 def use_ieee_float32() -> None:

@@ -338,9 +338,15 @@ class KeptSteps:
                     self._steps.popitem(last=False)
 
 
+@torch.no_grad()
 def state_of(model: nn.Module) -> list[tuple]:
-    """Address and number of changes of each weight; empty where torch counts no changes (inference tensors)."""
+    """Address, number of changes and norm of each weight; empty where torch counts no changes (inference tensors).
+
+    The norm is there for fused optimisers, whose changes torch does not count.
+    """
     weights = list(model.parameters())
     if any(weight.is_inference() for weight in weights):
         return []
-    return [(weight.data_ptr(), weight._version, weight.dtype, weight.device) for weight in weights]
+    norms = torch.stack(torch._foreach_norm(weights)).tolist()
+    return [(weight.data_ptr(), weight._version, weight.device, norm)
+            for weight, norm in zip(weights, norms, strict=True)]

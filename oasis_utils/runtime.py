@@ -10,6 +10,7 @@ import json
 import math
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -197,6 +198,14 @@ def read_json(path: str | Path) -> Any:
 # ---------------------------------------------------------------- device, precision, seeds
 
 
+DEVICES = "auto, cpu, cuda or cuda:N (GPU number N)"
+
+
+def is_device_name(name: str) -> bool:
+    """Whether `select_device` knows names of this form."""
+    return re.fullmatch(r"auto|cpu|cuda(:\d+)?", name) is not None
+
+
 def select_device(name: str = "auto"):
     """The torch device: CUDA where there is one, else the CPU; or the named one. Also calls `keep_freed_memory`.
 
@@ -207,8 +216,8 @@ def select_device(name: str = "auto"):
 
     from oasis_utils import gpu
 
-    if not gpu.is_device_name(name):
-        raise ValueError(f"unknown device {name!r}: choose {gpu.NAMES}")
+    if not is_device_name(name):
+        raise ValueError(f"unknown device {name!r}: choose {DEVICES}")
     keep_freed_memory()
     if name == "cpu" or name == "auto" and not torch.cuda.is_available():
         return torch.device("cpu")

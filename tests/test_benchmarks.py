@@ -99,6 +99,21 @@ def test_autograd_keeps_the_inputs_of_a_product_but_not_its_weights():
     assert kept_mib(loss, torch.rand(256, 1024)) == pytest.approx(1 + 0.5)  # what enters, and what is squared
 
 
+def test_the_cached_sampler_must_predict_what_a_forward_pass_does(monkeypatch):
+    import sampling
+
+    from oasis_utils.incremental import RowCache
+
+    model = sampling.model_for(8, CPU)
+    positions, noise = sampling.inputs(3, 8, CPU)
+    maps = model.sample(positions, noise)
+    assert sampling.require_equal_logits(model, positions, maps) < 1e-4
+    logits = RowCache.logits
+    monkeypatch.setattr(RowCache, "logits", lambda self: logits(self) + 0.01 * (self.col == 5))
+    with pytest.raises(RuntimeError, match="logits differ by 0.01, more than rounding"):
+        sampling.require_equal_logits(model, positions, maps)
+
+
 def test_every_case_of_kept_memory_runs():
     from habits import cases
 

@@ -97,6 +97,25 @@ def test_description_comes_back(vqvae, path):
     assert (about["recipe"], about["metrics"], about["complete"]) == ("abc", {"ssim": 0.5}, True)
 
 
+def test_the_version_of_the_code_is_in_the_description_and_another_one_is_refused(vqvae, path, monkeypatch):
+    save_model(path, vqvae)
+    assert read_about(path)["version"] == VQVAE.version
+    monkeypatch.setattr(VQVAE, "version", VQVAE.version + 1)
+    with pytest.raises(CheckpointError, match="was trained by version .* of VQVAE, this code is version .*: run the"):
+        load_model(path, VQVAE)
+
+
+def test_a_file_without_a_version_is_of_the_first(vqvae, path, monkeypatch):
+    save_model(path, vqvae)
+    about = {name: value for name, value in read_about(path).items() if name != "version"}
+    save_tensors(path, vqvae.state_dict(), about)
+    monkeypatch.setattr(VQVAE, "version", 1)
+    assert weights_digest(load_model(path, VQVAE)[0]) == weights_digest(vqvae)
+    monkeypatch.setattr(VQVAE, "version", 2)
+    with pytest.raises(CheckpointError, match="was trained by version 1 of VQVAE"):
+        load_model(path, VQVAE)
+
+
 def test_tensors_of_any_kind_and_layout_come_back(path):
     tensors = {"channels_last": torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last),
                "transposed": torch.rand(3, 5).t(), "scalar": torch.tensor(7.0), "bool": torch.rand(2) > 0.5,

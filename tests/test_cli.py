@@ -1,13 +1,18 @@
 """The command line: help, exit codes and messages. (test_pipeline.py runs the commands on a real run.)"""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
 from slice_files import make_collection, make_tree
 
+from oasis_utils import commands
 from oasis_utils.checkpoints import save_model, weights_digest
 from oasis_utils.cli import main
 from oasis_utils.config import PixelCNNConfig, VQVAEConfig
+from oasis_utils.pipeline import NotebookFailed, UsageError
 from oasis_utils.pixelcnn import PixelCNN
 from oasis_utils.vqvae import VQVAE
 
@@ -24,11 +29,54 @@ def test_every_command_has_help(command, capsys):
                                        ["sample", "--run", "x", "--out", "y", "--n", "0"],
                                        ["sample", "--run", "x", "--out", "y", "--top-p", "2"],
                                        ["sample", "--run", "x", "--out", "y", "--temperature", "-1"],
+                                       ["run", "--seed", "-1"], ["run", "--seed", "1.5"], ["run", "--device", "gpu"],
+                                       ["app", "--device", "cuda:x"], ["app", "--port", "80.5"],
+                                       ["prepare", "x", "--out", "y", "--seed", "-1"],
+                                       ["prepare", "x", "--out", "y", "--count", "0"],
+                                       ["prepare", "x", "--out", "y", "--every", "-1"],
+                                       ["prepare", "x", "--out", "y", "--every", "nan"],
+                                       ["prepare", "x", "--out", "y", "--split", "nan,0.1,0.1"],
+                                       *(["sample", "--run", "x", "--out", "y", option, value] for option, value in (
+                                           ("--temperature", "nan"), ("--temperature", "inf"), ("--top-p", "nan"),
+                                           ("--top-k", "-1"), ("--seed", "-1"), ("--position", "-1"))),
                                        *(["sample", "--run", "x", "--out", "y", "--age", age]
                                          for age in ("-1", "nan", "200", "old"))])
 def test_bad_arguments_exit_with_2(arguments, capsys):
     assert main(arguments) == 2
     assert capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("option", "kind"), [("--temperature", "float"), ("--top-p", "float"), ("--top-k", "int"),
+                                              ("--age", "float"), ("--n", "int")])
+def test_what_is_no_number_is_called_so(option, kind, capsys):
+    assert main(["sample", "--run", "x", "--out", "y", option, "old"]) == 2
+    assert f"argument {option}: invalid {kind} value: 'old'" in capsys.readouterr().err
+
+
+ARGUMENTS = {"run": ["--profile", "none"], "prepare": ["none", "--out", "y"], "report": ["none"],
+             "sample": ["--run", "none", "--out", "y"], "reconstruct": ["none", "--run", "none", "--out", "y"],
+             "evaluate": ["none.npz", "--against", "none"], "app": ["--run", "none"]}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("error", [ValueError, RuntimeError, MemoryError, OSError, UsageError, NotebookFailed])
+def test_debug_lets_errors_through_wherever_it_stands(monkeypatch, capsys, command, error):
+    def fail(_args):
+        raise error("no such thing")
+
+    monkeypatch.setattr(commands, command, fail)
+    whole = [command, *ARGUMENTS[command]]
+    assert main(whole) == (2 if error is UsageError else 1)
+    assert capsys.readouterr().err == "error: no such thing\n"
+    for arguments in (["--debug", *whole], [*whole, "--debug"]):
+        with pytest.raises(error, match="no such thing"):
+            main(arguments)
+
+
+def test_a_traceback_ends_with_code_1(tmp_path):
+    command = [sys.executable, "-m", "oasis_utils", "--debug", "sample", "--run", str(tmp_path), "--out", "y"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" in done.stderr and "CheckpointError: no checkpoint" in done.stderr
 
 
 def test_a_missing_run_folder_is_named(tmp_path, capsys):

@@ -100,3 +100,12 @@ def test_balanced_rows_cover_the_positions_evenly():
         counts = np.bincount(positions[rows], minlength=8)
         assert len(rows) == min(limit, 72) == len(set(rows)) and np.ptp(counts) <= 1
     assert turns(np.array([3, 1, 3, 3, 1])).tolist() == [0, 0, 1, 2, 1]
+
+
+def test_the_kept_network_is_no_inference_tensor():
+    """So that gradients may pass through it, whoever used it first."""
+    features.feature_network.cache_clear()
+    learned(np.zeros((1, 32, 32), np.uint8), CPU)
+    image = torch.rand(1, 3, 64, 64, requires_grad=True)
+    features.feature_network("cpu").extract_features(image).sum().backward()
+    assert image.grad.abs().sum() > 0

@@ -334,3 +334,15 @@ def test_score_is_the_mean_over_slices(split):
     found = metrics.score(images, fakes)
     assert found["ssim"] == pytest.approx(float(metrics.ssim(images, fakes).mean()))
     assert found["psnr"] == pytest.approx(float(metrics.psnr(images, fakes).mean()))
+
+
+def test_a_training_may_follow_a_first_look_in_inference_mode():
+    """What is kept from call to call must not be an inference tensor."""
+    metrics._banded_matrix.cache_clear()
+    images = noise_images(2, 1, 20, 24)
+    with torch.inference_mode():
+        first = metrics.ssim(images, images.flip(-1))
+    reconstruction = images.flip(-1).clone().requires_grad_()
+    found = metrics.ssim(reconstruction, images)
+    found.sum().backward()
+    assert torch.equal(found.detach(), first) and reconstruction.grad.abs().sum() > 0

@@ -79,6 +79,21 @@ def test_a_step_is_done_only_with_its_stamp_and_its_products(tmp_path):
     assert not pipeline.is_done(step, run), "notebook 01 ran after it"
 
 
+@pytest.mark.parametrize("changed", ["model.py", "deep/inner/model.py", "assets/slab.npz", "deep/assets/page.css"])
+def test_the_package_state_covers_packages_inside_and_assets(tmp_path, monkeypatch, changed):
+    for name in ("__init__.py", "model.py", "deep/inner/model.py", "assets/slab.npz", "deep/assets/page.css"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"\xff 1")
+    monkeypatch.setattr(pipeline.oasis_utils, "__file__", str(tmp_path / "__init__.py"))
+    before = pipeline.package_state()
+    (tmp_path / "deep/__pycache__").mkdir()
+    (tmp_path / "deep/__pycache__/model.py").write_bytes(b"compiled")
+    (tmp_path / "notes.txt").write_text("no part of it")
+    assert pipeline.package_state() == before
+    (tmp_path / changed).write_bytes(b"\xff 2")
+    assert pipeline.package_state() != before
+
+
 def test_data_state_follows_the_files(tmp_path):
     (tmp_path / "a.png").write_bytes(b"1")
     before = pipeline.data_state(str(tmp_path))

@@ -73,6 +73,15 @@ class HighLine(Line):
     monitor = ("error", "max")
 
 
+class NewLine(Line):
+    """The same model of a later version of the code."""
+
+    version = 2
+
+
+NewLine.__name__ = "Line"
+
+
 def line_batches(n=32, shuffle=True):
     x = torch.linspace(-1, 1, n)[:, None]
     return Batches({"x": x, "y": 2 * x + 1}, 8, shuffle=shuffle)
@@ -425,19 +434,21 @@ def test_finished_training_is_loaded_and_not_repeated(run, capsys):
 
 @pytest.mark.parametrize("change", [dict(seed=1), dict(inputs={"data": "other"}),
                                     dict(config=TrainingConfig(epochs=5, batch_size=8, learning_rate=0.04)),
-                                    dict(model=HighLine(LineConfig())),
+                                    dict(model=HighLine(LineConfig())), dict(model=NewLine(LineConfig())),
                                     dict(model=Line(LineConfig(label=1)))])
 def test_another_recipe_trains_anew(run, change):
     fit_line(run)
     model = change.pop("model", None) or Line(LineConfig())
     fit_line(run, model, **change)
     assert model.steps == 20
-    assert read_about(run.checkpoint("line"))["kind"] == type(model).__name__
+    about = read_about(run.checkpoint("line"))
+    assert (about["kind"], about["version"]) == (type(model).__name__, model.version)
 
 
 def test_recipe_depends_on_everything_a_model_depends_on():
     base = dict(model=Line(LineConfig()), config=LINE, seed=0, inputs={"data": "a"})
     changes = [{}, {"model": HighLine(LineConfig())}, {"model": Line(LineConfig(label=1))}, {"seed": 1},
+               {"model": NewLine(LineConfig())},
                {"config": TrainingConfig(epochs=6)}, {"inputs": {"data": "b"}}]
     assert len({recipe(**{**base, **change}) for change in changes}) == len(changes)
     assert recipe(**base) == recipe(**{**base, "model": Line(LineConfig())})  # the weights are no part of it
@@ -828,6 +839,25 @@ def test_only_long_trainings_are_compiled_and_only_where_a_compiler_is(monkeypat
     model = Line(LineConfig())
     model.phases = ("all",) * phases
     assert training.compiling_pays(model, torch.device(device), steps) is expected
+
+
+def test_the_random_state_is_that_of_the_model_s_gpu(run, monkeypatch, tmp_path):
+    """As if the model were on the second of two GPUs."""
+    trainer, asked = Trainer(Line(LineConfig()), LINE, 20), []
+    trainer.device = torch.device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: asked.append(device) or torch.arange(16).byte())
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: asked.append((state.sum().item(), device)))
+    trainer.save(tmp_path / "a.safetensors", "x")
+    assert trainer.restore(tmp_path / "a.safetensors", "x")
+    assert asked == [trainer.device, (120, trainer.device)]
+
+
+def test_errors_of_the_compiler_are_hidden_during_a_step_only(monkeypatch):
+    seen = []
+    monkeypatch.setattr(torch, "compile", lambda step: step)
+    step = training.compiled(lambda *args: seen.append((args, torch._dynamo.config.suppress_errors)))
+    step("batch", "phase")
+    assert seen == [(("batch", "phase"), True)] and not torch._dynamo.config.suppress_errors
 
 
 def broken(_graph, _inputs):
