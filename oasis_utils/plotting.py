@@ -383,6 +383,12 @@ def table(rows: dict[str, dict[str, object]], corner: str = "", digits: int = 3)
     return Markdown(head + body)
 
 
+def span(ends: Sequence[float], digits: int = 3) -> str:
+    """An interval as text for a table: "2.041 to 2.120"; says so where there is none (nan)."""
+    low, high = ends
+    return f"{low:.{digits}f} to {high:.{digits}f}" if np.isfinite([low, high]).all() else "too few subjects"
+
+
 def settings(meanings: dict[str, str], *configs):
     """A table of fields of configurations as they are in force, {field: what it means}; the first configuration that
     has a field gives its value. ValueError for a field that none has."""

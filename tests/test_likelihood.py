@@ -147,3 +147,4 @@ def test_intervals_of_nats_are_over_subjects_and_narrower_for_paired_differences
     low, high = interval(first, subjects)
     assert low < first.mean() < high and high - low > 3 * np.ptp(interval(first, np.arange(96))) / 2
     assert np.ptp(interval(second - first, subjects)) < 0.05 < high - low
+    assert np.isnan(interval(first, subjects % 3)).all()
