@@ -89,7 +89,7 @@ def test_attraction_of_rare_pairs_is_small_and_of_common_ones_is_kept():
 
 
 def test_groups_attract_as_if_each_were_one_code():
-    table = np.array([[40, 40, 10], [40, 40, 10], [10, 10, 900]])  # 180 ends of pairs in the first group, 920 in the other
+    table = np.array([[40, 40, 10], [40, 40, 10], [10, 10, 900]])  # 180 ends in the first group, 920 in the other
     found = codebook.attraction_of_groups(table, np.array([True, True, False]))
     assert found == {"near-black with near-black": pytest.approx(np.log(160 * 1100 / 180**2)),
                      "near-black with other": pytest.approx(np.log(20 * 1100 / (180 * 920))),
