@@ -152,9 +152,7 @@ def rivals(originals: np.ndarray, shown: dict[str, tuple[np.ndarray, np.ndarray,
             scale = {"used_fraction": len(shown[name][1]), "validation_loss": 1 / history[0]["validation_loss"]}
             ax.plot([record["seconds"] for record in history], [scale.get(key, 1) * record[key] for record in history],
                     color=colour, marker="o", markersize=3, label=name)
-        ax.set(xlabel="seconds of training", ylabel=label, yscale="linear" if key == "ssim" else "log")
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.set(xlabel="seconds of training", ylabel=label, yscale="log" if key == "used_fraction" else "linear")
         ax.legend(fontsize=7)
     figure.suptitle(title)
     return figure
