@@ -9,12 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
-from oasis_utils import metrics
+from oasis_utils import anatomy, metrics
+from oasis_utils.data import Split
 from oasis_utils.features import as_floats
 
 MIDDLE = 60.0  # years, where levels are compared: within the ages of most data sets
 ROUNDS = 1000  # resamples of people behind an interval
 FEWEST = 4  # people from which on an interval is given
+LIMIT = 128  # real slices at most that generated ones are compared with
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,10 @@ class AgeTrend:
         ends = {"slope": central(self.slopes), "level": central(self.levels)}
         return {name: None if found is None else found[0] > 0 or found[1] < 0 for name, found in ends.items()}
 
-    def described(self, scale: float = 1.0) -> dict[str, str]:
-        """{"change in 10 years", "at 60 years"} with their 95 % intervals, multiplied by `scale`."""
-        return {"change in 10 years": interval_text(10 * scale * self.slope, 10 * scale * self.slopes),
-                f"at {MIDDLE:.0f} years": interval_text(scale * self.level, scale * self.levels)}
+    def described(self) -> dict[str, str]:
+        """{"change in 10 years", "at 60 years"} with their 95 % intervals."""
+        return {"change in 10 years": interval_text(10 * self.slope, 10 * self.slopes),
+                f"at {MIDDLE:.0f} years": interval_text(self.level, self.levels)}
 
 
 def _lines(x: np.ndarray, y: np.ndarray, weights: Float[np.ndarray, "rounds n"]) -> tuple[np.ndarray, np.ndarray]:
@@ -73,11 +75,44 @@ def _lines(x: np.ndarray, y: np.ndarray, weights: Float[np.ndarray, "rounds n"])
     return slopes, mean_y - slopes * mean_x
 
 
-def compared(generated: AgeTrend | None, real: AgeTrend | None, scale: float = 1.0) -> dict[str, dict[str, str]]:
+@dataclass(frozen=True)
+class Study:
+    """The dark middle (`anatomy.DarkMiddle`) of generated and real slices of the same ages, in per cent."""
+
+    ages: Float[np.ndarray, " n"]
+    dark: dict[str, Float[np.ndarray, " n"]]  # {"generated", "real"}
+    lines: dict[str, AgeTrend | None]
+    correlation: dict[str, float]
+
+    @classmethod
+    def of(cls, generated: UInt8[np.ndarray, "n height width"], split: Split, rows: Integer[np.ndarray, " n"]) -> Study:
+        """generated: one slice, each of noise of its own, for each of these rows of the split, at its age."""
+        images, ages = {"generated": generated, "real": split.images[rows]}, split.ages[rows].astype(np.float64)
+        owners = {"generated": np.arange(len(rows)), "real": split.subjects[rows]}
+        middle, positions = anatomy.DarkMiddle.fit(split), split.positions[rows]
+        dark = {name: 100.0 * middle.share(x, positions) for name, x in images.items()}
+        return cls(ages, dark, {name: AgeTrend.fit(dark[name], ages, owners[name]) for name in dark},
+                   {name: middle.age_correlation(x, positions, ages) for name, x in images.items()})
+
+    def curves(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """{name: (ages, dark middle, value of the line)} for a figure, without slices of unknown age."""
+        known = np.isfinite(self.ages)
+        return {name: (self.ages[known], self.dark[name][known], line.at(self.ages[known]))
+                for name, line in self.lines.items() if line}
+
+
+def darkest_rows(split: Split) -> tuple[int, Integer[np.ndarray, " n"]]:
+    """(slice position where ageing shows best, rows of the split at it): at most LIMIT rows, evenly."""
+    level = anatomy.DarkMiddle.fit(split).darkest_position(split.images, split.positions)
+    rows = np.flatnonzero(split.positions == level)
+    return level, rows[np.linspace(0, len(rows) - 1, min(len(rows), LIMIT)).astype(int)]
+
+
+def compared(generated: AgeTrend | None, real: AgeTrend | None) -> dict[str, dict[str, str]]:
     """Rows of a table: both lines and, where both exist, their difference, as in `AgeTrend.described`."""
-    rows = {name: line.described(scale) for name, line in (("generated", generated), ("real", real)) if line}
+    rows = {name: line.described() for name, line in (("generated", generated), ("real", real)) if line}
     if generated and real:
-        rows["generated - real"] = (generated - real).described(scale)
+        rows["generated - real"] = (generated - real).described()
     return rows
 
 

@@ -87,16 +87,14 @@ def attraction(table: Integer[np.ndarray, "n_codes n_codes"],
 
 def attraction_of_groups(table: Integer[np.ndarray, "n_codes n_codes"], first: Bool[np.ndarray, " n_codes"],
                          names: tuple[str, str] = ("near-black", "other")) -> dict[str, float]:
-    """Mean `attraction` of the pairs within and between two groups of codes, weighted by how often they are expected;
-    groups without pairs are left out."""
-    values, expected = attraction(table), expected_pairs(table)
-    groups = {names[0]: first, names[1]: ~first}
-    found = {}
+    """`attraction` within and between two groups of codes, as if each group were one code: log of the observed over the
+    expected number of pairs, in nats; -inf for groups that never meet. Groups without cells are left out."""
+    expected, groups, found = expected_pairs(table), {names[0]: first, names[1]: ~first}, {}
     for i, (a, rows) in enumerate(groups.items()):
         for b, cols in list(groups.items())[i:]:
-            weights = expected[np.ix_(rows, cols)]
-            if weights.sum() > 0:
-                found[f"{a} with {b}"] = float(np.average(values[np.ix_(rows, cols)], weights=weights))
+            wanted, seen = expected[np.ix_(rows, cols)].sum(), table[np.ix_(rows, cols)].sum()
+            if wanted > 0:
+                found[f"{a} with {b}"] = float(np.log(seen / wanted)) if seen else float("-inf")
     return found
 
 

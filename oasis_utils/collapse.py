@@ -62,13 +62,14 @@ def train_for(seconds: float, model: VQVAE, train: Batches, held_out: Batches, c
 
 def rivals(configs: dict[str, VQVAEConfig], seconds: float, train: Batches, held_out: Batches, config: TrainingConfig,
            seed: int, device: torch.device) -> tuple[dict[str, VQVAE], dict[str, list[Record]]]:
-    """Models and histories of several configurations, each trained alone for the same time on the same batches."""
-    models, histories = {}, {}
+    """Models and histories of several configurations, each trained alone for the same time on the same batches. On a
+    CPU it is the time that the calling thread computes, so that other processes do not shorten the training."""
+    models, histories, clock = {}, {}, time.monotonic if device.type == "cuda" else time.thread_time
     for name, wanted in configs.items():
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
             models[name] = VQVAE(wanted).to(device)
-            histories[name] = train_for(seconds, models[name], train, held_out, config, looks=5)
+            histories[name] = train_for(seconds, models[name], train, held_out, config, looks=5, clock=clock)
     return models, histories
 
 

@@ -14,8 +14,10 @@ from jaxtyping import Float, Integer
 
 from oasis_utils.codes import CodeMaps
 from oasis_utils.data import Batches
+from oasis_utils.fidelity import mean_interval
 from oasis_utils.pixelcnn import PixelCNN
 
+FEWEST = 4  # subjects from which on an interval is given
 ROUNDS = 30  # of EM: the weights of so few parts have long converged
 
 
@@ -163,3 +165,12 @@ def prior_nats(prior: PixelCNN, batches: Batches) -> Float[np.ndarray, " n"]:
     parts = [prior.surprise(batch["indices"], batch["positions"], batch.get("ages")).double().mean((1, 2)).cpu().numpy()
              for batch in batches]
     return np.concatenate(parts)
+
+
+def interval(nats: Float[np.ndarray, " n"], subjects: Integer[np.ndarray, " n"],
+             rounds: int = 1000) -> tuple[float, float]:
+    """Central 95 % of the mean over resamples of whole subjects; also of a difference of two priors, taken map by map,
+    from which differences between subjects drop out. (nan, nan) for fewer than FEWEST subjects."""
+    if len(np.unique(subjects)) < FEWEST:
+        return float("nan"), float("nan")
+    return mean_interval(nats, subjects, rounds)

@@ -152,9 +152,7 @@ def rivals(originals: np.ndarray, shown: dict[str, tuple[np.ndarray, np.ndarray,
             scale = {"used_fraction": len(shown[name][1]), "validation_loss": 1 / history[0]["validation_loss"]}
             ax.plot([record["seconds"] for record in history], [scale.get(key, 1) * record[key] for record in history],
                     color=colour, marker="o", markersize=3, label=name)
-        ax.set(xlabel="seconds of training", ylabel=label, yscale="linear" if key == "ssim" else "log")
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.set(xlabel="seconds of training", ylabel=label, yscale="log" if key == "used_fraction" else "linear")
         ax.legend(fontsize=7)
     figure.suptitle(title)
     return figure
@@ -381,6 +379,12 @@ def table(rows: dict[str, dict[str, object]], corner: str = "", digits: int = 3)
     head = f"| {corner} | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}\n"
     body = "\n".join(f"| {name} | {' | '.join(text(row.get(c, '')) for c in columns)} |" for name, row in rows.items())
     return Markdown(head + body)
+
+
+def span(ends: Sequence[float], digits: int = 3) -> str:
+    """An interval as text for a table: "2.041 to 2.120"; says so where there is none (nan)."""
+    low, high = ends
+    return f"{low:.{digits}f} to {high:.{digits}f}" if np.isfinite([low, high]).all() else "too few subjects"
 
 
 def settings(meanings: dict[str, str], *configs):

@@ -26,6 +26,8 @@ from oasis_utils import checkpoints
 from oasis_utils.config import TrainingConfig, digest, to_dict
 from oasis_utils.data import Batches
 from oasis_utils.history import Record, read_history, write_history
+from oasis_utils.history import Snapshots as Snapshots
+from oasis_utils.history import best_record as best_record
 from oasis_utils.runtime import Progress, RunFolder, autocast, exclusive, provenance
 
 COMPILE_FROM = 10_000  # steps; measured on a CPU only: up to 30 s to compile, 5 to 18 ms saved a step of the demo

@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 
-from oasis_utils.ageing import AgeTrend, central, compared, interval_text, likeness, verdict
+from oasis_utils.ageing import (
+    LIMIT,
+    AgeTrend,
+    Study,
+    central,
+    compared,
+    darkest_rows,
+    interval_text,
+    likeness,
+    verdict,
+)
+from oasis_utils.data import Split
 
 
 def people(n, slope=0.3, level=20.0, noise=1.0, seed=0, slices=1):
@@ -68,9 +79,8 @@ def test_differences_are_seen_where_they_are_and_only_there():
     assert lower < value < upper < 0 and value == pytest.approx(-3.0, abs=0.7)
 
 
-def test_the_scale_multiplies_values_and_intervals():
-    trend = AgeTrend.fit(*people(30, noise=0.0))
-    assert trend.described(100.0)["at 60 years"] == "2000.0 (2000.0 to 2000.0)"
+def test_values_are_written_with_their_intervals():
+    assert AgeTrend.fit(*people(30, noise=0.0)).described()["at 60 years"] == "20.0 (20.0 to 20.0)"
     assert interval_text(1.234, np.array([1.0, 1.0]), 2) == "1.23 (1.00 to 1.00)"
 
 
@@ -86,8 +96,8 @@ def test_the_verdict_says_what_is_shown_and_what_is_not():
 
 def test_rows_of_a_table_hold_both_lines_and_their_difference():
     real, low = AgeTrend.fit(*people(60, seed=1)), AgeTrend.fit(*people(60, level=17.0, seed=2))
-    rows = compared(low, real, 100.0)
-    assert rows["generated - real"] == (low - real).described(100.0) and rows["real"] == real.described(100.0)
+    rows = compared(low, real)
+    assert rows["generated - real"] == (low - real).described() and rows["real"] == real.described()
     assert list(compared(low, None)) == ["generated"]
 
 
@@ -98,3 +108,41 @@ def test_likeness_tells_the_same_noise_from_another():
     assert found["same noise"] > 0.9 > 0.3 > found["different noise"]
     with pytest.raises(ValueError, match="at least two noises"):
         likeness(young[:1], young[:1])
+
+
+def ageing_split(n=40, positions=3):
+    """Slices whose dark middle grows with age, at one position more than at the others."""
+    ages = np.linspace(20, 90, n).repeat(positions)
+    where = np.tile(np.arange(positions), n)
+    images = np.full((len(ages), 24, 24), 200, np.uint8)
+    for image, age, position in zip(images, ages, where, strict=True):
+        image[8:16, 8:8 + int(age / 90 * (8 if position == 1 else 4))] = 10
+    return Split("train", images, np.arange(n).repeat(positions), where, ages.astype(np.float32))
+
+
+def test_a_study_compares_slices_of_the_same_ages():
+    split = ageing_split()
+    level, rows = darkest_rows(split)
+    assert level == 1 and len(rows) == 40 and (split.positions[rows] == 1).all()
+    half = split.images[rows].copy()
+    half[:, 8:12] = 200
+    study = Study.of(half, split, rows)
+    assert study.lines["generated"].slope == pytest.approx(study.lines["real"].slope / 2, rel=1e-6)
+    assert study.correlation["generated"] == pytest.approx(study.correlation["real"])  # which sees no difference
+    assert "lower and its slope is shown to be flatter" in verdict(**study.lines)
+    ages, dark, line = study.curves()["real"]
+    assert len(ages) == len(dark) == len(line) == 40 and 0 < dark.max() <= 100
+
+
+def test_a_study_without_ages_has_no_lines():
+    split = ageing_split()
+    ages = np.full(len(split.images), np.nan, np.float32)
+    unknown = Split("train", split.images, split.subjects, split.positions, ages)
+    _, rows = darkest_rows(unknown)
+    study = Study.of(unknown.images[rows], unknown, rows)
+    assert study.lines == {"generated": None, "real": None} and study.curves() == {}
+
+
+def test_many_rows_are_thinned_evenly():
+    _, rows = darkest_rows(ageing_split(n=3 * LIMIT, positions=2))
+    assert len(rows) == LIMIT and rows[0] < 3 and rows[-1] > 2 * 3 * LIMIT - 3

@@ -88,13 +88,18 @@ def test_attraction_of_rare_pairs_is_small_and_of_common_ones_is_kept():
     assert common[0, 0] == pytest.approx(np.log(2), abs=0.01) and common[0, 1] < -5
 
 
-def test_groups_that_keep_to_themselves_attract_within_and_repel_between():
-    table = np.array([[400, 400, 0], [400, 400, 0], [0, 0, 900]])
+def test_groups_attract_as_if_each_were_one_code():
+    table = np.array([[40, 40, 10], [40, 40, 10], [10, 10, 900]])  # 180 ends in the first group, 920 in the other
     found = codebook.attraction_of_groups(table, np.array([True, True, False]))
-    assert list(found) == ["near-black with near-black", "near-black with other", "other with other"]
-    assert found["near-black with near-black"] > 0.3 and found["other with other"] > 0.5
-    assert found["near-black with other"] < -4
-    assert list(codebook.attraction_of_groups(table, np.ones(3, bool))) == ["near-black with near-black"]
+    assert found == {"near-black with near-black": pytest.approx(np.log(160 * 1100 / 180**2)),
+                     "near-black with other": pytest.approx(np.log(20 * 1100 / (180 * 920))),
+                     "other with other": pytest.approx(np.log(900 * 1100 / 920**2))}
+
+
+def test_groups_that_never_meet_or_are_empty():
+    table = np.diag([5, 5])
+    assert codebook.attraction_of_groups(table, np.array([True, False]))["near-black with other"] == -np.inf
+    assert list(codebook.attraction_of_groups(table, np.ones(2, bool))) == ["near-black with near-black"]
 
 
 def test_a_strength_of_nothing_is_refused():

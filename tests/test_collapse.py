@@ -1,6 +1,8 @@
 """The textbook VQ-VAE, trainings by the clock, and codes taken away."""
 
+import contextlib
 import itertools
+import time
 
 import pytest
 import torch
@@ -58,6 +60,17 @@ def test_rivals_are_trained_apart_and_leave_the_random_numbers_alone():
     assert torch.equal(torch.rand(3), expected)
     assert models.keys() == histories.keys() == {"a", "b"} and models["b"].config.codebook == "gradient"
     assert len(histories["a"]) and "used_fraction" in histories["b"][-1]
+
+
+@pytest.mark.parametrize(("device", "clock"), [("cpu", "thread_time"), ("cuda", "monotonic")])
+def test_a_busy_cpu_does_not_shorten_the_training_of_rivals(monkeypatch, device, clock):
+    used = []
+    monkeypatch.setattr(collapse, "train_for", lambda *_args, clock, **_options: used.append(clock) or [])
+    monkeypatch.setattr(collapse, "VQVAE", lambda config: VQVAE(config).cpu())
+    monkeypatch.setattr(VQVAE, "to", lambda model, *_args, **_options: model)
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices: contextlib.nullcontext())
+    collapse.rivals({"a": SMALL}, 1.0, batches(), batches(), SCHEDULE, 0, torch.device(device))
+    assert used == [getattr(time, clock)]
 
 
 def test_taking_no_code_away_changes_nothing_and_the_rarest_go_first():

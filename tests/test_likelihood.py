@@ -12,6 +12,7 @@ from oasis_utils.data import Batches
 from oasis_utils.likelihood import (
     Markov,
     baseline_nats,
+    interval,
     likelihood_baselines,
     position_unigram_nats,
     prior_nats,
@@ -136,3 +137,14 @@ def test_nats_of_a_prior_are_those_of_its_validation_map_by_map():
     assert nats[9] == pytest.approx(model.validate(Batches(last, 4))["nats_per_code"], rel=1e-5)
     unknown = prior_nats(model, Batches({name: tensors[name] for name in ("indices", "positions")}, 4))
     assert not np.allclose(unknown, nats)
+
+
+def test_intervals_of_nats_are_over_subjects_and_narrower_for_paired_differences():
+    rng = np.random.default_rng(0)
+    subjects = np.arange(12).repeat(8)
+    first = 3 + rng.standard_normal(12)[subjects] + 0.1 * rng.standard_normal(96)
+    second = first + 0.2 + 0.05 * rng.standard_normal(96)
+    low, high = interval(first, subjects)
+    assert low < first.mean() < high and high - low > 3 * np.ptp(interval(first, np.arange(96))) / 2
+    assert np.ptp(interval(second - first, subjects)) < 0.05 < high - low
+    assert np.isnan(interval(first, subjects % 3)).all()

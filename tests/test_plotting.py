@@ -91,7 +91,7 @@ def test_axes_are_labelled(name, labels):
 def test_every_public_function_is_covered():
     public = {name for name, thing in vars(plotting).items()
               if callable(thing) and getattr(thing, "__module__", "") == plotting.__name__ and name[0] != "_"}
-    assert public - {"use_style", "save_figure", "table", "settings", "source"} == set(EVERY_FIGURE)
+    assert public - {"use_style", "save_figure", "table", "settings", "span", "source"} == set(EVERY_FIGURE)
 
 
 def test_house_style_is_set():
@@ -296,6 +296,11 @@ def test_settings_are_the_values_in_force():
                          "| `epochs` | 2 | passes |"]
     with pytest.raises(ValueError, match="no configuration here has a field depth"):
         plotting.settings({"depth": "unknown"}, schedule)
+
+
+def test_an_interval_is_two_numbers_or_a_reason():
+    assert plotting.span((2.0414, 2.12)) == "2.041 to 2.120" and plotting.span((-0.5, 1.0), 1) == "-0.5 to 1.0"
+    assert plotting.span((float("nan"), float("nan"))) == "too few subjects"
 
 
 class Example:
