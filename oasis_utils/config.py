@@ -239,7 +239,7 @@ class CodesConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """Sample sizes of the judgement: every figure has a bias that depends on them, so they are stated."""
+    """Sample sizes of the judgement: intervals depend on them, so they are stated."""
 
     n_images: int = 256  # generated images of each prior, and real ones compared with them
     temperature: float = 1.0  # of the PixelCNN's samples that are judged
@@ -303,6 +303,7 @@ PROFILES = {
     ),
     "demo": _profile(
         "demo", 128, 8, 256, 8,
+        data=dict(validate_subjects=32, test_subjects=128),  # so many that intervals of notebook 07 are narrow
         vqvae=dict(channels=64, cosine=True, codebook_decay=0.97, ssim_weight=1.0),
         vqvae_training=TrainingConfig(epochs=14, batch_size=8, learning_rate=2e-3),
         codes=CodesConfig(variants=4),
@@ -312,6 +313,7 @@ PROFILES = {
         dcgan=dict(channels=32, noise_dim=128, texture=2),
         dcgan_training=TrainingConfig(epochs=3, batch_size=32, learning_rate=4e-4, betas=(0.0, 0.99), ema_decay=0.99,
                                       validate_every_steps=64),
+        evaluation=EvaluationConfig(n_images=512),
     ),
     "full": _profile(
         "full", 256, 8, 512, 8,

@@ -172,11 +172,12 @@ def _compare_anatomy(a: Described, b: Described, rounds: int) -> dict[str, Estim
     """Wasserstein distances of the measures, at least 0 and biased upwards where people are few."""
     result = {}
     groups = [fidelity.number_groups(side.groups) for side in (a, b)]
+    counts = [int(numbers.max()) + 1 for numbers in groups]
     for i, (name, value) in enumerate(compare_measures(a.anatomy, b.anatomy, a.measures).items()):
         def resampled(u: np.ndarray, v: np.ndarray, i: int = i) -> float:
             return float(wasserstein_distance(a.anatomy[:, i], b.anatomy[:, i], u[groups[0]], v[groups[1]]))
 
-        interval = fidelity.bootstrap(resampled, groups[0].max() + 1, groups[1].max() + 1, rounds, centre=value)
+        interval = fidelity.bootstrap(resampled, *counts, rounds, centre=value)
         result[name] = estimate(value, (max(interval[0], 0.0), interval[1]))
     return result
 

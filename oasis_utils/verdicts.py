@@ -6,11 +6,12 @@ A verdict says "larger" or "lower" only where the 95 % intervals of a metric and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
 
 SCHEMA, VERSION = "oasis_utils.evaluation", 2
+FEW = 10  # people below which a bootstrap's intervals are too narrow
 
 
 def _number(value: Any) -> bool:
@@ -111,6 +112,8 @@ def _fidelity(e: dict[str, Any]) -> str:
     text = (f"Kernel distance to real slices {_against(kid, people['learned']['kid'], 'real vs real')}. "
             f"AUC of a network that separates them from real slices "
             f"{_against(auc, people['two_sample']['network'], 'real vs real', '.2f')}.")
+    if e["real_subjects"] < FEW:
+        text += f" With {e['real_subjects']} test people these intervals are too narrow to rely on."
     if sides["decoded"] is None:
         return text
     prior, null = sides["decoded"], sides["decoded_vs_decoded"]
@@ -179,7 +182,7 @@ ROWS = (("learned", "kid"), ("learned", "frechet"), ("learned", "precision"), ("
 
 
 def metric_rows(evaluations: dict[str, dict[str, Any]], against: str = "real",
-                rows: tuple[tuple[str, str], ...] = ROWS) -> dict[str, dict[str, str]]:
+                rows: Sequence[tuple[str, str]] = ROWS) -> dict[str, dict[str, str]]:
     """{metric: {column: cell}}: every set against real slices, or against decoded ones, beside the references of that
     comparison. against: "real" or "decoded"."""
     some = next(iter(evaluations.values()))["comparisons"]

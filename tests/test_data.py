@@ -10,7 +10,16 @@ from slice_files import SUBJECTS, make_tree, picture_of, write_slice
 
 from oasis_utils import data
 from oasis_utils.config import PROFILES, SPLITS, DataConfig
-from oasis_utils.data import Batches, DataError, Streamed, build_cache, is_cache, open_cache, open_or_build
+from oasis_utils.data import (
+    Batches,
+    DataError,
+    Streamed,
+    build_cache,
+    is_cache,
+    open_cache,
+    open_or_build,
+    thinned,
+)
 from oasis_utils.symmetry import LEFT_RIGHT, Symmetry
 
 CONFIG, CPU = DataConfig(image_size=32), torch.device("cpu")
@@ -93,6 +102,24 @@ def test_sample_brains_are_said_to_be_synthetic(tmp_path):
     dataset = build_cache(data.sample_brains(PROFILES["smoke"].data), tmp_path / "cache", CONFIG)
     assert dataset.synthetic and "synthetic" in dataset.description
     assert dataset.n_positions == 32 and np.isfinite(dataset.split("test").ages).all()
+
+
+def test_a_thinned_split_keeps_all_subjects_evenly_and_all_that_is_known_of_a_slice(brains):
+    whole = brains.split("train")
+    some = thinned(whole, 16)
+    assert len(some) == 16 and np.bincount(some.subjects - whole.subjects.min()).tolist() == [8, 8]
+    assert len(np.unique(some.positions % 4)) > 1  # no comb over the positions
+    assert (some.name, some.symmetry, some.content) == (whole.name, whole.symmetry, whole.content)
+    for i in range(16):
+        (row,) = np.flatnonzero((whole.subjects == some.subjects[i]) & (whole.positions == some.positions[i]))
+        assert np.array_equal(some.images[i], whole.images[row]) and some.ages[i] == whole.ages[row]
+        assert some.series[i] == whole.series[row] and np.array_equal(some.masks[i], whole.masks[row])
+
+
+def test_a_small_split_is_not_thinned(brains):
+    whole = brains.split("train")
+    assert thinned(whole, 64) is whole
+    assert np.array_equal(thinned(whole, 20).images, thinned(whole, 20).images)
 
 
 # ---------------------------------------------------------------- prepared folders

@@ -1,5 +1,6 @@
-"""Everything brought together: reconstructions, likelihood floors, one evaluation of a set of slices, and refusals."""
+"""Everything brought together: reconstructions, one evaluation of a set of slices, and refusals."""
 
+import dataclasses
 import json
 import os
 
@@ -26,7 +27,7 @@ from oasis_utils.evaluation import (
     without_nan,
 )
 from oasis_utils.pixelcnn import PixelCNN
-from oasis_utils.reference import Reference
+from oasis_utils.reference import DECODED, PRIOR, REAL, TRAINING, Reference
 from oasis_utils.sampling import BrainSampler, Samples
 from oasis_utils.verdicts import check_form, model_card
 from oasis_utils.vqvae import VQVAE
@@ -117,22 +118,50 @@ def test_mean_image_over_chunks():
 # ---------------------------------------------------------------- samples
 
 
-def test_figures_that_could_not_be_taken_become_none():
+def test_metrics_that_could_not_be_taken_become_none():
     assert without_nan({"a": float("nan"), "b": [1.0, float("inf")], "c": {"d": np.float64("nan")}}) == {
         "a": None, "b": [1.0, None], "c": {"d": None}}
 
 
-@pytest.mark.parametrize("kind", ["pixelcnn", "dcgan"])
-def test_generate_covers_the_positions(kind):
+@pytest.fixture(params=["pixelcnn", "dcgan"])
+def sampler(request):
+    """A small untrained sampler of 3 positions that knows ages."""
     torch.manual_seed(0)
     vqvae = VQVAE(VQVAEConfig(image_size=32, downsampling=8, channels=32, n_codes=8, code_dim=4))
-    shape = dict(grid=4, n_codes=8, n_positions=3, channels=8)
-    prior = (PixelCNN(PixelCNNConfig(**shape, blocks=2, hidden=8)) if kind == "pixelcnn"
+    shape = dict(grid=4, n_codes=8, n_positions=3, channels=8, age_mean=50.0, age_std=20.0)
+    prior = (PixelCNN(PixelCNNConfig(**shape, blocks=2, hidden=8)) if request.param == "pixelcnn"
              else DCGAN(DCGANConfig(**shape, code_dim=4, noise_dim=4)))
-    samples = generate(BrainSampler(vqvae, prior), 7, seed=1)
-    assert np.bincount(samples.positions).tolist() == [3, 2, 2]
+    return BrainSampler(vqvae, prior)
+
+
+def aged(name, n, n_positions=3):
+    """n slices of people of 20, 30 … years; the last person's age is unknown."""
+    people = np.arange(n) // n_positions
+    ages = np.where(people == people.max(), np.nan, 20 + 10 * people).astype(np.float32)
+    return Split(name, blobs(n, 0), people, np.arange(n) % n_positions, ages)
+
+
+def test_generate_covers_the_positions(sampler):
+    samples = generate(sampler, 7, seed=1)
+    assert np.bincount(samples.positions).tolist() == [3, 2, 2] and np.isnan(samples.ages).all()
     assert samples.images.shape == (7, 32, 32)
-    assert np.array_equal(generate(BrainSampler(vqvae, prior), 7, seed=1).images, samples.images)
+    assert np.array_equal(generate(sampler, 7, seed=1).images, samples.images)
+
+
+def test_judged_samples_have_the_positions_and_ages_of_the_real_slices(sampler):
+    real = aged("test", 24)
+    samples = generate(sampler, 10, 1, real=real)
+    rows = reference_module.judged_rows(real, 10)
+    assert np.array_equal(samples.positions, real.positions[rows])
+    np.testing.assert_array_equal(samples.ages, real.ages[rows])
+    twice = generate(sampler, 30, 1, real=real)  # more than there are
+    np.testing.assert_array_equal(twice.ages[24:], twice.ages[:6])
+
+
+def test_a_prior_without_ages_is_given_none(sampler):
+    prior = type(sampler.prior)(dataclasses.replace(sampler.prior.config, age_std=0.0))
+    samples = generate(BrainSampler(sampler.vqvae, prior), 6, 1, real=aged("test", 24))
+    assert np.isnan(samples.ages).all()
 
 
 # ---------------------------------------------------------------- judgement on sample brains
@@ -160,8 +189,8 @@ def reference(splits):
 @pytest.fixture(scope="session")
 def evaluations(reference, splits):
     """Real people, copies, blurred people and shuffled people, each judged as if generated."""
-    train, floor, _ = splits
-    images, positions = np.array(floor.images), floor.positions
+    train, other, _ = splits
+    images, positions = np.array(other.images), other.positions
     sets = {"real": (images, positions), "copies": (np.roll(train.images, (1, -1), (1, 2)), train.positions),
             "blurred": (sensitivity.damaged(images, "blur 1.5 %"), positions),
             "shuffled": (sensitivity.damaged(images, "50 % of patches shuffled"), positions)}
@@ -169,13 +198,41 @@ def evaluations(reference, splits):
 
 
 def test_real_people_are_real(evaluations, reference):
-    real, null = evaluations["real"], reference.floor["two_sample"]
-    print(f"real against real: AUC {null}, kernel distance {real['kid']:.4f} ({real['kid_interval']})")
-    assert real["kid"] == pytest.approx(real["kid_floor"])
-    assert real["kid_floor_interval"][0] <= real["kid"] <= real["kid_interval"][1]
-    assert real["two_sample_null"] == null["network"]["value"]
+    """The validation people judged as if generated: each slice counts as independent, all else is real vs real."""
+    real, null = evaluations["real"], reference.comparisons[REAL]["two_sample"]
+    print(f"real vs real: AUC {null}, kernel distance {real['kid']:.4f} ({real['kid_interval']})")
+    low, high = real["kid_real_vs_real_interval"]
+    assert low <= real["kid_real_vs_real"] <= high and real["kid"] < high
+    assert real["two_sample_auc_real_vs_real"] == null["network"]["value"]
     assert all(0 <= test["interval"][0] <= test["value"] <= test["interval"][1] <= 1 for test in null.values())
     assert real["memorised"] is False
+    assert "not shown to differ" in real["verdicts"]["anatomy"]
+    assert "With 2 test people these intervals are too narrow" in real["verdicts"]["fidelity"]
+
+
+def test_every_comparison_stands_beside_a_reference_of_its_kind(reference, evaluations):
+    assert set(reference.comparisons) == {REAL, TRAINING, DECODED, PRIOR}
+    sides = evaluations["real"]["comparisons"]
+    assert set(sides) == {"real", "decoded", *reference.comparisons}
+    assert reference.decoded_real.images.shape == reference.real.images.shape
+    assert np.array_equal(reference.decoded_real.groups, reference.real.groups)
+    for key, metric in (("", "kid"), ("_real_vs_real", "kid"), ("_prior", "kid"), ("_decoded_vs_decoded", "kid")):
+        side = {"": "real", "_prior": "decoded"}.get(key, key[1:])
+        assert evaluations["real"][metric + key] == sides[side]["learned"]["kid"]["value"]
+    finest = evaluations["real"]["resolution"]
+    low, high = evaluations["real"]["kid_real_vs_real_interval"]
+    assert finest["learned kid"] == pytest.approx((high - low) / 2)
+    assert set(finest) >= {"two_sample network", "radiomic frechet", "learned coverage", "anatomy ventricles"}
+
+
+def test_decoded_people_are_judged_against_decoded_people(reference, splits):
+    """A perfect prior writes the codes of other people: not shown to differ from decoded slices, far from real ones."""
+    images = np.concatenate([reference.decoded.images] * 2)
+    judged = evaluate_images(images, np.tile(reference.decoded.positions, 2), reference)
+    assert "decoded vs decoded" in judged["verdicts"]["fidelity"]
+    low, high = judged["kid_decoded_vs_decoded_interval"]
+    assert judged["kid_prior_interval"][0] <= high and low <= judged["kid_prior_interval"][1]
+    assert judged["kid_interval"][0] > judged["kid_prior_interval"][1]  # an untrained decoder
 
 
 def test_planted_copies_are_caught_and_only_by_the_copy_test(evaluations):
@@ -200,7 +257,7 @@ def test_damaged_people_score_worse(evaluations, name):
     assert ours < theirs
     assert fake["comparisons"]["real"]["two_sample"]["logistic"]["value"] > 0.9
     assert not fake["memorised"] or name == "blurred"
-    assert "can be told from real ones" in fake["verdicts"]["fidelity"]
+    assert fake["verdicts"]["fidelity"].split(". ")[0].endswith(": higher")
 
 
 def test_shuffled_people_have_no_real_anatomy(evaluations):
@@ -224,19 +281,44 @@ def test_the_card_holds_verdicts_and_limits(evaluations):
 
 
 def test_positions_can_be_read_from_the_slices(reference, splits, monkeypatch, cheap_features):
-    monkeypatch.setattr(evaluation, "compare", lambda *_: reference.floor)  # not what is tested here
+    monkeypatch.setattr(evaluation, "compare", lambda *_: reference.comparisons[REAL])  # not what is tested here
     result = evaluate_images(np.array(splits[2].images), None, reference)
     assert result["positions"] == "read from the slices" and "read from the slices" in result["verdicts"]["anatomy"]
 
 
 def test_a_reference_keeps_the_positions_and_the_number_of_the_images(splits, monkeypatch, cheap_features):
-    monkeypatch.setattr(reference_module, "compare", lambda *_: {})
+    monkeypatch.setattr(reference_module, "compare", lambda *_, **__: {})
     reference = Reference.of(*splits, CONFIG, CPU, n_judged=20, positions=np.repeat(np.arange(4, 14), 2))
     assert reference.n_images == len(reference.other.images) == 20
     assert set(reference.real.positions) == set(range(4, 14)) and reference.decoded is None
+    assert np.array_equal(reference.other.positions, reference.real.positions)
 
 
-def test_sensitivity_is_told_in_widths_of_the_interval(reference, monkeypatch, capsys):
+def test_images_are_matched_with_the_real_slices_they_were_drawn_for(splits, monkeypatch, cheap_features):
+    """More images than the reference holds: those of its positions and ages are compared."""
+    monkeypatch.setattr(reference_module, "compare", lambda *_, **__: {})
+    reference = Reference.of(*splits, CONFIG, CPU)
+    test, rows = splits[2], np.random.default_rng(0).permutation(64)
+    drawn = evaluation._judged_set(np.array(test.images[rows]), test.positions[rows], test.ages[rows], reference, "")
+    assert np.array_equal(drawn.images, reference.real.images)
+    assert np.array_equal(drawn.groups, np.arange(reference.n_images))
+
+
+def test_people_are_matched_with_people():
+    """Each test person has one partner of about the same age, who lends the same positions."""
+    real = aged("test", 24)
+    other = Split("validate", blobs(30, 1), np.arange(30) // 3, np.arange(30) % 3,
+                  np.repeat(90 - 10 * np.arange(10), 3).astype(np.float32))
+    wanted = reference_module.judged_rows(real, 16)
+    rows = reference_module._like(other, np.arange(30), real, wanted)
+    assert np.array_equal(other.positions[rows], real.positions[wanted]) and len(set(rows)) == 16
+    known = np.isfinite(real.ages[wanted])
+    np.testing.assert_array_equal(other.ages[rows][known], real.ages[wanted][known])
+    partners = {tuple(pair) for pair in zip(real.subjects[wanted], other.subjects[rows], strict=True)}
+    assert len(partners) == len(np.unique(real.subjects[wanted]))
+
+
+def test_sensitivity_is_given_in_widths_of_the_interval(reference, monkeypatch, capsys):
     few = {name: sensitivity.DAMAGES[name] for name in ("noise 10 %", "all mirrored")}
     monkeypatch.setattr(sensitivity, "DAMAGES", few)
     table = sensitivities(reference, 16)

@@ -10,6 +10,8 @@ from oasis_utils.features import (
     Standard,
     balanced,
     learned,
+    matched,
+    partners,
     radiomic,
     radiomic_table,
     radiomic_text,
@@ -109,3 +111,28 @@ def test_the_kept_network_is_no_inference_tensor():
     image = torch.rand(1, 3, 64, 64, requires_grad=True)
     features.feature_network("cpu").extract_features(image).sum().backward()
     assert image.grad.abs().sum() > 0
+
+
+def test_matched_rows_share_the_position_and_come_near_in_age():
+    positions, ages = np.array([0, 0, 0, 1, 1, 1]), np.array([20.0, 50, 80, 20, 50, 80])
+    rows = matched(positions, ages, np.array([1, 0, 0]), np.array([78.0, 25, 45]))
+    assert rows.tolist() == [5, 0, 1]
+    assert matched(positions, ages, np.array([1, 1, 1]), np.full(3, 80.0)).tolist() != [5, 5, 5]  # none twice
+    unknown = matched(positions, np.full(6, np.nan), np.array([1, 0, 1]), np.full(3, 60.0))
+    assert positions[unknown].tolist() == [1, 0, 1] and len(set(unknown)) == 3
+
+
+def test_matched_rows_prefer_a_partner_to_an_age_but_not_to_a_position():
+    positions, ages = np.array([0, 0, 1]), np.array([20.0, 50, 20])
+    stranger = np.array([[False], [True], [False]])
+    assert matched(positions, ages, np.array([0]), np.array([50.0]), stranger).tolist() == [0]
+    assert matched(positions[1:], ages[1:], np.array([0]), np.array([50.0]), stranger[1:]).tolist() == [0]
+    with pytest.raises(ValueError, match="3 slices need as many to be matched with, got 2"):
+        matched(positions[:2], ages[:2], np.zeros(3, int), np.zeros(3))
+
+
+def test_partners_are_near_in_age_and_used_evenly():
+    assert partners(np.array([70.0, 20, 45]), np.array([44.0, 22, 90])).tolist() == [2, 1, 0]
+    counts = np.bincount(partners(np.array([20.0, 50]), np.full(7, 21.0)))
+    assert sorted(counts) == [3, 4]
+    assert sorted(partners(np.full(3, np.nan), np.array([20.0, 30, 40]))) == [0, 1, 2]

@@ -256,9 +256,22 @@ def test_samples_round_trip_with_their_keys(pixelcnn, tmp_path):
     samples.save(tmp_path / "new" / "samples.npz")
     loaded = Samples.load(tmp_path / "new" / "samples.npz")
     for item in dataclasses.fields(Samples):
-        assert np.array_equal(getattr(loaded, item.name), getattr(samples, item.name))
+        np.testing.assert_array_equal(getattr(loaded, item.name), getattr(samples, item.name))
     with np.load(tmp_path / "new" / "samples.npz") as file:
-        assert sorted(file) == ["images", "indices", "positions"]
+        assert sorted(file) == ["ages", "images", "indices", "positions"] and np.isnan(file["ages"]).all()
+
+
+def test_samples_keep_the_ages_they_were_conditioned_on(samplers, tmp_path):
+    ages = np.array([30.0, np.nan, 80.0], np.float32)
+    samplers["PixelCNN"].sample(np.arange(3), image_seeds(0, 3), ages=ages).save(tmp_path / "new.npz")
+    np.testing.assert_array_equal(Samples.load(tmp_path / "new.npz").ages, ages)
+
+
+def test_a_sample_file_without_ages_loads(pixelcnn, tmp_path):
+    samples = pixelcnn.sample(POSITIONS, image_seeds(0, 5))
+    np.savez(tmp_path / "old.npz", images=samples.images, indices=samples.indices, positions=samples.positions)
+    loaded = Samples.load(tmp_path / "old.npz")
+    assert np.array_equal(loaded.images, samples.images) and np.isnan(loaded.ages).all() and len(loaded.ages) == 5
 
 
 @pytest.mark.parametrize("prior", ["pixelcnn", "dcgan"])
