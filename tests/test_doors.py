@@ -85,11 +85,11 @@ def series(data, folder):
 
 def test_oasis_discs_go_through_all_notebooks(tmp_path):
     """Three discs, one of them packed, the table, and second sessions of every other person."""
-    n = trees.oasis_discs(tmp_path / "discs", 16)
+    n = trees.oasis_discs(tmp_path / "discs")
     dataset, report = series(tmp_path / "discs", tmp_path / "run")
-    splits = check_people(dataset, n, 8)
+    splits = check_people(dataset, n, 9)
     assert dataset.manifest["kind"] == "oasis" and dataset.manifest["masks"]
-    assert [len(set(s.subjects.tolist())) for s in splits.values()] == [12, 2, 2]
+    assert [len(set(s.subjects.tolist())) for s in splits.values()] == [14, 2, 2]
     ages = [s.ages for s in splits.values()]
     assert all(np.isfinite(a).all() for a in ages) and np.ptp([a.mean() for a in ages]) < 12
     assert {"data", "vqvae", "codebook", "pixelcnn", "dcgan", "priors"} <= set(report)

@@ -121,7 +121,7 @@ def oasis_session(person, number):
     return files
 
 
-def oasis_discs(root, n=16):
+def oasis_discs(root, n=18):
     """First sessions on one packed and one unpacked disc, second ones of every other person on a third, and the CSV."""
     rows = ["ID,M/F,Hand,Age,Educ,SES,MMSE,CDR,eTIV,nWBV,ASF,Delay"]
     packed = root / "oasis_cross-sectional_disc1.tar.gz"
