@@ -447,15 +447,15 @@ def damaged(content, rng, start=0, end=None):
 
 
 @pytest.mark.fuzz
-@pytest.mark.parametrize("kind", ["nii", "nii.gz", "hdr", "img", "tar.gz"])
+@pytest.mark.parametrize("kind", ["nii", "nii.gz", "hdr", "img", "tar.gz", "mgh"])
 def test_random_damage_gives_slices_or_a_data_error(tmp_path, kind):
-    rng = np.random.default_rng(["nii", "nii.gz", "hdr", "img", "tar.gz"].index(kind))
+    rng = np.random.default_rng(["nii", "nii.gz", "hdr", "img", "tar.gz", "mgh"].index(kind))
     voxels = make_head(shape=(14, 14, 14))
     whole, pair = nifti(voxels), analyze(voxels, "<")
     options = SliceOptions(count=3)
     outcomes = {"slices": 0, "error": 0}
     name = "a.nii" if kind == "nii" else "oasis_cross-sectional_disc1.tar.gz" if kind == "tar.gz" else f"a.{kind}"
-    contents = {"nii": whole, "nii.gz": gzip.compress(whole, 1), "hdr": pair[0], "img": pair[1]}
+    contents = {"nii": whole, "nii.gz": gzip.compress(whole, 1), "hdr": pair[0], "img": pair[1], "mgh": mgh(voxels)}
     if kind == "tar.gz":
         stem = "disc1/OAS1_0001_MR1_mpr_n4_anon_111_t88_masked_gfc"
         plain = gzip.decompress(pack(tmp_path / name, {f"{stem}.hdr": pair[0], f"{stem}.img": pair[1]}).read_bytes())
@@ -469,6 +469,8 @@ def test_random_damage_gives_slices_or_a_data_error(tmp_path, kind):
             broken = gzip.compress(damaged(plain, rng, end=2048), 1)
         elif kind == "nii.gz" and rng.random() < 0.5:
             broken = gzip.compress(damaged(whole, rng, end=352), 1)
+        elif kind == "mgh":
+            broken = damaged(contents[kind], rng, end=rng.choice([90, len(contents[kind])]))
         else:
             broken = damaged(contents[kind], rng)
         (tmp_path / name).write_bytes(broken)
@@ -485,5 +487,5 @@ def test_random_damage_gives_slices_or_a_data_error(tmp_path, kind):
             assert images.any() and labels is None
         outcomes["slices"] += 1
     assert outcomes["error"] > 50
-    if kind == "nii":
+    if kind in ("nii", "mgh"):
         assert outcomes["slices"] > 50
