@@ -290,17 +290,23 @@ def _head_of(stems: list[Path], owner: Owner, volumes: Volumes) -> Path:
 
 
 def _refuse_shared(people: Iterable[str], root: Path) -> None:
-    """DataError where different names begin with the same number (p01_a, p01_b): one person's volumes or two people."""
+    """DataError where one person may have several names: p01_a and p01_b, or alice_1 and alice_2 beside bob_1."""
     names = sorted(set(people))
     words = [[w for w in name.split("_") if not COLLECTION.fullmatch(w)] or [name] for name in names]
     same = len(os.path.commonprefix([w[:-1] for w in words])) if len(words) > 1 else 0
-    first: dict[str, str] = {}
-    for name, rest in zip(names, words, strict=True):
-        if match := re.match(r"\D*\d+", "_".join(rest[same:])):
-            other = first.setdefault(match[0], name)
-            if other != name:
-                raise DataError(f"{other} and {name} in {root} may be two volumes of one person: say with --pattern "
-                                f"which part of a path names the subject, such as --pattern '{EXAMPLE}'")
+    numbered, named, rests = defaultdict(list), defaultdict(list), defaultdict(set)
+    for name, (first, *rest) in zip(names, (w[same:] for w in words), strict=True):
+        if match := re.match(r"\D*\d+", "_".join((first, *rest))):
+            numbered[match[0]].append(name)
+        if rest:
+            named[first].append(name)
+            rests[tuple(rest)].add(first)
+    again = {first for firsts in rests.values() if len(firsts) > 1 for first in firsts}
+    doubtful = [some for some in numbered.values() if len(some) > 1]
+    doubtful += [some for first, some in named.items() if first in again and len(some) > 1]
+    if doubtful:
+        raise DataError(f"{doubtful[0][0]} and {doubtful[0][1]} in {root} may be two volumes of one person: say with "
+                        f"--pattern which part of a path names the subject, such as --pattern '{EXAMPLE}'")
 
 
 def _refuse_folders(people: Mapping[Path, str], root: Path) -> None:

@@ -7,7 +7,8 @@ random deals that are even in age, the one with the most similar splits is taken
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -43,6 +44,26 @@ def deal(people: Mapping[str, Person], counts: Mapping[str, int], seed: int = 0)
             best, least = slots[order], found
     splits = list(counts)
     return {name: splits[number] for name, number in zip(names, best.tolist(), strict=True)}
+
+
+def balance(entries: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int | float | str]]:
+    """How alike splits are: {split: {"subjects", "mean age", "youngest", "oldest", "women", "CDR > 0"}}.
+
+    entries: of a manifest's "subjects", with subject, split, age (years), sex and cdr; a subject's first session
+    counts. Ages in years, the other two as shares of the subjects of whom it is known; "unknown" where there is none.
+    """
+    people: dict[str, dict[Any, Mapping[str, Any]]] = {}
+    for entry in entries:
+        people.setdefault(entry["split"], {}).setdefault(entry["subject"], entry)
+    return {split: _summary(list(some.values())) for split, some in people.items()}
+
+
+def _summary(entries: Sequence[Mapping[str, Any]]) -> dict[str, int | float | str]:
+    ages, sexes, ratings = ([e[key] for e in entries if e[key] is not None] for key in ("age", "sex", "cdr"))
+    known = {"mean age": (np.mean, ages), "youngest": (np.min, ages), "oldest": (np.max, ages),
+             "women": (np.mean, [sex == "F" for sex in sexes]), "CDR > 0": (np.mean, [cdr > 0 for cdr in ratings])}
+    return {"subjects": len(entries)} | {name: float(statistic(values)) if values else "unknown"
+                                         for name, (statistic, values) in known.items()}
 
 
 def _age(person: Person) -> float:

@@ -231,6 +231,28 @@ def test_volumes_become_series_with_their_people(tmp_path):
         (1, "OAS1_0001", "MR1", 74, 0), (1, "OAS1_0001", "MR2", 75, 0.5), (2, "OAS1_0002", "MR1", None, None)]
 
 
+def test_volumes_by_pattern(tmp_path):
+    head = volume_files.nifti(volume_files.make_head())
+    volume_files.unpack(tmp_path, {f"p{i}/week{j}/{name}.nii": head for i in (1, 2) for j in (1, 2)
+                                   for name in ("raw", "bias_corrected", "raw_seg")})
+    (tmp_path / "participants.tsv").write_text("participant_id\tage\nsub-p1\t61\n")
+    with pytest.raises(DataError, match="say with --pattern"):
+        discover(tmp_path)
+    source = discover(tmp_path, r"(?P<subject>p\d)/(?P<session>week\d)/raw")
+    assert source.kind == "nifti" and source.notes == {"4 label maps that --pattern finds, not taken for heads": 1}
+    assert [(s.subject, s.name, s.session, s.age) for s in source.series] == [
+        (1, "p1", "week1", 61), (1, "p1", "week2", 61), (2, "p2", "week1", None), (2, "p2", "week2", None)]
+
+
+def test_a_pattern_that_finds_images_and_volumes_is_refused(tmp_path):
+    make_collection(tmp_path, ["A1"])
+    volume_files.unpack(tmp_path, {"A1.nii": volume_files.nifti(volume_files.make_head())})
+    with pytest.raises(DataError, match=r"matches 2 images, .* and 1 volumes, .*A1.nii: let it end in"):
+        discover(tmp_path, r"(?P<subject>A\d)")
+    assert discover(tmp_path, r"(?P<subject>A\d)\.nii").kind == "nifti"
+    assert discover(tmp_path, r"(?P<subject>A\d).*\.png").kind == "images"
+
+
 # ---------------------------------------------------------------- state and splits
 
 

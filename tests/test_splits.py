@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from oasis_utils.splits import deal
+from oasis_utils.splits import balance, deal
 
 SPLITS = ("train", "validate", "test")
 
@@ -80,3 +80,16 @@ def test_empty_splits_and_counts_that_do_not_fit():
         deal(people, {"train": 1, "test": 1})
     with pytest.raises(ValueError, match="no subjects to deal"):
         deal({}, {"train": 0})
+
+
+def test_balance_says_how_alike_splits_are():
+    def entry(subject, split, age, sex=None, cdr=None):
+        return {"subject": subject, "split": split, "age": age, "sex": sex, "cdr": cdr}
+
+    entries = [entry(1, "train", 20.0, "F", 0.0), entry(2, "train", 70.0, "M", 0.5), entry(2, "train", 71.0, "M", 1.0),
+               entry(3, "train", None, "F"), entry(4, "test", None)]
+    found = balance(entries)
+    assert found["train"] == {"subjects": 3, "mean age": 45.0, "youngest": 20.0, "oldest": 70.0,
+                              "women": pytest.approx(2 / 3), "CDR > 0": 0.5}
+    assert found["test"] == {"subjects": 1} | dict.fromkeys(("mean age", "youngest", "oldest", "women", "CDR > 0"),
+                                                             "unknown")

@@ -7,11 +7,12 @@ import warnings
 import nibabel
 import numpy as np
 import pytest
+from nibabel.orientations import axcodes2ornt, ornt_transform
 from volume_files import CSV, POINTER, SHAPE, analyze, make_head, nifti, pack, session, unpack
 
 from oasis_utils.orientation import oriented
 from oasis_utils.runtime import DataError
-from oasis_utils.volumes import Scan, SliceOptions, find_scans, read_scans
+from oasis_utils.volumes import TISSUES, Scan, SliceOptions, find_scans, read_scans
 
 AXIAL = SliceOptions(span=(0, SHAPE[2]), every=1.0)
 
@@ -114,6 +115,37 @@ def test_formats_agree(tmp_path):
         assert np.array_equal(slices_of(tmp_path, nifti(head.astype(dtype), slope=slope)), expected)
     eight_bits = nifti((head // 4).astype(np.uint8), slope=4.0)
     assert np.abs(slices_of(tmp_path, eight_bits).astype(int) - expected).max() <= 2
+
+
+def mgh(voxels, axes="LIA"):
+    """Bytes of a .mgh that stores RAS voxels along other axes."""
+    image = nibabel.Nifti1Image(voxels, np.eye(4)).as_reoriented(
+        ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(axes)))
+    return nibabel.MGHImage(np.asanyarray(image.dataobj), image.affine).to_bytes()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.float32])
+def test_freesurfer_volumes_are_those_of_nifti(tmp_path, dtype):
+    head = (make_head() // 4).astype(dtype)
+    expected = slices_of(tmp_path, nifti(head), name="a.nii")
+    assert np.array_equal(slices_of(tmp_path, mgh(head), name="b.mgh"), expected)
+    assert np.array_equal(slices_of(tmp_path, gzip.compress(mgh(head, "RSA")), name="c.mgz"), expected)
+    assert np.array_equal(slices_of(tmp_path, gzip.compress(mgh(head) + bytes(99)), name="c.mgz"), expected)  # tags
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (mgh(make_head())[:-40], "holds only .* the header promises"), (b"x" * 999, "no MGH header"),
+    (b"", "no MGH header"), (mgh(make_head())[:20], "no MGH header"), (POINTER, "a Git LFS pointer"),
+    (mgh(make_head())[:4] + b"\x7f" * 12 + mgh(make_head())[16:], "more than 512"),
+    (mgh(make_head())[:20] + b"\0\0\0\7" + mgh(make_head())[24:], "unknown data type 7"),
+    (mgh(make_head())[:30] + bytes(12) + mgh(make_head())[42:], "no usable orientation or voxel size"),
+    (mgh(make_head()) + bytes(2**21), "more than"), (mgh(np.stack([make_head()] * 2, -1)), "holds 2 volumes"),
+])
+def test_a_broken_freesurfer_volume_is_named(tmp_path, content, message):
+    with pytest.raises(DataError, match=f"a.mgh .*{message}|{message}"):
+        slices_of(tmp_path, content, name="a.mgh")
+    with pytest.raises(DataError, match="Not a gzipped file|Compressed file ended|Git LFS|no MGH header"):
+        slices_of(tmp_path, content, name="a.mgz")
 
 
 @pytest.mark.parametrize(("plane", "number", "rows", "columns"), [
@@ -233,6 +265,35 @@ def test_grey_levels(tmp_path):
     assert (images == 0).mean() > 0.5 and abs(np.percentile(head, 99.5) - 250) <= 1 and head.max() == 255
     assert np.array_equal(slices_of(tmp_path, nifti(voxels * 1e-3)), images)
     assert np.abs(slices_of(tmp_path, nifti(voxels - 500)).astype(int) - images).max() <= 1
+
+
+# ---------------------------------------------------------------- label maps
+
+
+@pytest.mark.parametrize(("labels", "values"), [
+    (np.indices(SHAPE).sum(0) % 36, 36), (np.indices(SHAPE).sum(0) % 2, 2), (np.indices(SHAPE)[0] % 3 + 250, 3)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_a_label_map_is_no_head_whatever_its_name(tmp_path, labels, values, dtype):
+    with pytest.raises(DataError, match=f"a.nii holds {values} different whole numbers, .* label map .*--pattern"):
+        slices_of(tmp_path, nifti(labels.astype(dtype)))
+
+
+def test_a_head_of_few_bits_is_a_head(tmp_path):
+    levels = (make_head() // 12).astype(np.uint8)
+    assert 50 < len(np.unique(levels)) < 64 and slices_of(tmp_path, nifti(levels)).any()
+    assert slices_of(tmp_path, nifti((levels // 4).astype(np.float32) / 16)).any()  # few, but no whole numbers
+
+
+@pytest.mark.parametrize(("coding", "fluid", "grey", "white"), [
+    ("fsl", 1, 2, 3), ("bids", 3, 1, 2), ("neurite4", 4, 2, 3), ("neurite35", 22, 21, 20), ("freesurfer", 43, 42, 41)])
+def test_masks_mean_the_same_whatever_the_coding(tmp_path, coding, fluid, grey, white):
+    tissue = np.indices(SHAPE)[2] % 4
+    labels = np.array([0, fluid, grey, white], np.uint8)[tissue]
+    unpack(tmp_path, {"a.nii": nifti(make_head()), "b.nii": nifti(labels)})
+    scan = Scan("a", "", "a", image=(str(tmp_path / "a.nii"),), labels=(str(tmp_path / "b.nii"),), coding=coding)
+    ((_, _, masks),) = read_scans([scan], AXIAL)
+    assert np.array_equal(window(masks), tissue.transpose(2, 1, 0))
+    assert set(np.unique(TISSUES[coding])) == {0, 1, 2, 3} and TISSUES[coding][0] == 0
 
 
 # ---------------------------------------------------------------- broken files
@@ -387,15 +448,15 @@ def damaged(content, rng, start=0, end=None):
 
 
 @pytest.mark.fuzz
-@pytest.mark.parametrize("kind", ["nii", "nii.gz", "hdr", "img", "tar.gz"])
+@pytest.mark.parametrize("kind", ["nii", "nii.gz", "hdr", "img", "tar.gz", "mgh"])
 def test_random_damage_gives_slices_or_a_data_error(tmp_path, kind):
-    rng = np.random.default_rng(["nii", "nii.gz", "hdr", "img", "tar.gz"].index(kind))
+    rng = np.random.default_rng(["nii", "nii.gz", "hdr", "img", "tar.gz", "mgh"].index(kind))
     voxels = make_head(shape=(14, 14, 14))
     whole, pair = nifti(voxels), analyze(voxels, "<")
     options = SliceOptions(count=3)
     outcomes = {"slices": 0, "error": 0}
     name = "a.nii" if kind == "nii" else "oasis_cross-sectional_disc1.tar.gz" if kind == "tar.gz" else f"a.{kind}"
-    contents = {"nii": whole, "nii.gz": gzip.compress(whole, 1), "hdr": pair[0], "img": pair[1]}
+    contents = {"nii": whole, "nii.gz": gzip.compress(whole, 1), "hdr": pair[0], "img": pair[1], "mgh": mgh(voxels)}
     if kind == "tar.gz":
         stem = "disc1/OAS1_0001_MR1_mpr_n4_anon_111_t88_masked_gfc"
         plain = gzip.decompress(pack(tmp_path / name, {f"{stem}.hdr": pair[0], f"{stem}.img": pair[1]}).read_bytes())
@@ -409,6 +470,8 @@ def test_random_damage_gives_slices_or_a_data_error(tmp_path, kind):
             broken = gzip.compress(damaged(plain, rng, end=2048), 1)
         elif kind == "nii.gz" and rng.random() < 0.5:
             broken = gzip.compress(damaged(whole, rng, end=352), 1)
+        elif kind == "mgh":
+            broken = damaged(contents[kind], rng, end=rng.choice([90, len(contents[kind])]))
         else:
             broken = damaged(contents[kind], rng)
         (tmp_path / name).write_bytes(broken)
@@ -425,5 +488,5 @@ def test_random_damage_gives_slices_or_a_data_error(tmp_path, kind):
             assert images.any() and labels is None
         outcomes["slices"] += 1
     assert outcomes["error"] > 50
-    if kind == "nii":
+    if kind in ("nii", "mgh"):
         assert outcomes["slices"] > 50
