@@ -12,6 +12,7 @@ from oasis_utils.config import SPLITS
 from oasis_utils.data import open_cache
 from oasis_utils.pipeline import PRODUCTS
 from oasis_utils.runtime import read_json
+from oasis_utils.splits import balance
 
 pytestmark = pytest.mark.slow
 IMAGES = r"(?P<subject>OAS1_\d+)_(?P<session>MR\d)_mpr-1_(?P<slice>\d+)\.jpg"
@@ -90,9 +91,13 @@ def test_oasis_discs_go_through_all_notebooks(tmp_path):
     splits = check_people(dataset, n, 9)
     assert dataset.manifest["kind"] == "oasis" and dataset.manifest["masks"]
     assert [len(set(s.subjects.tolist())) for s in splits.values()] == [14, 2, 2]
-    ages = [s.ages for s in splits.values()]
-    assert all(np.isfinite(a).all() for a in ages) and np.ptp([a.mean() for a in ages]) < 12
+    assert np.ptp([found["mean age"] for found in balance(dataset.manifest["subjects"]).values()]) < 12
     assert {"data", "vqvae", "codebook", "pixelcnn", "dcgan", "priors"} <= set(report)
+    assert cli.main(["reconstruct", str(tmp_path / "run"), "--run", str(tmp_path / "run"), "--split", "train",
+                     "--out", str(tmp_path / "train.npz")]) == 0
+    with np.load(tmp_path / "train.npz") as file:
+        assert np.array_equal(file["series"], splits["train"].series)
+        assert len(set(file["series"].tolist())) > len(set(file["subjects"].tolist())) == 14
 
 
 @pytest.mark.parametrize(("layout", "further"), [("keras", 0), ("images", 3), ("BIDS", 3), ("NIfTI", 0)])
