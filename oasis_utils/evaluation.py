@@ -42,6 +42,8 @@ from oasis_utils.sampling import BrainSampler, Samples, image_seeds, spread_posi
 from oasis_utils.verdicts import SCHEMA, VERSION, check_form, verdicts
 from oasis_utils.vqvae import VQVAE
 
+INTERVAL_ROUNDS = 1000  # resamples behind the intervals of a reconstruction's scores
+
 # ---------------------------------------------------------------- reconstruction
 
 
@@ -54,16 +56,27 @@ def reconstruct_split(vqvae: VQVAE, split: Split, device: torch.device) -> tuple
 
 def judge_reconstruction(split: Split, reconstructions: UInt8[np.ndarray, "n height width"],
                          train_mean: Float[Tensor, "1 height width"]) -> dict[str, Any]:
-    """{"reconstruction": {ssim, brain_ssim, psnr, split, region, images, subjects}, "floors": {metric: {floor:
-    value}}}. region: "brain" or "head", what brain_ssim covers."""
+    """{"reconstruction": {ssim, brain_ssim, psnr, intervals, split, region, images, subjects}, "floors": {metric:
+    {floor: value}}}. region: "brain" or "head", what brain_ssim covers. intervals: central 95 % of each metric's mean
+    over resamples of whole people."""
     real, region = split.floats(), split.inside()
-    scores = metrics.score(real, as_floats(reconstructions), region)
+    values = {name: x.numpy() for name, x in metrics.slice_scores(real, as_floats(reconstructions), region).items()}
+    scores = {name: float(np.nanmean(x)) for name, x in values.items()}
+    intervals = {name: _interval(x, split.subjects) for name, x in values.items()}
     floors = metrics.floors(real, train_mean, torch.from_numpy(split.subjects), torch.from_numpy(split.positions),
                             region)
     by_metric = {name: {floor: values[name] for floor, values in floors.items()} for name in scores}
-    return {"reconstruction": {**scores, "split": split.name, "region": split.region_name, "images": len(split),
-                               "subjects": len(np.unique(split.subjects))},
+    return {"reconstruction": {**scores, "intervals": intervals, "split": split.name, "region": split.region_name,
+                               "images": len(split), "subjects": len(np.unique(split.subjects))},
             "floors": by_metric}
+
+
+def _interval(values: Float[np.ndarray, " n"], subjects: Integer[np.ndarray, " n"]) -> list[float]:
+    """Central 95 % of the mean of the finite values over resamples of subjects; nan without any."""
+    known = np.isfinite(values)
+    if not known.any():
+        return [float("nan")] * 2
+    return list(fidelity.mean_interval(values[known], subjects[known], INTERVAL_ROUNDS))
 
 
 def mean_image(split: Split) -> Float[Tensor, "1 height width"]:

@@ -188,13 +188,19 @@ def _scores(images: Tensor, fakes: dict[str, Tensor], partners: dict[str, Tensor
 
 
 @torch.no_grad()
-def score(reference: Float[Tensor, "batch 1 height width"], images: Float[Tensor, "batch 1 height width"],
-          region: Bool[Tensor, "batch 1 height width"] | None = None) -> dict[str, float]:
-    """Mean SSIM (full frame and inside the brain) and PSNR in dB over a set of slices; empty slices have no brain.
+def slice_scores(reference: Float[Tensor, "batch 1 height width"], images: Float[Tensor, "batch 1 height width"],
+                 region: Bool[Tensor, "batch 1 height width"] | None = None) -> dict[str, Float[Tensor, " batch"]]:
+    """{"ssim", "brain_ssim", "psnr"} of each slice: SSIM in the full frame and inside the brain (nan where a slice has
+    none), PSNR in dB, at most PSNR_LIMIT.
 
     region: the pixels of the reference that "brain_ssim" covers, see `brain_ssim`; `Split.region_name` names them.
     """
     reference, images = reference.double(), images.double()
-    return {"ssim": float(ssim(reference, images).mean()),
-            "brain_ssim": float(brain_ssim(reference, images, region=region).nanmean()),
-            "psnr": float(psnr(reference, images).clamp(max=PSNR_LIMIT).mean())}
+    return {"ssim": ssim(reference, images), "brain_ssim": brain_ssim(reference, images, region=region),
+            "psnr": psnr(reference, images).clamp(max=PSNR_LIMIT)}
+
+
+def score(reference: Float[Tensor, "batch 1 height width"], images: Float[Tensor, "batch 1 height width"],
+          region: Bool[Tensor, "batch 1 height width"] | None = None) -> dict[str, float]:
+    """Means of `slice_scores` over a set of slices; those without any brain are left out inside the brain."""
+    return {name: float(values.nanmean()) for name, values in slice_scores(reference, images, region).items()}

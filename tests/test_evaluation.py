@@ -102,6 +102,18 @@ def test_perfect_reconstruction_beats_every_floor_and_each_floor_scores_itself()
     assert perfect["reconstruction"]["ssim"] == pytest.approx(1.0)
 
 
+def test_intervals_of_a_reconstruction_are_over_people():
+    """Slices of one person that score alike are one observation, not many."""
+    real = blobs(32, 0)
+    worse = np.where(np.arange(32)[:, None, None] % 8 < 4, real, real // 2)  # people 1, 3 … of four slices each
+    few, many = (judge_reconstruction(split_of("test", real, per_subject=k), worse, mean_image(split_of("test", real)))
+                 for k in (4, 1))
+    for name in ("ssim", "psnr"):
+        (low, high), value = few["reconstruction"]["intervals"][name], few["reconstruction"][name]
+        assert low < value < high
+        assert high - low > 1.5 * np.ptp(many["reconstruction"]["intervals"][name])
+
+
 def test_one_subject_has_no_other_subject():
     assert set(judged(blobs(4, 0), blobs(4, 0))["floors"]["ssim"]) == {"black", "mean"}
 
