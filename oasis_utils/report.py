@@ -100,6 +100,9 @@ class Judged:
     floors: dict[str, Any]
 
 
+BESIDE = {"interval": "95 %", "real_vs_real": "real vs real", "real_vs_real_interval": "its 95 %"}  # ends of keys
+
+
 def grouped(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The groups of a report; single values at its top make a group of their own."""
     groups = {name: dict(value) for name, value in report.items() if isinstance(value, dict) and name != "floors"}
@@ -121,11 +124,11 @@ def rows(group: dict[str, Any], path: str = "") -> Iterator[tuple[str, str, str]
                                                         for k, v in value.floors.items())
         elif isinstance(value, dict):
             yield from rows(value, f"{path} · {name}" if path else name)
-        elif name.endswith(("_floor", "_interval")) and name.rsplit("_", 1)[0] in group:
-            continue  # told beside its number
+        elif any(name.endswith(f"_{end}") and name.removesuffix(f"_{end}") in group for end in BESIDE):
+            continue  # shown beside its number
         else:
-            kinds = {kind: group[f"{name}_{kind}"] for kind in ("interval", "floor") if f"{name}_{kind}" in group}
-            yield label, shown(value), " · ".join(f"{kind} {shown(other)}" for kind, other in kinds.items())
+            kinds = {text: group[f"{name}_{end}"] for end, text in BESIDE.items() if f"{name}_{end}" in group}
+            yield label, shown(value), " · ".join(f"{text} {shown(other)}" for text, other in kinds.items())
 
 
 def shown(value: Any) -> str:

@@ -13,7 +13,7 @@ from oasis_utils.runtime import RunFolder, read_json, write_json
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 NUMBERS = {"reconstruction": {"ssim": 0.8875682, "images": 256}, "floors": {"ssim": {"black": 0.25, "mean": 0.5}},
            "data": {"source": "sample <brains> & co"}, "profile": "demo",
-           "priors": {"dcgan": {"kid": 0.25, "kid_interval": [0.125, 0.5], "kid_floor": 0.0625}},
+           "priors": {"dcgan": {"kid": 0.25, "kid_interval": [0.125, 0.5], "kid_real_vs_real": 0.0625}},
            "provenance": {"torch": "2.14"}, "seconds": {"total": 61.0}}
 
 
@@ -58,7 +58,7 @@ def test_the_page_is_whole_and_asks_nobody(run):
 def test_numbers_stand_beside_their_floors(run):
     text = report.report_page(run)
     for row in (("ssim", "0.8876", "black 0.25 · mean 0.5"), ("images", "256", ""),
-                ("dcgan · kid", "0.25", "interval 0.125 to 0.5 · floor 0.0625")):
+                ("dcgan · kid", "0.25", "95 % 0.125 to 0.5 · real vs real 0.0625")):
         assert "<td>" + "</td><td>".join(row) + "</td>" in text
     assert "SSIM 0.888" in text and "1:01" in text and "2.14" in text
     assert "sample &lt;brains&gt; &amp; co" in text
