@@ -219,7 +219,7 @@ def sensitivities(reference: Reference, n: int, seed: int = 0) -> dict[str, dict
         flat = {f"{space} {kind}": result[space][kind] for space in SPACES for kind in ("kid", "frechet")}
         flat["coverage lost"] = estimate(1 - lost["value"], tuple(1 - end for end in lost["interval"][::-1]))
         flat["two-sample AUC"] = result["two_sample"]["logistic"]
-        return flat | {key: estimate(shares[name], shares[f"{name}_interval"]) for key, name in
+        return flat | {key: estimate(shares[name], tuple(shares[f"{name}_interval"])) for key, name in
                        (("outside range", "outside_share"), ("position error", "position_error"))}
 
     anatomist = reference.yardsticks.anatomist

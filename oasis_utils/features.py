@@ -258,6 +258,7 @@ def matched(positions: Integer[np.ndarray, " n"], ages: Float[np.ndarray, " n"],
         raise ValueError(f"{len(to_positions)} slices need as many to be matched with, got {len(positions)}: "
                          "use a larger set")
     cost = POSITION_COST * np.abs(positions[:, None] - to_positions) + _years_apart(ages, to_ages)
+    cost += 1e-3 * np.random.default_rng(0).random(cost.shape)  # else ties all fall to the first rows: one person
     rows, others = linear_sum_assignment(cost if stranger is None else cost + STRANGER_COST * stranger)
     return rows[np.argsort(others)]
 

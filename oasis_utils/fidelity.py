@@ -74,10 +74,11 @@ class KernelBlocks:
     """Kernel sums over each pair of groups: a resample of groups then costs a few small products, exactly.
 
     Pairs within a group are left out on both sides. Slices of one person resemble each other, generated slices have no
-    such partners, and a perfect generator would seem nearer to real people than real people are to one another.
+    such partners, and a perfect generator would seem nearer to real people than real people are to one another. In a
+    resample, the copies of a group that is drawn twice are two people; a row is never paired with itself.
     """
 
-    aa: Float[np.ndarray, "A A"]  # the diagonal is 0
+    aa: Float[np.ndarray, "A A"]  # the diagonal holds pairs of different rows of one group
     ab: Float[np.ndarray, "A B"]
     bb: Float[np.ndarray, "B B"]
     sizes_a: Integer[np.ndarray, " A"]
@@ -93,28 +94,26 @@ class KernelBlocks:
             if hot.shape[1] < 2:
                 raise ValueError("a kernel distance compares slices of different people, and a side holds 1: use more "
                                  "subjects, or give every independent row a group of its own")
-        aa, bb = (_without_own(hot.T @ polynomial_kernel(x, x).numpy() @ hot) for hot, x in ((hot_a, a), (hot_b, b)))
+        grams = [polynomial_kernel(x, x).fill_diagonal_(0).numpy() for x in (a, b)]
+        aa, bb = (hot.T @ gram @ hot for hot, gram in zip((hot_a, hot_b), grams, strict=True))
         sizes = [hot.sum(0).astype(np.int64) for hot in (hot_a, hot_b)]
         return cls(aa, hot_a.T @ polynomial_kernel(a, b).numpy() @ hot_b, bb, *sizes)
 
     def distance(self, weights_a: Weights | None = None, weights_b: Weights | None = None) -> float:
-        """The unbiased squared maximum mean discrepancy of the resample; nan where it holds a single group."""
+        """The unbiased squared maximum mean discrepancy of the resample; nan where it holds a single row."""
         a = np.ones(len(self.sizes_a)) if weights_a is None else weights_a
         b = np.ones(len(self.sizes_b)) if weights_b is None else weights_b
         across = (a @ self.ab @ b) / ((a @ self.sizes_a) * (b @ self.sizes_b))
         return float(_pair_mean(self.aa, self.sizes_a, a) + _pair_mean(self.bb, self.sizes_b, b) - 2 * across)
 
 
-def _without_own(sums: np.ndarray) -> np.ndarray:
-    np.fill_diagonal(sums, 0)
-    return sums
-
-
 def _pair_mean(sums: np.ndarray, sizes: np.ndarray, weights: np.ndarray) -> float:
-    """Mean over pairs of rows of different groups; copies of a group that is drawn twice are no pair."""
-    rows = weights * sizes
-    count = rows.sum() ** 2 - np.square(rows).sum()
-    return float(weights @ sums @ weights / count) if count else float("nan")
+    """Mean over pairs of different rows of different groups, or of different copies of one."""
+    pairs, times = np.outer(sizes, sizes), np.outer(weights, weights)
+    np.fill_diagonal(pairs, sizes * (sizes - 1))
+    np.fill_diagonal(times, weights * (weights - 1))
+    count = (times * pairs).sum()
+    return float((times * sums).sum() / count) if count else float("nan")
 
 
 def require_enough(n: int, m: int) -> None:
@@ -141,9 +140,10 @@ def _groups(rows: np.ndarray, groups: np.ndarray | None) -> Integer[np.ndarray, 
 
 def kid_interval(a: Float[np.ndarray, "n dim"], b: Float[np.ndarray, "m dim"], groups_a: Integer[np.ndarray, " n"],
                  groups_b: Integer[np.ndarray, " m"], rounds: int) -> tuple[float, float]:
-    """Central 95 % of the kernel distance over resamples of whole groups of both sides."""
+    """Central 95 % of the kernel distance over resamples of whole groups of both sides, recentred on the estimate:
+    copies of a group that is drawn twice add a bias."""
     blocks = KernelBlocks.of(a, b, groups_a, groups_b)
-    return bootstrap(blocks.distance, len(blocks.sizes_a), len(blocks.sizes_b), rounds)
+    return bootstrap(blocks.distance, len(blocks.sizes_a), len(blocks.sizes_b), rounds, centre=blocks.distance())
 
 
 # ---------------------------------------------------------------- Frechet distance

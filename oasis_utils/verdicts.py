@@ -1,7 +1,7 @@
 """The form of an evaluation, its verdicts in words, and the model card (Mitchell 2019, arXiv 1810.03993).
 
 A verdict says "larger" or "lower" only where the 95 % intervals of a metric and of its reference do not overlap, and
-"not shown to differ" where they do.
+"not shown to differ" where they do; with fewer than FEW people it says neither.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from numbers import Real
 from typing import Any
 
 SCHEMA, VERSION = "oasis_utils.evaluation", 2
-FEW = 10  # people below which a bootstrap's intervals are too narrow
+FEW = 10  # people below which a bootstrap's intervals are too narrow to compare
 
 
 def _number(value: Any) -> bool:
@@ -101,25 +101,25 @@ def _said(item: dict[str, Any], form: str = ".3f") -> str:
     return f"{item['value']:{form}} (95 %: {item['interval'][0]:{form}} to {item['interval'][1]:{form}})"
 
 
-def _against(item: dict[str, Any], reference: dict[str, Any], name: str, form: str = ".3f") -> str:
-    return f"{_said(item, form)}; {name} {_said(reference, form)}: {differs(item, reference)}"
+def _against(e: dict[str, Any], item: dict[str, Any], reference: dict[str, Any], name: str, form: str = ".3f") -> str:
+    word = differs(item, reference) if e["real_subjects"] >= FEW else f"{e['real_subjects']} people are too few to say"
+    return f"{_said(item, form)}; {name} {_said(reference, form)}: {word}"
 
 
 def _fidelity(e: dict[str, Any]) -> str:
     sides = e["comparisons"]
     kid, auc = (sides["real"][family][key] for family, key in (("learned", "kid"), ("two_sample", "network")))
     people = sides["real_vs_real"]
-    text = (f"Kernel distance to real slices {_against(kid, people['learned']['kid'], 'real vs real')}. "
+    text = (f"Kernel distance to real slices {_against(e, kid, people['learned']['kid'], 'real vs real')}. "
             f"AUC of a network that separates them from real slices "
-            f"{_against(auc, people['two_sample']['network'], 'real vs real', '.2f')}.")
-    if e["real_subjects"] < FEW:
-        text += f" With {e['real_subjects']} test people these intervals are too narrow to rely on."
+            f"{_against(e, auc, people['two_sample']['network'], 'real vs real', '.2f')}.")
     if sides["decoded"] is None:
         return text
     prior, null = sides["decoded"], sides["decoded_vs_decoded"]
+    name = "decoded vs decoded"
     return (f"{text} Against decoded real slices, which leaves the decoder's blur out: kernel distance "
-            f"{_against(prior['learned']['kid'], null['learned']['kid'], 'decoded vs decoded')}; AUC "
-            f"{_against(prior['two_sample']['network'], null['two_sample']['network'], 'decoded vs decoded', '.2f')}.")
+            f"{_against(e, prior['learned']['kid'], null['learned']['kid'], name)}; AUC "
+            f"{_against(e, prior['two_sample']['network'], null['two_sample']['network'], name, '.2f')}.")
 
 
 def _diversity(e: dict[str, Any]) -> str:
@@ -128,12 +128,12 @@ def _diversity(e: dict[str, Any]) -> str:
         if e["comparisons"]["decoded"] is None else
         ("decoded", e["comparisons"]["decoded"], e["comparisons"]["decoded_vs_decoded"], e["variety"]["decoded"]))
     shares = " ".join(
-        f"{key.capitalize()} {_against(space['learned'][key], null['learned'][key], f'{name} vs {name}', '.0%')}."
+        f"{key.capitalize()} {_against(e, space['learned'][key], null['learned'][key], f'{name} vs {name}', '.0%')}."
         for key in ("coverage", "recall", "precision"))
     ours, theirs = e["variety"]["generated"]["pair_ms_ssim"], like["pair_ms_ssim"]
     if ours["value"] is None or theirs["value"] is None:
         return f"No position occurs twice, so the similarity of pairs is unknown. {shares}"
-    alike = _against(ours, theirs, f"two {name} people", ".2f")
+    alike = _against(e, ours, theirs, f"two {name} people", ".2f")
     return f"MS-SSIM of two slices of one position {alike} (higher: less varied). {shares}"
 
 
@@ -148,11 +148,11 @@ def _anatomy(e: dict[str, Any]) -> str:
     def share(side: dict[str, Any], key: str) -> dict[str, Any]:
         return {"value": side[key], "interval": side[f"{key}_interval"]}
 
-    outside = _against(share(ours, "outside_share"), share(real, "outside_share"), f"{name} slices of people", ".0%")
-    error = _against(share(ours, "position_error"), share(real, "position_error"), f"{name} slices of people", ".1f")
+    outside = _against(e, share(ours, "outside_share"), share(real, "outside_share"), f"{name} slices of people", ".0%")
+    error = _against(e, share(ours, "position_error"), share(real, "position_error"), f"{name} slices of people", ".1f")
     position = (f"Position read back, error in slices: {error}." if e["positions"] == "given"
                 else "Positions were read from the slices and not asked for.")
-    farthest = _against(found[worst], null[worst], f"{name} vs {name}", ".2f")
+    farthest = _against(e, found[worst], null[worst], f"{name} vs {name}", ".2f")
     return (f"Slices with a measure outside the real range of their position: {outside}. Farthest from {name} slices: "
             f"{worst}, in real deviations {farthest}. {position}")
 

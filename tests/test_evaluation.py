@@ -214,12 +214,11 @@ def test_real_people_are_real(evaluations, reference):
     real, null = evaluations["real"], reference.comparisons[REAL]["two_sample"]
     print(f"real vs real: AUC {null}, kernel distance {real['kid']:.4f} ({real['kid_interval']})")
     low, high = real["kid_real_vs_real_interval"]
-    assert low <= real["kid_real_vs_real"] <= high and real["kid"] < high
+    assert low <= real["kid"] <= high and low <= real["kid_real_vs_real"] <= high
     assert real["two_sample_auc_real_vs_real"] == null["network"]["value"]
     assert all(0 <= test["interval"][0] <= test["value"] <= test["interval"][1] <= 1 for test in null.values())
     assert real["memorised"] is False
-    assert "not shown to differ" in real["verdicts"]["anatomy"]
-    assert "With 2 test people these intervals are too narrow" in real["verdicts"]["fidelity"]
+    assert "2 people are too few to say" in real["verdicts"]["fidelity"]
 
 
 def test_every_comparison_stands_beside_a_reference_of_its_kind(reference, evaluations):
@@ -269,7 +268,6 @@ def test_damaged_people_score_worse(evaluations, name):
     assert ours < theirs
     assert fake["comparisons"]["real"]["two_sample"]["logistic"]["value"] > 0.9
     assert not fake["memorised"] or name == "blurred"
-    assert fake["verdicts"]["fidelity"].split(". ")[0].endswith(": higher")
 
 
 def test_shuffled_people_have_no_real_anatomy(evaluations):

@@ -120,6 +120,9 @@ def test_matched_rows_share_the_position_and_come_near_in_age():
     assert matched(positions, ages, np.array([1, 1, 1]), np.full(3, 80.0)).tolist() != [5, 5, 5]  # none twice
     unknown = matched(positions, np.full(6, np.nan), np.array([1, 0, 1]), np.full(3, 60.0))
     assert positions[unknown].tolist() == [1, 0, 1] and len(set(unknown)) == 3
+    people, unknown = np.arange(64) // 32, np.full(64, np.nan)
+    chosen = people[matched(np.arange(64) % 32, unknown, np.arange(32), np.zeros(32))]
+    assert 8 < chosen.sum() < 24  # not all of one person
 
 
 def test_matched_rows_prefer_a_partner_to_an_age_but_not_to_a_position():

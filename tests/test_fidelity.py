@@ -61,15 +61,16 @@ def test_too_few_images_are_refused(sizes):
 
 
 def test_a_resample_of_blocks_is_the_direct_computation():
-    """Rows repeated as drawn; pairs within a group, and between two copies of one, are left out."""
+    """Rows repeated as drawn; pairs within one copy of a group, and of a row with itself, are left out."""
     a, b = vectors(12, 0), vectors(15, 1, 0.3)
     groups_a, groups_b = np.repeat(np.arange(4), 3), np.repeat(np.arange(5), 3)
     weights_a, weights_b = np.array([2, 0, 1, 1]), np.array([0, 3, 1, 1, 0])
 
     def within(rows, groups, weights):
-        drawn = [(rows[i], g) for g, w in enumerate(weights) for _ in range(w) for i in np.flatnonzero(groups == g)]
-        values = [kernel(x[None], y[None])[0, 0] for x, g in drawn for y, h in drawn if g != h]
-        return np.mean(values), np.stack([x for x, _ in drawn])
+        copies = [(g, copy) for g, weight in enumerate(weights) for copy in range(weight)]
+        drawn = [(i, (g, copy)) for g, copy in copies for i in np.flatnonzero(groups == g)]
+        values = [kernel(rows[[i]], rows[[j]])[0, 0] for i, g in drawn for j, h in drawn if g != h and i != j]
+        return np.mean(values), rows[[i for i, _ in drawn]]
 
     (aa, rows_a), (bb, rows_b) = within(a, groups_a, weights_a), within(b, groups_b, weights_b)
     direct = aa + bb - 2 * kernel(rows_a, rows_b).mean()
@@ -96,6 +97,15 @@ def test_intervals_of_one_distribution_hold_zero_as_often_as_they_say():
     held = [low <= 0 <= high for low, high in (kid_interval(vectors(60, 2 * s), vectors(60, 2 * s + 1), groups, groups,
                                                             100) for s in range(40))]
     assert np.mean(held) >= 0.75
+
+
+def test_intervals_of_two_people_a_side_hold_zero():
+    groups, held = np.arange(64) // 32, []
+    for seed in range(20):
+        a, b = (np.repeat(vectors(2, 2 * seed + k), 32, axis=0) + vectors(64, 2 * seed + k + 100) for k in range(2))
+        low, high = kid_interval(a, b, groups, groups, 100)
+        held.append(low <= 0 <= high)
+    assert np.mean(held) >= 0.8
 
 
 def test_slices_of_one_subject_do_not_count_as_independent():
