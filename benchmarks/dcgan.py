@@ -75,8 +75,9 @@ class Judge:
         return cls(real, standard, features.learned(real.images, CPU), standard(features.radiomic(real.images)))
 
     def __call__(self, images: np.ndarray, positions: np.ndarray, owners: np.ndarray) -> dict[str, float]:
-        return {"kid": fidelity.kid(features.learned(images, CPU), self.learned),
-                "radiomic_kid": fidelity.kid(self.standard(features.radiomic(images)), self.radiomic),
+        people = owners, self.real.subjects
+        return {"kid": fidelity.kid(features.learned(images, CPU), self.learned, *people),
+                "radiomic_kid": fidelity.kid(self.standard(features.radiomic(images)), self.radiomic, *people),
                 "pair_ms_ssim": fidelity.pair_similarity(images, positions, owners)}
 
 

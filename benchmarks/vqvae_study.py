@@ -6,7 +6,7 @@ First table: 64 pixels, figures of the validation subjects. Second table: the de
 a code), the textbook VQ-VAE and a patch discriminator beside ours, figures of the test subjects. Third table, with
 `--run`: the finished VQ-VAE of that run goes on for some steps, without and with a patch discriminator. One thread, one
 seed: differences of .01 SSIM are not established. `sharpness` is the mean gradient inside the brain over that of the
-originals; `kernel_distance` compares features of 64 reconstructions and of their originals (see evaluation.py).
+originals; `kernel_distance` compares features of 64 reconstructions and of their originals (see fidelity.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from oasis_utils import evaluation, metrics
+from oasis_utils import evaluation, features, fidelity, metrics
 from oasis_utils.checkpoints import load_model
 from oasis_utils.codebook import usage
 from oasis_utils.collapse import textbook, train_for
@@ -85,7 +85,7 @@ def run(model: VQVAE, dataset: Dataset, training: TrainingConfig, seconds: float
                         Batches(held_out.to(CPU), 64), training, looks=2, clock=clock)
     images, indices = evaluation.reconstruct_split(model, judged, CPU)
     use = usage(indices, model.config.n_codes)
-    return {**metrics.score(judged.floats(), evaluation.as_floats(images)), "used": use.used, "n_codes": use.n_codes,
+    return {**metrics.score(judged.floats(), features.as_floats(images)), "used": use.used, "n_codes": use.n_codes,
             "perplexity": use.perplexity, "sharpness": sharpness(np.asarray(judged.images), images),
             "steps": history[-1]["steps"], "images_per_second": history[-1]["images_per_second"],
             "cpu_seconds": time.process_time() - begun}, images
@@ -132,12 +132,12 @@ def main() -> None:
             print(row(name, result["study"][name]), flush=True)
             write_json(options.out, result)
         test = large.split("test")
-        some = evaluation.thinned(len(test), 64)
-        real = evaluation.features(test.images[some], CPU)
+        some = np.linspace(0, len(test) - 1, 64).astype(int)
+        real, owners = features.learned(test.images[some], CPU), test.subjects[some]
 
         def compare(table: str, name: str, *arguments, **options_of_run) -> None:
             figures, images = run(*arguments, options.seed, test, **options_of_run)
-            figures["kernel_distance"] = evaluation.kid(evaluation.features(images[some], CPU), real)
+            figures["kernel_distance"] = fidelity.kid(features.learned(images[some], CPU), real, owners, owners)
             if table == "late":
                 del figures["images_per_second"]  # its clock counts steps
             result[table][name] = figures

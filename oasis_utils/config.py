@@ -311,7 +311,7 @@ PROFILES = {
         pixelcnn_training=TrainingConfig(epochs=2, batch_size=8, learning_rate=3e-3, weight_decay=0.01, patience=4,
                                          ema_decay=0.995, validate_every_steps=256),
         dcgan=dict(channels=32, noise_dim=128, texture=2),
-        dcgan_training=TrainingConfig(epochs=3, batch_size=32, learning_rate=4e-4, betas=(0.0, 0.99), ema_decay=0.99,
+        dcgan_training=TrainingConfig(epochs=2, batch_size=32, learning_rate=4e-4, betas=(0.0, 0.99), ema_decay=0.99,
                                       validate_every_steps=64),
         evaluation=EvaluationConfig(n_images=512),
     ),
