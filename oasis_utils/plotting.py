@@ -277,7 +277,8 @@ def bars(values: dict[str, float], ylabel: str, highlight: Sequence[str] = (), t
             ax.vlines(i, *intervals[name], color="black", linewidth=1)
     tops = [max(value, (intervals or {}).get(name, [value])[-1]) for name, value in values.items()]
     for i, (value, top) in enumerate(zip(values.values(), tops, strict=True)):
-        ax.annotate(f"{value:.3g}" if abs(value) >= 0.001 else f"{value:.3f}", (i, top), xytext=(0, 2), textcoords="offset points", ha="center", fontsize=8)
+        text = f"{value:.3g}" if abs(value) >= 0.001 else f"{value:.3f}"
+        ax.annotate(text, (i, top), xytext=(0, 2), textcoords="offset points", ha="center", fontsize=8)
     ax.set_xticks(range(len(values)), [name.replace("_", "\n") for name in values], fontsize=8)
     ax.set_ylabel(ylabel)
     ax.margins(y=0.15)
