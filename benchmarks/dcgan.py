@@ -71,13 +71,15 @@ class Judge:
 
     @classmethod
     def of(cls, train: Split, real: Split) -> Judge:
-        standard = features.Standard.fit(features.radiomic(train.images[::4]))
-        return cls(real, standard, features.learned(real.images, CPU), standard(features.radiomic(real.images)))
+        standard = features.Standard.fit(features.radiomic(train.images[::4], train.symmetry))
+        numbers = standard(features.radiomic(real.images, real.symmetry))
+        return cls(real, standard, features.learned(real.images, CPU), numbers)
 
     def __call__(self, images: np.ndarray, positions: np.ndarray, owners: np.ndarray) -> dict[str, float]:
         people = owners, self.real.subjects
+        numbers = self.standard(features.radiomic(images, self.real.symmetry))
         return {"kid": fidelity.kid(features.learned(images, CPU), self.learned, *people),
-                "radiomic_kid": fidelity.kid(self.standard(features.radiomic(images)), self.radiomic, *people),
+                "radiomic_kid": fidelity.kid(numbers, self.radiomic, *people),
                 "pair_ms_ssim": fidelity.pair_similarity(images, positions, owners)}
 
 

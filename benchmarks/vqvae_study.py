@@ -81,7 +81,7 @@ def run(model: VQVAE, dataset: Dataset, training: TrainingConfig, seconds: float
     """(figures of one training of `seconds` CPU seconds, its reconstructions of `judged`)."""
     train, held_out = dataset.split("train"), dataset.split("validate")
     begun = time.process_time()
-    history = train_for(seconds, model, Batches(train.to(CPU), training.batch_size, True, True, seed),
+    history = train_for(seconds, model, Batches(train.to(CPU), training.batch_size, True, train.symmetry, seed),
                         Batches(held_out.to(CPU), 64), training, looks=2, clock=clock)
     images, indices = evaluation.reconstruct_split(model, judged, CPU)
     use = usage(indices, model.config.n_codes)

@@ -91,8 +91,8 @@ class Study:
         owners = {"generated": np.arange(len(rows)), "real": split.subjects[rows]}
         middle, positions = anatomy.DarkMiddle.fit(split), split.positions[rows]
         dark = {name: 100.0 * middle.share(x, positions) for name, x in images.items()}
-        return cls(ages, dark, {name: AgeTrend.fit(dark[name], ages, owners[name]) for name in dark},
-                   {name: middle.age_correlation(x, positions, ages) for name, x in images.items()})
+        lines = {name: AgeTrend.fit(dark[name], ages, owners[name], seed) for seed, name in enumerate(dark)}
+        return cls(ages, dark, lines, {name: middle.age_correlation(x, positions, ages) for name, x in images.items()})
 
     def curves(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """{name: (ages, dark middle, value of the line)} for a figure, without slices of unknown age."""

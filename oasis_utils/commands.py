@@ -127,7 +127,7 @@ def reconstruct(args: argparse.Namespace) -> None:
             np.savez_compressed(file, images=np.array(split.images), reconstructions=images, indices=indices,
                                 subjects=split.subjects, series=split.series, positions=split.positions)
     for name, floors in judged["floors"].items():
-        print(f"{name}: {judged['reconstruction'][name]:.3f}  (floors: "
+        print(f"{name}: {judged['reconstruction'][name]:.3f}  (trivial baselines: "
               + ", ".join(f"{floor} {value:.3f}" for floor, value in floors.items()) + ")")
     print(f"wrote {len(images)} slices to {args.out} (keys images, reconstructions, indices, subjects, series, "
           "positions)")

@@ -22,7 +22,7 @@ from oasis_utils import gpu, synthetic
 from oasis_utils.config import SPLITS, DataConfig, digest
 from oasis_utils.importing import FOREGROUND, FORMAT, ImportOptions, clear, import_source, is_cache
 from oasis_utils.metrics import BRAIN_LEVEL
-from oasis_utils.orientation import agreement, oriented, turned_back
+from oasis_utils.orientation import AUTO, agreement, oriented, turned_back
 from oasis_utils.runtime import DataError, atomic, project_root, read_json, write_json
 from oasis_utils.symmetry import LEFT_RIGHT, Symmetry
 
@@ -108,6 +108,15 @@ def thinned(split: Split, limit: int, seed: int = 0) -> Split:
     return replace(split, **parts)
 
 
+def one_each(split: Split, position: int, limit: int) -> np.ndarray:
+    """Rows of one slice each of at most `limit` subjects, spread evenly over them, at the position or the nearest one
+    that the split has."""
+    place = split.positions[np.abs(split.positions - position).argmin()]
+    here = np.flatnonzero(split.positions == place)
+    rows = here[np.unique(split.subjects[here], return_index=True)[1]]
+    return rows[np.linspace(0, len(rows) - 1, min(limit, len(rows))).round().astype(int)]
+
+
 def _tensor(images: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(images))[:, None]
 
@@ -157,7 +166,8 @@ class Dataset:
     @property
     def geometry(self) -> str:
         """How the slices lie and what they show, in one line."""
-        how = "as measured" if self.manifest["orientation"]["measured"] else "as asked"
+        asked = self.manifest["options"]["slices"]["orient"] != AUTO
+        how = "as asked" if asked else "as measured" if self.manifest["orientation"]["measured"] else "not axial"
         turn = "not turned" if self.orient == "as-is" else f"turned by {self.orient}"
         mirror = {-1: "mirrored left-right in training", -2: "mirrored top-bottom in training",
                   None: "never mirrored, no mid-line was found"}[self.symmetry.axis]

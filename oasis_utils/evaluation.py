@@ -141,7 +141,8 @@ def evaluate_images(images: UInt8[np.ndarray, "n height width"], positions: Inte
     comparisons = {"real": real, "decoded": prior, **reference.comparisons}
     result = without_nan({
         "schema": SCHEMA, "version": VERSION, "images": len(images), "compared": reference.n_images,
-        "real_subjects": len(np.unique(reference.real.groups)), "features": reference.yardsticks.spaces,
+        "real_subjects": len(np.unique(reference.real.groups)),
+        "reference_subjects": len(np.unique(reference.other.groups)), "features": reference.yardsticks.spaces,
         "positions": "given" if positions is not None else "read from the slices",
         **_headline(comparisons), "resolution": resolution(reference.comparisons[REAL]),
         "memorised": copies.pop("memorised"), "suspicious_pairs": copies.pop("suspicious_pairs"),

@@ -155,7 +155,7 @@ class Calibration:
 
 
 def equal_rows(a: Split, b: Split) -> tuple[Integer[np.ndarray, " k"], Integer[np.ndarray, " k"]]:
-    """Rows of both splits: equally many whole subjects, all sessions of each, and equally many slices.
+    """Rows of both splits: slices of equally many subjects, and equally many slices; the larger side is thinned evenly.
 
     A nearest distance shrinks as the references grow, so only sets of one size are compared.
     """
@@ -163,7 +163,7 @@ def equal_rows(a: Split, b: Split) -> tuple[Integer[np.ndarray, " k"], Integer[n
     chosen = [np.random.default_rng(0).permutation(np.unique(split.subjects))[:count] for split in (a, b)]
     rows = [np.flatnonzero(np.isin(split.subjects, names)) for split, names in zip((a, b), chosen, strict=True)]
     k = min(map(len, rows))
-    return rows[0][:k], rows[1][:k]
+    return tuple(side[np.linspace(0, len(side) - 1, k).round().astype(int)] for side in rows)
 
 
 @dataclass(frozen=True)

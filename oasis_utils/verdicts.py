@@ -51,7 +51,7 @@ def _section(value: Any) -> bool:
 
 FORM: dict[str, Callable[[Any], bool]] = {
     "schema": lambda value: value == SCHEMA, "version": lambda value: value == VERSION,
-    "images": _count, "compared": _count, "real_subjects": _count,
+    "images": _count, "compared": _count, "real_subjects": _count, "reference_subjects": _count,
     "positions": lambda value: value in ("given", "read from the slices"), "features": _section,
     "kid": _number, "kid_interval": _interval,
     "kid_real_vs_real": _number, "kid_real_vs_real_interval": _interval,
@@ -102,7 +102,8 @@ def _said(item: dict[str, Any], form: str = ".3f") -> str:
 
 
 def _against(e: dict[str, Any], item: dict[str, Any], reference: dict[str, Any], name: str, form: str = ".3f") -> str:
-    word = differs(item, reference) if e["real_subjects"] >= FEW else f"{e['real_subjects']} people are too few to say"
+    people = min(e["real_subjects"], e["reference_subjects"])
+    word = differs(item, reference) if people >= FEW else f"{people} people are too few to say"
     return f"{_said(item, form)}; {name} {_said(reference, form)}: {word}"
 
 

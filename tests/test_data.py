@@ -16,6 +16,7 @@ from oasis_utils.data import (
     Streamed,
     build_cache,
     is_cache,
+    one_each,
     open_cache,
     open_or_build,
     thinned,
@@ -114,6 +115,15 @@ def test_a_thinned_split_keeps_all_subjects_evenly_and_all_that_is_known_of_a_sl
         (row,) = np.flatnonzero((whole.subjects == some.subjects[i]) & (whole.positions == some.positions[i]))
         assert np.array_equal(some.images[i], whole.images[row]) and some.ages[i] == whole.ages[row]
         assert some.series[i] == whole.series[row] and np.array_equal(some.masks[i], whole.masks[row])
+
+
+def test_one_slice_of_each_subject_whatever_its_sessions():
+    """Subject 3 has two sessions; position 7 is nobody's, 2 is the nearest."""
+    subjects, positions = np.array([1, 1, 2, 2, 3, 3, 3, 3]), np.array([0, 2] * 4)
+    split = data.Split("test", np.zeros((8, 4, 4), np.uint8), subjects, positions, np.full(8, np.nan, np.float32))
+    assert split.subjects[one_each(split, 2, 16)].tolist() == [1, 2, 3]
+    assert split.positions[one_each(split, 7, 16)].tolist() == [2, 2, 2]
+    assert split.subjects[one_each(split, 0, 2)].tolist() == [1, 3]
 
 
 def test_a_small_split_is_not_thinned(brains):

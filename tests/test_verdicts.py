@@ -43,7 +43,8 @@ def evaluation(kid=0.2, prior=0.05, coverage=0.7, ms_ssim=0.5, **changes):
              "decoded_vs_real": comparison(0.1, 0.7), "decoded_vs_decoded": comparison(0.0, 0.55)}
     pairs = {"pair_ms_ssim": item(ms_ssim), "pair_ssim": item(ms_ssim)}
     values = {name: None for name in FORM} | {
-        "schema": SCHEMA, "version": VERSION, "images": 64, "compared": 64, "real_subjects": 64, "positions": "given",
+        "schema": SCHEMA, "version": VERSION, "images": 64, "compared": 64, "real_subjects": 64,
+        "reference_subjects": 32, "positions": "given",
         "features": {"learned": "…"}, "kid": kid, "kid_interval": [kid - 0.01, kid + 0.01], "kid_real_vs_real": 0.0,
         "kid_real_vs_real_interval": [-0.01, 0.01], "two_sample_auc": 0.9, "two_sample_auc_interval": [0.89, 0.91],
         "two_sample_auc_real_vs_real": 0.52, "two_sample_auc_real_vs_real_interval": [0.51, 0.53],
@@ -107,7 +108,7 @@ def test_verdicts_follow_the_numbers():
 
 
 def test_few_people_are_not_judged():
-    said = verdicts(evaluation(real_subjects=8))
+    said = verdicts(evaluation(reference_subjects=8))
     assert "higher." not in said["fidelity"] and "0.010): 8 people are too few to say" in said["fidelity"]
 
 
