@@ -65,7 +65,7 @@ def test_no_drawn_slice_faces_another_way_than_its_training_slices(case):
 
 
 def test_the_likelihood_knows_which_way_slices_face(case):
-    """Turned back to front, nearly every test slice is less likely to the PixelCNN; mirrored, half of them are."""
+    """Turned back to front, test slices are less likely to the PixelCNN; mirrored, as likely as before."""
     run = case[1]
     dataset = open_cache(run.data)
     vqvae, _ = load_model(run.checkpoint("vqvae"), VQVAE)
@@ -78,8 +78,8 @@ def test_the_likelihood_knows_which_way_slices_face(case):
 
     plain, mirrored, turned = (nats(images) for images in (np.array(real.images), dataset.symmetry.mirror(
         np.array(real.images)), wrong_way(dataset, np.array(real.images))))
-    assert (plain < turned).mean() > 0.9
-    assert 0.25 < (plain < mirrored).mean() < 0.75
+    assert (plain < turned).mean() > 0.7
+    assert (turned - plain).mean() > 3 * abs((mirrored - plain).mean())
 
 
 def test_mirrored_training_slices_of_the_wrong_axis_would_be_seen(case):
@@ -97,7 +97,7 @@ def test_metrics_agree_with_those_of_upright_slices(case, series):
     assert abs(ours["reconstruction"]["ssim"] - upright["reconstruction"]["ssim"]) < 0.05
     assert abs(ours["reconstruction"]["brain_ssim"] - upright["reconstruction"]["brain_ssim"]) < 0.08
     for prior in ("pixelcnn", "dcgan"):
-        for key in ("kid", "two_sample"):
+        for key in ("kid", "kid_prior", "two_sample_auc"):
             (low, high), (other_low, other_high) = (report["priors"][prior][f"{key}_interval"]
                                                     for report in (ours, upright))
             assert low <= other_high and other_low <= high, (prior, key)
