@@ -229,7 +229,7 @@ def test_reconstruct_and_evaluate(series, tree, tmp_path):
     done = oasis("reconstruct", tree, "--run", series[1].root, "--out", tmp_path / "r.npz")
     assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "r.npz") as arrays:
-        assert set(arrays) == {"images", "reconstructions", "indices", "subjects", "positions"}
+        assert set(arrays) == {"images", "reconstructions", "indices", "subjects", "positions", "series"}
         assert arrays["images"].shape == arrays["reconstructions"].shape == (64, 64, 64)
     done = oasis("evaluate", series[1].samples("pixelcnn"), "--against", tree, "--json", tmp_path / "e.json", "--card",
                  tmp_path / "e.md")
