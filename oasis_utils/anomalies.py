@@ -114,11 +114,15 @@ def _displace(images: np.ndarray, columns: np.ndarray, disc: np.ndarray) -> Plan
     return Planted(displaced, disc | opposite)
 
 
-def clearest(images: UInt8[np.ndarray, "n height width"], planted: dict[str, Planted]) -> int:
-    """The slice to show: where the anomaly that changes its place least changes it most (mean grey difference)."""
-    changes = [np.abs(change.images.astype(float) - images).mean(axis=(1, 2), where=change.mask)
-               for change in planted.values()]
-    return int(np.min(changes, axis=0).argmax())
+def clearest(score: Callable[[np.ndarray], np.ndarray], images: UInt8[np.ndarray, "n height width"],
+             planted: dict[str, Planted]) -> int:
+    """The slice to show: where the anomaly that raises the score of its cells least raises it most."""
+    untouched, gains = score(images), []
+    for change in planted.values():
+        where = covered(change.mask, untouched.shape[1])
+        gain = np.where(where, score(change.images) - untouched, 0).sum((1, 2))
+        gains.append(gain / np.maximum(where.sum((1, 2)), 1))
+    return int(np.min(gains, axis=0).argmax())
 
 
 def covered(mask: Bool[np.ndarray, "n height width"], grid: int) -> Bool[np.ndarray, "n grid grid"]:

@@ -225,16 +225,18 @@ def sensitivities(reference: Reference, n: int, seed: int = 0) -> dict[str, dict
 
     anatomist = reference.yardsticks.anatomist
     table, still, names = {}, scores(images), sensitivity.possible(anatomist)
+    least = {"outside range": 3 / len(images)}  # upper 95 % bound of a share of which nothing was seen
     with Progress("damaging slices", len(names)) as progress:
         for done, name in enumerate(names, start=1):
             moved = scores(sensitivity.damaged(images, name, seed, anatomist, positions))
-            table[name] = {key: _excess(moved[key]["value"], item) for key, item in still.items()}
+            table[name] = {key: _excess(moved[key]["value"], item, least.get(key, 1e-3)) for key, item in still.items()}
             progress.update(done, name)
     return table
 
 
-def _excess(value: float, still: Estimate) -> float:
-    width = max(still["interval"][1] - still["value"], 1e-3)
+def _excess(value: float, still: Estimate, least: float) -> float:
+    """least: width of an interval that a bootstrap cannot see, as of a share of 0."""
+    width = max(still["interval"][1] - still["value"], least)
     return float((value - still["value"]) / width)
 
 

@@ -87,10 +87,11 @@ def test_without_a_mid_line_nothing_changes_places_and_discs_lie_anywhere_in_the
 
 def test_the_clearest_slice_is_that_of_the_most_visible_weakest_anomaly():
     images, mask = np.zeros((3, 4, 4), np.uint8), np.zeros((3, 4, 4), bool)
-    mask[:, 1:3, 1:3] = True
+    mask[:, 2:, 2:] = True  # one of four cells
     changed = [np.where(mask, np.array(levels, np.uint8)[:, None, None], images)
                for levels in ((200, 30, 90), (10, 40, 20))]
-    assert anomalies.clearest(images, {str(k): anomalies.Planted(x, mask) for k, x in enumerate(changed)}) == 1
+    planted = {str(k): anomalies.Planted(x, mask) for k, x in enumerate(changed)}
+    assert anomalies.clearest(lambda x: pooled(x.astype(float), 2), images, planted) == 1
 
 
 def test_cells_are_covered_when_more_than_half_of_them_is():
