@@ -154,8 +154,8 @@ def _anatomy(e: dict[str, Any]) -> str:
     position = (f"Position read back, error in slices: {error}." if e["positions"] == "given"
                 else "Positions were read from the slices and not asked for.")
     farthest = _against(e, found[worst], null[worst], f"{name} vs {name}", ".2f")
-    return (f"Slices with a measure outside the real range of their position: {outside}. Farthest beyond its reference: "
-            f"{worst}, in real deviations {farthest}. {position}")
+    return (f"Slices with a measure outside the real range of their position: {outside}. Farthest beyond its "
+            f"reference: {worst}, in real deviations {farthest}. {position}")
 
 
 def _privacy(e: dict[str, Any]) -> str:
