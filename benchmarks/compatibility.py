@@ -14,7 +14,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from oasis_utils.runtime import project_root, revision, write_json
+from oasis_utils.runtime.runtime import project_root, revision, write_json
 
 ASK = ("import json, platform, torch, torchvision, numpy; print(json.dumps({'python': platform.python_version(), "
        "'torch': torch.__version__, 'torchvision': torchvision.__version__, 'numpy': numpy.__version__}))")

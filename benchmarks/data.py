@@ -23,10 +23,11 @@ from torch.utils.data import DataLoader, Subset
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from oasis_utils import data, importing
 from oasis_utils.config import PROFILES, SPLITS, DataConfig
-from oasis_utils.images import read_slice
-from oasis_utils.sources import discover
+from oasis_utils.data import dataset as data
+from oasis_utils.data import prepare as importing
+from oasis_utils.data.image_files import read_slice
+from oasis_utils.data.sources import discover
 
 POSITIONS, BATCH, CPU = 32, 64, torch.device("cpu")
 

@@ -19,13 +19,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from oasis_utils import checkpoints, codes, evaluation, features, fidelity, sampling
 from oasis_utils.config import DCGANConfig, load_profile
-from oasis_utils.data import Batches, Split, open_cache
-from oasis_utils.dcgan import DCGAN, code_divergence
-from oasis_utils.runtime import RunFolder, project_root, provenance, read_json, seed_everything, write_json
-from oasis_utils.training import Trainer
-from oasis_utils.vqvae import VQVAE
+from oasis_utils.data.dataset import Batches, Split, open_cache
+from oasis_utils.evaluation import evaluate as evaluation
+from oasis_utils.metrics import distances as fidelity
+from oasis_utils.metrics import features
+from oasis_utils.models import checkpoints, codes
+from oasis_utils.models import sampler as sampling
+from oasis_utils.models.dcgan import DCGAN, code_divergence
+from oasis_utils.models.vqvae import VQVAE
+from oasis_utils.runtime.runtime import RunFolder, project_root, provenance, read_json, seed_everything, write_json
+from oasis_utils.training.loop import Trainer
 
 CPU = torch.device("cpu")
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -20,11 +20,11 @@ import torch
 from measure import Work, alternate, begin, record, seconds, spread
 
 from oasis_utils.config import load_profile
-from oasis_utils.features import learned
-from oasis_utils.pixelcnn import PixelCNN
-from oasis_utils.runtime import keep_freed_memory
-from oasis_utils.training import Trainer, compiled
-from oasis_utils.vqvae import VQVAE
+from oasis_utils.metrics.features import learned
+from oasis_utils.models.pixelcnn import PixelCNN
+from oasis_utils.models.vqvae import VQVAE
+from oasis_utils.runtime.runtime import keep_freed_memory
+from oasis_utils.training.loop import Trainer, compiled
 
 CPU = torch.device("cpu")
 WAYS = ("kept", "given back")

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from measure import GEMM, Work, alternate, begin, ceilings, growth, peak_mib, ratio, record
 from torch import Tensor, nn
 
-from oasis_utils.quantizer import VectorQuantizer, nearest_code
+from oasis_utils.models.quantizer import VectorQuantizer, nearest_code
 
 VECTORS, DIM, CODES = 65_536, 64, 512
 

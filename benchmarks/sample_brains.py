@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from oasis_utils import metrics, synthetic
-from oasis_utils.data import read_ages
-from oasis_utils.runtime import project_root, provenance, write_json
+from oasis_utils.data import synthetic
+from oasis_utils.data.dataset import read_ages
+from oasis_utils.metrics import image_quality as metrics
+from oasis_utils.runtime.runtime import project_root, provenance, write_json
 
 REAL_SSIM = {"black": 0.675, "mean": 0.778, "other_subject": 0.782, "position_mean": 0.826, "blur_2": 0.911,
              "neighbour": 0.953, "blur_1": 0.975}

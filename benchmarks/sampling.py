@@ -17,8 +17,8 @@ import torch
 from measure import GEMM, Work, begin, ceilings, gflop, growth, record, seconds, spread
 
 from oasis_utils.config import PixelCNNConfig
-from oasis_utils.incremental import AS_LEARNED, RowCache, draw, uniform_noise
-from oasis_utils.pixelcnn import PixelCNN
+from oasis_utils.models.cached_sampling import AS_LEARNED, RowCache, draw, uniform_noise
+from oasis_utils.models.pixelcnn import PixelCNN
 
 MAPS, LAYERS, CHANNELS = 16, 12, 64
 CELLS = {32: 4, 64: 2}  # textbook cells timed in a round

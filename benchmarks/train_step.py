@@ -23,9 +23,9 @@ from quantizer import CODES, DIM, Textbook
 from torch import Tensor, nn
 
 from oasis_utils.config import VQVAEConfig
-from oasis_utils.quantizer import VectorQuantizer
-from oasis_utils.runtime import autocast, select_dtype
-from oasis_utils.vqvae import VQVAE
+from oasis_utils.models.quantizer import VectorQuantizer
+from oasis_utils.models.vqvae import VQVAE
+from oasis_utils.runtime.runtime import autocast, select_dtype
 
 SIZE, WIDTH, RATE = 256, 128, 3e-4
 QUANTISER = ("aten::addmm", "aten::min", "aten::index_add_")

@@ -21,14 +21,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from oasis_utils import evaluation, features, fidelity, metrics
-from oasis_utils.checkpoints import load_model
-from oasis_utils.codebook import usage
-from oasis_utils.collapse import textbook, train_for
 from oasis_utils.config import TrainingConfig, VQVAEConfig, load_profile
-from oasis_utils.data import Batches, Dataset, Split, build_cache, sample_brains
-from oasis_utils.runtime import RunFolder, project_root, provenance, seed_everything, write_json
-from oasis_utils.vqvae import VQVAE
+from oasis_utils.data.dataset import Batches, Dataset, Split, build_cache, sample_brains
+from oasis_utils.evaluation import evaluate as evaluation
+from oasis_utils.metrics import distances as fidelity
+from oasis_utils.metrics import features
+from oasis_utils.metrics import image_quality as metrics
+from oasis_utils.metrics.codebook import usage
+from oasis_utils.models.checkpoints import load_model
+from oasis_utils.models.vqvae import VQVAE
+from oasis_utils.runtime.runtime import RunFolder, project_root, provenance, seed_everything, write_json
+from oasis_utils.training.equal_time import textbook, train_for
 
 CPU = torch.device("cpu")
 BASE = VQVAEConfig(image_size=64, downsampling=4, channels=64, n_codes=256, code_dim=8, cosine=True,

@@ -1,6 +1,6 @@
 """`python -m oasis_utils`: see cli.py."""
 
-from oasis_utils.cli import main
+from oasis_utils.cli.parser import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

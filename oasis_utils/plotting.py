@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from oasis_utils.runtime import in_notebook
+from oasis_utils.runtime.runtime import in_notebook
 
 STYLE = {"figure.dpi": 110, "savefig.dpi": 130, "font.size": 9, "axes.titlesize": 9, "axes.spines.top": False,
          "axes.spines.right": False, "axes.grid": False, "legend.frameon": False, "figure.constrained_layout.use": True}

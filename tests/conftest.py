@@ -15,8 +15,8 @@ def brains(tmp_path_factory):
 
     Two people say little about others: with this seed they are alike enough to read positions of the others by.
     """
-    from oasis_utils import data
     from oasis_utils.config import PROFILES
+    from oasis_utils.data import dataset as data
 
     config = PROFILES["smoke"].data
     return data.build_cache(data.sample_brains(config, seed=4), tmp_path_factory.mktemp("brains"), config)
@@ -25,8 +25,8 @@ def brains(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory):
     """A user's folder of PNGs in the keras layout, behind a link."""
-    from oasis_utils import data
     from oasis_utils.config import PROFILES
+    from oasis_utils.data import dataset as data
 
     source = data.sample_brains(PROFILES["smoke"].data)
     folder = tmp_path_factory.mktemp("données ä") / "keras_png_slices_data"
@@ -41,7 +41,7 @@ def series(tree, tmp_path_factory):
     """(finished process, run folder) of the whole series in the smoke profile on that folder."""
     from command_line import contents, oasis
 
-    from oasis_utils.runtime import RunFolder
+    from oasis_utils.runtime.runtime import RunFolder
 
     run = RunFolder(tmp_path_factory.mktemp("läufe") / "smoke run")
     before = contents(tree)
@@ -56,10 +56,10 @@ def samplers():
     import torch
 
     from oasis_utils.config import DCGANConfig, PixelCNNConfig, VQVAEConfig
-    from oasis_utils.dcgan import DCGAN
-    from oasis_utils.pixelcnn import PixelCNN
-    from oasis_utils.sampling import BrainSampler
-    from oasis_utils.vqvae import VQVAE
+    from oasis_utils.models.dcgan import DCGAN
+    from oasis_utils.models.pixelcnn import PixelCNN
+    from oasis_utils.models.sampler import BrainSampler
+    from oasis_utils.models.vqvae import VQVAE
 
     torch.manual_seed(0)
     vqvae = VQVAE(VQVAEConfig(image_size=32, downsampling=8, channels=32, n_codes=16, code_dim=4))

@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from oasis_utils import training
 from oasis_utils.config import load_profile
-from oasis_utils.dcgan import DCGAN
-from oasis_utils.pixelcnn import PixelCNN
-from oasis_utils.vqvae import VQVAE
+from oasis_utils.models.dcgan import DCGAN
+from oasis_utils.models.pixelcnn import PixelCNN
+from oasis_utils.models.vqvae import VQVAE
+from oasis_utils.training import loop as training
 
 PATH = Path(__file__).with_name("golden.json")
 STEPS, BATCH, PICTURES = 10, 8, 3

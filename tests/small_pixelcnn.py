@@ -3,7 +3,7 @@
 import torch
 
 from oasis_utils.config import PixelCNNConfig
-from oasis_utils.pixelcnn import PixelCNN
+from oasis_utils.models.pixelcnn import PixelCNN
 
 AGES = dict(age_mean=50.0, age_std=20.0)
 

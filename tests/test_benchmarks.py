@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from oasis_utils.quantizer import VectorQuantizer, nearest_code
+from oasis_utils.models.quantizer import VectorQuantizer, nearest_code
 
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
@@ -102,7 +102,7 @@ def test_autograd_keeps_the_inputs_of_a_product_but_not_its_weights():
 def test_the_cached_sampler_must_predict_what_a_forward_pass_does(monkeypatch):
     import sampling
 
-    from oasis_utils.incremental import RowCache
+    from oasis_utils.models.cached_sampling import RowCache
 
     model = sampling.model_for(8, CPU)
     positions, noise = sampling.inputs(3, 8, CPU)

@@ -21,8 +21,8 @@ import pytest
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-from oasis_utils import app, painter
-from oasis_utils.runtime import RunFolder
+from oasis_utils.runtime.runtime import RunFolder
+from oasis_utils.widgets import app, painter
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 ROOT = Path(__file__).parent.parent

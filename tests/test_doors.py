@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import volume_trees as trees
 
-from oasis_utils import cli
+from oasis_utils.cli import parser as cli
 from oasis_utils.config import SPLITS
-from oasis_utils.data import open_cache
-from oasis_utils.pipeline import PRODUCTS
-from oasis_utils.runtime import read_json
-from oasis_utils.splits import balance
+from oasis_utils.data.dataset import open_cache
+from oasis_utils.data.splits import balance
+from oasis_utils.pipeline.runner import PRODUCTS
+from oasis_utils.runtime.runtime import read_json
 
 pytestmark = pytest.mark.slow
 IMAGES = r"(?P<subject>OAS1_\d+)_(?P<session>MR\d)_mpr-1_(?P<slice>\d+)\.jpg"

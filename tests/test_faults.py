@@ -14,13 +14,15 @@ import psutil
 import pytest
 import torch
 
-from oasis_utils import checkpoints, cli, pipeline
+from oasis_utils.cli import parser as cli
 from oasis_utils.config import TrainingConfig, VQVAEConfig
-from oasis_utils.data import Batches
-from oasis_utils.runtime import RunFolder, StorageError, exclusive, seed_everything, write_json
-from oasis_utils.symmetry import LEFT_RIGHT
-from oasis_utils.training import fit, read_history
-from oasis_utils.vqvae import VQVAE
+from oasis_utils.data.dataset import Batches
+from oasis_utils.models import checkpoints
+from oasis_utils.models.vqvae import VQVAE
+from oasis_utils.pipeline import runner as pipeline
+from oasis_utils.runtime.runtime import RunFolder, StorageError, exclusive, seed_everything, write_json
+from oasis_utils.runtime.symmetry import LEFT_RIGHT
+from oasis_utils.training.loop import fit, read_history
 
 pytestmark = pytest.mark.faults
 
@@ -162,7 +164,7 @@ def test_no_room_for_a_checkpoint_is_one_clear_error_and_keeps_the_last_good_one
 FULL_DISK = """
 import sys
 from pathlib import Path
-from oasis_utils.runtime import StorageError, atomic, write_json
+from oasis_utils.runtime.runtime import StorageError, atomic, write_json
 folder = Path(sys.argv[1])
 write_json(folder / "report.json", {"good": True})
 try:

@@ -8,11 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from oasis_utils import linear, metrics, quantizer, training
-from oasis_utils.dcgan import DCGAN
-from oasis_utils.pixelcnn import GatedBlock, PixelCNN
-from oasis_utils.quantizer import VectorQuantizer
-from oasis_utils.vqvae import VQVAE, ResidualBlock
+from oasis_utils.metrics import image_quality as metrics
+from oasis_utils.models import linear_maps as linear
+from oasis_utils.models import quantizer
+from oasis_utils.models.dcgan import DCGAN
+from oasis_utils.models.pixelcnn import GatedBlock, PixelCNN
+from oasis_utils.models.quantizer import VectorQuantizer
+from oasis_utils.models.vqvae import VQVAE, ResidualBlock
+from oasis_utils.training import loop as training
 
 KINDS = [(kind, case) for kind, cases in golden.CASES.items() for case in cases]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from oasis_utils.pipeline import PRODUCTS, SHARED
+from oasis_utils.pipeline.runner import PRODUCTS, SHARED
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))

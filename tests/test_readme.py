@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from oasis_utils.cli import build_parser
+from oasis_utils.cli.parser import build_parser
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -5,15 +5,15 @@ import pytest
 import torch
 from command_line import oasis
 
-from oasis_utils.checkpoints import load_model
-from oasis_utils.codes import encode_images
-from oasis_utils.data import open_cache
-from oasis_utils.pixelcnn import PixelCNN
-from oasis_utils.runtime import RunFolder, read_json
-from oasis_utils.sampling import Samples
-from oasis_utils.symmetry import Symmetry
-from oasis_utils.synthetic import write_sample_brains
-from oasis_utils.vqvae import VQVAE
+from oasis_utils.data.dataset import open_cache
+from oasis_utils.data.synthetic import write_sample_brains
+from oasis_utils.models.checkpoints import load_model
+from oasis_utils.models.codes import encode_images
+from oasis_utils.models.pixelcnn import PixelCNN
+from oasis_utils.models.sampler import Samples
+from oasis_utils.models.vqvae import VQVAE
+from oasis_utils.runtime.runtime import RunFolder, read_json
+from oasis_utils.runtime.symmetry import Symmetry
 
 CASES = {  # name: how sample brains are written, and how they are prepared
     "mirrored": (dict(orient="rot90,flip"), "auto"),

@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from oasis_utils import metrics, reference
-from oasis_utils.anatomy import Anatomist, DarkMiddle
-from oasis_utils.anomalies import DISC, judge, planted_slices, pooled
 from oasis_utils.config import EvaluationConfig
-from oasis_utils.data import Split
-from oasis_utils.evaluation import judge_reconstruction, mean_image, sensitivities
-from oasis_utils.features import as_floats
-from oasis_utils.metrics import brain_ssim, floors, score, ssim
-from oasis_utils.sensitivity import DAMAGES, damaged, possible
-from oasis_utils.symmetry import Symmetry
-from oasis_utils.synthetic import load_template, make_subject
+from oasis_utils.data.dataset import Split
+from oasis_utils.data.synthetic import load_template, make_subject
+from oasis_utils.evaluation import reference
+from oasis_utils.evaluation.anomalies import DISC, judge, planted_slices, pooled
+from oasis_utils.evaluation.corruptions import DAMAGES, damaged, possible
+from oasis_utils.evaluation.evaluate import judge_reconstruction, mean_image, sensitivities
+from oasis_utils.metrics import image_quality as metrics
+from oasis_utils.metrics.anatomy import Anatomist, DarkMiddle
+from oasis_utils.metrics.features import as_floats
+from oasis_utils.metrics.image_quality import brain_ssim, floors, score, ssim
+from oasis_utils.runtime.symmetry import Symmetry
 
 CPU = torch.device("cpu")
 AGES = np.array([20, 31, 45, 58, 70, 83, 92], np.float32)

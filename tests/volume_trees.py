@@ -15,7 +15,7 @@ import numpy as np
 from nibabel.orientations import axcodes2ornt, ornt_transform
 from PIL import Image
 
-from oasis_utils.synthetic import load_template, make_subject
+from oasis_utils.data.synthetic import load_template, make_subject
 
 SEED = 11
 SLAB = 32  # mm of brain

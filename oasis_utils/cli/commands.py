@@ -1,0 +1,208 @@
+"""What each command does with what was asked: run, prepare, sample, reconstruct, evaluate, report, app.
+
+The heavy imports are inside, so that `--help` and refusals come at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import tempfile
+from pathlib import Path
+
+from oasis_utils.config import SPLITS, DataConfig, from_dict
+from oasis_utils.pipeline.runner import UsageError, plan, run_series, table
+from oasis_utils.runtime.runtime import Progress, RunFolder, project_root, read_json, write_json
+
+
+def run(args: argparse.Namespace) -> None:
+    parameters = {}
+    for item in args.parameters:
+        name, separator, value = item.partition("=")
+        if not separator:
+            raise UsageError(f"-p {item!r}: expected NAME=VALUE, such as epochs=50")
+        parameters[name] = value
+    folder = RunFolder(Path(args.out).resolve() if args.out else project_root() / "runs" / args.profile)
+    data = str(Path(args.data).resolve()) if args.data else ""
+    steps = plan(args.profile, data, folder, args.only, parameters, args.seed, args.device)
+    if not data:
+        print("data: synthetic sample brains made from the Colin27 template (not OASIS)")
+    run_series(steps, folder, data, args.force)
+    print(table(steps, folder))
+
+
+def prepare(args: argparse.Namespace) -> None:
+    from oasis_utils.data import dataset as data
+    from oasis_utils.data import export as exporting
+    from oasis_utils.data import prepare as importing
+    from oasis_utils.data.volumes import SliceOptions
+
+    try:
+        config = DataConfig(image_size=args.size, fit_crop=not args.no_crop)
+        slices = SliceOptions(args.plane, args.slices, args.every, args.count, args.orient)
+    except ValueError as error:
+        raise UsageError(error) from None
+    options = importing.ImportOptions(args.split, args.seed, args.pattern, slices, args.skip_bad)
+    if args.as_source and not args.png:
+        raise UsageError("--as-source says how --png writes: add --png DIR, or leave it out")
+    if args.png:
+        exporting.refuse_full(Path(args.png))
+        importing.refuse_inside(Path(args.source), Path(args.png))
+    with Progress("reading slices", 1) as progress:
+        dataset = data.build_cache(args.source, args.out, config, progress, options)
+    for line in describe_cache(dataset):
+        print(line)
+    if args.png:
+        with Progress("writing PNG", 1) as progress:
+            print(f"wrote PNG slices to "
+                  f"{exporting.export_png(dataset, args.png, progress, args.as_source)}")
+
+
+def describe_cache(dataset) -> list[str]:
+    """What was prepared, and what a person should know about it."""
+    from oasis_utils.data.sources import OASIS_ACKNOWLEDGEMENT
+
+    manifest, lines = dataset.manifest, []
+    for name in SPLITS:
+        split = dataset.split(name)
+        lines.append(f"{name}: {len(split)} slices of {len(set(split.subjects.tolist()))} subjects")
+    lines += [f"note: {count} {note}" for note, count in manifest["notes"].items()]
+    lines.append(f"orientation: {dataset.geometry}")
+    skipped = manifest["skipped"]
+    if skipped:
+        lines.append(f"skipped {len(skipped)} (all are listed in manifest.json):")
+        lines += [f"  {item['reason']}" for item in skipped[:3]]
+    lines.append(f"prepared {dataset.description} in {dataset.folder} (kind {manifest['kind']}, crop "
+                 f"{manifest['crop']}, {manifest['config']['image_size']} pixels a side"
+                 f"{', with masks' if manifest['masks'] else ''})")
+    thanks = f"OASIS: follow the data use agreement, and acknowledge: {OASIS_ACKNOWLEDGEMENT}"
+    return [*lines, thanks] if manifest["kind"] in ("keras", "oasis") else lines
+
+
+def sample(args: argparse.Namespace) -> None:
+    import dataclasses
+
+    import numpy as np
+
+    from oasis_utils.models import sampler as sampling
+    from oasis_utils.models.cached_sampling import SamplingOptions
+    from oasis_utils.runtime.runtime import select_device
+
+    if args.as_source:
+        _data_of(args.run)  # refused before anything is drawn
+    sampler = sampling.load_sampler(_run_folder(args.run), args.prior, select_device(args.device))
+    if args.position is not None and args.position >= sampler.n_positions:
+        raise UsageError(f"position {args.position} is unknown: this model knows 0 to {sampler.n_positions - 1}")
+    if args.age is not None and not sampler.knows_age:
+        raise UsageError(f"--age: the {args.prior} of {args.run} was trained without ages; leave the option out, or "
+                         "train it on data with ages")
+    positions = (sampling.spread_positions(args.n, sampler.n_positions) if args.position is None
+                 else np.full(args.n, args.position))
+    options = SamplingOptions(args.temperature, args.top_k, args.top_p)
+    with Progress(f"sampling {sampler.name}", args.n) as progress:
+        ages = None if args.age is None else np.full(args.n, args.age)
+        samples = sampler.sample(positions, sampling.image_seeds(args.seed, args.n), options, progress, ages)
+    if args.as_source:
+        samples = dataclasses.replace(samples, images=_data_of(args.run).as_source(samples.images))
+    samples.save(args.out)
+    print(f"wrote {args.n} slices to {args.out} (keys images, indices, positions, ages)")
+
+
+def reconstruct(args: argparse.Namespace) -> None:
+    import numpy as np
+
+    from oasis_utils.evaluation import evaluate as evaluation
+    from oasis_utils.models.checkpoints import load_model
+    from oasis_utils.models.vqvae import VQVAE
+    from oasis_utils.runtime.runtime import atomic, select_device
+
+    folder, device = _run_folder(args.run), select_device(args.device)
+    vqvae, _ = load_model(folder.checkpoint("vqvae"), VQVAE, device)
+    manifest = folder.data / "manifest.json"
+    config = from_dict(DataConfig, read_json(manifest)["config"]) if manifest.exists() else DataConfig(
+        image_size=vqvae.config.image_size)
+    with _dataset(args.data, config) as dataset:
+        split = dataset.split(args.split)
+        images, indices = evaluation.reconstruct_split(vqvae, split, device)
+        judged = evaluation.judge_reconstruction(split, images, evaluation.mean_image(dataset.split("train")))
+        with atomic(args.out) as partial, open(partial, "wb") as file:
+            np.savez_compressed(file, images=np.array(split.images), reconstructions=images, indices=indices,
+                                subjects=split.subjects, series=split.series, positions=split.positions)
+    for name, floors in judged["floors"].items():
+        print(f"{name}: {judged['reconstruction'][name]:.3f}  (trivial baselines: "
+              + ", ".join(f"{floor} {value:.3f}" for floor, value in floors.items()) + ")")
+    print(f"wrote {len(images)} slices to {args.out} (keys images, reconstructions, indices, subjects, series, "
+          "positions)")
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    from oasis_utils.config import EvaluationConfig
+    from oasis_utils.evaluation import evaluate as evaluation
+    from oasis_utils.evaluation.reference import Reference
+    from oasis_utils.evaluation.verdicts import model_card
+    from oasis_utils.runtime.runtime import atomic, select_device
+
+    images, positions = evaluation.load_images(args.images)
+    evaluation.require_images(images, images.shape[1:])
+    with _dataset(args.against, DataConfig(image_size=images.shape[1])) as dataset:
+        splits = [dataset.split(name) for name in ("train", "validate", "test")]
+        evaluation.require_images(images, splits[0].images.shape[1:])
+        images = dataset.aligned(images)
+        reference = Reference.of(*splits, EvaluationConfig(), select_device(args.device),
+                                 n_judged=len(images), positions=positions)
+        judged = evaluation.evaluate_images(images, positions, reference)
+        about = {"slices judged": f"{len(images)}, from {Path(args.images).name}", "real data": dataset.description}
+    for name, value in judged.items():
+        if isinstance(value, (int, float, str)):
+            print(f"{name}: {value:.5f}" if isinstance(value, float) else f"{name}: {value}")
+    for name, text in judged["verdicts"].items():
+        print(f"\n{name}: {text}")
+    if args.json:
+        write_json(args.json, judged)
+    if args.card:
+        with atomic(args.card) as partial:
+            partial.write_text(model_card({"the images": judged}, about), encoding="utf-8")
+
+
+def report(args: argparse.Namespace) -> None:
+    from oasis_utils.pipeline.html_report import write_report
+
+    print(f"wrote {write_report(_run_folder(args.run), args.out)}")
+
+
+def app(args: argparse.Namespace) -> None:
+    from oasis_utils.widgets.app import serve
+
+    serve(RunFolder.at(args.run), args.port, not args.no_browser, args.theme, args.device)
+
+
+@contextlib.contextmanager
+def _dataset(source: str, config: DataConfig):
+    """A prepared folder as it is, a run's own data, or slices and volumes prepared for the time being."""
+    from oasis_utils.data import dataset as data
+
+    for folder in (Path(source), Path(source) / "data"):
+        if data.is_cache(folder):
+            yield data.open_cache(folder)
+            return
+    with tempfile.TemporaryDirectory() as folder:
+        with Progress("reading slices", 1) as progress:
+            dataset = data.build_cache(source, folder, config, progress)
+        yield dataset
+
+
+def _data_of(run: str):
+    """The data set of a run; UsageError where the run has none."""
+    from oasis_utils.data import dataset as data
+
+    folder = _run_folder(run).data
+    if not data.is_cache(folder):
+        raise UsageError(f"--as-source: {run} has no data, so how its source lies is unknown; leave the option out")
+    return data.open_cache(folder)
+
+
+def _run_folder(path: str) -> RunFolder:
+    folder = Path(path).resolve()
+    if not folder.is_dir():
+        raise UsageError(f"no run folder {folder}: make one with `python -m oasis_utils run`")
+    return RunFolder(folder)

@@ -1,0 +1,1 @@
+"""Sets of slices judged against real ones: reference, scores, anomalies, verdicts."""

@@ -1,0 +1,73 @@
+"""Intervals over people for the AUROC of changed cells, and scores that are computed once.
+
+The cells of a slice, and the slices of a person, are not independent, so whole people are resampled. The AUROC is a
+mean over pairs of a changed and an unchanged cell: their wins are summed once for each pair of people, and a resample
+of people weighs the sums (clustered data: Obuchowski 1997, doi 10.2307/2533958).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float, Integer, UInt8
+
+from oasis_utils.evaluation.anomalies import Planted, covered
+from oasis_utils.metrics.distances import central, draw_weights, number_groups
+
+Images = UInt8[np.ndarray, "n height width"]
+Scores = Float[np.ndarray, "n rows cols"]
+FEWEST = 4  # people from which on an interval is given
+
+
+def remembered(score: Callable[[Images], Scores]) -> Callable[[Images], Scores]:
+    """The same function, which does not compute the scores of the very same array twice."""
+    known: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def ask(images: Images) -> Scores:
+        for seen, found in known:
+            if seen is images:
+                return found
+        known.append((images, score(images)))
+        return known[-1][1]
+
+    return ask
+
+
+def wins(changed: Float[np.ndarray, " n"], unchanged: Float[np.ndarray, " m"], owners: Integer[np.ndarray, " n"],
+         others: Integer[np.ndarray, " m"], people: int) -> Float[np.ndarray, "people people"]:
+    """For each pair of people (numbered from 0), how many pairs of a changed cell of the one and an unchanged cell of
+    the other the changed cell wins by score; ties count half."""
+    table = np.zeros((people, people))
+    for person in range(people):
+        theirs = np.sort(unchanged[others == person])
+        below, upto = (np.searchsorted(theirs, changed, side) for side in ("left", "right"))
+        table[:, person] = np.bincount(owners, (below + upto) / 2, minlength=people)
+    return table
+
+
+def auroc_interval(changed: Float[np.ndarray, " n"], unchanged: Float[np.ndarray, " m"],
+                   owners: Integer[np.ndarray, " n"], others: Integer[np.ndarray, " m"],
+                   rounds: int = 1000) -> tuple[float, float]:
+    """Central 95 % of the AUROC over resamples of people; (nan, nan) for fewer than FEWEST people."""
+    numbers = number_groups(np.concatenate([owners, others]))
+    owners, others, people = numbers[:len(owners)], numbers[len(owners):], int(numbers.max(initial=-1)) + 1
+    if people < FEWEST or min(len(changed), len(unchanged)) == 0:
+        return float("nan"), float("nan")
+    table = wins(changed, unchanged, owners, others, people)
+    sizes = [np.bincount(x, minlength=people) for x in (owners, others)]
+    weights = draw_weights(people, rounds, np.random.default_rng(0)).astype(np.float64)
+    pairs = (weights @ sizes[0]) * (weights @ sizes[1])
+    values = np.einsum("ri,ij,rj->r", weights, table, weights)[pairs > 0] / pairs[pairs > 0]
+    return central(values)
+
+
+def intervals(score: Callable[[Images], Scores], images: Images, planted: dict[str, Planted],
+              subjects: Integer[np.ndarray, " n"]) -> dict[str, tuple[float, float]]:
+    """{kind: interval of the AUROC of the changed cells against the same cells of the untouched slices}."""
+    untouched, found = score(images), {}
+    for kind, changed in planted.items():
+        where = covered(changed.mask, untouched.shape[1])
+        owners = np.broadcast_to(subjects[:, None, None], where.shape)[where]
+        found[kind] = auroc_interval(score(changed.images)[where], untouched[where], owners, owners)
+    return found

@@ -1,0 +1,157 @@
+"""How does a measure of slices change with age? A regression line with intervals over people, to compare generated with
+real slices: a correlation is free of scale, so it cannot show that an effect is too small or a level too low.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Integer, UInt8
+
+from oasis_utils.data.dataset import Split
+from oasis_utils.metrics import anatomy
+from oasis_utils.metrics import image_quality as metrics
+from oasis_utils.metrics.features import as_floats
+
+MIDDLE = 60.0  # years, where levels are compared: within the ages of most data sets
+ROUNDS = 1000  # resamples of people behind an interval
+FEWEST = 4  # people from which on an interval is given
+LIMIT = 128  # real slices at most that generated ones are compared with
+
+
+@dataclass(frozen=True)
+class AgeTrend:
+    """A least squares line of a measure against age, and the same of resamples of whole people."""
+
+    slope: float  # change of the measure per year
+    level: float  # value of the line at MIDDLE years
+    slopes: Float[np.ndarray, " rounds"]  # of the resamples; empty where there are too few people
+    levels: Float[np.ndarray, " rounds"]
+
+    @classmethod
+    def fit(cls, values: Float[np.ndarray, " n"], ages: Float[np.ndarray, " n"], people: Integer[np.ndarray, " n"],
+            seed: int = 0) -> AgeTrend | None:
+        """From one value and age (years, nan where unknown) for each slice; slices of one of `people` are resampled
+        together. None where fewer than two different ages are known."""
+        known = np.isfinite(ages) & np.isfinite(values)
+        y, x = values[known].astype(np.float64), ages[known].astype(np.float64) - MIDDLE
+        if len(x) < 2 or np.ptp(x) == 0:
+            return None
+        owner = np.unique(people[known], return_inverse=True)[1]
+        n = int(owner.max()) + 1
+        slope, level = _lines(x, y, np.ones((1, len(x))))
+        draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=ROUNDS if n >= FEWEST else 0)
+        slopes, levels = _lines(x, y, draws[:, owner].astype(np.float64))
+        return cls(float(slope[0]), float(level[0]), slopes, levels)
+
+    def at(self, ages: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """The line at these ages in years."""
+        return self.level + self.slope * (ages - MIDDLE)
+
+    def __sub__(self, other: AgeTrend) -> AgeTrend:
+        """The difference of two lines whose people are independent."""
+        n = min(len(self.slopes), len(other.slopes))
+        return AgeTrend(self.slope - other.slope, self.level - other.level, self.slopes[:n] - other.slopes[:n],
+                        self.levels[:n] - other.levels[:n])
+
+    def beyond_zero(self) -> dict[str, bool | None]:
+        """{"slope", "level"}: whether the 95 % interval leaves out 0; None without an interval."""
+        ends = {"slope": central(self.slopes), "level": central(self.levels)}
+        return {name: None if found is None else found[0] > 0 or found[1] < 0 for name, found in ends.items()}
+
+    def described(self) -> dict[str, str]:
+        """{"change in 10 years", "at 60 years"} with their 95 % intervals."""
+        return {"change in 10 years": interval_text(10 * self.slope, 10 * self.slopes),
+                f"at {MIDDLE:.0f} years": interval_text(self.level, self.levels)}
+
+
+def _lines(x: np.ndarray, y: np.ndarray, weights: Float[np.ndarray, "rounds n"]) -> tuple[np.ndarray, np.ndarray]:
+    """(slopes, values at x = 0) of weighted least squares lines; nan where all weight lies on one x."""
+    total = weights.sum(1)
+    mean_x, mean_y = weights @ x / total, weights @ y / total
+    spread = weights @ (x * x) / total - mean_x**2
+    together = weights @ (x * y) / total - mean_x * mean_y
+    slopes = np.divide(together, spread, out=np.full_like(total, np.nan), where=spread > 1e-9)
+    return slopes, mean_y - slopes * mean_x
+
+
+@dataclass(frozen=True)
+class Study:
+    """The dark middle (`anatomy.DarkMiddle`) of generated and real slices of the same ages, in per cent."""
+
+    ages: Float[np.ndarray, " n"]
+    dark: dict[str, Float[np.ndarray, " n"]]  # {"generated", "real"}
+    lines: dict[str, AgeTrend | None]
+    correlation: dict[str, float]
+
+    @classmethod
+    def of(cls, generated: UInt8[np.ndarray, "n height width"], split: Split, rows: Integer[np.ndarray, " n"]) -> Study:
+        """generated: one slice, each of noise of its own, for each of these rows of the split, at its age."""
+        images, ages = {"generated": generated, "real": split.images[rows]}, split.ages[rows].astype(np.float64)
+        owners = {"generated": np.arange(len(rows)), "real": split.subjects[rows]}
+        middle, positions = anatomy.DarkMiddle.fit(split), split.positions[rows]
+        dark = {name: 100.0 * middle.share(x, positions) for name, x in images.items()}
+        lines = {name: AgeTrend.fit(dark[name], ages, owners[name], seed) for seed, name in enumerate(dark)}
+        return cls(ages, dark, lines, {name: middle.age_correlation(x, positions, ages) for name, x in images.items()})
+
+    def curves(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """{name: (ages, dark middle, value of the line)} for a figure, without slices of unknown age."""
+        known = np.isfinite(self.ages)
+        return {name: (self.ages[known], self.dark[name][known], line.at(self.ages[known]))
+                for name, line in self.lines.items() if line}
+
+
+def darkest_rows(split: Split) -> tuple[int, Integer[np.ndarray, " n"]]:
+    """(slice position where ageing shows best, rows of the split at it): at most LIMIT rows, evenly."""
+    level = anatomy.DarkMiddle.fit(split).darkest_position(split.images, split.positions)
+    rows = np.flatnonzero(split.positions == level)
+    return level, rows[np.linspace(0, len(rows) - 1, min(len(rows), LIMIT)).astype(int)]
+
+
+def compared(generated: AgeTrend | None, real: AgeTrend | None) -> dict[str, dict[str, str]]:
+    """Rows of a table: both lines and, where both exist, their difference, as in `AgeTrend.described`."""
+    rows = {name: line.described() for name, line in (("generated", generated), ("real", real)) if line}
+    if generated and real:
+        rows["generated - real"] = (generated - real).described()
+    return rows
+
+
+def verdict(generated: AgeTrend | None, real: AgeTrend | None) -> str:
+    """One sentence on level and slope: which of them differ from the real ones by more than chance."""
+    if not generated or not real:
+        return "No two ages are known, so there is no line to compare."
+    difference = generated - real
+    words = {"level": "lower" if difference.level < 0 else "higher",
+             "slope": "flatter" if abs(generated.slope) < abs(real.slope) else "steeper"}
+    beyond = difference.beyond_zero()
+    if None in beyond.values():
+        return "Too few people for an interval: nothing is shown."
+    said = [f"its {name} is {'shown to be ' + words[name] if beyond[name] else 'not shown to differ'}"
+            for name in ("level", "slope")]
+    return f"The line of the generated slices: {' and '.join(said)} (95 % interval of the difference)."
+
+
+def likeness(young: UInt8[np.ndarray, "n height width"],
+             old: UInt8[np.ndarray, "n height width"]) -> dict[str, float]:
+    """Mean SSIM of slices generated at two ages: {"same noise": rows paired as they are, "different noise": each with
+    the next row of the other}. ValueError for fewer than two rows."""
+    if len(young) < 2:
+        raise ValueError("likeness needs slices of at least two noises at each age")
+    pairs = {"same noise": old, "different noise": np.roll(old, 1, axis=0)}
+    return {name: float(metrics.ssim(as_floats(young), as_floats(other)).mean()) for name, other in pairs.items()}
+
+
+def central(resamples: Float[np.ndarray, " rounds"]) -> tuple[float, float] | None:
+    """The central 95 % of the finite resamples; None where there are none."""
+    finite = resamples[np.isfinite(resamples)]
+    if not len(finite):
+        return None
+    low, high = np.percentile(finite, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def interval_text(value: float, resamples: Float[np.ndarray, " rounds"], digits: int = 1) -> str:
+    """"2.1 (1.7 to 2.6)"; the value alone where there is no interval."""
+    ends = central(resamples)
+    return f"{value:.{digits}f}" + ("" if ends is None else f" ({ends[0]:.{digits}f} to {ends[1]:.{digits}f})")

@@ -1,0 +1,1 @@
+"""The notebooks run in sequence, and what a run leaves: results and report."""

@@ -1,0 +1,1 @@
+"""Where code runs and writes: device, precision, files, run folders, progress."""

@@ -1,0 +1,1 @@
+"""Slider panels for notebooks and for the app."""

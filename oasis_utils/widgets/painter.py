@@ -1,0 +1,150 @@
+"""Paint with codes: choose a cell of the map, choose a code by its picture, see the brain that they decode to.
+
+ipywidgets has no picture that can be clicked, and 256 buttons are heavy: `PictureGrid` is one picture with a marker.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anywidget
+import ipywidgets as widgets
+import matplotlib
+import numpy as np
+import traitlets
+from jaxtyping import Integer, UInt8
+from PIL import Image
+
+from oasis_utils.models.codes import decode_maps
+from oasis_utils.models.sampler import BrainSampler, Samples, image_seeds
+from oasis_utils.models.vqvae import VQVAE
+from oasis_utils.widgets.controls import Shown, Stage, choice, column, integer, png, png_sheet, side_by_side
+
+ASSETS = Path(__file__).parent / "assets"
+SIDE = 256  # pixels a side of each of the three pictures
+TILE = 16  # pixels a side of a code's picture
+
+
+class PictureGrid(anywidget.AnyWidget):
+    """A picture of rows x cols cells. A click, or arrow keys, select a cell; a click, Enter or space choose it."""
+
+    _esm = ASSETS / "picture_grid.js"
+    _css = ASSETS / "picture_grid.css"
+    picture = traitlets.Bytes().tag(sync=True)  # PNG
+    rows = traitlets.Int(1).tag(sync=True)
+    cols = traitlets.Int(1).tag(sync=True)
+    row = traitlets.Int(0).tag(sync=True)
+    col = traitlets.Int(0).tag(sync=True)
+    chosen = traitlets.Int(0).tag(sync=True)  # counts the choices
+    label = traitlets.Unicode().tag(sync=True)  # title, also for screen readers
+    caption = traitlets.Unicode().tag(sync=True)  # what is selected, in words
+    width = traitlets.Int(SIDE).tag(sync=True)  # pixels on the screen
+
+
+def code_pictures(vqvae: VQVAE) -> UInt8[np.ndarray, "n_codes side side"]:
+    """What each code draws among its equals: a cell in the middle of a small map of this code alone."""
+    codes = np.arange(vqvae.config.n_codes)[:, None, None]
+    images = decode_maps(vqvae, np.tile(codes, (1, 4, 4)))
+    cell = vqvae.config.downsampling
+    return images[:, cell:2 * cell, cell:2 * cell]
+
+
+def coloured(rank: Integer[np.ndarray, "rows cols"], n_codes: int) -> bytes:
+    """Ranks as a PNG in the colours of the figures of notebook 03, one cell a square."""
+    colours = matplotlib.colormaps["viridis"](rank / max(1, n_codes - 1), bytes=True)[..., :3]
+    return png(Image.fromarray(colours).resize((SIDE, SIDE), Image.Resampling.NEAREST))
+
+
+class PainterPanel:
+    """A drawn map, the slice it decodes to, and all codes from dark to bright; what is painted can be undone."""
+
+    def __init__(self, samplers: dict[str, BrainSampler], folder: Path):
+        self.samplers, self.history = samplers, []
+        first = next(iter(samplers.values()))
+        self.patches = code_pictures(first.vqvae)
+        self.order = self.patches.mean((1, 2)).argsort(kind="stable")
+        self.rank = np.empty_like(self.order)
+        self.rank[self.order] = np.arange(len(self.order))
+        self.maps = np.zeros((1, first.prior.config.grid, first.prior.config.grid), np.int64)
+        grid, side = self.maps.shape[1], int(np.ceil(np.sqrt(len(self.order))))
+        middle = dict(rows=grid, cols=grid, row=grid // 2, col=grid // 2)
+        self.map = PictureGrid(label="1. Select a cell of the map", **middle)
+        self.brain = PictureGrid(label="… or of the decoded slice", **middle)
+        self.palette = PictureGrid(label="2. Choose a code, dark to bright", rows=-(-len(self.order) // side),
+                                   cols=side, picture=png_sheet(self.patches[self.order], columns=side, tile=TILE))
+        self._build_controls(first, folder)
+        for place in ("row", "col"):
+            traitlets.link((self.map, place), (self.brain, place))
+            self.map.observe(self.point, names=place)
+        self.palette.observe(self.paint, names="chosen")
+        self.palette.observe(self.describe, names=["row", "col"])
+
+    def _build_controls(self, first: BrainSampler, folder: Path) -> None:
+        self.prior, self.seed = choice("prior", list(self.samplers)), integer("seed", 0, 0, 999)
+        self.position = integer("position", first.n_positions // 2, 0, first.n_positions - 1)
+        self.undo = widgets.Button(description="Undo", icon="undo", tooltip="take the last painted cell back")
+        self.clear = widgets.Button(description="Start again", icon="refresh", tooltip="as it was drawn")
+        self.undo.on_click(lambda _: self.take_back(1))
+        self.clear.on_click(lambda _: self.take_back(len(self.history)))
+        self.stage = Stage(folder)
+        for control in (self.prior, self.position, self.seed):
+            control.observe(self.redraw, names="value")
+        self.widget = column(side_by_side(self.prior, self.position, self.seed),
+                             side_by_side(self.map, self.brain, self.palette),
+                             side_by_side(self.undo, self.clear, self.stage.save, self.stage.status))
+
+    @property
+    def cell(self) -> tuple[int, int, int]:
+        return 0, self.map.row, self.map.col
+
+    def redraw(self, _change=None) -> None:
+        """Draw a new map to paint on."""
+        label, seed, position = self.prior.value, self.seed.value, self.position.value
+        sampler = self.samplers[label]
+
+        def draw(on_row) -> Shown:
+            self.maps = sampler.draw(np.array([position]), image_seeds(seed, 1), on_row=on_row).copy()
+            self.history.clear()
+            self.point()
+            return self.decoded()
+
+        self.stage.run(draw, sampler, 1)
+
+    def decoded(self) -> Shown:
+        """Show the map as it is."""
+        images = self.samplers[self.prior.value].decode(self.maps)
+        sheet = png_sheet(images, tile=SIDE)
+        self.map.picture, self.brain.picture = coloured(self.rank[self.maps[0]], len(self.rank)), sheet
+        return Shown(Samples(images, self.maps.copy(), np.array([self.position.value])),
+                     f"painted_position{self.position.value}_seed{self.seed.value}_{len(self.history)}", sheet)
+
+    def point(self, _change=None) -> None:
+        """Mark, among the codes, the one of the selected cell."""
+        rank = int(self.rank[self.maps[self.cell]])
+        self.palette.row, self.palette.col = divmod(rank, self.palette.cols)
+        self.map.caption = f"row {self.map.row}, column {self.map.col}: code {self.maps[self.cell]}"
+        self.describe()
+
+    def describe(self, _change=None) -> None:
+        place = self.palette.row * self.palette.cols + self.palette.col
+        self.palette.caption = f"code {self.order[place]}" if place < len(self.order) else "no code here"
+
+    def paint(self, _change=None) -> None:
+        """Give the selected cell the chosen code."""
+        place = self.palette.row * self.palette.cols + self.palette.col
+        if place >= len(self.order):
+            return
+        self.history.append((self.cell, int(self.maps[self.cell])))
+        self.maps[self.cell] = self.order[place]
+        self.after_change()
+
+    def take_back(self, steps: int) -> None:
+        for _ in range(min(steps, len(self.history))):
+            cell, code = self.history.pop()
+            self.maps[cell] = code
+        self.after_change()
+
+    def after_change(self) -> None:
+        self.stage.show(self.decoded())
+        self.point()
+        self.stage.status.value = f"cells painted: {len(self.history)}"

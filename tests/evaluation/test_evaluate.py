@@ -1,0 +1,482 @@
+"""Everything brought together: reconstructions, one evaluation of a set of slices, and refusals."""
+
+import dataclasses
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from oasis_utils.config import DCGANConfig, EvaluationConfig, PixelCNNConfig, VQVAEConfig
+from oasis_utils.data.dataset import Split
+from oasis_utils.evaluation import corruptions as sensitivity
+from oasis_utils.evaluation import evaluate as evaluation
+from oasis_utils.evaluation import reference as reference_module
+from oasis_utils.evaluation.evaluate import (
+    as_grey,
+    evaluate_images,
+    generate,
+    judge_reconstruction,
+    load_images,
+    mean_image,
+    position_means,
+    reconstruct_split,
+    sensitivities,
+    without_nan,
+)
+from oasis_utils.evaluation.reference import DECODED, PRIOR, REAL, TRAINING, Reference
+from oasis_utils.evaluation.verdicts import check_form, model_card
+from oasis_utils.models import codes
+from oasis_utils.models.dcgan import DCGAN
+from oasis_utils.models.pixelcnn import PixelCNN
+from oasis_utils.models.sampler import BrainSampler, Samples
+from oasis_utils.models.vqvae import VQVAE
+
+CPU = torch.device("cpu")
+CONFIG = EvaluationConfig(n_images=32, bootstrap=50)
+
+
+def blobs(n, seed, size=32):
+    """Smooth random pictures, no two alike."""
+    coarse = torch.rand(n, 1, 5, 5, generator=torch.Generator().manual_seed(seed))
+    smooth = torch.nn.functional.interpolate(coarse, size=(size, size), mode="bilinear", align_corners=True)
+    return (smooth[:, 0] * 255).to(torch.uint8).numpy()
+
+
+def split_of(name, images, per_subject=4):
+    n = len(images)
+    rows = np.arange(n)
+    ages = np.full(n, np.nan, np.float32)
+    return Split(name, images, rows // per_subject + 100 * len(name), rows % per_subject, ages)
+
+
+def samples_of(images):
+    n = len(images)
+    return Samples(images, np.full((n, 4, 4), 3), np.arange(n) % 4)
+
+
+# ---------------------------------------------------------------- reconstruction
+
+
+def test_reconstructions_of_a_split_are_those_of_the_vqvae(monkeypatch):
+    torch.manual_seed(0)
+    vqvae = VQVAE(VQVAEConfig(image_size=32, channels=32, residual_blocks=1, n_codes=8, code_dim=4)).eval()
+    split = split_of("test", blobs(7, 0))
+    monkeypatch.setattr(codes, "BATCH", 3)
+    images, indices = reconstruct_split(vqvae, split, CPU)
+    with torch.no_grad():
+        expected = vqvae.reconstruct(split.floats())[:, 0]
+    assert images.dtype == np.uint8 and images.shape == (7, 32, 32)
+    assert np.abs(images / 255 - expected.numpy()).max() <= 0.5 / 255 + 1e-5
+    assert np.array_equal(indices, vqvae.encode_indices(split.floats()).numpy())
+
+
+def test_position_means_are_means_over_subjects_of_one_position():
+    split = split_of("train", blobs(12, 0))
+    found = position_means(split, 5)  # nobody has position 4
+    assert found.shape == (5, 1, 32, 32)
+    np.testing.assert_allclose(found[2, 0].numpy() * 255, split.images[2::4].mean(0), atol=1e-3)
+    assert torch.equal(found[4], mean_image(split))
+
+
+def judged(images, reconstructions, per_subject=4):
+    split = split_of("test", images, per_subject)
+    return judge_reconstruction(split, reconstructions, mean_image(split))
+
+
+def test_floors_are_keyed_by_metric_and_then_by_floor():
+    result = judged(blobs(8, 0), blobs(8, 0))
+    assert set(result) == {"reconstruction", "floors"}
+    assert set(result["floors"]) == {"ssim", "brain_ssim", "psnr"}
+    assert all(set(floors) == {"black", "mean", "other_subject"} for floors in result["floors"].values())
+    assert {"split": "test", "images": 8, "subjects": 2}.items() <= result["reconstruction"].items()
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_perfect_reconstruction_beats_every_floor_and_each_floor_scores_itself():
+    images = blobs(8, 0)
+    perfect, black = judged(images, images), judged(images, np.zeros_like(images))
+    for metric, floors in perfect["floors"].items():
+        assert perfect["reconstruction"][metric] > max(floors.values())
+        assert black["reconstruction"][metric] == pytest.approx(floors["black"])
+    assert perfect["reconstruction"]["ssim"] == pytest.approx(1.0)
+
+
+def test_intervals_of_a_reconstruction_are_over_people():
+    """Slices of one person that score alike are one observation, not many."""
+    real = blobs(32, 0)
+    worse = np.where(np.arange(32)[:, None, None] % 8 < 4, real, real // 2)  # people 1, 3 … of four slices each
+    few, many = (judge_reconstruction(split_of("test", real, per_subject=k), worse, mean_image(split_of("test", real)))
+                 for k in (4, 1))
+    for name in ("ssim", "psnr"):
+        (low, high), value = few["reconstruction"]["intervals"][name], few["reconstruction"][name]
+        assert low < value < high
+        assert high - low > 1.5 * np.ptp(many["reconstruction"]["intervals"][name])
+
+
+def test_one_subject_has_no_other_subject():
+    assert set(judged(blobs(4, 0), blobs(4, 0))["floors"]["ssim"]) == {"black", "mean"}
+
+
+def test_mean_image_over_chunks():
+    images = np.concatenate([np.full((600, 8, 8), 51, np.uint8), np.full((200, 8, 8), 255, np.uint8)])
+    mean = mean_image(split_of("train", images))
+    assert mean.shape == (1, 8, 8) and mean.dtype == torch.float32
+    assert mean.numpy() == pytest.approx(0.75 * 0.2 + 0.25)
+
+
+
+
+# ---------------------------------------------------------------- samples
+
+
+def test_metrics_that_could_not_be_taken_become_none():
+    assert without_nan({"a": float("nan"), "b": [1.0, float("inf")], "c": {"d": np.float64("nan")}}) == {
+        "a": None, "b": [1.0, None], "c": {"d": None}}
+
+
+@pytest.fixture(params=["pixelcnn", "dcgan"])
+def sampler(request):
+    """A small untrained sampler of 3 positions that knows ages."""
+    torch.manual_seed(0)
+    vqvae = VQVAE(VQVAEConfig(image_size=32, downsampling=8, channels=32, n_codes=8, code_dim=4))
+    shape = dict(grid=4, n_codes=8, n_positions=3, channels=8, age_mean=50.0, age_std=20.0)
+    prior = (PixelCNN(PixelCNNConfig(**shape, blocks=2, hidden=8)) if request.param == "pixelcnn"
+             else DCGAN(DCGANConfig(**shape, code_dim=4, noise_dim=4)))
+    return BrainSampler(vqvae, prior)
+
+
+def aged(name, n, n_positions=3):
+    """n slices of people of 20, 30 … years; the last person's age is unknown."""
+    people = np.arange(n) // n_positions
+    ages = np.where(people == people.max(), np.nan, 20 + 10 * people).astype(np.float32)
+    return Split(name, blobs(n, 0), people, np.arange(n) % n_positions, ages)
+
+
+def test_generate_covers_the_positions(sampler):
+    samples = generate(sampler, 7, seed=1)
+    assert np.bincount(samples.positions).tolist() == [3, 2, 2] and np.isnan(samples.ages).all()
+    assert samples.images.shape == (7, 32, 32)
+    assert np.array_equal(generate(sampler, 7, seed=1).images, samples.images)
+
+
+def test_judged_samples_have_the_positions_and_ages_of_the_real_slices(sampler):
+    real = aged("test", 24)
+    samples = generate(sampler, 10, 1, real=real)
+    rows = reference_module.judged_rows(real, 10)
+    assert np.array_equal(samples.positions, real.positions[rows])
+    np.testing.assert_array_equal(samples.ages, real.ages[rows])
+    twice = generate(sampler, 30, 1, real=real)  # more than there are
+    np.testing.assert_array_equal(twice.ages[24:], twice.ages[:6])
+
+
+def test_a_prior_without_ages_is_given_none(sampler):
+    prior = type(sampler.prior)(dataclasses.replace(sampler.prior.config, age_std=0.0))
+    samples = generate(BrainSampler(sampler.vqvae, prior), 6, 1, real=aged("test", 24))
+    assert np.isnan(samples.ages).all()
+
+
+# ---------------------------------------------------------------- judgement on sample brains
+
+
+@pytest.fixture(scope="session")
+def splits(brains):
+    return [brains.split(name) for name in ("train", "validate", "test")]
+
+
+@pytest.fixture
+def cheap_features(monkeypatch):
+    """Grey means in place of the network, where its features do not matter."""
+    monkeypatch.setattr(reference_module, "learned", lambda images, device, label: np.tile(
+        images[:, ::8, ::8].reshape(len(images), -1)[:, :64] / 255, 20).astype(np.float32))
+
+
+@pytest.fixture(scope="session")
+def reference(splits):
+    torch.manual_seed(0)
+    vqvae = VQVAE(VQVAEConfig(image_size=64, downsampling=8, channels=32, n_codes=8, code_dim=4)).eval()
+    return Reference.of(*splits, CONFIG, CPU, vqvae)
+
+
+@pytest.fixture(scope="session")
+def evaluations(reference, splits):
+    """Real people, copies, blurred people and shuffled people, each judged as if generated."""
+    train, other, _ = splits
+    images, positions = np.array(other.images), other.positions
+    sets = {"real": (images, positions), "copies": (np.roll(train.images, (1, -1), (1, 2)), train.positions),
+            "blurred": (sensitivity.damaged(images, "blur 1.5 %"), positions),
+            "shuffled": (sensitivity.damaged(images, "50 % of patches shuffled"), positions)}
+    return {name: evaluate_images(*some, reference, name) for name, some in sets.items()}
+
+
+def test_real_people_are_real(evaluations, reference):
+    """The validation people judged as if generated: each slice counts as independent, all else is real vs real."""
+    real, null = evaluations["real"], reference.comparisons[REAL]["two_sample"]
+    print(f"real vs real: AUC {null}, kernel distance {real['kid']:.4f} ({real['kid_interval']})")
+    low, high = real["kid_real_vs_real_interval"]
+    assert low <= real["kid"] <= high and low <= real["kid_real_vs_real"] <= high
+    assert real["two_sample_auc_real_vs_real"] == null["network"]["value"]
+    assert all(0 <= test["interval"][0] <= test["value"] <= test["interval"][1] <= 1 for test in null.values())
+    assert real["memorised"] is False
+    assert "2 people are too few to say" in real["verdicts"]["fidelity"]
+
+
+def test_every_comparison_stands_beside_a_reference_of_its_kind(reference, evaluations):
+    assert set(reference.comparisons) == {REAL, TRAINING, DECODED, PRIOR}
+    sides = evaluations["real"]["comparisons"]
+    assert set(sides) == {"real", "decoded", *reference.comparisons}
+    assert reference.decoded_real.images.shape == reference.real.images.shape
+    assert np.array_equal(reference.decoded_real.groups, reference.real.groups)
+    for key, metric in (("", "kid"), ("_real_vs_real", "kid"), ("_prior", "kid"), ("_decoded_vs_decoded", "kid")):
+        side = {"": "real", "_prior": "decoded"}.get(key, key[1:])
+        assert evaluations["real"][metric + key] == sides[side]["learned"]["kid"]["value"]
+    finest = evaluations["real"]["resolution"]
+    low, high = evaluations["real"]["kid_real_vs_real_interval"]
+    assert finest["learned kid"] == pytest.approx((high - low) / 2)
+    assert set(finest) >= {"two_sample network", "radiomic frechet", "learned coverage", "anatomy ventricles"}
+
+
+def test_decoded_people_are_judged_against_decoded_people(reference, splits):
+    """A perfect prior writes the codes of other people: not shown to differ from decoded slices, far from real ones."""
+    images = np.concatenate([reference.decoded.images] * 2)
+    judged = evaluate_images(images, np.tile(reference.decoded.positions, 2), reference)
+    assert "decoded vs decoded" in judged["verdicts"]["fidelity"]
+    low, high = judged["kid_decoded_vs_decoded_interval"]
+    assert judged["kid_prior_interval"][0] <= high and low <= judged["kid_prior_interval"][1]
+    assert judged["kid_interval"][0] > judged["kid_prior_interval"][1]  # an untrained decoder
+
+
+def test_planted_copies_are_caught_and_only_by_the_copy_test(evaluations):
+    copies = evaluations["copies"]
+    assert copies["memorised"] is True and len(copies["suspicious_pairs"]) == 50  # the list is cut there
+    assert copies["memorisation"]["suspicious_share"] == 1.0
+    for pair in copies["suspicious_pairs"]:
+        assert pair["train_index"] == pair["sample"] and not pair["mirrored"]
+    assert copies["copy_gap"] > 0.5 > abs(evaluations["real"]["copy_gap"])
+    assert copies["kid"] < 3 * max(evaluations["real"]["kid"], 0.01)  # their distribution is right
+    assert "contain copies" in copies["verdicts"]["privacy"] and "Do not release" in copies["verdicts"]["privacy"]
+
+
+@pytest.mark.parametrize("name", ["blurred", "shuffled"])
+def test_damaged_people_score_worse(evaluations, name):
+    real, fake = evaluations["real"], evaluations[name]
+    assert fake["kid_interval"][0] > real["kid_interval"][1]
+    for space in ("learned", "radiomic"):
+        a, b = (x["comparisons"]["real"][space] for x in (fake, real))
+        assert a["kid"]["value"] > 2 * abs(b["kid"]["value"]) and a["frechet"]["value"] > b["frechet"]["value"]
+    ours, theirs = (x["comparisons"]["real"]["learned"]["coverage"]["value"] for x in (fake, real))
+    assert ours < theirs
+    assert fake["comparisons"]["real"]["two_sample"]["logistic"]["value"] > 0.9
+    assert not fake["memorised"] or name == "blurred"
+
+
+def test_shuffled_people_have_no_real_anatomy(evaluations):
+    shares = {name: evaluations[name]["anatomy"]["generated"]["outside_share"] for name in ("real", "shuffled")}
+    assert shares["shuffled"] == 1 > shares["real"] + 0.1
+
+
+def test_every_evaluation_has_its_form_and_survives_json(evaluations):
+    for result in evaluations.values():
+        check_form(result)
+        assert json.loads(json.dumps(result, allow_nan=False)) == result
+        assert set(result["verdicts"]) == {"fidelity", "diversity", "anatomy", "privacy"}
+
+
+def test_the_card_holds_verdicts_and_limits(evaluations):
+    card = model_card({"real": evaluations["real"], "copies": evaluations["copies"]}, {"data": "sample brains"})
+    privacy = evaluations["copies"]["verdicts"]["privacy"]
+    for word in ("Intended use", "Not for diagnosis", "Limits", "sample brains", privacy):
+        assert word in card
+    assert "nan" not in card and "None" not in card
+
+
+def test_positions_can_be_read_from_the_slices(reference, splits, monkeypatch, cheap_features):
+    monkeypatch.setattr(evaluation, "compare", lambda *_: reference.comparisons[REAL])  # not what is tested here
+    result = evaluate_images(np.array(splits[2].images), None, reference)
+    assert result["positions"] == "read from the slices" and "read from the slices" in result["verdicts"]["anatomy"]
+
+
+def test_a_reference_keeps_the_positions_and_the_number_of_the_images(splits, monkeypatch, cheap_features):
+    monkeypatch.setattr(reference_module, "compare", lambda *_, **__: {})
+    reference = Reference.of(*splits, CONFIG, CPU, n_judged=20, positions=np.repeat(np.arange(4, 14), 2))
+    assert reference.n_images == len(reference.other.images) == 20
+    assert set(reference.real.positions) == set(range(4, 14)) and reference.decoded is None
+    assert np.array_equal(reference.other.positions, reference.real.positions)
+
+
+def test_images_are_matched_with_the_real_slices_they_were_drawn_for(splits, monkeypatch, cheap_features):
+    """More images than the reference holds: those of its positions and ages are compared."""
+    monkeypatch.setattr(reference_module, "compare", lambda *_, **__: {})
+    reference = Reference.of(*splits, CONFIG, CPU)
+    test, rows = splits[2], np.random.default_rng(0).permutation(64)
+    drawn = evaluation._judged_set(np.array(test.images[rows]), test.positions[rows], test.ages[rows], reference, "")
+    assert np.array_equal(drawn.images, reference.real.images)
+    assert np.array_equal(drawn.groups, np.arange(reference.n_images))
+
+
+def test_people_are_matched_with_people():
+    """Each test person has one partner of about the same age, who lends the same positions."""
+    real = aged("test", 24)
+    other = Split("validate", blobs(30, 1), np.arange(30) // 3, np.arange(30) % 3,
+                  np.repeat(90 - 10 * np.arange(10), 3).astype(np.float32))
+    wanted = reference_module.judged_rows(real, 16)
+    rows = reference_module._like(other, np.arange(30), real, wanted)
+    assert np.array_equal(other.positions[rows], real.positions[wanted]) and len(set(rows)) == 16
+    known = np.isfinite(real.ages[wanted])
+    np.testing.assert_array_equal(other.ages[rows][known], real.ages[wanted][known])
+    partners = {tuple(pair) for pair in zip(real.subjects[wanted], other.subjects[rows], strict=True)}
+    assert len(partners) == len(np.unique(real.subjects[wanted]))
+
+
+def test_sensitivity_is_given_in_widths_of_the_interval(reference, monkeypatch, capsys):
+    few = {name: sensitivity.DAMAGES[name] for name in ("noise 10 %", "all mirrored")}
+    monkeypatch.setattr(sensitivity, "DAMAGES", few)
+    table = sensitivities(reference, 16)
+    assert set(table) == set(few)
+    assert table["noise 10 %"]["learned kid"] > 2 > table["all mirrored"]["learned kid"]
+    (line,) = capsys.readouterr().err.splitlines()  # one progress for all
+    assert "damaging slices" in line and "2/2" in line
+
+
+# ---------------------------------------------------------------- refusals
+
+
+def test_too_few_images_say_how_many_and_why(splits):
+    with pytest.raises(ValueError, match="at least 16 images on either side, got 15 and 15: with fewer its error"):
+        Reference.of(*splits, CONFIG, CPU, n_judged=15)
+
+
+def test_one_subject_is_refused(splits):
+    train, floor, real = splits
+    alone = Split("test", real.images[:32], real.subjects[:32], real.positions[:32], real.ages[:32])
+    with pytest.raises(ValueError, match="the test split holds 1 subject, at least 2 are needed"):
+        Reference.of(train, floor, alone, CONFIG, CPU)
+
+
+def test_unknown_and_lonely_positions_are_refused(splits):
+    with pytest.raises(ValueError, match="position 99 of the images is unknown: the validate split has positions 0"):
+        Reference.of(*splits, CONFIG, CPU, n_judged=64, positions=np.array([3, 99]))
+    with pytest.raises(ValueError, match="2 slices at the positions of the images, at least 16 are needed"):
+        Reference.of(*splits, CONFIG, CPU, n_judged=64, positions=np.full(64, 3))
+
+
+@pytest.mark.parametrize(("images", "message"), [
+    (blobs(20, 3).astype(np.int64), "are int64: give uint8, or floats in"),
+    (blobs(20, 3)[0], r"have shape \(32, 32\), expected"),
+    (blobs(20, 3).astype(np.float32), "are floats from .* scale them"),
+    (np.where(np.arange(20)[:, None, None] == 3, np.nan, blobs(20, 3) / 255), "1 images in x hold nan")])
+def test_images_of_another_kind_are_refused(images, message):
+    with pytest.raises(ValueError, match=message):
+        as_grey(images, "x")
+
+
+def test_floats_become_grey_levels():
+    assert np.array_equal(as_grey(blobs(20, 3) / 255.0, "x"), blobs(20, 3))
+
+
+def test_images_of_another_size_or_number_are_refused(reference):
+    with pytest.raises(ValueError, match="images are 32x32, the data 64x64: bring them to one size"):
+        evaluate_images(blobs(64, 3), None, reference)
+    with pytest.raises(ValueError, match="got 20 images, the real sets have 32: sets of unequal size"):
+        evaluate_images(blobs(20, 3, 64), None, reference)
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_images_of_a_sample_file(tmp_path):
+    samples = samples_of(blobs(5, 0))
+    samples.save(tmp_path / "samples.npz")
+    images, positions = load_images(tmp_path / "samples.npz")
+    assert np.array_equal(images, samples.images) and np.array_equal(positions, samples.positions)
+
+
+def test_positions_are_optional(tmp_path):
+    np.savez(tmp_path / "images.npz", images=blobs(5, 0))
+    assert load_images(tmp_path / "images.npz")[1] is None
+
+
+def test_file_without_images(tmp_path):
+    np.savez(tmp_path / "other.npz", pictures=blobs(5, 0))
+    with pytest.raises(ValueError, match="other.npz has no array 'images': give a file that `sample` wrote"):
+        load_images(tmp_path / "other.npz")
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ValueError, match="cannot read .*none.npz"):
+        load_images(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_truncated_file(tmp_path, share):
+    samples_of(blobs(5, 0)).save(path := tmp_path / "samples.npz")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:int(share * len(whole))])
+    with pytest.raises(ValueError, match="cannot read .*samples.npz"):
+        load_images(path)
+
+
+def test_damaged_file(tmp_path):
+    samples_of(blobs(5, 0)).save(path := tmp_path / "samples.npz")
+    content = bytearray(path.read_bytes())
+    content[200:400] = bytes(range(200))
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="cannot read .*samples.npz"):
+        load_images(path)
+
+
+def test_single_array_is_no_sample_file(tmp_path):
+    np.save(tmp_path / "images.npy", blobs(5, 0))
+    with pytest.raises(ValueError, match=r"images.npy.*`sample` wrote"):
+        load_images(tmp_path / "images.npy")
+
+
+def test_text_is_no_sample_file(tmp_path):
+    (tmp_path / "images.npz").write_text("hello")
+    with pytest.raises(ValueError, match="cannot read .*images.npz"):
+        load_images(tmp_path / "images.npz")
+
+
+class Canary:
+    def __reduce__(self):
+        return (os.mkdir, ("canary",))
+
+
+def test_pickled_images_never_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("images.npz", images=np.array([Canary()], dtype=object))
+    with pytest.raises(ValueError, match="images.npz"):
+        load_images("images.npz")
+    assert not (tmp_path / "canary").exists()
+
+# ---------------------------------------------------------------- folders of PNGs
+
+
+def write_pngs(folder, images, names):
+    for image, name in zip(images, names, strict=True):
+        Image.fromarray(image).save(folder / name)
+
+
+def test_a_folder_of_pngs_with_positions_in_its_names(tmp_path):
+    images = blobs(3, 0)
+    write_pngs(tmp_path, images, [f"case_00{i}_slice_{7 + i}.nii.png" for i in range(3)])
+    loaded, positions = load_images(tmp_path)
+    assert np.array_equal(loaded, images) and positions.tolist() == [7, 8, 9]
+    write_pngs(tmp_path, images[:1], ["other.png"])
+    assert load_images(tmp_path)[1] is None
+
+
+def test_a_folder_without_pngs_or_with_two_sizes(tmp_path):
+    with pytest.raises(ValueError, match="no .png files in"):
+        load_images(tmp_path)
+    write_pngs(tmp_path, [blobs(1, 0)[0], blobs(1, 0, 64)[0]], ["a.png", "b.png"])
+    with pytest.raises(ValueError, match="a.png and b.png in .* have different sizes"):
+        load_images(tmp_path)
+
+
+def test_positions_must_be_whole_numbers_one_for_each_image(tmp_path):
+    np.savez(tmp_path / "x.npz", images=blobs(5, 0), positions=np.arange(4))
+    with pytest.raises(ValueError, match=r"expected one whole number for each of 5 images"):
+        load_images(tmp_path / "x.npz")

@@ -1,0 +1,67 @@
+"""The AUROC's interval over people: wins by hand, agreement with the AUROC itself, and honest widths."""
+
+import numpy as np
+import pytest
+
+from oasis_utils.evaluation import anomalies, roc
+from oasis_utils.evaluation.anomalies import Planted
+
+
+def test_wins_of_two_people_by_hand():
+    table = roc.wins(np.array([1.0, 3.0]), np.array([0.0, 1.0, 2.0]), np.array([0, 1]), np.array([0, 0, 1]), 2)
+    assert table.tolist() == [[1.5, 0.0], [2.0, 1.0]]  # 1 beats 0, ties with 1, loses to 2; 3 beats all
+
+
+def test_wins_add_up_to_the_auroc():
+    rng = np.random.default_rng(0)
+    changed, unchanged = rng.integers(0, 9, 40).astype(float), rng.integers(0, 9, 60).astype(float)
+    table = roc.wins(changed, unchanged, rng.integers(0, 5, 40), rng.integers(0, 5, 60), 5)
+    assert table.sum() / (40 * 60) == pytest.approx(anomalies.auroc(changed, unchanged))
+
+
+def clustered(seed, people=12, cells=20, shift=1.0):
+    """Scores whose changed cells differ from person to person: (changed, unchanged, owners)."""
+    rng = np.random.default_rng(seed)
+    owners = np.arange(people).repeat(cells)
+    effect = shift + rng.standard_normal(people)
+    return effect[owners] + 0.1 * rng.standard_normal(len(owners)), 0.1 * rng.standard_normal(len(owners)), owners
+
+
+def test_intervals_widen_when_cells_belong_to_few_people():
+    changed, unchanged, owners = clustered(0)
+    single = np.arange(len(owners))
+    wide, narrow = (np.ptp(roc.auroc_interval(changed, unchanged, who, who)) for who in (owners, single))
+    assert wide > 2 * narrow > 0
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say():
+    truth = anomalies.auroc(*clustered(99, people=20_000, cells=1)[:2])
+    ends = [roc.auroc_interval(c, u, o, o, 200) for c, u, o in (clustered(s, 24, 4) for s in range(120))]
+    assert 0.85 <= np.mean([low <= truth <= high for low, high in ends]) <= 1.0
+
+
+def test_few_people_have_no_interval():
+    ones = np.ones(6)
+    assert np.isnan(roc.auroc_interval(ones, ones, np.arange(6) % 3, np.arange(6) % 3)).all()
+
+
+def test_no_changed_cell_has_no_interval():
+    assert np.isnan(roc.auroc_interval(np.ones(0), np.ones(6), np.zeros(0, int), np.arange(6))).all()
+
+
+def test_intervals_of_planted_anomalies_take_the_cells_of_their_masks():
+    images = np.zeros((6, 8, 8), np.uint8)
+    mask = np.zeros(images.shape, bool)
+    mask[:, :4, :4] = True
+    bright = Planted(np.where(mask, np.uint8(200), images), mask)
+    asked = []
+
+    def score(slices):
+        asked.append(slices)
+        return anomalies.pooled(slices / 255.0, 4)
+
+    once = roc.remembered(score)
+    found = roc.intervals(once, images, {"bright": bright, "nothing": Planted(images, mask)}, np.arange(6))
+    assert found == {"bright": (1.0, 1.0), "nothing": (0.5, 0.5)}
+    roc.intervals(once, images, {"bright": bright}, np.arange(6))
+    assert len(asked) == 2  # the untouched and the bright slices, once each

@@ -1,0 +1,240 @@
+"""The runner: refuses what it does not know, runs the real series, skips what is done, fails in one line."""
+
+import json
+import shutil
+import warnings
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from command_line import oasis
+from nbclient import NotebookClient
+from traitlets.config import Config
+
+from oasis_utils.evaluation.verdicts import SCHEMA, VERSION, check_form
+from oasis_utils.models.checkpoints import load_tensors
+from oasis_utils.pipeline import runner as pipeline
+from oasis_utils.pipeline.runner import PRODUCTS, UsageError, plan
+from oasis_utils.runtime.runtime import RunFolder, project_root, read_json, write_json
+
+# ---------------------------------------------------------------- asking wrongly
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (("--profile", "huge"), "unknown profile 'huge': choose one of smoke, demo, full"),
+    (("--only", "08"), "unknown notebook '08'"),
+    (("--only", "0"), "unknown notebook '0'"),
+    (("-p", "epoch=3"), "unknown parameter 'epoch'"),
+    (("-p", "epochs"), "expected NAME=VALUE"),
+    (("-p", "epochs=many"), "epochs='many' is not int"),
+    (("-p", "seed=3"), "parameter 'seed' has its own option"),
+    (("--data", "nowhere"), "no folder"),
+])
+def test_unknown_requests_are_refused_in_one_line(arguments, message, tmp_path):
+    done = oasis("run", "--out", tmp_path, *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr and done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_parameters_take_the_type_of_the_default(tmp_path):
+    steps = plan("smoke", "", RunFolder(tmp_path), "02,06", {"epochs": "3", "top_p": "0.5"})
+    assert [step.name[:2] for step in steps] == ["02", "06"]
+    assert steps[0].parameters["epochs"] == 3 and "epochs" not in steps[1].parameters
+    assert steps[1].parameters["top_p"] == 0.5
+
+
+def test_every_notebook_gets_the_shared_parameters(tmp_path):
+    for step in plan("smoke", "", RunFolder(tmp_path), None, {}, seed=7, device="cpu"):
+        assert step.parameters["profile"] == "smoke" and step.parameters["run_folder"] == str(tmp_path)
+        assert step.parameters["seed"] == 7 and step.parameters["device"] == "cpu"
+
+
+def test_only_keeps_the_order_of_the_series():
+    assert pipeline.notebook_names("05,02") == ["02_train_vqvae", "05_train_pixelcnn"]
+    assert pipeline.notebook_names(None) == list(PRODUCTS)
+    with pytest.raises(UsageError, match="choose from 01, 02"):
+        pipeline.notebook_names("x")
+
+
+# ---------------------------------------------------------------- stamps and reports
+
+
+def test_a_step_is_done_only_with_its_stamp_and_its_products(tmp_path):
+    run = RunFolder(tmp_path)
+    (step,) = plan("smoke", "", run, "02", {})
+    pipeline.stamp_steps([step], "")
+    assert not pipeline.is_done(step, run)
+    write_json(pipeline.stamp_file(run, step.name), {"stamp": step.stamp, "seconds": 1.0, "finished": 5, "earlier": {}})
+    assert not pipeline.is_done(step, run)
+    run.checkpoint("vqvae").parent.mkdir()
+    run.checkpoint("vqvae").touch()
+    assert pipeline.is_done(step, run)
+    (other,) = plan("smoke", "", run, "02", {"epochs": "9"})
+    pipeline.stamp_steps([other], "")
+    assert not pipeline.is_done(other, run)
+    first = {"stamp": "x", "seconds": 1.0, "finished": 9, "earlier": {}}
+    write_json(pipeline.stamp_file(run, "01_data_exploration"), first)
+    assert not pipeline.is_done(step, run), "notebook 01 ran after it"
+
+
+@pytest.mark.parametrize("changed", ["model.py", "deep/inner/model.py", "assets/slab.npz", "deep/assets/page.css"])
+def test_the_package_state_covers_packages_inside_and_assets(tmp_path, monkeypatch, changed):
+    for name in ("__init__.py", "model.py", "deep/inner/model.py", "assets/slab.npz", "deep/assets/page.css"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"\xff 1")
+    monkeypatch.setattr(pipeline.oasis_utils, "__file__", str(tmp_path / "__init__.py"))
+    before = pipeline.package_state()
+    (tmp_path / "deep/__pycache__").mkdir()
+    (tmp_path / "deep/__pycache__/model.py").write_bytes(b"compiled")
+    (tmp_path / "notes.txt").write_text("no part of it")
+    assert pipeline.package_state() == before
+    (tmp_path / changed).write_bytes(b"\xff 2")
+    assert pipeline.package_state() != before
+
+
+def test_data_state_follows_the_files(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"1")
+    before = pipeline.data_state(str(tmp_path))
+    (tmp_path / "a.png").write_bytes(b"22")
+    assert pipeline.data_state(str(tmp_path)) != before
+
+
+def test_headlines_merge_into_one_report(tmp_path):
+    run = RunFolder(tmp_path)
+    pipeline.save_headline(run, "01_data_exploration", "text", data={"source": "x"}, floors={"ssim": {"black": 0.5}})
+    pipeline.save_headline(run, "02_train_vqvae", "text", floors={"ssim": {"mean": 0.6}, "psnr": {"black": 7.0}})
+    assert pipeline.collect_report(run) == {
+        "data": {"source": "x"}, "floors": {"ssim": {"black": 0.5, "mean": 0.6}, "psnr": {"black": 7.0}}}
+
+
+def test_a_failing_cell_gives_one_line_and_the_partial_notebook(tmp_path):
+    done = oasis("run", "--profile", "smoke", "--only", "03", "--out", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "03_codebook_analysis, cell 4: FileNotFoundError" in done.stderr
+    assert "run notebook 01_data_exploration" in done.stderr
+    partial = nbformat.read(tmp_path / "notebooks" / "03_codebook_analysis.ipynb", as_version=4)
+    assert any(output.output_type == "error" for cell in partial.cells for output in cell.get("outputs", []))
+    assert not pipeline.stamp_file(RunFolder(tmp_path), "03_codebook_analysis").exists()
+
+
+# ---------------------------------------------------------------- the whole series
+
+
+@pytest.mark.slow
+def test_the_series_ends_with_a_table(series):
+    done, run = series
+    assert done.returncode == 0, done.stderr
+    for name in PRODUCTS:
+        assert f"{name}  " in done.stdout
+    assert f"report: {run.report}" in done.stdout
+    assert "WARNING" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_report_holds_every_promised_figure(series, tree):
+    report = read_json(series[1].report)
+    assert 0 < report["reconstruction"]["ssim"] <= 1 and report["reconstruction"]["psnr"] > 0
+    assert set(report["floors"]["ssim"]) == {"black", "mean", "other_subject"}
+    assert 0 < report["codebook"]["used_fraction"] <= 1 and report["codebook"]["perplexity"] >= 1
+    assert set(report["pixelcnn"]) >= {"nats_per_code", "unigram_nats", "position_unigram_nats"}
+    for prior in ("pixelcnn", "dcgan"):
+        figures = report["priors"][prior]
+        assert figures["valid"] == 1.0 and figures["distinct_codes"] >= 1
+        check_form(figures)
+    assert (report["evaluation"]["schema"], report["evaluation"]["version"]) == (SCHEMA, VERSION)
+    assert set(report["evaluation"]["controls"]) == {"planted copies, decoded", "other people"}
+    assert "## Verdicts" in series[1].card.read_text(encoding="utf-8")
+    assert set(report["seconds"]) == {"total", *PRODUCTS}
+    assert report["profile"] == "smoke" and report["data"]["source"] == f"PNG slices of {tree.resolve().name}"
+    assert set(report["provenance"]) >= {"torch", "hardware", "revision", "seed"}
+
+
+@pytest.mark.slow
+def test_learning_beats_the_floors(series):
+    report = read_json(series[1].report)
+    assert report["reconstruction"]["ssim"] > max(report["floors"]["ssim"].values()) + 0.05
+    assert report["codebook"]["used_fraction"] > 0.5
+    assert report["pixelcnn"]["nats_per_code"] < report["pixelcnn"]["unigram_nats"]
+
+
+@pytest.mark.slow
+def test_executed_notebooks_hold_figures_and_no_errors(series):
+    run = series[1]
+    for name in PRODUCTS:
+        cells = nbformat.read(run.notebooks / f"{name}.ipynb", as_version=4).cells
+        outputs = [output for cell in cells for output in cell.get("outputs", [])]
+        assert not [o for o in outputs if o.output_type == "error"]
+        assert not [o for o in outputs if o.get("name") == "stderr"], f"{name} warns"
+        assert any("image/png" in o.get("data", {}) for o in outputs)
+    figures = {path.stem[:2] for path in run.figures.glob("*.png")}
+    assert figures == {name[:2] for name in PRODUCTS}
+
+
+@pytest.mark.slow
+def test_jupyter_ends_with_the_same_weights_as_papermill(series, tmp_path):
+    """The second notebook, its parameters typed in by hand and run by nbclient, as JupyterLab's kernel would."""
+    _, run = series
+    again = RunFolder(tmp_path / "by hand")
+    shutil.copytree(run.data, again.data)
+    book = nbformat.read(project_root() / "notebooks" / "02_train_vqvae.ipynb", as_version=4)
+    cell = next(cell for cell in book.cells if "parameters" in cell.metadata.get("tags", ()))
+    cell.source += f"\nprofile, run_folder, device = 'smoke', {str(again.root)!r}, 'cpu'"
+    quiet = Config(KernelManager={"transport_encryption": "auto"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        NotebookClient(book, kernel_name="python3", config=quiet,
+                       resources={"metadata": {"path": str(tmp_path)}}).execute()
+    (ours, _), (theirs, _) = (load_tensors(r.checkpoint("vqvae")) for r in (again, run))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_an_identical_run_skips_everything(series, tree):
+    before = {p: p.stat().st_mtime_ns for p in series[1].root.glob("checkpoints/*")}
+    again = oasis("run", "--profile", "smoke", "--data", tree, "--out", series[1].root)
+    assert again.returncode == 0
+    assert again.stdout.count("done before, skipped") == len(PRODUCTS)
+    assert {p: p.stat().st_mtime_ns for p in series[1].root.glob("checkpoints/*")} == before
+
+
+@pytest.mark.slow
+def test_sample_writes_slices_of_both_priors(series, tmp_path):
+    for prior, extra in (("pixelcnn", ("--temperature", "0.9", "--top-k", "20", "--top-p", "0.9")), ("dcgan", ())):
+        file = tmp_path / f"{prior}.npz"
+        done = oasis("sample", "--run", series[1].root, "--prior", prior, "--n", 5, "--position", 3, "--seed", 2,
+                     "--out", file, *extra)
+        assert done.returncode == 0, done.stderr
+        with np.load(file) as arrays:
+            assert arrays["images"].shape == (5, 64, 64) and arrays["images"].dtype == np.uint8
+            assert arrays["indices"].shape == (5, 16, 16) and arrays["indices"].max() < 64
+            assert (arrays["positions"] == 3).all()
+
+
+@pytest.mark.slow
+def test_generation_works_before_any_training(tmp_path):
+    """A fresh clone has the shipped models: notebook 06 and `sample` need nothing else."""
+    done = oasis("run", "--profile", "smoke", "--only", "06", "--out", tmp_path / "empty")
+    assert done.returncode == 0, done.stderr
+    cells = nbformat.read(tmp_path / "empty" / "notebooks" / "06_generation.ipynb", as_version=4).cells
+    said = "".join(o.get("text", "") for cell in cells for o in cell.get("outputs", []))
+    assert "using the shipped models, trained on synthetic sample brains" in said
+    done = oasis("sample", "--run", project_root(), "--n", 2, "--out", tmp_path / "new.npz")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_reconstruct_and_evaluate(series, tree, tmp_path):
+    done = oasis("reconstruct", tree, "--run", series[1].root, "--out", tmp_path / "r.npz")
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "r.npz") as arrays:
+        assert set(arrays) == {"images", "reconstructions", "indices", "subjects", "positions", "series"}
+        assert arrays["images"].shape == arrays["reconstructions"].shape == (64, 64, 64)
+    done = oasis("evaluate", series[1].samples("pixelcnn"), "--against", tree, "--json", tmp_path / "e.json", "--card",
+                 tmp_path / "e.md")
+    assert done.returncode == 0, done.stderr
+    judged = json.loads((tmp_path / "e.json").read_text())
+    check_form(judged)
+    assert judged["kid"] > 0 and "privacy:" in done.stdout
+    assert f"PNG slices of {tree.resolve().name}" in (tmp_path / "e.md").read_text()
