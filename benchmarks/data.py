@@ -1,10 +1,12 @@
-"""How fast are data? Core-seconds to build a cache, and images a second out of it, beside torchvision's ImageFolder.
+"""How fast are data? Core-seconds to build a cache, and images a second out of it, beside
+torchvision's ImageFolder.
 
     OMP_NUM_THREADS=1 python benchmarks/data.py [--n 9664] [--repeats 3]
 
-The slices are sample brains with a few pixels of each changed, so no two are alike. ImageFolder + DataLoader do the
-same job: grey 256² pictures as float32 in [0, 1], shuffled. Times are CPU time of this process and its workers; each
-round measures all of them one after the other, and ratios are taken round by round.
+The slices are sample brains with a few pixels of each changed, so no two are alike. ImageFolder +
+DataLoader do the same job: grey 256² pictures as float32 in [0, 1], shuffled. Times are CPU time of
+this process and its workers; each round measures all of them one after the other, and ratios are
+taken round by round.
 """
 
 from __future__ import annotations
@@ -43,12 +45,15 @@ def write_tree(root: Path, n: int) -> Path:
         for position, path in enumerate(brains[subject % len(brains)].files):
             picture = read_slice(path).copy()
             picture[100, 100:104] = np.frombuffer(subject.to_bytes(4), np.uint8)
-            Image.fromarray(picture).save(folder / f"case_{subject:03d}_slice_{position}.nii.png", compress_level=1)
+            Image.fromarray(picture).save(
+                folder / f"case_{subject:03d}_slice_{position}.nii.png", compress_level=1
+            )
     return root
 
 
 def core_seconds(job: Callable[[], None]) -> float:
     """CPU time of a job, its threads and its finished child processes."""
+
     def spent() -> float:
         uses = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         return sum(use.ru_utime + use.ru_stime for use in uses)
@@ -61,7 +66,9 @@ def core_seconds(job: Callable[[], None]) -> float:
 def build(tree: Path, threads: int) -> float:
     importing.THREADS = threads
     with tempfile.TemporaryDirectory() as folder:
-        return core_seconds(lambda: importing.import_source(tree, folder, DataConfig(image_size=256)))
+        return core_seconds(
+            lambda: importing.import_source(tree, folder, DataConfig(image_size=256))
+        )
 
 
 def drain(batches) -> None:
@@ -76,7 +83,9 @@ def rate(n: int, job: Callable[[], None]) -> float:
 
 def image_folder(tree: Path, n: int, workers: int) -> DataLoader:
     grey = transforms.Compose([transforms.Grayscale(), transforms.ToTensor()])
-    return DataLoader(Subset(ImageFolder(tree, grey), range(n)), BATCH, shuffle=True, num_workers=workers)
+    return DataLoader(
+        Subset(ImageFolder(tree, grey), range(n)), BATCH, shuffle=True, num_workers=workers
+    )
 
 
 def growth(folder: Path) -> dict[str, dict[str, list[float]]]:
@@ -92,38 +101,65 @@ def measure(n: int, repeats: int, folder: Path) -> dict[str, dict[str, float]]:
     train = data.build_cache(tree, folder / "cache", DataConfig(image_size=256)).split("train")
     few = min(1024, len(train))
     for number in range(repeats):
-        held, streamed = (data.Batches(train.to(CPU, stream), BATCH, shuffle=True, seed=number)
-                          for stream in (False, True))
+        held, streamed = (
+            data.Batches(train.to(CPU, stream), BATCH, shuffle=True, seed=number)
+            for stream in (False, True)
+        )
         drain(held)  # touches the memory once
-        figures = {"build_1_thread": build(tree, 1), "build_2_threads": build(tree, 2),
-                   "held": rate(len(held) * BATCH, lambda batches=held: drain(batches)),
-                   "streamed": rate(len(held) * BATCH, lambda batches=streamed: drain(batches)),
-                   "image_folder": rate(few, lambda: drain(image_folder(tree, few, 0))),
-                   "image_folder_2_workers": rate(few, lambda: drain(image_folder(tree, few, 2)))}
+        figures = {
+            "build_1_thread": build(tree, 1),
+            "build_2_threads": build(tree, 2),
+            "held": rate(len(held) * BATCH, lambda batches=held: drain(batches)),
+            "streamed": rate(len(held) * BATCH, lambda batches=streamed: drain(batches)),
+            "image_folder": rate(few, lambda: drain(image_folder(tree, few, 0))),
+            "image_folder_2_workers": rate(few, lambda: drain(image_folder(tree, few, 2))),
+        }
         figures["vs_image_folder"] = figures["held"] / figures["image_folder"]
         figures["vs_image_folder_2_workers"] = figures["held"] / figures["image_folder_2_workers"]
-        print(f"round {number + 1}: " + ", ".join(f"{name} {value:.1f}" for name, value in figures.items()), flush=True)
+        print(
+            f"round {number + 1}: "
+            + ", ".join(f"{name} {value:.1f}" for name, value in figures.items()),
+            flush=True,
+        )
         for name, value in figures.items():
             rows.setdefault(name, []).append(value)
     return {name: spread(values) for name, values in rows.items()}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time the cache and its batches beside ImageFolder + DataLoader.")
-    parser.add_argument("--n", type=int, default=9664, help="slices (default: 9664, as many as keras_png_slices has)")
+    parser = argparse.ArgumentParser(
+        description="Time the cache and its batches beside ImageFolder + DataLoader."
+    )
+    parser.add_argument(
+        "--n",
+        type=int,
+        default=9664,
+        help="slices (default: 9664, as many as keras_png_slices has)",
+    )
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         figures, grown = measure(options.n, options.repeats, Path(folder)), growth(Path(folder))
     moved = figures["held"]["median"] * 256**2 * (1 + 4) / 1e9  # bytes read, floats written
-    record("data", {"vs_imagefolder": figures["vs_image_folder"]["median"],
-                    "images_per_s_core": figures["held"]["median"],
-                    "build_core_seconds": figures["build_2_threads"]["median"], "spread": figures,
-                    "share_of_copy": moved / ceilings(CPU)["copy_gb_per_s"],
-                    "slices": options.n, "repeats": options.repeats, "growth": grown}, CPU)
+    record(
+        "data",
+        {
+            "vs_imagefolder": figures["vs_image_folder"]["median"],
+            "images_per_s_core": figures["held"]["median"],
+            "build_core_seconds": figures["build_2_threads"]["median"],
+            "spread": figures,
+            "share_of_copy": moved / ceilings(CPU)["copy_gb_per_s"],
+            "slices": options.n,
+            "repeats": options.repeats,
+            "growth": grown,
+        },
+        CPU,
+    )
     for name, value in figures.items():
-        print(f"{name:<28}{value['median']:>12,.1f}   ({value['lowest']:,.1f} to {value['highest']:,.1f})")
+        print(
+            f"{name:<28}{value['median']:>12,.1f}   ({value['lowest']:,.1f} to {value['highest']:,.1f})"
+        )
 
 
 if __name__ == "__main__":

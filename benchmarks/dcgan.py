@@ -1,11 +1,14 @@
-"""Which form of the DCGAN draws the better maps in the same time? Variants trained on the same codes, judged alike.
+"""Which form of the DCGAN draws the better maps in the same time? Variants trained on the same
+codes, judged alike.
 
-    python benchmarks/dcgan.py [--run runs/demo] [--seconds 120] [--only ours] [--out benchmarks/results/dcgan.json]
+    python benchmarks/dcgan.py [--run runs/demo] [--seconds 120] [--only ours] [--out
+    benchmarks/results/dcgan.json]
 
-Each variant has the same networks and the same CPU seconds on one thread; what is judged is the average of its last
-weights. Real slices are those of the test split. One row is the linear start alone, as drawn before any training: what
-is below it in the table must be read against it. `--only` runs the variants whose names contain its text and leaves
-the others in the file as they were, so that a study can be made in parts.
+Each variant has the same networks and the same CPU seconds on one thread; what is judged is the
+average of its last weights. Real slices are those of the test split. One row is the linear start
+alone, as drawn before any training: what is below it in the table must be read against it. `--only`
+runs the variants whose names contain its text and leaves the others in the file as they were, so
+that a study can be made in parts.
 """
 
 from __future__ import annotations
@@ -28,7 +31,14 @@ from oasis_utils.models import checkpoints, codes
 from oasis_utils.models import sampler as sampling
 from oasis_utils.models.dcgan import DCGAN, code_divergence
 from oasis_utils.models.vqvae import VQVAE
-from oasis_utils.runtime.runtime import RunFolder, project_root, provenance, read_json, seed_everything, write_json
+from oasis_utils.runtime.runtime import (
+    RunFolder,
+    project_root,
+    provenance,
+    read_json,
+    seed_everything,
+    write_json,
+)
 from oasis_utils.training.loop import Trainer
 
 CPU = torch.device("cpu")
@@ -45,23 +55,37 @@ VARIANTS: dict[str, dict[str, Any]] = {
 SAMPLES = 256
 
 
-def train(config: DCGANConfig, vqvae: VQVAE, maps: codes.CodeMaps, seconds: float, seed: int) -> tuple[DCGAN, dict]:
+def train(
+    config: DCGANConfig, vqvae: VQVAE, maps: codes.CodeMaps, seconds: float, seed: int
+) -> tuple[DCGAN, dict]:
     """(average of the weights after so many CPU seconds, how it was trained)."""
     seed_everything(seed)
     tensors, schedule = maps.to("train", CPU), load_profile("demo").dcgan_training
     model, start, finite = DCGAN(config), time.process_time(), True
-    model.use_codebook(vqvae.quantizer.codebook, torch.bincount(tensors["indices"].flatten(), minlength=maps.n_codes))
+    model.use_codebook(
+        vqvae.quantizer.codebook,
+        torch.bincount(tensors["indices"].flatten(), minlength=maps.n_codes),
+    )
     model.use_maps(tensors["indices"], tensors["positions"], tensors["ages"])
-    batches, trainer = Batches(tensors, schedule.batch_size, shuffle=True, seed=seed), Trainer(model, schedule, 1)
+    batches, trainer = (
+        Batches(tensors, schedule.batch_size, shuffle=True, seed=seed),
+        Trainer(model, schedule, 1),
+    )
     while (spent := time.process_time() - start) < seconds:
         for batch in batches.epoch(trainer.epochs):
-            trainer.total_steps = max(round(trainer.steps * seconds / max(spent, 1e-9)), trainer.steps + 1)
+            trainer.total_steps = max(
+                round(trainer.steps * seconds / max(spent, 1e-9)), trainer.steps + 1
+            )
             losses = trainer.step(batch)
             finite = finite and all(bool(torch.isfinite(value)) for value in losses.values())
             if (spent := time.process_time() - start) >= seconds:
                 break
         trainer.epochs += 1
-    return trainer.evaluated.eval(), {"steps": trainer.steps, "seconds": round(spent, 1), "diverged": not finite}
+    return trainer.evaluated.eval(), {
+        "steps": trainer.steps,
+        "seconds": round(spent, 1),
+        "diverged": not finite,
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,41 +103,60 @@ class Judge:
         numbers = standard(features.radiomic(real.images, real.symmetry))
         return cls(real, standard, features.learned(real.images, CPU), numbers)
 
-    def __call__(self, images: np.ndarray, positions: np.ndarray, owners: np.ndarray) -> dict[str, float]:
+    def __call__(
+        self, images: np.ndarray, positions: np.ndarray, owners: np.ndarray
+    ) -> dict[str, float]:
         people = owners, self.real.subjects
         numbers = self.standard(features.radiomic(images, self.real.symmetry))
-        return {"kid": fidelity.kid(features.learned(images, CPU), self.learned, *people),
-                "radiomic_kid": fidelity.kid(numbers, self.radiomic, *people),
-                "pair_ms_ssim": fidelity.pair_similarity(images, positions, owners)}
+        return {
+            "kid": fidelity.kid(features.learned(images, CPU), self.learned, *people),
+            "radiomic_kid": fidelity.kid(numbers, self.radiomic, *people),
+            "pair_ms_ssim": fidelity.pair_similarity(images, positions, owners),
+        }
 
 
 def judge(model: DCGAN, vqvae: VQVAE, maps: codes.CodeMaps, judged: Judge) -> dict[str, float]:
     """Figures of 256 drawn maps and of their slices."""
     sampler = sampling.BrainSampler(vqvae, model)
-    drawn = sampler.sample(sampling.spread_positions(SAMPLES, sampler.n_positions), sampling.image_seeds(0, SAMPLES))
+    drawn = sampler.sample(
+        sampling.spread_positions(SAMPLES, sampler.n_positions), sampling.image_seeds(0, SAMPLES)
+    )
     held_out = maps.indices["test"].astype(np.int64)
     figures = model.validate(Batches(maps.to("test", CPU), 32))
-    return {**judged(drawn.images, drawn.positions, np.arange(SAMPLES)),
-            "codes_share": len(np.unique(drawn.indices)) / len(np.unique(held_out)),
-            "code_divergence": code_divergence(torch.from_numpy(held_out), torch.from_numpy(drawn.indices),
-                                               maps.n_codes),
-            **{name: figures[name] for name in ("kernel_distance", "variety", "held_out_accuracy")}}
+    return {
+        **judged(drawn.images, drawn.positions, np.arange(SAMPLES)),
+        "codes_share": len(np.unique(drawn.indices)) / len(np.unique(held_out)),
+        "code_divergence": code_divergence(
+            torch.from_numpy(held_out), torch.from_numpy(drawn.indices), maps.n_codes
+        ),
+        **{name: figures[name] for name in ("kernel_distance", "variety", "held_out_accuracy")},
+    }
 
 
 def yardsticks(vqvae: VQVAE, judged: Judge, other: Split) -> dict[str, Any]:
     """What real slices score: others of them, and the same ones through the VQ-VAE."""
     real = judged.real
     decoded, _ = evaluation.reconstruct_split(vqvae, real, CPU)
-    return {"other real slices": judged(other.images, other.positions, other.subjects),
-            "real slices, decoded": judged(decoded, real.positions, real.subjects)}
+    return {
+        "other real slices": judged(other.images, other.positions, other.subjects),
+        "real slices, decoded": judged(decoded, real.positions, real.subjects),
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--run", default="runs/demo", help="a run whose notebooks 01 to 03 are done")
-    parser.add_argument("--seconds", type=float, default=120, help="CPU seconds of training for each variant")
-    parser.add_argument("--only", default="", help="text that the names of the variants to run contain")
-    parser.add_argument("--out", type=Path, default=project_root() / "benchmarks/results/dcgan.json")
+    parser.add_argument(
+        "--run", default="runs/demo", help="a run whose notebooks 01 to 03 are done"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=120, help="CPU seconds of training for each variant"
+    )
+    parser.add_argument(
+        "--only", default="", help="text that the names of the variants to run contain"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=project_root() / "benchmarks/results/dcgan.json"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     run, origin = RunFolder.at(options.run), provenance(0, CPU)
@@ -121,7 +164,11 @@ def main() -> None:
     maps, dataset = codes.load_codes(run.codes), open_cache(run.data)
     judged = Judge.of(dataset.split("train"), dataset.split("test"))
     result = read_json(options.out) if options.only and options.out.exists() else {"rows": {}}
-    result |= {"train_maps": len(maps.indices["train"]), "seconds": options.seconds, "provenance": origin}
+    result |= {
+        "train_maps": len(maps.indices["train"]),
+        "seconds": options.seconds,
+        "provenance": origin,
+    }
     if "yardsticks" not in result:
         result["yardsticks"] = yardsticks(vqvae, judged, dataset.split("validate"))
     for name, changes in VARIANTS.items():

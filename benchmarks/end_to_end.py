@@ -3,7 +3,8 @@
     python benchmarks/end_to_end.py [--profiles smoke,demo] [--device auto]
     python benchmarks/end_to_end.py --run runs/demo      # takes the times of a finished run instead
 
-Time here is that of the clock, with all cores: it is what a person waits for. A fresh folder, so nothing is skipped.
+Time here is that of the clock, with all cores: it is what a person waits for. A fresh folder, so
+nothing is skipped.
 """
 
 from __future__ import annotations
@@ -24,15 +25,31 @@ def finished(folder: RunFolder) -> tuple[str, dict]:
     """(profile, times of the notebooks) of a run; what they trained and drew is in its report."""
     report = read_json(folder.report)
     times = dict(report["seconds"])
-    return report["profile"], {"seconds": times.pop("total"), "notebooks": times,
-                               "hardware": report["provenance"]["hardware"]}
+    return report["profile"], {
+        "seconds": times.pop("total"),
+        "notebooks": times,
+        "hardware": report["provenance"]["hardware"],
+    }
 
 
 def run(profile: str, device: str) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         start = time.monotonic()
-        subprocess.run([sys.executable, "-m", "oasis_utils", "run", "--profile", profile, "--out", folder,
-                        "--device", device], check=True)
+        subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "oasis_utils",
+                "run",
+                "--profile",
+                profile,
+                "--out",
+                folder,
+                "--device",
+                device,
+            ],
+            check=True,
+        )
         waited = time.monotonic() - start
         return finished(RunFolder(Path(folder)))[1] | {"seconds_with_start": waited}
 
@@ -47,12 +64,20 @@ def main() -> None:
     path = results_file(device)
     figures = read_json(path).get("series", {}) if path.exists() else {}
     figures.pop("commit", None)
-    timed = dict([finished(RunFolder.at(options.run))]) if options.run else {
-        profile: run(profile, options.device) for profile in options.profiles.split(",")}
+    timed = (
+        dict([finished(RunFolder.at(options.run))])
+        if options.run
+        else {profile: run(profile, options.device) for profile in options.profiles.split(",")}
+    )
     for profile, times in timed.items():
-        figures[profile] = times | {"ceilings_afterwards": ceilings(device)}  # a shared machine has slow hours
-        print(f"{profile}: {times['seconds']:.0f} s (" + ", ".join(f"{name[:2]} {value:.0f}" for name, value in
-                                                                 times["notebooks"].items()) + ")")
+        figures[profile] = times | {
+            "ceilings_afterwards": ceilings(device)
+        }  # a shared machine has slow hours
+        print(
+            f"{profile}: {times['seconds']:.0f} s ("
+            + ", ".join(f"{name[:2]} {value:.0f}" for name, value in times["notebooks"].items())
+            + ")"
+        )
     record("series", figures, device)
 
 

@@ -1,9 +1,11 @@
-"""What do two habits gain on a CPU: to keep freed memory (`runtime.keep_freed_memory`), and to compile long trainings?
+"""What do two habits gain on a CPU: to keep freed memory (`runtime.keep_freed_memory`), and to
+compile long trainings?
 
     OMP_NUM_THREADS=1 python benchmarks/habits.py [--rounds 5]
 
-Measured on training steps of the demo's models and on features of the image network. Kept memory cannot be unlearned,
-so each measurement of it is a process of its own; the two ways alternate. Fresh pages are counted by the system.
+Measured on training steps of the demo's models and on features of the image network. Kept memory
+cannot be unlearned, so each measurement of it is a process of its own; the two ways alternate.
+Fresh pages are counted by the system.
 """
 
 from __future__ import annotations
@@ -33,16 +35,22 @@ WAYS = ("kept", "given back")
 def trainings() -> dict[str, Trainer]:
     """Of the demo's models that torch.compile can follow."""
     demo = load_profile("demo")
-    return {"vqvae": Trainer(VQVAE(demo.vqvae).train(), demo.vqvae_training, total_steps=1000),
-            "pixelcnn": Trainer(PixelCNN(demo.pixelcnn).train(), demo.pixelcnn_training, total_steps=1000)}
+    return {
+        "vqvae": Trainer(VQVAE(demo.vqvae).train(), demo.vqvae_training, total_steps=1000),
+        "pixelcnn": Trainer(
+            PixelCNN(demo.pixelcnn).train(), demo.pixelcnn_training, total_steps=1000
+        ),
+    }
 
 
 def step(trainer: Trainer, n: int = 8) -> Work:
     """A training step on n slices, or their maps."""
     config = load_profile("demo").vqvae
-    batch = {"images": torch.rand(n, 1, config.image_size, config.image_size),
-             "indices": torch.randint(config.n_codes, (n, config.grid, config.grid)),
-             "positions": torch.zeros(n, dtype=torch.long)}
+    batch = {
+        "images": torch.rand(n, 1, config.image_size, config.image_size),
+        "indices": torch.randint(config.n_codes, (n, config.grid, config.grid)),
+        "positions": torch.zeros(n, dtype=torch.long),
+    }
     return lambda: trainer.step(batch)
 
 
@@ -71,7 +79,9 @@ def child(way: str) -> dict[str, dict[str, float]]:
 
 
 def compiling(rounds: int = 20) -> dict[str, dict[str, float]]:
-    """{model of the demo: seconds that torch.compile takes on a CPU, milliseconds that it saves a step}."""
+    """{model of the demo: seconds that torch.compile takes on a CPU, milliseconds that it saves a
+    step}.
+    """
     found, plain = {}, trainings()
     for name, trainer in trainings().items():
         trainer.model_step = compiled(trainer.model.step)
@@ -80,26 +90,45 @@ def compiling(rounds: int = 20) -> dict[str, dict[str, float]]:
         ways["compiled"]()
         first = time.perf_counter() - start
         times = alternate(ways, rounds, CPU)
-        saved = spread([1e3 * (p - c) for p, c in zip(times["plain"], times["compiled"], strict=True)])
-        found[name] = {"seconds_to_compile": first, "milliseconds_saved": saved["median"], "spread": saved}
+        saved = spread(
+            [1e3 * (p - c) for p, c in zip(times["plain"], times["compiled"], strict=True)]
+        )
+        found[name] = {
+            "seconds_to_compile": first,
+            "milliseconds_saved": saved["median"],
+            "spread": saved,
+        }
     return found
 
 
 def memory(rounds: int) -> dict[str, dict]:
-    """{case: how many times longer it takes when memory is given back, and fresh memory a call of both ways}."""
+    """{case: how many times longer it takes when memory is given back, and fresh memory a call of
+    both ways}.
+    """
     found: dict[str, list] = {way: [] for way in WAYS}
     for _ in range(rounds):
         for way in WAYS:
             again = [sys.executable, __file__, "--child", way]
-            found[way].append(json.loads(subprocess.run(again, capture_output=True, text=True, check=True).stdout))
+            found[way].append(
+                json.loads(subprocess.run(again, capture_output=True, text=True, check=True).stdout)
+            )
     figures = {}
     for name in found["kept"][0]:
-        gain = spread([theirs[name]["seconds"] / ours[name]["seconds"]
-                       for ours, theirs in zip(found["kept"], found["given back"], strict=True)])
-        fresh = {way: sorted(values[name]["fresh_mib"] for values in found[way])[rounds // 2] for way in WAYS}
+        gain = spread(
+            [
+                theirs[name]["seconds"] / ours[name]["seconds"]
+                for ours, theirs in zip(found["kept"], found["given back"], strict=True)
+            ]
+        )
+        fresh = {
+            way: sorted(values[name]["fresh_mib"] for values in found[way])[rounds // 2]
+            for way in WAYS
+        }
         figures[name] = {"gain": gain["median"], "spread": gain, "fresh_mib_a_call": fresh}
-        print(f"{name}: {gain['median']:.2f} times as fast ({gain['lowest']:.2f} to {gain['highest']:.2f}); "
-              f"fresh memory a call {fresh['given back']:.1f} MiB, kept {fresh['kept']:.1f} MiB")
+        print(
+            f"{name}: {gain['median']:.2f} times as fast ({gain['lowest']:.2f} to {gain['highest']:.2f}); "
+            f"fresh memory a call {fresh['given back']:.1f} MiB, kept {fresh['kept']:.1f} MiB"
+        )
     return figures
 
 

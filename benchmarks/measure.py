@@ -1,7 +1,9 @@
-"""How the benchmarks measure: cases taken in turn, spent time, peak memory, what the machine can do, one record each.
+"""How the benchmarks measure: cases taken in turn, spent time, peak memory, what the machine can
+do, one record each.
 
-On a CPU, time is that of this process on one thread; on a GPU, that between two events on the device. Cases alternate
-within a round (A B C A B C), and ratios are taken round by round, so that a slow moment of the machine hits all.
+On a CPU, time is that of this process on one thread; on a GPU, that between two events on the
+device. Cases alternate within a round (A B C A B C), and ratios are taken round by round, so that a
+slow moment of the machine hits all.
 """
 
 from __future__ import annotations
@@ -35,8 +37,9 @@ GEMM = "gemm_float32_gflops"  # of `ceilings`
 
 
 def begin(name: str) -> torch.device:
-    """The device, on one thread. The C library is left as it comes, for all: the package's habit of keeping freed
-    memory would help its peers, too."""
+    """The device, on one thread. The C library is left as it comes, for all: the package's habit of
+    keeping freed memory would help its peers, too.
+    """
     torch.set_num_threads(1)
     torch.manual_seed(0)
     device = select_device(name)
@@ -58,7 +61,9 @@ def seconds(work: Work, device: torch.device) -> float:
     return time.process_time() - start
 
 
-def alternate(cases: Mapping[str, Work], rounds: int, device: torch.device, warm: int = 2) -> dict[str, list[float]]:
+def alternate(
+    cases: Mapping[str, Work], rounds: int, device: torch.device, warm: int = 2
+) -> dict[str, list[float]]:
     """{case: seconds of each round}, after a few calls that are not counted."""
     for work in cases.values():
         for _ in range(warm):
@@ -82,7 +87,9 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def peak_mib(work: Work, device: torch.device) -> float:
-    """The most memory that a call holds beyond what was held before it, in MiB, from the allocator's own events."""
+    """The most memory that a call holds beyond what was held before it, in MiB, from the
+    allocator's own events.
+    """
     work()
     if device.type == "cuda":
         torch.cuda.synchronize()
@@ -90,10 +97,15 @@ def peak_mib(work: Work, device: torch.device) -> float:
         before = torch.cuda.memory_allocated()
         work()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
         work()
-    events = sorted((e.start_ns(), e.nbytes()) for e in profile.profiler.kineto_results.events()
-                    if e.name() == "[memory]")
+    events = sorted(
+        (e.start_ns(), e.nbytes())
+        for e in profile.profiler.kineto_results.events()
+        if e.name() == "[memory]"
+    )
     held = peak = 0
     for _, change in events:
         held += change
@@ -109,17 +121,29 @@ def gflop(work: Work) -> float:
 
 
 def ceilings(device: torch.device, rounds: int = 5) -> dict[str, float]:
-    """What the machine reaches at best: matrix products and a convolution in GFLOP/s, copies in GB/s."""
-    size, batch, channels, side = (8192, 64, 256, 64) if device.type == "cuda" else (1024, 8, 128, 64)
+    """What the machine reaches at best: matrix products and a convolution in GFLOP/s, copies in
+    GB/s.
+    """
+    size, batch, channels, side = (
+        (8192, 64, 256, 64) if device.type == "cuda" else (1024, 8, 128, 64)
+    )
     found = {}
     for dtype in {torch.float32, select_dtype(device)}:
         name = str(dtype).removeprefix("torch.")
         a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-        x = torch.randn(batch, channels, side, side, device=device, dtype=dtype).to(memory_format=torch.channels_last)
-        kernel = torch.randn(channels, channels, 3, 3, device=device, dtype=dtype).to(memory_format=torch.channels_last)
-        works = {f"gemm_{name}_gflops": (lambda a=a, b=b: a @ b, 2 * size**3),
-                 f"conv_{name}_gflops": (lambda x=x, kernel=kernel: F.conv2d(x, kernel, padding=1),
-                                         2 * batch * side**2 * channels**2 * 9)}
+        x = torch.randn(batch, channels, side, side, device=device, dtype=dtype).to(
+            memory_format=torch.channels_last
+        )
+        kernel = torch.randn(channels, channels, 3, 3, device=device, dtype=dtype).to(
+            memory_format=torch.channels_last
+        )
+        works = {
+            f"gemm_{name}_gflops": (lambda a=a, b=b: a @ b, 2 * size**3),
+            f"conv_{name}_gflops": (
+                lambda x=x, kernel=kernel: F.conv2d(x, kernel, padding=1),
+                2 * batch * side**2 * channels**2 * 9,
+            ),
+        }
         for what, (work, flops) in works.items():
             work()
             found[what] = flops / 1e9 / min(seconds(work, device) for _ in range(rounds))
@@ -129,10 +153,12 @@ def ceilings(device: torch.device, rounds: int = 5) -> dict[str, float]:
     return found | {"copy_gb_per_s": 2 * source.nbytes / 1e9 / min(copies)}
 
 
-def growth(curves: Mapping[str, tuple[list[int], Callable[[int], Work]]], device: torch.device,
-           calls: int) -> dict[str, dict[str, Any]]:
-    """{curve: sizes, and for each the quickest of some calls, its peak memory, and the exponent of the time}. A curve
-    is its sizes and what makes the call of one size."""
+def growth(
+    curves: Mapping[str, tuple[list[int], Callable[[int], Work]]], device: torch.device, calls: int
+) -> dict[str, dict[str, Any]]:
+    """{curve: sizes, and for each the quickest of some calls, its peak memory, and the exponent of
+    the time}. A curve is its sizes and what makes the call of one size.
+    """
     found = {}
     for name, (sizes, make) in curves.items():
         rows: dict[str, Any] = {"sizes": sizes, "seconds": [], "mib": []}
@@ -167,6 +193,14 @@ def record(subject: str, figures: Mapping[str, Any], device: torch.device) -> No
     """Put one subject's figures in the machine's file, beside the others."""
     path = results_file(device)
     before = read_json(path) if path.exists() else {}
-    write_json(path, before | {subject: {**figures, "commit": revision()}, "machine": machine(device),
-                               "torch": torch.__version__, "commit": revision()})
+    write_json(
+        path,
+        before
+        | {
+            subject: {**figures, "commit": revision()},
+            "machine": machine(device),
+            "torch": torch.__version__,
+            "commit": revision(),
+        },
+    )
     print(f"recorded in {path.relative_to(project_root())}")

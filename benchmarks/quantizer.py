@@ -1,9 +1,11 @@
-"""How fast, how lean and how exact is the vector quantiser? Ours beside the textbook form, MONAI's and lucidrains'.
+"""How fast, how lean and how exact is the vector quantiser? Ours beside the textbook form, MONAI's
+and lucidrains'.
 
     OMP_NUM_THREADS=1 python benchmarks/quantizer.py [--rounds 7] [--device auto]
 
-Forward, backward and moving averages over 65,536 vectors of 64 numbers and 512 codes. Wrong indices are counted on
-unclustered data, where neighbours are nearly equally near, against distances in float64.
+Forward, backward and moving averages over 65,536 vectors of 64 numbers and 512 codes. Wrong indices
+are counted on unclustered data, where neighbours are nearly equally near, against distances in
+float64.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ VECTORS, DIM, CODES = 65_536, 64, 512
 class Textbook(nn.Module):
     """The form of most public code: all distances, a one-hot matrix, two products with it."""
 
-    def __init__(self, n_codes: int = CODES, dim: int = DIM, decay: float = 0.99, commitment: float = 0.25):
+    def __init__(
+        self, n_codes: int = CODES, dim: int = DIM, decay: float = 0.99, commitment: float = 0.25
+    ):
         super().__init__()
         self.decay, self.commitment = decay, commitment
         self.register_buffer("codebook", torch.randn(n_codes, dim))
@@ -31,8 +35,11 @@ class Textbook(nn.Module):
         self.register_buffer("sums", self.codebook.clone())
 
     def nearest(self, flat: Tensor) -> Tensor:
-        distances = (flat.square().sum(1, keepdim=True) + self.codebook.square().sum(1)
-                     - 2 * flat @ self.codebook.t())
+        distances = (
+            flat.square().sum(1, keepdim=True)
+            + self.codebook.square().sum(1)
+            - 2 * flat @ self.codebook.t()
+        )
         return distances.argmin(1)
 
     def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,11 +67,13 @@ def ours(n_codes: int = CODES) -> VectorQuantizer:
 
 def trained(quantizer: nn.Module, latents: Tensor) -> Work:
     """A call that quantises the latents and runs backward through codes and loss."""
+
     def work() -> None:
         x = latents.detach().requires_grad_()
         found = quantizer(x)
         codes, loss = (found.codes, found.loss) if hasattr(found, "codes") else (found[0], found[1])
         (codes.sum() + loss).backward()
+
     return work
 
 
@@ -73,8 +82,9 @@ class Lucidrains(nn.Module):
         super().__init__()
         from vector_quantize_pytorch import VectorQuantize
 
-        self.layer = VectorQuantize(dim=DIM, codebook_size=CODES, decay=0.99, commitment_weight=0.25,
-                                    accept_image_fmap=True)
+        self.layer = VectorQuantize(
+            dim=DIM, codebook_size=CODES, decay=0.99, commitment_weight=0.25, accept_image_fmap=True
+        )
 
     def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         codes, _, loss = self.layer(latents)
@@ -84,18 +94,29 @@ class Lucidrains(nn.Module):
 def monai() -> nn.Module:
     from monai.networks.layers.vector_quantizer import EMAQuantizer
 
-    return EMAQuantizer(spatial_dims=2, num_embeddings=CODES, embedding_dim=DIM, decay=0.99, embedding_init="normal")
+    return EMAQuantizer(
+        spatial_dims=2, num_embeddings=CODES, embedding_dim=DIM, decay=0.99, embedding_init="normal"
+    )
 
 
 def latent_map(vectors: int, device: torch.device) -> Tensor:
-    return torch.randn(vectors // 4096, DIM, 64, 64, device=device).contiguous(memory_format=torch.channels_last)
+    return torch.randn(vectors // 4096, DIM, 64, 64, device=device).contiguous(
+        memory_format=torch.channels_last
+    )
 
 
 def wrong_indices(device: torch.device) -> dict[str, int]:
-    """Of 65,536 vectors, how many get another code than in float64: ours and the textbook, plain and under autocast."""
+    """Of 65,536 vectors, how many get another code than in float64: ours and the textbook, plain
+    and under autocast.
+    """
     torch.manual_seed(0)
     flat, textbook = torch.randn(VECTORS, DIM, device=device), Textbook().to(device)
-    exact = torch.cat([torch.cdist(part.double(), textbook.codebook.double()).argmin(1) for part in flat.split(4096)])
+    exact = torch.cat(
+        [
+            torch.cdist(part.double(), textbook.codebook.double()).argmin(1)
+            for part in flat.split(4096)
+        ]
+    )
     found = {}
     for suffix, autocast in (("", False), ("_autocast", True)):
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast), torch.no_grad():
@@ -119,17 +140,43 @@ def main() -> None:
     cases = {name: trained(model.to(device).train(), latents) for name, model in models.items()}
     times = alternate(cases, options.rounds, device)
     figures = {f"vs_{peer}": ratio(times, peer) for peer in list(models)[1:]}
-    grown = growth({"vectors": ([16_384, 32_768, 65_536, 131_072], lambda n: sized(n, CODES, device)),
-                    "codes": ([256, 512, 1024, 2048], lambda n: sized(VECTORS, n, device))}, device, calls=7)
-    memory, wrong = {name: peak_mib(work, device) for name, work in cases.items()}, wrong_indices(device)
+    grown = growth(
+        {
+            "vectors": ([16_384, 32_768, 65_536, 131_072], lambda n: sized(n, CODES, device)),
+            "codes": ([256, 512, 1024, 2048], lambda n: sized(VECTORS, n, device)),
+        },
+        device,
+        calls=7,
+    )
+    memory, wrong = (
+        {name: peak_mib(work, device) for name, work in cases.items()},
+        wrong_indices(device),
+    )
     milliseconds = {name: sorted(values)[len(values) // 2] * 1e3 for name, values in times.items()}
-    work, limits = 2 * VECTORS * CODES * DIM / 1e9, ceilings(device)  # the distances; nothing else multiplies matrices
-    record("quantizer", {
-        **{name: value["median"] for name, value in figures.items()}, "extra_mib": memory["ours"],
-        "wrong_indices": wrong["ours"] + wrong["ours_autocast"], "spread": figures, "milliseconds": milliseconds,
-        "gflop": work, "ceilings": limits, "share_of_gemm": 1e3 * work / milliseconds["ours"] / limits[GEMM],
-        "mib": memory, "wrong": wrong,
-        "vectors": VECTORS, "dim": DIM, "codes": CODES, "growth": grown}, device)
+    work, limits = (
+        2 * VECTORS * CODES * DIM / 1e9,
+        ceilings(device),
+    )  # the distances; nothing else multiplies matrices
+    record(
+        "quantizer",
+        {
+            **{name: value["median"] for name, value in figures.items()},
+            "extra_mib": memory["ours"],
+            "wrong_indices": wrong["ours"] + wrong["ours_autocast"],
+            "spread": figures,
+            "milliseconds": milliseconds,
+            "gflop": work,
+            "ceilings": limits,
+            "share_of_gemm": 1e3 * work / milliseconds["ours"] / limits[GEMM],
+            "mib": memory,
+            "wrong": wrong,
+            "vectors": VECTORS,
+            "dim": DIM,
+            "codes": CODES,
+            "growth": grown,
+        },
+        device,
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-"""How much does the cached sampler save? Ours against the textbook way, CPU time in one run on one thread.
+"""How much does the cached sampler save? Ours against the textbook way, CPU time in one run on one
+thread.
 
     OMP_NUM_THREADS=1 python benchmarks/sampling.py [--rounds 5] [--device auto]
 
-16 maps, 12 layers of 64 channels, K = 256, grids of 32 and 64. Each round times ours, then the textbook sampler. That
-one runs a whole forward pass for each cell, always of the same size, so it is timed on a few cells and multiplied by
-their number: a full run at 64x64 would take hours. Before the rounds the logits of both are compared at every cell of a
-drawn map: they must be equal but for rounding. Codes are not compared, as rounding may tip a draw over.
+16 maps, 12 layers of 64 channels, K = 256, grids of 32 and 64. Each round times ours, then the
+textbook sampler. That one runs a whole forward pass for each cell, always of the same size, so it
+is timed on a few cells and multiplied by their number: a full run at 64x64 would take hours. Before
+the rounds the logits of both are compared at every cell of a drawn map: they must be equal but for
+rounding. Codes are not compared, as rounding may tip a draw over.
 """
 
 from __future__ import annotations
@@ -35,8 +37,10 @@ def textbook_cells(model: PixelCNN, positions, noise, maps, cells: int) -> None:
 
 @torch.inference_mode()
 def require_equal_logits(model: PixelCNN, positions, maps) -> float:
-    """The largest difference between logits of the cached sampler, led along `maps`, and of a forward pass.
-    RuntimeError if that is more than rounding: then the two do not do the same job."""
+    """The largest difference between logits of the cached sampler, led along `maps`, and of a
+    forward pass. RuntimeError if that is more than rounding: then the two do not do the same
+    job.
+    """
     cache, full, largest = RowCache(model, positions), model(maps, positions), 0.0
     for row in range(maps.shape[1]):
         cache.start_row(row, maps[:, row - 1] if row else None)
@@ -46,7 +50,9 @@ def require_equal_logits(model: PixelCNN, positions, maps) -> float:
             cache.accept(maps[:, row, col])
         largest = max(largest, float((torch.stack(found, 2) - full[:, :, row]).abs().max()))
     if largest > ROUNDING:
-        raise RuntimeError(f"cached and textbook logits differ by {largest:.2g}, more than rounding ({ROUNDING})")
+        raise RuntimeError(
+            f"cached and textbook logits differ by {largest:.2g}, more than rounding ({ROUNDING})"
+        )
     return largest
 
 
@@ -56,7 +62,9 @@ def model_for(grid: int, device: torch.device) -> PixelCNN:
 
 
 def inputs(maps: int, grid: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.zeros(maps, dtype=torch.long, device=device), uniform_noise(list(range(maps)), grid).to(device)
+    return torch.zeros(maps, dtype=torch.long, device=device), uniform_noise(
+        list(range(maps)), grid
+    ).to(device)
 
 
 @torch.inference_mode()  # as `BrainSampler` calls it
@@ -70,20 +78,36 @@ def measure(grid: int, rounds: int, device: torch.device) -> dict:
         alone.append(seconds(lambda: model.sample(positions[:1], noise[:1]), device))
         cells = seconds(lambda: textbook_cells(model, positions, noise, drawn, CELLS[grid]), device)
         forward.append(cells / CELLS[grid])
-        print(f"{grid}x{grid}, round {number + 1}: ours {ours[-1]:.2f} s, textbook {forward[-1] * grid**2:.0f} s "
-              f"(from {CELLS[grid]} cells), {forward[-1] * grid**2 / ours[-1]:.0f} times", flush=True)
+        print(
+            f"{grid}x{grid}, round {number + 1}: ours {ours[-1]:.2f} s, textbook {forward[-1] * grid**2:.0f} s "
+            f"(from {CELLS[grid]} cells), {forward[-1] * grid**2 / ours[-1]:.0f} times",
+            flush=True,
+        )
     ratios = spread([f * grid**2 / o for f, o in zip(forward, ours, strict=True)])
-    return {"vs_naive": ratios["median"], "spread": ratios,
-            "core_seconds": spread(ours)["median"], "core_seconds_one_map_alone": spread(alone)["median"],
-            "times_a_forward_pass": spread([o / f for f, o in zip(forward, ours, strict=True)])["median"],
-            "naive_cells_timed": CELLS[grid], "rounds": rounds, "largest_difference_of_logits": rounding}
+    return {
+        "vs_naive": ratios["median"],
+        "spread": ratios,
+        "core_seconds": spread(ours)["median"],
+        "core_seconds_one_map_alone": spread(alone)["median"],
+        "times_a_forward_pass": spread([o / f for f, o in zip(forward, ours, strict=True)])[
+            "median"
+        ],
+        "naive_cells_timed": CELLS[grid],
+        "rounds": rounds,
+        "largest_difference_of_logits": rounding,
+    }
 
 
 def share_of_gemm(grid: int, core_seconds: float, device: torch.device) -> dict[str, float]:
-    """What a forward pass over the maps computes; how fast that is done while they are drawn, by a matrix product."""
+    """What a forward pass over the maps computes; how fast that is done while they are drawn, by a
+    matrix product.
+    """
     model, (positions, noise) = model_for(grid, device), inputs(MAPS, grid, device)
     work = gflop(lambda: model(noise.long(), positions))
-    return {"gflop_a_forward_pass": work, "share_of_gemm": work / core_seconds / ceilings(device)[GEMM]}
+    return {
+        "gflop_a_forward_pass": work,
+        "share_of_gemm": work / core_seconds / ceilings(device)[GEMM],
+    }
 
 
 def drawn(maps: int, grid: int, device: torch.device) -> Work:
@@ -101,10 +125,19 @@ def main() -> None:
     figures = {str(grid): measure(grid, options.rounds, device) for grid in CELLS}
     for grid in CELLS:
         figures[str(grid)] |= share_of_gemm(grid, figures[str(grid)]["core_seconds"], device)
-    grown = growth({"maps": ([4, 8, 16, 32], lambda n: drawn(n, 16, device)),
-                    "cells": ([16**2, 24**2, 32**2, 48**2], lambda n: drawn(MAPS, math.isqrt(n), device))},
-                   device, calls=2)
-    record("sampling", {**figures, "maps": MAPS, "layers": LAYERS, "channels": CHANNELS, "growth": grown}, device)
+    grown = growth(
+        {
+            "maps": ([4, 8, 16, 32], lambda n: drawn(n, 16, device)),
+            "cells": ([16**2, 24**2, 32**2, 48**2], lambda n: drawn(MAPS, math.isqrt(n), device)),
+        },
+        device,
+        calls=2,
+    )
+    record(
+        "sampling",
+        {**figures, "maps": MAPS, "layers": LAYERS, "channels": CHANNELS, "growth": grown},
+        device,
+    )
 
 
 if __name__ == "__main__":

@@ -1,3 +1,5 @@
-"""OASIS-VQ: discrete generative models of brain MRI slices. README.md lists the modules, earlier ones first."""
+"""OASIS-VQ: discrete generative models of brain MRI slices. README.md lists the modules, earlier
+ones first.
+"""
 
 __version__ = "0.1.0"

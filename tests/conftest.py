@@ -11,15 +11,19 @@ os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
 
 @pytest.fixture(scope="session")
 def brains(tmp_path_factory):
-    """The smoke profile's sample brains at 64 pixels: two subjects of 32 slices in each split, one young and one old.
+    """The smoke profile's sample brains at 64 pixels: two subjects of 32 slices in each split, one
+    young and one old.
 
-    Two people say little about others: with this seed they are alike enough to read positions of the others by.
+    Two people say little about others: with this seed they are alike enough to read positions of
+    the others by.
     """
     from oasis_utils.config import PROFILES
     from oasis_utils.data import dataset as data
 
     config = PROFILES["smoke"].data
-    return data.build_cache(data.sample_brains(config, seed=4), tmp_path_factory.mktemp("brains"), config)
+    return data.build_cache(
+        data.sample_brains(config, seed=4), tmp_path_factory.mktemp("brains"), config
+    )
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +56,9 @@ def series(tree, tmp_path_factory):
 
 @pytest.fixture
 def samplers():
-    """{label: BrainSampler} of small untrained models: 4 x 4 maps of 16 codes, 6 positions; the PixelCNN knows ages."""
+    """{label: BrainSampler} of small untrained models: 4 x 4 maps of 16 codes, 6 positions; the
+    PixelCNN knows ages.
+    """
     import torch
 
     from oasis_utils.config import DCGANConfig, PixelCNNConfig, VQVAEConfig

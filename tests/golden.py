@@ -1,10 +1,13 @@
-"""Losses of ten training steps of each model on fixed tensors, to be compared with the recorded ones.
+"""Losses of ten training steps of each model on fixed tensors, to be compared with the recorded
+ones.
 
-    python -m tests.golden        record the values of models whose version was raised, and of new cases
+    python -m tests.golden        record the values of models whose version was raised, and of new
+    cases
 
-Weights, batches and dropout masks come from NumPy's RandomState, whose stream is frozen; the few draws that are left
-(noise, restarts of codes) come from torch's generator on the CPU. All is computed in float64: in float32 the rounding
-of another processor tips a latent over to another code, and ten steps later losses differ by up to a percent.
+Weights, batches and dropout masks come from NumPy's RandomState, whose stream is frozen; the few
+draws that are left (noise, restarts of codes) come from torch's generator on the CPU. All is
+computed in float64: in float32 the rounding of another processor tips a latent over to another
+code, and ten steps later losses differ by up to a percent.
 """
 
 from __future__ import annotations
@@ -28,7 +31,9 @@ from oasis_utils.training import loop as training
 
 PATH = Path(__file__).with_name("golden.json")
 STEPS, BATCH, PICTURES = 10, 8, 3
-TOLERANCE = 1e-6  # relative; instruction sets (SSE, AVX2, AVX-512) and two threads differ by less than 1e-9
+TOLERANCE = (
+    1e-6  # relative; instruction sets (SSE, AVX2, AVX-512) and two threads differ by less than 1e-9
+)
 SMOKE = load_profile("smoke")
 Values = dict[str, list[float]]  # {loss: its value at each step}
 
@@ -41,7 +46,9 @@ class FixedDropout(nn.Module):
         self.p, self.random = p, np.random.RandomState(5)
 
     def forward(self, x: Tensor) -> Tensor:
-        mask = self.random.random_sample(x.shape[:2] + (1,) * (x.dim() - 2)) >= self.p  # whole channels
+        mask = (
+            self.random.random_sample(x.shape[:2] + (1,) * (x.dim() - 2)) >= self.p
+        )  # whole channels
         return x * torch.from_numpy(mask).to(x) / (1 - self.p)
 
 
@@ -51,7 +58,9 @@ def with_fixed_weights(model: nn.Module, seed: int = 0) -> nn.Module:
     with torch.no_grad():
         for name, value in sorted(model.named_parameters()):
             size = 1 / np.sqrt(max(value[0].numel(), 1)) if value.dim() > 1 else 0.1
-            value.copy_(torch.from_numpy(random.uniform(-size, size, tuple(value.shape)) * np.sqrt(3)))
+            value.copy_(
+                torch.from_numpy(random.uniform(-size, size, tuple(value.shape)) * np.sqrt(3))
+            )
             assert value.isfinite().all(), name
         if "codebook" in dict(model.named_buffers()):
             codes = random.standard_normal(tuple(model.codebook.shape))
@@ -77,17 +86,31 @@ def pictures(seed: int) -> Tensor:
 
 
 def maps(seed: int, count: int = BATCH) -> dict[str, Tensor]:
-    """Index maps that depend on position, age and three free factors, as brains do, and are a little noisy."""
+    """Index maps that depend on position, age and three free factors, as brains do, and are a
+    little noisy.
+    """
     random, grid, n_codes = np.random.RandomState(seed), SMOKE.pixelcnn.grid, SMOKE.pixelcnn.n_codes
     rows, cols = np.mgrid[:grid, :grid] / grid - 0.5
     positions, ages = random.randint(0, 4, count), random.uniform(20, 80, count)
     free = random.standard_normal((3, count, 1, 1))
-    height = (np.exp(-6 * (rows**2 + cols**2)) * (8 + 4 * positions[:, None, None]) + 0.2 * ages[:, None, None] * rows
-              + 4 * free[0] * cols + 3 * free[1] * np.sin(6 * rows) + 2 * free[2] * rows * cols * 4)
-    indices = (height + random.standard_normal(height.shape) + n_codes / 3).astype(int).clip(0, n_codes - 1)
+    height = (
+        np.exp(-6 * (rows**2 + cols**2)) * (8 + 4 * positions[:, None, None])
+        + 0.2 * ages[:, None, None] * rows
+        + 4 * free[0] * cols
+        + 3 * free[1] * np.sin(6 * rows)
+        + 2 * free[2] * rows * cols * 4
+    )
+    indices = (
+        (height + random.standard_normal(height.shape) + n_codes / 3)
+        .astype(int)
+        .clip(0, n_codes - 1)
+    )
     ages[::5] = np.nan
-    return {"indices": torch.from_numpy(indices), "positions": torch.from_numpy(positions),
-            "ages": torch.from_numpy(ages)}
+    return {
+        "indices": torch.from_numpy(indices),
+        "positions": torch.from_numpy(positions),
+        "ages": torch.from_numpy(ages),
+    }
 
 
 def vqvae(**changes) -> nn.Module:
@@ -99,14 +122,21 @@ def pixelcnn(**changes) -> nn.Module:
 
 
 def dcgan(**changes) -> nn.Module:
-    """With standardised codes of uneven use; a linear start, where there is one, is fitted, signs made the same."""
-    model, random = with_fixed_weights(DCGAN(replace(SMOKE.dcgan, **changes))), np.random.RandomState(1)
+    """With standardised codes of uneven use; a linear start, where there is one, is fitted, signs
+    made the same.
+    """
+    model, random = (
+        with_fixed_weights(DCGAN(replace(SMOKE.dcgan, **changes))),
+        np.random.RandomState(1),
+    )
     config = model.config
     codes = random.standard_normal((config.n_codes, config.code_dim))
     codes += 2 * np.linspace(-1, 1, config.n_codes)[:, None]  # near numbers are alike
     model.use_codebook(torch.from_numpy(codes), torch.arange(1.0, config.n_codes + 1))
     known = maps(2, 64)
-    model.use_maps(known["indices"], known["positions"], known["ages"] if config.knows_age else None)
+    model.use_maps(
+        known["indices"], known["positions"], known["ages"] if config.knows_age else None
+    )
     if config.linear:
         directions = model.generator.linear.directions.flatten(1)
         weights = torch.linspace(1, 2, directions.shape[1])
@@ -118,20 +148,28 @@ AGES = dict(age_mean=50.0, age_std=15.0)
 CASES: dict[type, dict[str, Callable[[], nn.Module]]] = {
     VQVAE: {
         "smoke": vqvae,
-        "gradient codebook, mse": lambda: vqvae(codebook="gradient", cosine=False, pixel_loss="mse"),
-        "rotation, discriminator": lambda: vqvae(gradient="rotation", adversarial_weight=0.2, adversarial_start=3),
+        "gradient codebook, mse": lambda: vqvae(
+            codebook="gradient", cosine=False, pixel_loss="mse"
+        ),
+        "rotation, discriminator": lambda: vqvae(
+            gradient="rotation", adversarial_weight=0.2, adversarial_start=3
+        ),
         "fast averages, revival": lambda: vqvae(codebook_decay=0.5, revive_below=0.5),
-        "chance start, no revival": lambda: vqvae(kmeans=False, revive_below=0.0, cosine=False)},
-    PixelCNN: {
-        "smoke": pixelcnn,
-        "ages": lambda: pixelcnn(**AGES)},
+        "chance start, no revival": lambda: vqvae(kmeans=False, revive_below=0.0, cosine=False),
+    },
+    PixelCNN: {"smoke": pixelcnn, "ages": lambda: pixelcnn(**AGES)},
     DCGAN: {
         "smoke": dcgan,
         "ages": lambda: dcgan(**AGES),
         "hinge, blank": lambda: dcgan(loss="hinge", start="blank"),
-        "classical, index numbers": lambda: dcgan(loss="bce", start="blank", space="index")},
+        "classical, index numbers": lambda: dcgan(loss="bce", start="blank", space="index"),
+    },
 }
-TRAINING = {VQVAE: SMOKE.vqvae_training, PixelCNN: SMOKE.pixelcnn_training, DCGAN: SMOKE.dcgan_training}
+TRAINING = {
+    VQVAE: SMOKE.vqvae_training,
+    PixelCNN: SMOKE.pixelcnn_training,
+    DCGAN: SMOKE.dcgan_training,
+}
 
 
 def batches(kind: type) -> list[dict[str, Tensor]]:
@@ -141,14 +179,18 @@ def batches(kind: type) -> list[dict[str, Tensor]]:
 
 
 def losses(kind: type, case: str, steps: int = STEPS) -> Values:
-    """Every loss of the first steps of a `Trainer`, and the lengths of the directions of a linear start."""
+    """Every loss of the first steps of a `Trainer`, and the lengths of the directions of a linear
+    start.
+    """
     with torch.random.fork_rng(devices=[]), float64_throughout():
         torch.manual_seed(0)
         model = CASES[kind][case]().train()
         trainer = training.Trainer(model, TRAINING[kind], STEPS)
         found: Values = {}
         if kind is DCGAN and model.config.linear:
-            found["lengths of directions"] = model.generator.linear.directions.flatten(1).norm(dim=1).tolist()
+            found["lengths of directions"] = (
+                model.generator.linear.directions.flatten(1).norm(dim=1).tolist()
+            )
         for batch in batches(kind)[:steps]:
             for name, value in trainer.step(batch).items():
                 found.setdefault(name, []).append(float(value))
@@ -161,8 +203,10 @@ def float64_throughout():
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        with (mock.patch.object(training, "autocast", lambda device: contextlib.nullcontext()),
-              mock.patch.object(torch.Tensor, "float", torch.Tensor.double)):
+        with (
+            mock.patch.object(training, "autocast", lambda device: contextlib.nullcontext()),
+            mock.patch.object(torch.Tensor, "float", torch.Tensor.double),
+        ):
             yield
     finally:
         torch.set_default_dtype(default)
@@ -174,7 +218,9 @@ def differences(found: Values, recorded: Values) -> list[str]:
         return [f"losses {sorted(found)} instead of {sorted(recorded)}"]
     wrong = []
     for name, values in found.items():
-        for step, (new, old) in enumerate(zip(values, recorded[name], strict=False)):  # fewer steps are enough
+        for step, (new, old) in enumerate(
+            zip(values, recorded[name], strict=False)
+        ):  # fewer steps are enough
             scale = max(abs(old), 0.05 * max(map(abs, recorded[name])), 1e-6)
             if not abs(new - old) <= TOLERANCE * scale:
                 wrong.append(f"{name} at step {step}: {new:.7g} instead of {old:.7g}")
@@ -187,7 +233,9 @@ def read() -> dict[str, dict[str, dict[str, Values]]]:
 
 
 def record() -> None:
-    """Replace the values of older versions, add new cases; SystemExit where values changed and the version did not."""
+    """Replace the values of older versions, add new cases; SystemExit where values changed and the
+    version did not.
+    """
     known = read()
     for kind, cases in CASES.items():
         version = str(kind.version)
@@ -195,8 +243,12 @@ def record() -> None:
         found = {case: losses(kind, case) for case in cases}
         for case in kept.keys() & found.keys():
             if wrong := differences(found[case], kept[case]):
-                raise SystemExit(f"{kind.__name__} ({case}): {wrong[0]}: raise {kind.__name__}.version first")
-        known[kind.__name__] = {version: {case: kept.get(case, values) for case, values in found.items()}}
+                raise SystemExit(
+                    f"{kind.__name__} ({case}): {wrong[0]}: raise {kind.__name__}.version first"
+                )
+        known[kind.__name__] = {
+            version: {case: kept.get(case, values) for case, values in found.items()}
+        }
     rounded = json.loads(json.dumps(known), parse_float=lambda text: float(f"{float(text):.10g}"))
     PATH.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
     print(f"recorded in {PATH}")

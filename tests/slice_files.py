@@ -14,7 +14,9 @@ def disc(size=64, radius=20, grey=150, centre=None):
 
 
 def picture_of(subject, position, size=64):
-    """Differs from that of every other subject and position: both are written into the dark corner."""
+    """Differs from that of every other subject and position: both are written into the dark
+    corner.
+    """
     picture = disc(size, size * (0.2 + 0.04 * (position % 5)), 60 + (13 * subject + position) % 190)
     picture[0, :4] = subject % 16, subject // 16, position % 16, position // 16
     return picture
@@ -45,7 +47,9 @@ def make_tree(root, subjects=None, positions=3, size=64, folder="keras_png_slice
 
 
 def make_collection(root, names, sessions=("MR1",), positions=2, suffix="png", size=64):
-    """One folder a class, subject, session and slice number in the file name, numbers from 100 on."""
+    """One folder a class, subject, session and slice number in the file name, numbers from 100
+    on.
+    """
     for i, name in enumerate(names):
         for j, session in enumerate(sessions):
             for position in range(positions):

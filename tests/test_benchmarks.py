@@ -1,4 +1,6 @@
-"""The benchmarks measure what they say, their peers do the same job as we do, and README's table is their record's."""
+"""The benchmarks measure what they say, their peers do the same job as we do, and README's table is
+their record's.
+"""
 
 import sys
 from pathlib import Path
@@ -16,7 +18,16 @@ CPU = torch.device("cpu")
 def _importable(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     yield
-    for name in ("measure", "quantizer", "train_step", "sampling", "data", "habits", "summary", "end_to_end"):
+    for name in (
+        "measure",
+        "quantizer",
+        "train_step",
+        "sampling",
+        "data",
+        "habits",
+        "summary",
+        "end_to_end",
+    ):
         sys.modules.pop(name, None)
 
 
@@ -49,9 +60,15 @@ def test_the_textbook_quantizer_finds_the_same_codes_and_gradient_as_ours():
     from quantizer import Textbook
 
     torch.manual_seed(0)
-    textbook, ours = Textbook(n_codes=30, dim=6), VectorQuantizer(30, 6, revive_below=0.0, start=False)
+    textbook, ours = (
+        Textbook(n_codes=30, dim=6),
+        VectorQuantizer(30, 6, revive_below=0.0, start=False),
+    )
     ours.codebook.copy_(textbook.codebook)
-    latents = [torch.randn(2, 6, 5, 5, generator=torch.Generator().manual_seed(1)).requires_grad_() for _ in range(2)]
+    latents = [
+        torch.randn(2, 6, 5, 5, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        for _ in range(2)
+    ]
     (codes, loss), found = textbook.eval()(latents[0]), ours.eval()(latents[1])
     torch.testing.assert_close(codes, found.codes)
     torch.testing.assert_close(loss, found.loss)
@@ -84,7 +101,9 @@ def test_layers_are_all_convolutions_of_a_step_by_way():
 
     model, images = Model2017(Textbook()), torch.rand(1, 1, 32, 32)
     found = by_layer({"way": step(model, images, torch.enable_grad, False)}, calls=1)
-    assert len(found) == 18 and all(value["way"] > 0 for value in found.values())  # 9 shapes, each forward and backward
+    assert len(found) == 18 and all(
+        value["way"] > 0 for value in found.values()
+    )  # 9 shapes, each forward and backward
 
 
 def test_autograd_keeps_the_inputs_of_a_product_but_not_its_weights():
@@ -96,7 +115,9 @@ def test_autograd_keeps_the_inputs_of_a_product_but_not_its_weights():
         return model(images).square().sum()
 
     loss.parameters = model.parameters
-    assert kept_mib(loss, torch.rand(256, 1024)) == pytest.approx(1 + 0.5)  # what enters, and what is squared
+    assert kept_mib(loss, torch.rand(256, 1024)) == pytest.approx(
+        1 + 0.5
+    )  # what enters, and what is squared
 
 
 def test_the_cached_sampler_must_predict_what_a_forward_pass_does(monkeypatch):
@@ -119,7 +140,9 @@ def test_every_case_of_kept_memory_runs():
 
     for name, work in cases().items():
         found = work()
-        values = torch.from_numpy(found) if name == "features" else torch.stack(list(found.values()))
+        values = (
+            torch.from_numpy(found) if name == "features" else torch.stack(list(found.values()))
+        )
         assert values.isfinite().all() and values.any(), name
 
 
@@ -136,16 +159,25 @@ def test_every_row_of_the_table_is_in_some_record():
     records = summary.machines().values()
     for row in summary.ROWS:
         parent = row.place.rpartition(".")[0]
-        assert parent == "series.full" or any(summary.find(record, parent) is not None for record in records), row
+        assert parent == "series.full" or any(
+            summary.find(record, parent) is not None for record in records
+        ), row
 
 
 def test_a_figure_beside_its_target_is_called_missed():
     from summary import Row
 
-    fast, small = Row("fast", "a.b", "{:.1f}×", at_least=4), Row("small", "a.b", "{:.0f} min", at_most=3, unit=60)
+    fast, small = (
+        Row("fast", "a.b", "{:.1f}×", at_least=4),
+        Row("small", "a.b", "{:.0f} min", at_most=3, unit=60),
+    )
     cells = [fast.cell({"a": {"b": value}}) for value in (3.9, 4.0)]
     assert (fast.target, *cells) == ("≥ 4.0×", "3.9× (missed)", "4.0×")
-    assert (small.target, small.cell({"a": {"b": 200}}), small.cell({})) == ("≤ 3 min", "3 min (missed)", "–")
+    assert (small.target, small.cell({"a": {"b": 200}}), small.cell({})) == (
+        "≤ 3 min",
+        "3 min (missed)",
+        "–",
+    )
 
 
 def test_every_curve_has_four_sizes_and_none_grows_faster_than_linearly():

@@ -1,6 +1,8 @@
-"""Notebook 06 used as people use it: JupyterLab and Voilà in headless Chromium, by keyboard and mouse.
+"""Notebook 06 used as people use it: JupyterLab and Voilà in headless Chromium, by keyboard and
+mouse.
 
-Screenshots and times are kept in runs/browser/. Without a Chromium these tests are skipped: see `chromium`.
+Screenshots and times are kept in runs/browser/. Without a Chromium these tests are skipped: see
+`chromium`.
 """
 
 import contextlib
@@ -27,8 +29,14 @@ from oasis_utils.widgets import app, painter
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "runs" / "browser"  # ignored by git
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 MILLISECONDS = 1000
 LONG = 180 * MILLISECONDS
 
@@ -43,15 +51,34 @@ def free_port():
 
 
 def environment(folder, base):
-    """Jupyter that reads and writes nothing of the user's own, and asks for no news; the package of this checkout."""
-    news = folder / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    """Jupyter that reads and writes nothing of the user's own, and asks for no news; the package of
+    this checkout.
+    """
+    news = (
+        folder
+        / "settings"
+        / "@jupyterlab"
+        / "apputils-extension"
+        / "notification.jupyterlab-settings"
+    )
     news.parent.mkdir(parents=True)
     news.write_text('{"fetchNews": "false", "checkForUpdates": false}', encoding="utf-8")
-    own = {f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
-    own |= {f"JUPYTERLAB_{name}_DIR": str(folder / name.lower()) for name in ("SETTINGS", "WORKSPACES")}
+    own = {
+        f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")
+    }
+    own |= {
+        f"JUPYTERLAB_{name}_DIR": str(folder / name.lower()) for name in ("SETTINGS", "WORKSPACES")
+    }
     paths = [str(ROOT), *filter(None, [base.get("PYTHONPATH")])]
-    return base | own | {"IPYTHONDIR": str(folder / "ipython"), "PYTHONPATH": os.pathsep.join(paths),
-                               "PYTHONWARNINGS": "default"}
+    return (
+        base
+        | own
+        | {
+            "IPYTHONDIR": str(folder / "ipython"),
+            "PYTHONPATH": os.pathsep.join(paths),
+            "PYTHONWARNINGS": "default",
+        }
+    )
 
 
 @contextlib.contextmanager
@@ -59,12 +86,21 @@ def server(command, url, folder, base=os.environ):
     """A process that answers at `url`; ended, with its kernels, at the end."""
     log = folder / "server.log"
     with open(log, "wb") as file:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
-                                   env=environment(folder, base), cwd=folder, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=environment(folder, base),
+            cwd=folder,
+            start_new_session=True,
+        )
     try:
         end = time.monotonic() + 120
         while True:
-            assert process.poll() is None and time.monotonic() < end, log.read_text(encoding="utf-8")[-4000:]
+            assert process.poll() is None and time.monotonic() < end, log.read_text(
+                encoding="utf-8"
+            )[-4000:]
             with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
                 break
             time.sleep(0.2)
@@ -81,15 +117,25 @@ def server(command, url, folder, base=os.environ):
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
     """Playwright's own Chromium, or the system's."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="browser tests need: pip install playwright")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="browser tests need: pip install playwright"
+    )
     with playwright.sync_playwright() as started:
         found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
-        paths = [path for path in (started.chromium.executable_path, *found) if path and Path(path).exists()]
+        paths = [
+            path
+            for path in (started.chromium.executable_path, *found)
+            if path and Path(path).exists()
+        ]
         if not paths:
             pytest.skip("browser tests need a Chromium: python -m playwright install chromium")
         context = started.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("chromium")), executable_path=paths[0], args=FLAGS, headless=True,
-            viewport={"width": 1280, "height": 1000})
+            str(tmp_path_factory.mktemp("chromium")),
+            executable_path=paths[0],
+            args=FLAGS,
+            headless=True,
+            viewport={"width": 1280, "height": 1000},
+        )
         yield context
         context.close()
 
@@ -103,9 +149,16 @@ def page(chromium):
     """A page that must neither see a JavaScript error nor ask another server for anything."""
     page, errors = chromium.new_page(), []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda line: errors.append(f"{line.text} {line.location['url']}")
-            if line.type == "error" else None)
-    page.on("request", lambda request: None if local(request.url) else errors.append(f"asked for {request.url}"))
+    page.on(
+        "console",
+        lambda line: (
+            errors.append(f"{line.text} {line.location['url']}") if line.type == "error" else None
+        ),
+    )
+    page.on(
+        "request",
+        lambda request: None if local(request.url) else errors.append(f"asked for {request.url}"),
+    )
     yield page
     page.close()
     assert not errors
@@ -143,15 +196,21 @@ class Person:
         return self.tab.locator(".widget-label:visible").all_inner_texts()[-1]
 
     def settled(self):
-        self.page.wait_for_function("""tab => {
+        self.page.wait_for_function(
+            """tab => {
             const texts = [...tab.querySelectorAll('.widget-label')].map(label => label.textContent);
             return texts.some(text => / in [\\d.]+ s$|^cells painted|^cancelled|^could/.test(text)); }""",
-                                    arg=self.tab.element_handle(), timeout=LONG)
+            arg=self.tab.element_handle(),
+            timeout=LONG,
+        )
 
     def handle(self, name):
         """The handle of a labelled slider."""
-        row = self.tab.locator(".widget-inline-hbox").filter(
-            has=self.page.locator(".widget-label", has_text=name)).filter(has=self.page.locator(".noUi-handle"))
+        row = (
+            self.tab.locator(".widget-inline-hbox")
+            .filter(has=self.page.locator(".widget-label", has_text=name))
+            .filter(has=self.page.locator(".noUi-handle"))
+        )
         return row.first.locator(".noUi-handle")
 
     def press(self, element, key, picture):
@@ -166,8 +225,11 @@ class Person:
         return round(seconds, 3)
 
     def changed(self, picture, before):
-        self.page.wait_for_function("([image, old]) => image.src !== old && image.complete",
-                                    arg=[picture.element_handle(), before], timeout=LONG)
+        self.page.wait_for_function(
+            "([image, old]) => image.src !== old && image.complete",
+            arg=[picture.element_handle(), before],
+            timeout=LONG,
+        )
 
     def picture(self):
         return self.tab.locator("img.widget-image")
@@ -177,8 +239,14 @@ def sample(person, times, where):
     """Every slider of the first panel, by keyboard, changes the picture."""
     picture = person.picture()
     person.press(person.handle("images"), "Home", picture)
-    for slider, key in {"position": "ArrowRight", "seed": "ArrowRight", "temperature": "End", "top-p": "Home",
-                        "top-k": "ArrowRight", "images": "ArrowRight"}.items():
+    for slider, key in {
+        "position": "ArrowRight",
+        "seed": "ArrowRight",
+        "temperature": "End",
+        "top-p": "Home",
+        "top-k": "ArrowRight",
+        "images": "ArrowRight",
+    }.items():
         times[f"{where}: PixelCNN, {slider}"] = person.press(person.handle(slider), key, picture)
     before = picture.get_attribute("src")
     person.tab.get_by_role("button", name="DCGAN").click()
@@ -195,18 +263,24 @@ def cancel(person):
     person.handle("images").focus()
     person.page.keyboard.press("End")
     button = person.tab.get_by_role("button", name="Cancel")
-    person.page.wait_for_function("button => !button.disabled", arg=button.element_handle(), timeout=LONG)
+    person.page.wait_for_function(
+        "button => !button.disabled", arg=button.element_handle(), timeout=LONG
+    )
     button.click()
     person.tab.get_by_text("cancelled").wait_for()
     assert button.is_disabled()
 
 
 def leaf_through(person, times, where):
-    times[f"{where}: stack, next position"] = person.press(person.handle("position"), "ArrowRight", person.picture())
+    times[f"{where}: stack, next position"] = person.press(
+        person.handle("position"), "ArrowRight", person.picture()
+    )
 
 
 def paint(person, times, where):
-    """Choose another cell by arrow key, another code by mouse, and see the slice change; then undo."""
+    """Choose another cell by arrow key, another code by mouse, and see the slice change; then
+    undo.
+    """
     cells, slice_, codes = person.tab.get_by_role("application").all()
     slice_ = slice_.locator("img")
     cells.focus()
@@ -250,10 +324,19 @@ def test_jupyterlab(page, run, times, tmp_path):
     (tmp_path / "root").mkdir()
     nbformat.write(notebook, tmp_path / "root" / "06.ipynb")
     port, token = free_port(), secrets.token_hex(16)
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
-               "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", "--allow-root",
-               f"--ServerApp.root_dir={tmp_path / 'root'}",
-               "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        f"--IdentityProvider.token={token}",
+        "--allow-root",
+        f"--ServerApp.root_dir={tmp_path / 'root'}",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]
     address = f"http://127.0.0.1:{port}"
     with server(command, f"{address}/api/status?token={token}", tmp_path):
         page.goto(f"{address}/lab/tree/06.ipynb?reset&token={token}")
@@ -272,8 +355,12 @@ def test_voila(page, run, times, tmp_path):
     notebook, port, token = app.app_notebook(run), free_port(), secrets.token_hex(16)
     command = app.voila_command(notebook, port)
     start = time.monotonic()
-    with server(command, f"http://127.0.0.1:{port}/voila/static/voila.js", tmp_path,
-                app.voila_environment(run, token)):
+    with server(
+        command,
+        f"http://127.0.0.1:{port}/voila/static/voila.js",
+        tmp_path,
+        app.voila_environment(run, token),
+    ):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
             assert "/login" in answer.url  # nobody comes in without the token
         page.goto(f"http://127.0.0.1:{port}/?token={token}")
@@ -283,5 +370,7 @@ def test_voila(page, run, times, tmp_path):
         person.settled()
         times["app: start to panels"] = round(time.monotonic() - start, 1)
         assert page.locator(".jp-InputArea-editor:visible").count() == 0
-        page.locator("#rendered_cells > div").screenshot(path=PICTURES / "06_app.png")  # figures/06_app.png
+        page.locator("#rendered_cells > div").screenshot(
+            path=PICTURES / "06_app.png"
+        )  # figures/06_app.png
         use_all_panels(person, times, "app")

@@ -18,13 +18,42 @@ from oasis_utils.config import (
     VQVAEConfig,
 )
 
-KINDS = [DataConfig, VQVAEConfig, PixelCNNConfig, DCGANConfig, TrainingConfig, CodesConfig, EvaluationConfig]
+KINDS = [
+    DataConfig,
+    VQVAEConfig,
+    PixelCNNConfig,
+    DCGANConfig,
+    TrainingConfig,
+    CodesConfig,
+    EvaluationConfig,
+]
 # one valid change for every field whose plain increment would be refused
-CHANGES = {"image_size": 256, "downsampling": 16, "first_kernel": 9, "kernel": 5, "grid": 20,
-           "fit_crop": False, "cosine": True, "crop_margin": 0.1, "betas": (0.5, 0.9), "codebook_decay": 0.5,
-           "dropout": 0.3, "ema_decay": 0.7, "top_p": 0.5, "revive_below": 0.5, "final_rate": 0.5,
-           "age_dropout": 0.5, "pixel_loss": "mse", "codebook": "gradient", "kmeans": False, "gradient": "rotation",
-           "space": "index", "start": "blank", "loss": "bce", "penalty_share": 0.5}
+CHANGES = {
+    "image_size": 256,
+    "downsampling": 16,
+    "first_kernel": 9,
+    "kernel": 5,
+    "grid": 20,
+    "fit_crop": False,
+    "cosine": True,
+    "crop_margin": 0.1,
+    "betas": (0.5, 0.9),
+    "codebook_decay": 0.5,
+    "dropout": 0.3,
+    "ema_decay": 0.7,
+    "top_p": 0.5,
+    "revive_below": 0.5,
+    "final_rate": 0.5,
+    "age_dropout": 0.5,
+    "pixel_loss": "mse",
+    "codebook": "gradient",
+    "kmeans": False,
+    "gradient": "rotation",
+    "space": "index",
+    "start": "blank",
+    "loss": "bce",
+    "penalty_share": 0.5,
+}
 FIELDS = [(kind, field.name) for kind in KINDS for field in dataclasses.fields(kind)]
 
 
@@ -49,7 +78,9 @@ def test_every_field_survives_a_json_round_trip(kind, name):
 def test_every_part_of_every_profile_survives_a_json_round_trip(name):
     profile = config.load_profile(name)
     stored = through_json(config.to_dict(profile))
-    assert set(stored) == {f.name for f in dataclasses.fields(Profile)} and stored.pop("name") == name
+    assert (
+        set(stored) == {f.name for f in dataclasses.fields(Profile)} and stored.pop("name") == name
+    )
     for part, values in stored.items():
         original = getattr(profile, part)
         assert config.from_dict(type(original), values) == original
@@ -86,59 +117,86 @@ def test_grid_is_image_size_over_downsampling(size, downsampling):
     assert VQVAEConfig(image_size=size, downsampling=downsampling).grid * downsampling == size
 
 
-@pytest.mark.parametrize("kind, values, message", [
-    (DataConfig, {"image_size": 100}, "image_size must be a multiple of 16 and at least 32, not 100"),
-    (DataConfig, {"image_size": 16}, "image_size must be a multiple of 16 and at least 32, not 16"),
-    (DataConfig, {"image_size": 0}, "at least 32, not 0"),
-    (DataConfig, {"crop_margin": -0.01}, "crop_margin"),
-    (DataConfig, {"crop_margin": 0.5}, r"crop_margin is a fraction in \[0, 0.5\), not 0.5"),
-    (VQVAEConfig, {"downsampling": 2}, "downsampling must be 4, 8 or 16, not 2"),
-    (VQVAEConfig, {"downsampling": 12, "image_size": 96}, "downsampling must be 4, 8 or 16, not 12"),
-    (VQVAEConfig, {"gradient": "none"}, "gradient must be straight-through or rotation, not none"),
-    (VQVAEConfig, {"codebook": "fixed"}, "codebook must be ema or gradient, not fixed"),
-    (VQVAEConfig, {"cosine": True, "codebook": "gradient"}, "use codebook=ema, or cosine=False"),
-    (VQVAEConfig, {"image_size": 100}, "image_size 100 is not a multiple of downsampling 8"),
-    (VQVAEConfig, {"n_codes": 1}, "n_codes must be at least 2, not 1"),
-    (VQVAEConfig, {"codebook_decay": 1.0}, r"codebook_decay must be in \[0, 1\), not 1.0"),
-    (VQVAEConfig, {"codebook_decay": -0.1}, "codebook_decay"),
-    (PixelCNNConfig, {"blocks": 0}, "blocks must be at least 1, not 0"),
-    (PixelCNNConfig, {"first_kernel": 6}, "kernels must be odd"),
-    (PixelCNNConfig, {"kernel": 2}, "kernels must be odd"),
-    (PixelCNNConfig, {"dropout": 1.0}, r"dropout must be in \[0, 1\), not 1.0"),
-    (PixelCNNConfig, {"dropout": -0.5}, "dropout"),
-    (PixelCNNConfig, {"age_dropout": 1.0}, r"age_dropout must be in \[0, 1\), not 1.0"),
-    (PixelCNNConfig, {"age_std": -1.0}, "age_std is a spread in years, 0 or more, not -1.0"),
-    (DCGANConfig, {"grid": 18}, "grid must be a multiple of 4, not 18"),
-    (DCGANConfig, {"space": "pixels"}, "space must be embedding or index, not 'pixels'"),
-    (DCGANConfig, {"loss": "wgan"}, "loss must be relativistic, hinge or bce, not 'wgan'"),
-    (DCGANConfig, {"penalty_share": 0.0}, r"penalty_share must be in \(0, 1\], not 0.0"),
-    (TrainingConfig, {"epochs": 0}, "epochs must be at least 1, not 0"),
-    (TrainingConfig, {"batch_size": 0}, "batch_size must be at least 1, not 0"),
-    (TrainingConfig, {"learning_rate": 0.0}, "learning_rate must be positive, not 0.0"),
-    (TrainingConfig, {"ema_decay": 1.0}, r"ema_decay must be in \[0, 1\), not 1.0"),
-    (TrainingConfig, {"ema_decay": -0.1}, "ema_decay"),
-    (TrainingConfig, {"betas": (0.9,)}, "betas are two numbers"),
-    (TrainingConfig, {"betas": (0.9, 1.0)}, "betas are two numbers"),
-    (TrainingConfig, {"validate_every": 0}, "validate_every must be in"),
-    (TrainingConfig, {"clip_norm": -1.0}, "clip_norm must be in"),
-    (VQVAEConfig, {"n_codes": 65_537}, r"n_codes must be in \[2, 65536\], not 65537"),
-    (VQVAEConfig, {"channels": 10**9}, "channels must be in"),
-    (VQVAEConfig, {"ssim_weight": float("nan")}, "ssim_weight must be in"),
-    (PixelCNNConfig, {"grid": 10**6}, "grid must be in"),
-    (DCGANConfig, {"noise_dim": 0}, "noise_dim must be in"),
-    (CodesConfig, {"variants": 0}, "variants must be in"),
-])
+@pytest.mark.parametrize(
+    "kind, values, message",
+    [
+        (
+            DataConfig,
+            {"image_size": 100},
+            "image_size must be a multiple of 16 and at least 32, not 100",
+        ),
+        (
+            DataConfig,
+            {"image_size": 16},
+            "image_size must be a multiple of 16 and at least 32, not 16",
+        ),
+        (DataConfig, {"image_size": 0}, "at least 32, not 0"),
+        (DataConfig, {"crop_margin": -0.01}, "crop_margin"),
+        (DataConfig, {"crop_margin": 0.5}, r"crop_margin is a fraction in \[0, 0.5\), not 0.5"),
+        (VQVAEConfig, {"downsampling": 2}, "downsampling must be 4, 8 or 16, not 2"),
+        (
+            VQVAEConfig,
+            {"downsampling": 12, "image_size": 96},
+            "downsampling must be 4, 8 or 16, not 12",
+        ),
+        (
+            VQVAEConfig,
+            {"gradient": "none"},
+            "gradient must be straight-through or rotation, not none",
+        ),
+        (VQVAEConfig, {"codebook": "fixed"}, "codebook must be ema or gradient, not fixed"),
+        (
+            VQVAEConfig,
+            {"cosine": True, "codebook": "gradient"},
+            "use codebook=ema, or cosine=False",
+        ),
+        (VQVAEConfig, {"image_size": 100}, "image_size 100 is not a multiple of downsampling 8"),
+        (VQVAEConfig, {"n_codes": 1}, "n_codes must be at least 2, not 1"),
+        (VQVAEConfig, {"codebook_decay": 1.0}, r"codebook_decay must be in \[0, 1\), not 1.0"),
+        (VQVAEConfig, {"codebook_decay": -0.1}, "codebook_decay"),
+        (PixelCNNConfig, {"blocks": 0}, "blocks must be at least 1, not 0"),
+        (PixelCNNConfig, {"first_kernel": 6}, "kernels must be odd"),
+        (PixelCNNConfig, {"kernel": 2}, "kernels must be odd"),
+        (PixelCNNConfig, {"dropout": 1.0}, r"dropout must be in \[0, 1\), not 1.0"),
+        (PixelCNNConfig, {"dropout": -0.5}, "dropout"),
+        (PixelCNNConfig, {"age_dropout": 1.0}, r"age_dropout must be in \[0, 1\), not 1.0"),
+        (PixelCNNConfig, {"age_std": -1.0}, "age_std is a spread in years, 0 or more, not -1.0"),
+        (DCGANConfig, {"grid": 18}, "grid must be a multiple of 4, not 18"),
+        (DCGANConfig, {"space": "pixels"}, "space must be embedding or index, not 'pixels'"),
+        (DCGANConfig, {"loss": "wgan"}, "loss must be relativistic, hinge or bce, not 'wgan'"),
+        (DCGANConfig, {"penalty_share": 0.0}, r"penalty_share must be in \(0, 1\], not 0.0"),
+        (TrainingConfig, {"epochs": 0}, "epochs must be at least 1, not 0"),
+        (TrainingConfig, {"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        (TrainingConfig, {"learning_rate": 0.0}, "learning_rate must be positive, not 0.0"),
+        (TrainingConfig, {"ema_decay": 1.0}, r"ema_decay must be in \[0, 1\), not 1.0"),
+        (TrainingConfig, {"ema_decay": -0.1}, "ema_decay"),
+        (TrainingConfig, {"betas": (0.9,)}, "betas are two numbers"),
+        (TrainingConfig, {"betas": (0.9, 1.0)}, "betas are two numbers"),
+        (TrainingConfig, {"validate_every": 0}, "validate_every must be in"),
+        (TrainingConfig, {"clip_norm": -1.0}, "clip_norm must be in"),
+        (VQVAEConfig, {"n_codes": 65_537}, r"n_codes must be in \[2, 65536\], not 65537"),
+        (VQVAEConfig, {"channels": 10**9}, "channels must be in"),
+        (VQVAEConfig, {"ssim_weight": float("nan")}, "ssim_weight must be in"),
+        (PixelCNNConfig, {"grid": 10**6}, "grid must be in"),
+        (DCGANConfig, {"noise_dim": 0}, "noise_dim must be in"),
+        (CodesConfig, {"variants": 0}, "variants must be in"),
+    ],
+)
 def test_bad_values_are_refused_with_a_message(kind, values, message):
     with pytest.raises(ValueError, match=message):
         kind(**values)
 
 
-@pytest.mark.parametrize("kind, values", [
-    (DataConfig, {"image_size": 32, "crop_margin": 0.0}),
-    (VQVAEConfig, {"n_codes": 2, "codebook_decay": 0.0}),
-    (PixelCNNConfig, {"blocks": 1, "kernel": 1, "dropout": 0.0}), (DCGANConfig, {"grid": 4}),
-    (TrainingConfig, {"epochs": 1, "batch_size": 1, "ema_decay": 0.0}),
-])
+@pytest.mark.parametrize(
+    "kind, values",
+    [
+        (DataConfig, {"image_size": 32, "crop_margin": 0.0}),
+        (VQVAEConfig, {"n_codes": 2, "codebook_decay": 0.0}),
+        (PixelCNNConfig, {"blocks": 1, "kernel": 1, "dropout": 0.0}),
+        (DCGANConfig, {"grid": 4}),
+        (TrainingConfig, {"epochs": 1, "batch_size": 1, "ema_decay": 0.0}),
+    ],
+)
 def test_values_at_the_edge_are_taken(kind, values):
     assert {name: getattr(kind(**values), name) for name in values} == values
 
@@ -146,7 +204,9 @@ def test_values_at_the_edge_are_taken(kind, values):
 @pytest.mark.parametrize("kind", KINDS)
 def test_from_dict_names_the_fields_it_does_not_know(kind):
     values = config.to_dict(kind()) | {"zeal": 1, "ardour": 2}
-    with pytest.raises(ValueError, match=f"{kind.__name__} has no field ardour, zeal: .*another version"):
+    with pytest.raises(
+        ValueError, match=f"{kind.__name__} has no field ardour, zeal: .*another version"
+    ):
         config.from_dict(kind, values)
 
 
@@ -167,13 +227,20 @@ def test_digest_changes_with_every_field(kind, name):
 @pytest.mark.parametrize("part", [f.name for f in dataclasses.fields(Profile)])
 def test_digest_of_a_profile_changes_with_every_part(part):
     base = PROFILES["smoke"]
-    change = {"name": "other", "data": dataclasses.replace(base.data, crop_margin=0.3),
-              "vqvae": dataclasses.replace(base.vqvae, commitment=7.0),
-              "codes": dataclasses.replace(base.codes, variants=99),
-              "pixelcnn": dataclasses.replace(base.pixelcnn, hidden=99),
-              "dcgan": dataclasses.replace(base.dcgan, gamma=99.0),
-              "evaluation": dataclasses.replace(base.evaluation, bootstrap=99)}
-    value = change[part] if part in change else dataclasses.replace(getattr(base, part), warmup_steps=999)
+    change = {
+        "name": "other",
+        "data": dataclasses.replace(base.data, crop_margin=0.3),
+        "vqvae": dataclasses.replace(base.vqvae, commitment=7.0),
+        "codes": dataclasses.replace(base.codes, variants=99),
+        "pixelcnn": dataclasses.replace(base.pixelcnn, hidden=99),
+        "dcgan": dataclasses.replace(base.dcgan, gamma=99.0),
+        "evaluation": dataclasses.replace(base.evaluation, bootstrap=99),
+    }
+    value = (
+        change[part]
+        if part in change
+        else dataclasses.replace(getattr(base, part), warmup_steps=999)
+    )
     assert config.digest(dataclasses.replace(base, **{part: value})) != config.digest(base)
 
 
@@ -200,21 +267,27 @@ def test_unknown_profile_names_the_known_ones():
         config.load_profile("huge")
 
 
-@pytest.mark.parametrize("part, changes, message", [
-    ("data", {"image_size": 256}, "data and vqvae disagree on image_size"),
-    ("pixelcnn", {"grid": 20}, "the priors' grid must be 16"),
-    ("dcgan", {"grid": 20}, "the priors' grid must be 16"),
-    ("pixelcnn", {"n_codes": 99}, "pixelcnn.n_codes must be 256"),
-    ("dcgan", {"n_codes": 99}, "dcgan needs n_codes=256 and code_dim=16"),
-    ("dcgan", {"code_dim": 99}, "dcgan needs n_codes=256 and code_dim=16"),
-    ("vqvae", {"downsampling": 16}, "the priors' grid must be 8"),
-    ("vqvae", {"n_codes": 64}, "pixelcnn.n_codes must be 64"),
-    ("vqvae", {"code_dim": 4}, "dcgan needs n_codes=256 and code_dim=4"),
-])
+@pytest.mark.parametrize(
+    "part, changes, message",
+    [
+        ("data", {"image_size": 256}, "data and vqvae disagree on image_size"),
+        ("pixelcnn", {"grid": 20}, "the priors' grid must be 16"),
+        ("dcgan", {"grid": 20}, "the priors' grid must be 16"),
+        ("pixelcnn", {"n_codes": 99}, "pixelcnn.n_codes must be 256"),
+        ("dcgan", {"n_codes": 99}, "dcgan needs n_codes=256 and code_dim=16"),
+        ("dcgan", {"code_dim": 99}, "dcgan needs n_codes=256 and code_dim=16"),
+        ("vqvae", {"downsampling": 16}, "the priors' grid must be 8"),
+        ("vqvae", {"n_codes": 64}, "pixelcnn.n_codes must be 64"),
+        ("vqvae", {"code_dim": 4}, "dcgan needs n_codes=256 and code_dim=4"),
+    ],
+)
 def test_a_profile_whose_parts_disagree_is_refused(part, changes, message):
-    parts = {"data": DataConfig(image_size=128), "pixelcnn": PixelCNNConfig(grid=16, n_codes=256),
-             "vqvae": VQVAEConfig(image_size=128, downsampling=8, n_codes=256, code_dim=16),
-             "dcgan": DCGANConfig(grid=16, n_codes=256, code_dim=16)}
+    parts = {
+        "data": DataConfig(image_size=128),
+        "pixelcnn": PixelCNNConfig(grid=16, n_codes=256),
+        "vqvae": VQVAEConfig(image_size=128, downsampling=8, n_codes=256, code_dim=16),
+        "dcgan": DCGANConfig(grid=16, n_codes=256, code_dim=16),
+    }
     assert Profile("agreed", **parts).vqvae.grid == 16
     with pytest.raises(ValueError, match=message):
         Profile("torn", **parts | {part: dataclasses.replace(parts[part], **changes)})

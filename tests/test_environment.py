@@ -14,9 +14,14 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
-LOCK = [Requirement(line) for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
-        if line and not line.startswith("#")]
-EXTRAS = {name: texts for name, texts in PROJECT["optional-dependencies"].items() if name != "bench"}  # peers, unpinned
+LOCK = [
+    Requirement(line)
+    for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    if line and not line.startswith("#")
+]
+EXTRAS = {
+    name: texts for name, texts in PROJECT["optional-dependencies"].items() if name != "bench"
+}  # peers, unpinned
 DECLARED = [Requirement(text) for text in PROJECT["dependencies"] + sum(EXTRAS.values(), [])]
 
 
@@ -33,13 +38,19 @@ def test_conda_takes_the_rest_from_pyproject():
 
 
 def test_the_python_ranges_agree():
-    (spec,) = [item.removeprefix("python") for item in CONDA if isinstance(item, str) and item.startswith("python")]
+    (spec,) = [
+        item.removeprefix("python")
+        for item in CONDA
+        if isinstance(item, str) and item.startswith("python")
+    ]
     assert SpecifierSet(spec) == SpecifierSet(PROJECT["requires-python"])
 
 
 @pytest.mark.parametrize("requirement", DECLARED, ids=str)
 def test_the_lock_pins_every_dependency_within_its_range(requirement):
-    pins = [pin for pin in LOCK if canonicalize_name(pin.name) == canonicalize_name(requirement.name)]
+    pins = [
+        pin for pin in LOCK if canonicalize_name(pin.name) == canonicalize_name(requirement.name)
+    ]
     assert pins
     for pin in pins:
         (version,) = [spec.version for spec in pin.specifier]
@@ -56,4 +67,6 @@ def test_torch_and_torchvision_are_a_pair():
 
 def test_the_range_of_torch_is_wide():
     (torch,) = [r for r in DECLARED if r.name == "torch"]
-    assert all(torch.specifier.contains(version) for version in ("2.11.0", "2.13.1", "2.14.1", "2.15.0"))
+    assert all(
+        torch.specifier.contains(version) for version in ("2.11.0", "2.13.1", "2.14.1", "2.15.0")
+    )

@@ -1,4 +1,6 @@
-"""It keeps its word when it is killed, runs out of disk or is started twice: nothing is lost, nothing half is whole."""
+"""It keeps its word when it is killed, runs out of disk or is started twice: nothing is lost,
+nothing half is whole.
+"""
 
 import os
 import random
@@ -20,21 +22,36 @@ from oasis_utils.data.dataset import Batches
 from oasis_utils.models import checkpoints
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.pipeline import runner as pipeline
-from oasis_utils.runtime.runtime import RunFolder, StorageError, exclusive, seed_everything, write_json
+from oasis_utils.runtime.runtime import (
+    RunFolder,
+    StorageError,
+    exclusive,
+    seed_everything,
+    write_json,
+)
 from oasis_utils.runtime.symmetry import LEFT_RIGHT
 from oasis_utils.training.loop import fit, read_history
 
 pytestmark = pytest.mark.faults
 
 MODEL = VQVAEConfig(image_size=32, channels=8, residual_blocks=1, n_codes=16, code_dim=4)
-SCHEDULE = TrainingConfig(epochs=50, batch_size=8, learning_rate=2e-3, warmup_steps=2, ema_decay=0.9)
+SCHEDULE = TrainingConfig(
+    epochs=50, batch_size=8, learning_rate=2e-3, warmup_steps=2, ema_decay=0.9
+)
 STEPS = 4  # of an epoch
 
 
 def batches(shuffle):
-    images = torch.randint(0, 256, (8 * STEPS, 1, 32, 32), generator=torch.Generator().manual_seed(1))
-    return Batches({"images": images.to(torch.uint8)}, SCHEDULE.batch_size, shuffle=shuffle,
-                   mirror=LEFT_RIGHT if shuffle else None, seed=5)
+    images = torch.randint(
+        0, 256, (8 * STEPS, 1, 32, 32), generator=torch.Generator().manual_seed(1)
+    )
+    return Batches(
+        {"images": images.to(torch.uint8)},
+        SCHEDULE.batch_size,
+        shuffle=shuffle,
+        mirror=LEFT_RIGHT if shuffle else None,
+        seed=5,
+    )
 
 
 def train(root, after_step=lambda: None):
@@ -58,7 +75,9 @@ def heed_ctrl_c():
 
 
 def nursery():
-    """Forks a training for each line "folder largest_file" it reads: torch is imported once, lives start at once."""
+    """Forks a training for each line "folder largest_file" it reads: torch is imported once, lives
+    start at once.
+    """
     with open(os.devnull, "w") as nowhere:
         tell = os.fdopen(os.dup(1), "w", buffering=1)
         os.dup2(nowhere.fileno(), 1)
@@ -99,8 +118,13 @@ class Life:
 
 @pytest.fixture(scope="module")
 def lives():
-    process = subprocess.Popen([sys.executable, "-c", "import test_faults; test_faults.nursery()"],
-                               cwd=Path(__file__).parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import test_faults; test_faults.nursery()"],
+        cwd=Path(__file__).parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     with process:
         yield process
         process.stdin.close()
@@ -119,18 +143,27 @@ def assert_same_end(run, whole):
     expected, known = checkpoints.load_tensors(whole.checkpoint("vqvae"))
     assert about["complete"] and tensors.keys() == expected.keys()
     assert all(torch.equal(tensors[name], expected[name]) for name in expected)
-    histories = [[{k: v for k, v in record.items() if k != "seconds"} for record in read_history(r.history("vqvae"))]
-                 for r in (run, whole)]
+    histories = [
+        [
+            {k: v for k, v in record.items() if k != "seconds"}
+            for record in read_history(r.history("vqvae"))
+        ]
+        for r in (run, whole)
+    ]
     assert histories[0] == histories[1] and len(histories[0]) == SCHEDULE.epochs
 
 
-def test_training_killed_at_25_random_points_ends_bit_for_bit_as_a_whole_one(tmp_path, lives, whole):
+def test_training_killed_at_25_random_points_ends_bit_for_bit_as_a_whole_one(
+    tmp_path, lives, whole
+):
     rng, run, reached = random.Random(0), RunFolder(tmp_path), set()
     for number in range(25):
         life = Life(lives, tmp_path)
         for _ in range(rng.randrange(2 * STEPS)):
             assert next(life.lines) == "step\n"
-        time.sleep(rng.random() * 0.02)  # anywhere in a step, in a validation, in the writing of a file
+        time.sleep(
+            rng.random() * 0.02
+        )  # anywhere in a step, in a validation, in the writing of a file
         os.kill(life.pid, (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)[number % 3])
         assert life.rest()[-1] != "over 0"
         if run.checkpoint("vqvae").exists():
@@ -143,7 +176,9 @@ def test_training_killed_at_25_random_points_ends_bit_for_bit_as_a_whole_one(tmp
     assert not list(run.root.rglob("*.resume.safetensors"))
 
 
-def test_no_room_for_a_checkpoint_is_one_clear_error_and_keeps_the_last_good_one(tmp_path, lives, whole):
+def test_no_room_for_a_checkpoint_is_one_clear_error_and_keeps_the_last_good_one(
+    tmp_path, lives, whole
+):
     run, stop = RunFolder(tmp_path), iter([False] * 9 + [True])
 
     def in_the_third_epoch():
@@ -177,9 +212,19 @@ print(sorted(p.name for p in folder.iterdir()), (folder / "report.json").read_te
 
 
 def test_a_full_disk_is_named_and_keeps_the_last_good_file(tmp_path):
-    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c",
-               'mount -t tmpfs -o size=1m tmpfs "$1" && exec "$2" -c "$3" "$1"', "sh", str(tmp_path), sys.executable,
-               FULL_DISK]
+    command = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-c",
+        'mount -t tmpfs -o size=1m tmpfs "$1" && exec "$2" -c "$3" "$1"',
+        "sh",
+        str(tmp_path),
+        sys.executable,
+        FULL_DISK,
+    ]
     try:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except FileNotFoundError:
@@ -195,7 +240,11 @@ def test_a_full_disk_is_named_and_keeps_the_last_good_file(tmp_path):
 
 def notebook_step(folder, *cells):
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    book.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     path = folder / "01_data_exploration.ipynb"
     nbformat.write(book, path)
     return pipeline.Step("01_data_exploration", path, {})
@@ -203,21 +252,43 @@ def notebook_step(folder, *cells):
 
 def test_a_killed_kernel_is_never_taken_for_a_finished_step(tmp_path):
     run = RunFolder(tmp_path / "run")
-    step = notebook_step(tmp_path, "import os, signal", "os.kill(os.getpid(), signal.SIGKILL)", "print('after')")
+    step = notebook_step(
+        tmp_path, "import os, signal", "os.kill(os.getpid(), signal.SIGKILL)", "print('after')"
+    )
     write_json(pipeline.stamp_file(run, step.name), {"stamp": "of an earlier run"})
-    with pytest.raises(pipeline.NotebookFailed, match="01_data_exploration: the kernel died .* Run again to go on"):
+    with pytest.raises(
+        pipeline.NotebookFailed, match="01_data_exploration: the kernel died .* Run again to go on"
+    ):
         pipeline.run_series([step], run)
     assert not pipeline.stamp_file(run, step.name).exists() and not pipeline.is_done(step, run)
 
 
 def start_series(out):
     """(process, its kernel) of a series that has just begun."""
-    process = subprocess.Popen([sys.executable, "-m", "oasis_utils", "run", "--profile", "smoke", "--only", "01",
-                                "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "oasis_utils",
+            "run",
+            "--profile",
+            "smoke",
+            "--only",
+            "01",
+            "--out",
+            str(out),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     for _ in range(300):
-        kernels = [child for child in psutil.Process(process.pid).children(recursive=True)
-                   if "ipykernel_launcher" in " ".join(child.cmdline())]
+        kernels = [
+            child
+            for child in psutil.Process(process.pid).children(recursive=True)
+            if "ipykernel_launcher" in " ".join(child.cmdline())
+        ]
         if kernels:
             return process, kernels[0]
         time.sleep(0.1)
@@ -243,7 +314,10 @@ def test_a_second_run_into_the_same_folder_is_refused_with_the_name_of_the_first
     with exclusive(RunFolder(tmp_path).lock, tmp_path):
         assert cli.main(["run", "--profile", "smoke", "--only", "01", "--out", str(tmp_path)]) == 1
     message = capsys.readouterr().err
-    assert f"{tmp_path} is in use by process {os.getpid()} on " in message and "choose another run folder" in message
+    assert (
+        f"{tmp_path} is in use by process {os.getpid()} on " in message
+        and "choose another run folder" in message
+    )
     assert len(message.splitlines()) == 1
     assert not (tmp_path / "notebooks").exists()
 
@@ -264,4 +338,6 @@ def test_memory_stays_flat_over_600_steps(tmp_path):
     model.step = lambda batch, phase: (look(), plain(batch, phase))[1]
     fit(model, batches(True), batches(False), config, RunFolder(tmp_path), "vqvae")
     assert len(seen) == 600
-    assert max(seen[500:]) - max(seen[90:110]) < 4 << 20  # bytes; one leaked batch a step would be 130 MB
+    assert (
+        max(seen[500:]) - max(seen[90:110]) < 4 << 20
+    )  # bytes; one leaked batch a step would be 130 MB

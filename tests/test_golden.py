@@ -1,4 +1,6 @@
-"""Trained models change with the code: losses of ten steps are recorded, under the version of each model's code."""
+"""Trained models change with the code: losses of ten steps are recorded, under the version of each
+model's code.
+"""
 
 import math
 import re
@@ -24,19 +26,26 @@ def recorded(kind, case):
     return golden.read()[kind.__name__].get(str(kind.version), {}).get(case)
 
 
-@pytest.mark.parametrize(("kind", "case"), KINDS, ids=lambda x: x if isinstance(x, str) else x.__name__)
+@pytest.mark.parametrize(
+    ("kind", "case"), KINDS, ids=lambda x: x if isinstance(x, str) else x.__name__
+)
 def test_a_training_gives_the_recorded_losses(kind, case):
     name, known = kind.__name__, recorded(kind, case)
-    assert known, f"{name}, version {kind.version}, {case} is not recorded: run `python -m tests.golden`, commit both"
+    assert known, (
+        f"{name}, version {kind.version}, {case} is not recorded: run `python -m tests.golden`, commit both"
+    )
     wrong = golden.differences(golden.losses(kind, case), known)
-    assert not wrong, (f"{name} trains differently than before, so old weights must not pass for new ones: if that is "
-                       f"wanted, raise {name}.version to {kind.version + 1}, run `python -m tests.golden` and commit "
-                       "both together\n" + "\n".join(wrong[:5]))
+    assert not wrong, (
+        f"{name} trains differently than before, so old weights must not pass for new ones: if that is "
+        f"wanted, raise {name}.version to {kind.version + 1}, run `python -m tests.golden` and commit "
+        "both together\n" + "\n".join(wrong[:5])
+    )
 
 
 def test_the_record_holds_each_model_at_its_version_and_nothing_else():
     assert {name: list(versions) for name, versions in golden.read().items()} == {
-        kind.__name__: [str(kind.version)] for kind in golden.CASES}
+        kind.__name__: [str(kind.version)] for kind in golden.CASES
+    }
 
 
 # ---------------------------------------------------------------- a changed model or loss is seen
@@ -67,7 +76,9 @@ def fewer_rounds_of_kmeans(patch):
 
 def shorter_new_lives(patch):
     revive = VectorQuantizer._revive
-    patch.setattr(VectorQuantizer, "_revive", lambda self, flat, mean_use: revive(self, flat, 0.8 * mean_use))
+    patch.setattr(
+        VectorQuantizer, "_revive", lambda self, flat, mean_use: revive(self, flat, 0.8 * mean_use)
+    )
 
 
 def no_second_term_of_the_loss(patch):
@@ -98,7 +109,11 @@ def another_gate(patch):
 
 def no_bias_of_cells(patch):
     forward = GatedBlock.forward
-    patch.setattr(GatedBlock, "forward", lambda self, v, h, condition, bias=0.0: forward(self, v, h, condition))
+    patch.setattr(
+        GatedBlock,
+        "forward",
+        lambda self, v, h, condition, bias=0.0: forward(self, v, h, condition),
+    )
 
 
 def no_bias_in_a_layer(patch):
@@ -138,12 +153,20 @@ def another_commitment_of_the_generator(patch):
 
 def no_regression_on_age(patch):
     fit = linear.LinearMaps.fit
-    patch.setattr(linear.LinearMaps, "fit", lambda self, maps, positions, first=None: fit(self, maps, positions))
+    patch.setattr(
+        linear.LinearMaps,
+        "fit",
+        lambda self, maps, positions, first=None: fit(self, maps, positions),
+    )
 
 
 def longer_directions(patch):
     forward = linear.LinearMaps.forward
-    patch.setattr(linear.LinearMaps, "forward", lambda self, noise, positions: forward(self, 1.01 * noise, positions))
+    patch.setattr(
+        linear.LinearMaps,
+        "forward",
+        lambda self, noise, positions: forward(self, 1.01 * noise, positions),
+    )
 
 
 def another_learning_rate(patch):
@@ -151,21 +174,45 @@ def another_learning_rate(patch):
     patch.setattr(training, "learning_rate", lambda *args: 1.01 * rate(*args))
 
 
-CHANGES = [(VQVAE, "smoke", change) for change in (
-    double_commitment, other_ssim_constant, no_residual_relu, fewer_rounds_of_kmeans,
-    another_learning_rate)] + [
-    (VQVAE, "gradient codebook, mse", no_second_term_of_the_loss), (VQVAE, "rotation, discriminator", no_rotation),
-    (VQVAE, "fast averages, revival", shorter_new_lives),
-    (VQVAE, "rotation, discriminator", weight_of_the_discriminator)] + [
-    (PixelCNN, "smoke", change) for change in (another_gate, no_bias_of_cells, no_bias_in_a_layer)] + [
-    (PixelCNN, "ages", more_hidden_ages)] + [
-    (DCGAN, "ages", change) for change in (another_penalty, another_commitment_of_the_generator, no_regression_on_age,
-                                           longer_directions)]
+CHANGES = (
+    [
+        (VQVAE, "smoke", change)
+        for change in (
+            double_commitment,
+            other_ssim_constant,
+            no_residual_relu,
+            fewer_rounds_of_kmeans,
+            another_learning_rate,
+        )
+    ]
+    + [
+        (VQVAE, "gradient codebook, mse", no_second_term_of_the_loss),
+        (VQVAE, "rotation, discriminator", no_rotation),
+        (VQVAE, "fast averages, revival", shorter_new_lives),
+        (VQVAE, "rotation, discriminator", weight_of_the_discriminator),
+    ]
+    + [
+        (PixelCNN, "smoke", change)
+        for change in (another_gate, no_bias_of_cells, no_bias_in_a_layer)
+    ]
+    + [(PixelCNN, "ages", more_hidden_ages)]
+    + [
+        (DCGAN, "ages", change)
+        for change in (
+            another_penalty,
+            another_commitment_of_the_generator,
+            no_regression_on_age,
+            longer_directions,
+        )
+    ]
+)
 
 LATE = (weight_of_the_discriminator, shorter_new_lives)  # seen after some steps only
 
 
-@pytest.mark.parametrize(("kind", "case", "change"), CHANGES, ids=lambda x: getattr(x, "__name__", x))
+@pytest.mark.parametrize(
+    ("kind", "case", "change"), CHANGES, ids=lambda x: getattr(x, "__name__", x)
+)
 def test_a_changed_model_or_loss_gives_other_losses(monkeypatch, kind, case, change):
     steps = golden.STEPS if change in LATE else 3
     change(monkeypatch)
@@ -176,11 +223,16 @@ def test_a_change_must_come_with_a_version(monkeypatch, tmp_path):
     known = golden.read()
     monkeypatch.setattr(golden, "PATH", tmp_path / "golden.json")
     monkeypatch.setattr(golden, "CASES", {PixelCNN: {"smoke": golden.CASES[PixelCNN]["smoke"]}})
-    monkeypatch.setattr(golden, "losses", lambda kind, case: known["PixelCNN"][str(PixelCNN.version)][case])
+    monkeypatch.setattr(
+        golden, "losses", lambda kind, case: known["PixelCNN"][str(PixelCNN.version)][case]
+    )
     golden.record()
     changed = {"loss": [4.0] * golden.STEPS}
     monkeypatch.setattr(golden, "losses", lambda kind, case: changed)
-    with pytest.raises(SystemExit, match=re.escape("PixelCNN (smoke): loss at step 0") + ".* raise PixelCNN.version"):
+    with pytest.raises(
+        SystemExit,
+        match=re.escape("PixelCNN (smoke): loss at step 0") + ".* raise PixelCNN.version",
+    ):
         golden.record()
     monkeypatch.setattr(PixelCNN, "version", PixelCNN.version + 1)
     golden.record()

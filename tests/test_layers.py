@@ -18,8 +18,20 @@ LAYERS = [
     {"volumes"},
     {"sources"},
     {"importing"},
-    {"data", "vqvae", "pixelcnn", "dcgan", "checkpoints", "plotting", "pipeline", "features", "verdicts", "codebook",
-     "history", "error_maps"},
+    {
+        "data",
+        "vqvae",
+        "pixelcnn",
+        "dcgan",
+        "checkpoints",
+        "plotting",
+        "pipeline",
+        "features",
+        "verdicts",
+        "codebook",
+        "history",
+        "error_maps",
+    },
     {"exporting", "training", "codes", "fidelity", "anatomy", "memorisation"},
     {"ageing", "sampling", "twosample", "sensitivity"},
     {"reference"},
@@ -46,7 +58,11 @@ def imported_modules(name, top_level_only=False):
 
 
 def own(modules):
-    return {m.split(".")[1] for m in modules if m.startswith("oasis_utils.") and m.split(".")[1] in LEVEL}
+    return {
+        m.split(".")[1]
+        for m in modules
+        if m.startswith("oasis_utils.") and m.split(".")[1] in LEVEL
+    }
 
 
 def test_every_module_has_a_layer():
@@ -59,8 +75,10 @@ def test_imports_come_from_earlier_layers(name):
     assert not later
 
 
-@pytest.mark.parametrize("name", ["__init__", "config", "runtime", "synthetic", "pipeline", "app", "report", "commands",
-                                  "cli"])
+@pytest.mark.parametrize(
+    "name",
+    ["__init__", "config", "runtime", "synthetic", "pipeline", "app", "report", "commands", "cli"],
+)
 def test_the_command_line_starts_without_heavy_imports(name):
     assert not {m.split(".")[0] for m in imported_modules(name, top_level_only=True)} & HEAVY
 
@@ -70,7 +88,16 @@ def test_no_module_unpickles_or_calls_the_network(name):
     modules = {m.split(".")[0] for m in imported_modules(name)}
     asks_for_a_free_port = {"socket"} if name == "app" else set()
     assert not (modules - asks_for_a_free_port) & {
-        "pickle", "dill", "joblib", "marshal", "shelve", "urllib", "requests", "httpx", "socket"}
+        "pickle",
+        "dill",
+        "joblib",
+        "marshal",
+        "shelve",
+        "urllib",
+        "requests",
+        "httpx",
+        "socket",
+    }
     source = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
     assert "allow_pickle=True" not in source
     assert all("weights_only=True" in line for line in source.splitlines() if "torch.load(" in line)

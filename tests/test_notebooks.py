@@ -1,4 +1,6 @@
-"""The notebook contract: structure, size and cleanliness of every notebook. (test_pipeline.py runs them.)"""
+"""The notebook contract: structure, size and cleanliness of every notebook. (test_pipeline.py runs
+them.)
+"""
 
 import ast
 import json
@@ -29,7 +31,11 @@ def lines(cell):
 
 
 def import_cells(name):
-    return [cell for cell in cells(name, "code") if re.search(r"^(import|from) ", text(cell), re.MULTILINE)]
+    return [
+        cell
+        for cell in cells(name, "code")
+        if re.search(r"^(import|from) ", text(cell), re.MULTILINE)
+    ]
 
 
 def parameter_cells(name):
@@ -44,11 +50,16 @@ def test_the_runner_knows_exactly_the_notebooks_on_disk():
 def test_first_cell_introduces(name):
     first = text(cells(name)[0])
     assert re.match(rf"# {name[:2]}\. \S", first)
-    for word in ("You will see", "**Time**", "**Reads**" if name[:2] != "01" else "**Writes**", "**Writes**"):
+    for word in (
+        "You will see",
+        "**Time**",
+        "**Reads**" if name[:2] != "01" else "**Writes**",
+        "**Writes**",
+    ):
         assert word in first
     names = list(NOTEBOOKS)
     here = names.index(name)
-    for neighbour in names[max(here - 1, 0):here] + names[here + 1:here + 2]:
+    for neighbour in names[max(here - 1, 0) : here] + names[here + 1 : here + 2]:
         assert f"({neighbour}.ipynb)" in first
 
 
@@ -79,7 +90,14 @@ def test_code_cells_are_short(name):
 @each_notebook
 def test_code_cells_hold_narrative_not_machinery(name):
     for cell in cells(name, "code"):
-        for forbidden in (r"^\s*class ", r"\.backward\(", r"\bpip\b", r"sys\.path", r"import \*", r"torch\.optim"):
+        for forbidden in (
+            r"^\s*class ",
+            r"\.backward\(",
+            r"\bpip\b",
+            r"sys\.path",
+            r"import \*",
+            r"torch\.optim",
+        ):
             assert not re.search(forbidden, text(cell), re.MULTILINE), (forbidden, text(cell))
 
 
@@ -101,7 +119,9 @@ def test_ends_with_findings_limits_and_references(name):
 
 @each_notebook
 def test_links_lead_somewhere(name):
-    for target in re.findall(r"\]\(([^)#]+\.ipynb)\)", "\n".join(text(c) for c in cells(name, "markdown"))):
+    for target in re.findall(
+        r"\]\(([^)#]+\.ipynb)\)", "\n".join(text(c) for c in cells(name, "markdown"))
+    ):
         assert (FOLDER / target).exists(), target
 
 
@@ -111,7 +131,10 @@ def test_stripped_with_stable_ids(name):
     assert len(set(ids)) == len(ids)
     for cell in cells(name, "code"):
         assert cell["outputs"] == [] and cell["execution_count"] is None
-    assert "papermill" not in NOTEBOOKS[name]["metadata"] and "widgets" not in NOTEBOOKS[name]["metadata"]
+    assert (
+        "papermill" not in NOTEBOOKS[name]["metadata"]
+        and "widgets" not in NOTEBOOKS[name]["metadata"]
+    )
 
 
 def test_sliders_follow_a_static_figure_of_each_panel():
@@ -124,5 +147,7 @@ def test_sliders_follow_a_static_figure_of_each_panel():
 
 @each_notebook
 def test_every_figure_is_named_after_its_notebook(name):
-    for figure in re.findall(r'save_figure\(figure, run\.figures, "([^"]+)"\)', "\n".join(map(text, cells(name)))):
+    for figure in re.findall(
+        r'save_figure\(figure, run\.figures, "([^"]+)"\)', "\n".join(map(text, cells(name)))
+    ):
         assert figure.startswith(name[:2] + "_")

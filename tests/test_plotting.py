@@ -13,10 +13,15 @@ RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (5, 16, 16), dtype=np.uint8)
 FLOATS = GREY / 255.0
 INDICES = RNG.integers(0, 8, (5, 4, 4))
-HISTORY = [{"epoch": 1, "steps": 8, "loss": 3.0, "ssim": 0.2}, {"epoch": 2, "steps": 16, "loss": 2.0},
-           {"epoch": 3, "steps": 24, "loss": 1.0, "ssim": 0.6}]
-RIVAL = [{"seconds": 1.0, "used_fraction": 0.5, "ssim": 0.2, "validation_loss": 4.0},
-         {"seconds": 2.0, "used_fraction": 1.0, "ssim": 0.4, "validation_loss": 1.0}]
+HISTORY = [
+    {"epoch": 1, "steps": 8, "loss": 3.0, "ssim": 0.2},
+    {"epoch": 2, "steps": 16, "loss": 2.0},
+    {"epoch": 3, "steps": 24, "loss": 1.0, "ssim": 0.6},
+]
+RIVAL = [
+    {"seconds": 1.0, "used_fraction": 0.5, "ssim": 0.2, "validation_loss": 4.0},
+    {"seconds": 2.0, "used_fraction": 1.0, "ssim": 0.4, "validation_loss": 1.0},
+]
 CLOUD = RNG.standard_normal((8, 2))
 TITLES = [f"slice {i}" for i in range(5)]
 
@@ -43,20 +48,30 @@ def images_of(figure):
 EVERY_FIGURE = {
     "slices": lambda: plotting.slices(GREY, TITLES, row_labels=["row"], title="title"),
     "reconstructions": lambda: plotting.reconstructions(FLOATS, FLOATS[::-1], TITLES, "title"),
-    "index_maps": lambda: plotting.index_maps(FLOATS, INDICES, FLOATS, np.arange(8), TITLES, "title"),
+    "index_maps": lambda: plotting.index_maps(
+        FLOATS, INDICES, FLOATS, np.arange(8), TITLES, "title"
+    ),
     "curves": lambda: plotting.curves(HISTORY, {"loss in nats": ["loss"]}, title="title"),
     "usage": lambda: plotting.usage(np.array([5, 3, 0, 1]), "title"),
     "usage_overview": lambda: plotting.usage_overview(np.array([5, 3, 0, 1]), "title"),
     "among": lambda: plotting.among({"PCA": (CLOUD, CLOUD[:3])}, np.arange(3), "use", "title"),
-    "watched": lambda: plotting.watched(GREY[:2], {"epoch 1": GREY[2:4], "epoch 4": GREY[:2]}, "title"),
-    "rivals": lambda: plotting.rivals(FLOATS, {"ours": (INDICES, np.arange(8), FLOATS)}, {"ours": RIVAL}, "title"),
+    "watched": lambda: plotting.watched(
+        GREY[:2], {"epoch 1": GREY[2:4], "epoch 4": GREY[:2]}, "title"
+    ),
+    "rivals": lambda: plotting.rivals(
+        FLOATS, {"ours": (INDICES, np.arange(8), FLOATS)}, {"ours": RIVAL}, "title"
+    ),
     "scatter": lambda: plotting.scatter([("PCA", CLOUD)], [("use", np.arange(8))], "title"),
     "heat": lambda: plotting.heat(FLOATS, TITLES, "nats", title="title"),
     "matrix": lambda: plotting.matrix({"blur": {"kid": 12.0, "auc": 0.4}}, "widths", 20.0, "title"),
     "bars": lambda: plotting.bars({"ours": 1.0, "floor": 2.0}, "SSIM", ["ours"], "title"),
     "lines": lambda: plotting.lines(np.arange(3), {"a": np.arange(3)}, "pixels", "share", "title"),
-    "trends": lambda: plotting.trends({"real": (np.arange(3), np.arange(3), np.arange(3))}, "age", "share", "title"),
-    "histograms": lambda: plotting.histograms(np.arange(4), {"a": np.arange(3)}, "age", "subjects", "title"),
+    "trends": lambda: plotting.trends(
+        {"real": (np.arange(3), np.arange(3), np.arange(3))}, "age", "share", "title"
+    ),
+    "histograms": lambda: plotting.histograms(
+        np.arange(4), {"a": np.arange(3)}, "age", "subjects", "title"
+    ),
     "overlay": lambda: plotting.overlay(GREY, GREY % 3, {"fluid": 1, "white": 2}, TITLES, "title"),
 }
 
@@ -73,25 +88,58 @@ def test_every_function_gives_a_titled_figure_that_can_be_saved(name, tmp_path):
         assert picture.format == "PNG" and len(np.unique(np.asarray(picture))) > 2
 
 
-@pytest.mark.parametrize(("name", "labels"), [
-    ("curves", {"training steps", "loss in nats"}), ("usage", {"code, most used first", "share of all cells"}),
-    ("scatter", {"PCA 1", "PCA 2", "use"}), ("among", {"PCA 1", "8 encoder vectors", "3 codes", "use"}),
-    ("usage_overview", {"uses, log10(1 + n)", "codes"}), ("watched", {"original", "epoch 1", "epoch 4", "|error|"}),
-    ("rivals", {"original", "ours:\nindex map", "seconds of training", "codes used, held-out", "held-out SSIM",
-                "held-out loss\n(its first value = 1)"}), ("trends", {"age", "share", "real"}),
-    ("heat", {"nats"}), ("bars", {"SSIM", "ours", "floor"}),
-    ("lines", {"pixels", "share"}), ("histograms", {"age", "subjects", "a"}),
-    ("overlay", {"slice", "with mask", "fluid", "white", *TITLES}), ("slices", {"row", *TITLES}), ("reconstructions", {
-        "original", "reconstruction", "|error|", "grey level (0 to 1)", *TITLES}),
-    ("index_maps", {"original", "index map", "decode(indices)", "code, dark to bright", *TITLES})])
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("curves", {"training steps", "loss in nats"}),
+        ("usage", {"code, most used first", "share of all cells"}),
+        ("scatter", {"PCA 1", "PCA 2", "use"}),
+        ("among", {"PCA 1", "8 encoder vectors", "3 codes", "use"}),
+        ("usage_overview", {"uses, log10(1 + n)", "codes"}),
+        ("watched", {"original", "epoch 1", "epoch 4", "|error|"}),
+        (
+            "rivals",
+            {
+                "original",
+                "ours:\nindex map",
+                "seconds of training",
+                "codes used, held-out",
+                "held-out SSIM",
+                "held-out loss\n(its first value = 1)",
+            },
+        ),
+        ("trends", {"age", "share", "real"}),
+        ("heat", {"nats"}),
+        ("bars", {"SSIM", "ours", "floor"}),
+        ("lines", {"pixels", "share"}),
+        ("histograms", {"age", "subjects", "a"}),
+        ("overlay", {"slice", "with mask", "fluid", "white", *TITLES}),
+        ("slices", {"row", *TITLES}),
+        (
+            "reconstructions",
+            {"original", "reconstruction", "|error|", "grey level (0 to 1)", *TITLES},
+        ),
+        (
+            "index_maps",
+            {"original", "index map", "decode(indices)", "code, dark to bright", *TITLES},
+        ),
+    ],
+)
 def test_axes_are_labelled(name, labels):
     assert labels <= texts(EVERY_FIGURE[name]())
 
 
 def test_every_public_function_is_covered():
-    public = {name for name, thing in vars(plotting).items()
-              if callable(thing) and getattr(thing, "__module__", "") == plotting.__name__ and name[0] != "_"}
-    assert public - {"use_style", "save_figure", "table", "settings", "span", "source"} == set(EVERY_FIGURE)
+    public = {
+        name
+        for name, thing in vars(plotting).items()
+        if callable(thing)
+        and getattr(thing, "__module__", "") == plotting.__name__
+        and name[0] != "_"
+    }
+    assert public - {"use_style", "save_figure", "table", "settings", "span", "source"} == set(
+        EVERY_FIGURE
+    )
 
 
 def test_house_style_is_set():
@@ -107,7 +155,9 @@ def test_house_style_is_set():
 def test_slices_keep_one_fixed_grey_range(images, white):
     shown = images_of(plotting.slices(images, columns=3))
     assert len(shown) == 5
-    assert all(image.get_clim() == (0, white) and image.get_cmap().name == "gray" for image in shown)
+    assert all(
+        image.get_clim() == (0, white) and image.get_cmap().name == "gray" for image in shown
+    )
     assert np.array_equal([image.get_array() for image in shown], images)
 
 
@@ -123,7 +173,9 @@ def test_titles_may_name_the_first_row_only():
 
 
 def test_histograms_are_outlines_of_the_counts():
-    figure = plotting.histograms(np.array([0, 1, 5]), {"a": np.array([3, 4]), "b": np.array([1, 0])}, "x", "y")
+    figure = plotting.histograms(
+        np.array([0, 1, 5]), {"a": np.array([3, 4]), "b": np.array([1, 0])}, "x", "y"
+    )
     drawn = [patch.get_data() for patch in figure.axes[0].patches]
     assert [data.values.tolist() for data in drawn] == [[3, 4], [1, 0]]
     assert all(data.edges.tolist() == [0, 1, 5] for data in drawn)
@@ -156,7 +208,9 @@ def test_watched_slices_stand_above_their_errors():
 
 
 def test_rivals_show_numbers_of_codes_and_maps_by_rank():
-    figure = plotting.rivals(FLOATS, {"ours": (INDICES, np.arange(8)[::-1], FLOATS)}, {"ours": RIVAL})
+    figure = plotting.rivals(
+        FLOATS, {"ours": (INDICES, np.arange(8)[::-1], FLOATS)}, {"ours": RIVAL}
+    )
     used, loss, ssim = (ax.lines[0].get_ydata() for ax in figure.axes if ax.lines)
     assert list(used) == [4, 8] and list(loss) == [1, 0.25] and list(ssim) == [0.2, 0.4]
     assert (images_of(figure)[5].get_array() == 7 - INDICES[0]).all()
@@ -196,7 +250,9 @@ def test_legends_of_curves_hide_nothing():
 
 def test_usage_is_sorted_and_marks_unused_codes():
     figure = plotting.usage(np.array([1, 6, 0, 3, 0]))
-    assert [bar.get_height() for bar in figure.axes[0].containers[0]] == pytest.approx([0.6, 0.3, 0.1])
+    assert [bar.get_height() for bar in figure.axes[0].containers[0]] == pytest.approx(
+        [0.6, 0.3, 0.1]
+    )
     assert "2 never used" in texts(figure)
     assert figure.axes[0].get_yscale() == "log"
 
@@ -206,7 +262,11 @@ def test_shares_of_codes_have_a_few_readable_ticks(counts):
     figure = plotting.usage(np.array(counts))
     figure.draw_without_rendering()
     (low, high), ticks = figure.axes[0].get_ylim(), figure.axes[0].get_yticklabels(which="both")
-    shown = [tick.get_text() for tick in ticks if low <= tick.get_position()[1] <= high and tick.get_text()]
+    shown = [
+        tick.get_text()
+        for tick in ticks
+        if low <= tick.get_position()[1] <= high and tick.get_text()
+    ]
     assert 2 <= len(shown) <= 8 and "10 %" in shown
 
 
@@ -222,7 +282,9 @@ def test_scatter_is_a_grid_of_coordinates_and_colours():
     assert np.array_equal(panels[2].collections[0].get_offsets(), -CLOUD)
 
 
-@pytest.mark.parametrize(("limits", "expected"), [(None, (FLOATS.min(), FLOATS.max())), ((0.0, 2.0), (0, 2))])
+@pytest.mark.parametrize(
+    ("limits", "expected"), [(None, (FLOATS.min(), FLOATS.max())), ((0.0, 2.0), (0, 2))]
+)
 def test_maps_share_one_scale(limits, expected):
     shown = images_of(plotting.heat(FLOATS, TITLES, "nats", columns=3, limits=limits))
     assert len(shown) == 5
@@ -230,7 +292,9 @@ def test_maps_share_one_scale(limits, expected):
 
 
 def test_maps_of_classes_have_a_named_field_for_each_in_the_bar():
-    figure = plotting.heat(np.array([[[0, 1], [1, 2]]]), ["a"], "", levels=("unseen", "seen", "the cell"))
+    figure = plotting.heat(
+        np.array([[[0, 1], [1, 2]]]), ["a"], "", levels=("unseen", "seen", "the cell")
+    )
     (shown,) = images_of(figure)
     assert {"unseen", "seen", "the cell"} <= texts(figure)
     assert shown.get_clim() == (-0.5, 2.5) and shown.get_cmap().N == 3
@@ -253,15 +317,22 @@ def test_trends_draw_each_line_from_end_to_end():
 
 def test_lines_have_a_legend_only_if_there_are_several():
     x = np.array([1.0, 2.0])
-    one, two = (plotting.lines(x, {name: x for name in names}, "x", "y", log=True) for names in ("a", "ab"))
+    one, two = (
+        plotting.lines(x, dict.fromkeys(names, x), "x", "y", log=True) for names in ("a", "ab")
+    )
     assert one.axes[0].get_legend() is None
     assert {text.get_text() for text in two.axes[0].get_legend().get_texts()} == {"a", "b"}
     assert one.axes[0].get_yscale() == "log"
 
 
-@pytest.mark.parametrize("draw", [
-    lambda ax: plotting.usage(np.array([2, 1]), ax=ax), lambda ax: plotting.bars({"a": 1.0}, "y", ax=ax),
-    lambda ax: plotting.lines(np.arange(2), {"a": np.arange(2)}, "x", "y", ax=ax)])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda ax: plotting.usage(np.array([2, 1]), ax=ax),
+        lambda ax: plotting.bars({"a": 1.0}, "y", ax=ax),
+        lambda ax: plotting.lines(np.arange(2), {"a": np.arange(2)}, "x", "y", ax=ax),
+    ],
+)
 def test_a_given_axis_is_drawn_on(draw):
     figure, axes = plt.subplots(1, 2)
     assert draw(axes[1]) is figure
@@ -277,7 +348,8 @@ def test_table_as_markdown():
         "| set | ssim | images | note |",
         "|---|---:|---:|---:|",
         "| ours | 0.912 | 5 |  |",
-        "| black | 0.500 |  | floor |"]
+        "| black | 0.500 |  | floor |",
+    ]
 
 
 def test_table_digits():
@@ -290,16 +362,25 @@ def test_table_rounds_numbers_of_numpy_too():
 
 def test_settings_are_the_values_in_force():
     schedule = TrainingConfig(epochs=2, learning_rate=4e-4)
-    lines = plotting.settings({"dropout": "share of features hidden", "learning_rate": "peak", "epochs": "passes"},
-                              PixelCNNConfig(dropout=0.0), schedule).data.splitlines()
-    assert lines[2:] == ["| `dropout` | 0 | share of features hidden |", "| `learning_rate` | 0.0004 | peak |",
-                         "| `epochs` | 2 | passes |"]
+    lines = plotting.settings(
+        {"dropout": "share of features hidden", "learning_rate": "peak", "epochs": "passes"},
+        PixelCNNConfig(dropout=0.0),
+        schedule,
+    ).data.splitlines()
+    assert lines[2:] == [
+        "| `dropout` | 0 | share of features hidden |",
+        "| `learning_rate` | 0.0004 | peak |",
+        "| `epochs` | 2 | passes |",
+    ]
     with pytest.raises(ValueError, match="no configuration here has a field depth"):
         plotting.settings({"depth": "unknown"}, schedule)
 
 
 def test_an_interval_is_two_numbers_or_a_reason():
-    assert plotting.span((2.0414, 2.12)) == "2.041 to 2.120" and plotting.span((-0.5, 1.0), 1) == "-0.5 to 1.0"
+    assert (
+        plotting.span((2.0414, 2.12)) == "2.041 to 2.120"
+        and plotting.span((-0.5, 1.0), 1) == "-0.5 to 1.0"
+    )
     assert plotting.span((float("nan"), float("nan"))) == "too few subjects"
 
 
@@ -311,5 +392,5 @@ class Example:
 
 def test_source_is_a_listing_without_indentation():
     listing = plotting.source(Example.method).data
-    assert listing.startswith("```python\ndef method(self):\n    \"\"\"What is shown.\"\"\"")
+    assert listing.startswith('```python\ndef method(self):\n    """What is shown."""')
     assert listing.endswith("    return 1\n```")

@@ -1,4 +1,6 @@
-"""README keeps its word: its tree is the disk's, its commands exist and parse, its pictures and links are there."""
+"""README keeps its word: its tree is the disk's, its commands exist and parse, its pictures and
+links are there.
+"""
 
 import json
 import re
@@ -13,10 +15,24 @@ from oasis_utils.cli.parser import build_parser
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
-COMMANDS = [line.split(" #")[0].strip() for kind, block in BLOCKS if kind == "bash" for line in block.splitlines()
-            if line.strip() and not line.startswith("#")]
+COMMANDS = [
+    line.split(" #")[0].strip()
+    for kind, block in BLOCKS
+    if kind == "bash"
+    for line in block.splitlines()
+    if line.strip() and not line.startswith("#")
+]
 TREE = next(block for kind, block in BLOCKS if kind == "text" and "oasis_utils/" in block)
-IGNORED = {".git", ".venv", "runs", "data", "__pycache__", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints"}
+IGNORED = {
+    ".git",
+    ".venv",
+    "runs",
+    "data",
+    "__pycache__",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".ipynb_checkpoints",
+}
 
 
 def tree_entries():
@@ -33,12 +49,17 @@ def tree_entries():
 
 
 def on_disk(folder):
-    """Names in a folder: those that git tracks, so that a user's own files do not count; all without a checkout."""
+    """Names in a folder: those that git tracks, so that a user's own files do not count; all
+    without a checkout.
+    """
     listing = subprocess.run(["git", "ls-files", "-z"], cwd=folder, capture_output=True, text=True)
     if listing.returncode == 0:
         return {path.split("/")[0] for path in listing.stdout.split("\0") if path}
-    return {path.name for path in folder.iterdir()
-            if path.name not in IGNORED and not path.name.endswith((".egg-info", ".pyc"))}
+    return {
+        path.name
+        for path in folder.iterdir()
+        if path.name not in IGNORED and not path.name.endswith((".egg-info", ".pyc"))
+    }
 
 
 def test_the_tree_shows_the_top_level():
@@ -59,7 +80,7 @@ def test_every_entry_of_the_tree_has_a_comment():
 @pytest.mark.parametrize("command", [c for c in COMMANDS if "oasis_utils" in c])
 def test_commands_parse(command):
     words = shlex.split(command)
-    assert build_parser().parse_args(words[words.index("oasis_utils") + 1:]).command
+    assert build_parser().parse_args(words[words.index("oasis_utils") + 1 :]).command
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make")])
@@ -73,14 +94,18 @@ def test_the_two_commands_come_first():
 
 
 def test_every_figure_is_used_with_an_alt_text():
-    used = dict((path, alt) for alt, path in re.findall(r"!\[([^\]]*)\]\((figures/[^)]+)\)", README))
+    used = dict(
+        (path, alt) for alt, path in re.findall(r"!\[([^\]]*)\]\((figures/[^)]+)\)", README)
+    )
     assert set(used) == {f"figures/{path.name}" for path in (ROOT / "figures").iterdir()}
     assert all(len(alt) > 20 for alt in used.values())
 
 
 def anchors(markdown):
     """The names under which GitHub and Jupyter reach the headings of a text."""
-    titles = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", markdown, flags=re.DOTALL), re.MULTILINE)
+    titles = re.findall(
+        r"^#+ (.+)$", re.sub(r"```.*?```", "", markdown, flags=re.DOTALL), re.MULTILINE
+    )
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
@@ -89,10 +114,16 @@ def prose(path):
     text = path.read_text(encoding="utf-8")
     if path.suffix != ".ipynb":
         return text
-    return "\n\n".join("".join(c["source"]) for c in json.loads(text)["cells"] if c["cell_type"] == "markdown")
+    return "\n\n".join(
+        "".join(c["source"]) for c in json.loads(text)["cells"] if c["cell_type"] == "markdown"
+    )
 
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "notebooks").glob("*.ipynb")), *sorted(ROOT.glob("oasis_utils/**/*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "notebooks").glob("*.ipynb")),
+    *sorted(ROOT.glob("oasis_utils/**/*.md")),
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
@@ -110,5 +141,7 @@ def test_pictures_are_described(page):
 
 
 def test_headings_have_different_anchors():
-    titles = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", README, flags=re.DOTALL), re.MULTILINE)
+    titles = re.findall(
+        r"^#+ (.+)$", re.sub(r"```.*?```", "", README, flags=re.DOTALL), re.MULTILINE
+    )
     assert len(titles) == len(anchors(README))

@@ -1,4 +1,6 @@
-"""The whole series on slices that lie in other ways: the same metrics, and no drawn slice faces the other way."""
+"""The whole series on slices that lie in other ways: the same metrics, and no drawn slice faces the
+other way.
+"""
 
 import numpy as np
 import pytest
@@ -25,12 +27,16 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module", params=CASES, ids=[name.replace(" ", "_") for name in CASES])
 def case(request, tmp_path_factory):
-    """(name, run folder) of the series in the smoke profile on sample brains that lie in another way."""
+    """(name, run folder) of the series in the smoke profile on sample brains that lie in another
+    way.
+    """
     written, orient = CASES[request.param]
     folder = tmp_path_factory.mktemp("lying")
     source = write_sample_brains(folder, 2, 2, 2, workers=1, **written)
-    for command in (["prepare", source, "--out", folder / "prepared", "--size", 64, "--orient", orient],
-                    ["run", "--profile", "smoke", "--data", folder / "prepared", "--out", folder / "run"]):
+    for command in (
+        ["prepare", source, "--out", folder / "prepared", "--size", 64, "--orient", orient],
+        ["run", "--profile", "smoke", "--data", folder / "prepared", "--out", folder / "run"],
+    ):
         done = oasis(*command)
         assert done.returncode == 0, done.stderr
     return request.param, RunFolder(folder / "run")
@@ -38,7 +44,10 @@ def case(request, tmp_path_factory):
 
 def likeness(images, means):
     """Correlation of each slice with a mean slice."""
-    a, b = (x.reshape(len(x), -1) - x.reshape(len(x), -1).mean(1, keepdims=True) for x in (images, means))
+    a, b = (
+        x.reshape(len(x), -1) - x.reshape(len(x), -1).mean(1, keepdims=True)
+        for x in (images, means)
+    )
     return (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1)).clip(min=1e-9)
 
 
@@ -48,10 +57,13 @@ def wrong_way(dataset, images):
 
 
 def facing(images, positions, dataset):
-    """Share of slices that are more like the training mean of their position than like that mean turned back to
-    front; the turn that the mid-line does not allow."""
+    """Share of slices that are more like the training mean of their position than like that mean
+    turned back to front; the turn that the mid-line does not allow.
+    """
     train = dataset.split("train")
-    means = np.stack([train.images[train.positions == p].mean(0) for p in range(dataset.n_positions)])[positions]
+    means = np.stack(
+        [train.images[train.positions == p].mean(0) for p in range(dataset.n_positions)]
+    )[positions]
     images = images.astype(float)
     return float((likeness(images, means) > likeness(images, wrong_way(dataset, means))).mean())
 
@@ -65,8 +77,10 @@ def test_no_drawn_slice_faces_another_way_than_its_training_slices(case):
 
 
 def test_the_likelihood_knows_which_way_slices_face(case):
-    """Turned back to front, most test slices are less likely to the PixelCNN, and by more than if mirrored. Trained on
-    slices that are mirrored along the wrong axis, it would find either as likely as the other."""
+    """Turned back to front, most test slices are less likely to the PixelCNN, and by more than if
+    mirrored. Trained on slices that are mirrored along the wrong axis, it would find either as
+    likely as the other.
+    """
     run = case[1]
     dataset = open_cache(run.data)
     vqvae, _ = load_model(run.checkpoint("vqvae"), VQVAE)
@@ -74,11 +88,23 @@ def test_the_likelihood_knows_which_way_slices_face(case):
     real = dataset.split("test")
 
     def nats(images):
-        maps = encode_images(vqvae, np.ascontiguousarray(images), torch.device("cpu")).astype(np.int64)
-        return prior.surprise(torch.from_numpy(maps), torch.from_numpy(real.positions)).mean((1, 2)).numpy()
+        maps = encode_images(vqvae, np.ascontiguousarray(images), torch.device("cpu")).astype(
+            np.int64
+        )
+        return (
+            prior.surprise(torch.from_numpy(maps), torch.from_numpy(real.positions))
+            .mean((1, 2))
+            .numpy()
+        )
 
-    plain, mirrored, turned = (nats(images) for images in (np.array(real.images), dataset.symmetry.mirror(
-        np.array(real.images)), wrong_way(dataset, np.array(real.images))))
+    plain, mirrored, turned = (
+        nats(images)
+        for images in (
+            np.array(real.images),
+            dataset.symmetry.mirror(np.array(real.images)),
+            wrong_way(dataset, np.array(real.images)),
+        )
+    )
     assert (plain < turned).mean() > 0.7
     assert (turned - mirrored).mean() > 0
 
@@ -96,18 +122,24 @@ def test_metrics_agree_with_those_of_upright_slices(case, series):
         return  # other pictures, other metrics
     ours, upright = read_json(run.report), read_json(series[1].report)
     assert abs(ours["reconstruction"]["ssim"] - upright["reconstruction"]["ssim"]) < 0.05
-    assert abs(ours["reconstruction"]["brain_ssim"] - upright["reconstruction"]["brain_ssim"]) < 0.08
+    assert (
+        abs(ours["reconstruction"]["brain_ssim"] - upright["reconstruction"]["brain_ssim"]) < 0.08
+    )
     for prior in ("pixelcnn", "dcgan"):
         for key in ("kid", "kid_prior", "two_sample_auc"):
-            (low, high), (other_low, other_high) = (report["priors"][prior][f"{key}_interval"]
-                                                    for report in (ours, upright))
+            (low, high), (other_low, other_high) = (
+                report["priors"][prior][f"{key}_interval"] for report in (ours, upright)
+            )
             assert low <= other_high and other_low <= high, (prior, key)
 
 
 def test_the_data_say_how_they_lie(case):
     name, run = case
     dataset = open_cache(run.data)
-    expected = {"mirrored": ("rot90", -1, "brain"), "forehead right, kept": ("as-is", -2, "brain"),
-                "heads, forehead right": ("rot90", -1, "head")}
+    expected = {
+        "mirrored": ("rot90", -1, "brain"),
+        "forehead right, kept": ("as-is", -2, "brain"),
+        "heads, forehead right": ("rot90", -1, "head"),
+    }
     assert (dataset.orient, dataset.symmetry.axis, dataset.content) == expected[name]
     assert dataset.description.startswith("synthetic sample brains")

@@ -1,4 +1,6 @@
-"""Small made-up heads as files of every kind that is read: shared by the tests of scans and volumes."""
+"""Small made-up heads as files of every kind that is read: shared by the tests of scans and
+volumes.
+"""
 
 import io
 import tarfile
@@ -8,16 +10,22 @@ import numpy as np
 from nibabel.orientations import axcodes2ornt, ornt_transform
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
-CSV = ("ID,M/F,Hand,Age,Educ,SES,MMSE,CDR,eTIV,nWBV,ASF,Delay\nOAS1_0001_MR1,F,R,74,2,3,29,0,1344,0.743,1.306,N/A\n"
-       "OAS1_0001_MR2,F,R,75,2,3,29,0.5,1344,0.743,1.306,40\nOAS1_0002_MR1,M,R,N/A,,,,,1147,0.81,1.531,N/A\n")
+CSV = (
+    "ID,M/F,Hand,Age,Educ,SES,MMSE,CDR,eTIV,nWBV,ASF,Delay\nOAS1_0001_MR1,F,R,74,2,3,29,0,1344,0.743,1.306,N/A\n"
+    "OAS1_0001_MR2,F,R,75,2,3,29,0.5,1344,0.743,1.306,40\nOAS1_0002_MR1,M,R,N/A,,,,,1147,0.81,1.531,N/A\n"
+)
 SHAPE = (24, 28, 20)  # x to the right, y forwards, z upwards
 
 
 def make_head(seed=0, shape=SHAPE):
     """A grey ellipsoid with a texture of its own, int16, RAS; half the field is empty."""
     x, y, z = np.indices(shape)
-    inside = sum(((a - (n - 1) / 2) / (0.4 * n)) ** 2 for a, n in zip((x, y, z), shape, strict=True)) < 1
-    return np.where(inside, np.random.default_rng(seed).integers(300, 1000, shape), 0).astype(np.int16)
+    inside = (
+        sum(((a - (n - 1) / 2) / (0.4 * n)) ** 2 for a, n in zip((x, y, z), shape, strict=True)) < 1
+    )
+    return np.where(inside, np.random.default_rng(seed).integers(300, 1000, shape), 0).astype(
+        np.int16
+    )
 
 
 def nifti(voxels, axes="RAS", zooms=(1, 1, 1), dtype=None, slope=None, kind=nibabel.Nifti1Image):
@@ -35,21 +43,30 @@ def analyze(voxels, endian=">", dims=None):
     header.set_data_dtype(voxels.dtype)
     header.set_data_shape(dims or voxels.shape)
     header.set_zooms([1.0] * len(dims or voxels.shape))
-    return header.binaryblock, voxels[::-1].astype(voxels.dtype.newbyteorder(endian)).tobytes(order="F")
+    return header.binaryblock, voxels[::-1].astype(voxels.dtype.newbyteorder(endian)).tobytes(
+        order="F"
+    )
 
 
-def session(subject="OAS1_0001_MR1", voxels=None, endian=">", masked=True, disc="disc1", labels=True):
+def session(
+    subject="OAS1_0001_MR1", voxels=None, endian=">", masked=True, disc="disc1", labels=True
+):
     """Files of one OASIS-1 session as {name: bytes}."""
     voxels = make_head() if voxels is None else voxels
     stem = f"{subject}_mpr_n4_anon_111_t88_{'masked_' if masked else ''}gfc"
     folder = f"{disc}/{subject}"
-    files = {f"{folder}/RAW/{subject}_mpr-1_anon.img": b"x" * 999, f"{folder}/RAW/{subject}_mpr-1_anon.hdr": b"x" * 348,
-             f"{folder}/{subject}.txt": b"SESSION ID: x\nAGE:          33\nM/F:          Male\nCDR:          0.5\n"}
+    files = {
+        f"{folder}/RAW/{subject}_mpr-1_anon.img": b"x" * 999,
+        f"{folder}/RAW/{subject}_mpr-1_anon.hdr": b"x" * 348,
+        f"{folder}/{subject}.txt": b"SESSION ID: x\nAGE:          33\nM/F:          Male\nCDR:          0.5\n",
+    }
     image = f"{folder}/PROCESSED/MPRAGE/T88_111/{stem}"
     files[f"{image}.hdr"], files[f"{image}.img"] = analyze(voxels, endian, (*SHAPE, 1))
     if labels:
         tissue = (voxels > 0).astype(np.uint8) + (voxels > 600)
-        files[f"{folder}/FSL_SEG/{stem}_fseg.hdr"], files[f"{folder}/FSL_SEG/{stem}_fseg.img"] = analyze(tissue, endian)
+        files[f"{folder}/FSL_SEG/{stem}_fseg.hdr"], files[f"{folder}/FSL_SEG/{stem}_fseg.img"] = (
+            analyze(tissue, endian)
+        )
     return files
 
 

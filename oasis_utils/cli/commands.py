@@ -1,4 +1,5 @@
-"""What each command does with what was asked: run, prepare, sample, reconstruct, evaluate, report, app.
+"""What each command does with what was asked: run, prepare, sample, reconstruct, evaluate, report,
+app.
 
 The heavy imports are inside, so that `--help` and refusals come at once.
 """
@@ -22,7 +23,9 @@ def run(args: argparse.Namespace) -> None:
         if not separator:
             raise UsageError(f"-p {item!r}: expected NAME=VALUE, such as epochs=50")
         parameters[name] = value
-    folder = RunFolder(Path(args.out).resolve() if args.out else project_root() / "runs" / args.profile)
+    folder = RunFolder(
+        Path(args.out).resolve() if args.out else project_root() / "runs" / args.profile
+    )
     data = str(Path(args.data).resolve()) if args.data else ""
     steps = plan(args.profile, data, folder, args.only, parameters, args.seed, args.device)
     if not data:
@@ -54,8 +57,10 @@ def prepare(args: argparse.Namespace) -> None:
         print(line)
     if args.png:
         with Progress("writing PNG", 1) as progress:
-            print(f"wrote PNG slices to "
-                  f"{exporting.export_png(dataset, args.png, progress, args.as_source)}")
+            print(
+                f"wrote PNG slices to "
+                f"{exporting.export_png(dataset, args.png, progress, args.as_source)}"
+            )
 
 
 def describe_cache(dataset) -> list[str]:
@@ -72,9 +77,11 @@ def describe_cache(dataset) -> list[str]:
     if skipped:
         lines.append(f"skipped {len(skipped)} (all are listed in manifest.json):")
         lines += [f"  {item['reason']}" for item in skipped[:3]]
-    lines.append(f"prepared {dataset.description} in {dataset.folder} (kind {manifest['kind']}, crop "
-                 f"{manifest['crop']}, {manifest['config']['image_size']} pixels a side"
-                 f"{', with masks' if manifest['masks'] else ''})")
+    lines.append(
+        f"prepared {dataset.description} in {dataset.folder} (kind {manifest['kind']}, crop "
+        f"{manifest['crop']}, {manifest['config']['image_size']} pixels a side"
+        f"{', with masks' if manifest['masks'] else ''})"
+    )
     thanks = f"OASIS: follow the data use agreement, and acknowledge: {OASIS_ACKNOWLEDGEMENT}"
     return [*lines, thanks] if manifest["kind"] in ("keras", "oasis") else lines
 
@@ -92,16 +99,25 @@ def sample(args: argparse.Namespace) -> None:
         _data_of(args.run)  # refused before anything is drawn
     sampler = sampling.load_sampler(_run_folder(args.run), args.prior, select_device(args.device))
     if args.position is not None and args.position >= sampler.n_positions:
-        raise UsageError(f"position {args.position} is unknown: this model knows 0 to {sampler.n_positions - 1}")
+        raise UsageError(
+            f"position {args.position} is unknown: this model knows 0 to {sampler.n_positions - 1}"
+        )
     if args.age is not None and not sampler.knows_age:
-        raise UsageError(f"--age: the {args.prior} of {args.run} was trained without ages; leave the option out, or "
-                         "train it on data with ages")
-    positions = (sampling.spread_positions(args.n, sampler.n_positions) if args.position is None
-                 else np.full(args.n, args.position))
+        raise UsageError(
+            f"--age: the {args.prior} of {args.run} was trained without ages; leave the option out, or "
+            "train it on data with ages"
+        )
+    positions = (
+        sampling.spread_positions(args.n, sampler.n_positions)
+        if args.position is None
+        else np.full(args.n, args.position)
+    )
     options = SamplingOptions(args.temperature, args.top_k, args.top_p)
     with Progress(f"sampling {sampler.name}", args.n) as progress:
         ages = None if args.age is None else np.full(args.n, args.age)
-        samples = sampler.sample(positions, sampling.image_seeds(args.seed, args.n), options, progress, ages)
+        samples = sampler.sample(
+            positions, sampling.image_seeds(args.seed, args.n), options, progress, ages
+        )
     if args.as_source:
         samples = dataclasses.replace(samples, images=_data_of(args.run).as_source(samples.images))
     samples.save(args.out)
@@ -119,20 +135,37 @@ def reconstruct(args: argparse.Namespace) -> None:
     folder, device = _run_folder(args.run), select_device(args.device)
     vqvae, _ = load_model(folder.checkpoint("vqvae"), VQVAE, device)
     manifest = folder.data / "manifest.json"
-    config = from_dict(DataConfig, read_json(manifest)["config"]) if manifest.exists() else DataConfig(
-        image_size=vqvae.config.image_size)
+    config = (
+        from_dict(DataConfig, read_json(manifest)["config"])
+        if manifest.exists()
+        else DataConfig(image_size=vqvae.config.image_size)
+    )
     with _dataset(args.data, config) as dataset:
         split = dataset.split(args.split)
         images, indices = evaluation.reconstruct_split(vqvae, split, device)
-        judged = evaluation.judge_reconstruction(split, images, evaluation.mean_image(dataset.split("train")))
+        judged = evaluation.judge_reconstruction(
+            split, images, evaluation.mean_image(dataset.split("train"))
+        )
         with atomic(args.out) as partial, open(partial, "wb") as file:
-            np.savez_compressed(file, images=np.array(split.images), reconstructions=images, indices=indices,
-                                subjects=split.subjects, series=split.series, positions=split.positions)
+            np.savez_compressed(
+                file,
+                images=np.array(split.images),
+                reconstructions=images,
+                indices=indices,
+                subjects=split.subjects,
+                series=split.series,
+                positions=split.positions,
+            )
     for name, floors in judged["floors"].items():
-        print(f"{name}: {judged['reconstruction'][name]:.3f}  (trivial baselines: "
-              + ", ".join(f"{floor} {value:.3f}" for floor, value in floors.items()) + ")")
-    print(f"wrote {len(images)} slices to {args.out} (keys images, reconstructions, indices, subjects, series, "
-          "positions)")
+        print(
+            f"{name}: {judged['reconstruction'][name]:.3f}  (trivial baselines: "
+            + ", ".join(f"{floor} {value:.3f}" for floor, value in floors.items())
+            + ")"
+        )
+    print(
+        f"wrote {len(images)} slices to {args.out} (keys images, reconstructions, indices, subjects, series, "
+        "positions)"
+    )
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -148,10 +181,18 @@ def evaluate(args: argparse.Namespace) -> None:
         splits = [dataset.split(name) for name in ("train", "validate", "test")]
         evaluation.require_images(images, splits[0].images.shape[1:])
         images = dataset.aligned(images)
-        reference = Reference.of(*splits, EvaluationConfig(), select_device(args.device),
-                                 n_judged=len(images), positions=positions)
+        reference = Reference.of(
+            *splits,
+            EvaluationConfig(),
+            select_device(args.device),
+            n_judged=len(images),
+            positions=positions,
+        )
         judged = evaluation.evaluate_images(images, positions, reference)
-        about = {"slices judged": f"{len(images)}, from {Path(args.images).name}", "real data": dataset.description}
+        about = {
+            "slices judged": f"{len(images)}, from {Path(args.images).name}",
+            "real data": dataset.description,
+        }
     for name, value in judged.items():
         if isinstance(value, (int, float, str)):
             print(f"{name}: {value:.5f}" if isinstance(value, float) else f"{name}: {value}")
@@ -178,7 +219,9 @@ def app(args: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def _dataset(source: str, config: DataConfig):
-    """A prepared folder as it is, a run's own data, or slices and volumes prepared for the time being."""
+    """A prepared folder as it is, a run's own data, or slices and volumes prepared for the time
+    being.
+    """
     from oasis_utils.data import dataset as data
 
     for folder in (Path(source), Path(source) / "data"):
@@ -197,7 +240,9 @@ def _data_of(run: str):
 
     folder = _run_folder(run).data
     if not data.is_cache(folder):
-        raise UsageError(f"--as-source: {run} has no data, so how its source lies is unknown; leave the option out")
+        raise UsageError(
+            f"--as-source: {run} has no data, so how its source lies is unknown; leave the option out"
+        )
     return data.open_cache(folder)
 
 

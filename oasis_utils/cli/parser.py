@@ -92,14 +92,17 @@ _shares.__name__, _span.__name__, _finite.__name__ = "A,B,C", "A:B", "float"
 _fraction_above_zero.__name__ = _millimetres.__name__ = _years.__name__ = "float"
 _count.__name__ = _port.__name__ = "int"
 
-SOURCES = ("a folder that holds keras_png_slices_train/ and so on, a folder of images (with --pattern), OASIS discs, "
-           "NIfTI or Analyze volumes")
+SOURCES = (
+    "a folder that holds keras_png_slices_train/ and so on, a folder of images (with --pattern), OASIS discs, "
+    "NIfTI or Analyze volumes"
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m oasis_utils",
-        description="Generate brain MRI slices with discrete models: run the notebooks, or use what they trained.")
+        description="Generate brain MRI slices with discrete models: run the notebooks, or use what they trained.",
+    )
     parser.add_argument("--version", action="version", version=__version__)
     _add_debug(parser, False)
     parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -116,7 +119,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_debug(parser: argparse.ArgumentParser, default) -> None:
-    parser.add_argument("--debug", action="store_true", default=default, help="show where in the code an error arose")
+    parser.add_argument(
+        "--debug",
+        action="store_true",
+        default=default,
+        help="show where in the code an error arose",
+    )
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
@@ -125,50 +133,120 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 
 def _add_run(parsers) -> None:
     run = parsers.add_parser(
-        "run", help="execute the notebooks in order with papermill",
+        "run",
+        help="execute the notebooks in order with papermill",
         description="Execute the notebooks in order. Finished, unchanged steps are skipped; a training that was "
-                    "interrupted goes on.")
-    run.add_argument("--profile", default="demo", help=f"one of {', '.join(PROFILES)} (default: demo)")
-    run.add_argument("--data", default="", metavar="PATH", help="PNG slices, volumes (see `prepare`), or a folder "
-                     "made by `prepare` (default: synthetic sample brains)")
-    run.add_argument("--out", default="", metavar="DIR", help="run folder (default: runs/PROFILE in the project)")
-    run.add_argument("--only", default="", metavar="NN,NN", help="only these notebooks, such as 02,03")
+        "interrupted goes on.",
+    )
+    run.add_argument(
+        "--profile", default="demo", help=f"one of {', '.join(PROFILES)} (default: demo)"
+    )
+    run.add_argument(
+        "--data",
+        default="",
+        metavar="PATH",
+        help="PNG slices, volumes (see `prepare`), or a folder "
+        "made by `prepare` (default: synthetic sample brains)",
+    )
+    run.add_argument(
+        "--out", default="", metavar="DIR", help="run folder (default: runs/PROFILE in the project)"
+    )
+    run.add_argument(
+        "--only", default="", metavar="NN,NN", help="only these notebooks, such as 02,03"
+    )
     run.add_argument("--force", action="store_true", help="run steps again even if nothing changed")
-    run.add_argument("--seed", type=_not_negative(int), default=0, help="decides every random choice (default: 0)")
+    run.add_argument(
+        "--seed",
+        type=_not_negative(int),
+        default=0,
+        help="decides every random choice (default: 0)",
+    )
     _add_device(run)
-    run.add_argument("-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE",
-                     help="set a notebook parameter, such as epochs=50; may be repeated")
+    run.add_argument(
+        "-p",
+        dest="parameters",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="set a notebook parameter, such as epochs=50; may be repeated",
+    )
     run.set_defaults(action=commands.run)
 
 
 def _add_prepare(parsers) -> None:
     prepare = parsers.add_parser(
-        "prepare", help="check data of any kind and build the memory-mapped cache",
-        description="Check, split, cut and resize slices or volumes into one memory-mapped cache, for `run --data`.")
+        "prepare",
+        help="check data of any kind and build the memory-mapped cache",
+        description="Check, split, cut and resize slices or volumes into one memory-mapped cache, for `run --data`.",
+    )
     prepare.add_argument("source", metavar="SOURCE", help=SOURCES)
     prepare.add_argument("--out", required=True, metavar="DIR", help="where the cache goes")
-    prepare.add_argument("--size", type=_count, default=256, help="pixels a side after crop and resize (default: 256)")
+    prepare.add_argument(
+        "--size",
+        type=_count,
+        default=256,
+        help="pixels a side after crop and resize (default: 256)",
+    )
     prepare.add_argument("--no-crop", action="store_true", help="keep the whole frame")
-    prepare.add_argument("--orient", default="auto", metavar="TURN", help="auto (forehead up, as measured), as-is, "
-                         "rot90, rot180 or rot270 (anticlockwise), optionally with ,flip behind it (default: auto)")
-    prepare.add_argument("--split", type=_shares, default=(0.8, 0.1, 0.1), metavar="A,B,C", help="shares of subjects "
-                         "to train, validate and test on, where the source has no splits (default: 0.8,0.1,0.1)")
-    prepare.add_argument("--seed", type=_not_negative(int), default=0, help="decides that split (default: 0)")
-    prepare.add_argument("--skip-bad", action="store_true", help="go on without files that cannot be used, and list "
-                         "them in the manifest")
+    prepare.add_argument(
+        "--orient",
+        default="auto",
+        metavar="TURN",
+        help="auto (forehead up, as measured), as-is, "
+        "rot90, rot180 or rot270 (anticlockwise), optionally with ,flip behind it (default: auto)",
+    )
+    prepare.add_argument(
+        "--split",
+        type=_shares,
+        default=(0.8, 0.1, 0.1),
+        metavar="A,B,C",
+        help="shares of subjects "
+        "to train, validate and test on, where the source has no splits (default: 0.8,0.1,0.1)",
+    )
+    prepare.add_argument(
+        "--seed", type=_not_negative(int), default=0, help="decides that split (default: 0)"
+    )
+    prepare.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="go on without files that cannot be used, and list them in the manifest",
+    )
     prepare.add_argument("--png", metavar="DIR", help="also write the result as PNG slices there")
-    prepare.add_argument("--as-source", action="store_true", help="with --png: turned back as SOURCE lies")
+    prepare.add_argument(
+        "--as-source", action="store_true", help="with --png: turned back as SOURCE lies"
+    )
     images = prepare.add_argument_group("folders of images or volumes")
-    images.add_argument("--pattern", metavar="REGEX", help="finds the subject in each path below SOURCE: a regular "
-                        "expression with groups (?P<subject>...) and, if wanted, (?P<session>...) and, of images, "
-                        "(?P<slice>...)")
+    images.add_argument(
+        "--pattern",
+        metavar="REGEX",
+        help="finds the subject in each path below SOURCE: a regular "
+        "expression with groups (?P<subject>...) and, if wanted, (?P<session>...) and, of images, "
+        "(?P<slice>...)",
+    )
     volumes = prepare.add_argument_group("volumes")
-    volumes.add_argument("--plane", default="axial", help="axial, coronal or sagittal (default: axial)")
+    volumes.add_argument(
+        "--plane", default="axial", help="axial, coronal or sagittal (default: axial)"
+    )
     which = volumes.add_mutually_exclusive_group()
-    which.add_argument("--slices", type=_span, metavar="A:B", help="only from millimetre A up to B of the plane's axis")
-    which.add_argument("--every", type=_millimetres, metavar="MM", help="a slice every so many millimetres of the head")
-    volumes.add_argument("--count", type=_count, default=32, metavar="N", help="without --every: N slices, evenly "
-                         "(default: 32)")
+    which.add_argument(
+        "--slices",
+        type=_span,
+        metavar="A:B",
+        help="only from millimetre A up to B of the plane's axis",
+    )
+    which.add_argument(
+        "--every",
+        type=_millimetres,
+        metavar="MM",
+        help="a slice every so many millimetres of the head",
+    )
+    volumes.add_argument(
+        "--count",
+        type=_count,
+        default=32,
+        metavar="N",
+        help="without --every: N slices, evenly (default: 32)",
+    )
     prepare.set_defaults(action=commands.prepare)
 
 
@@ -177,22 +255,41 @@ def _add_sample(parsers) -> None:
     _add_model_options(sample)
     sample.add_argument("--prior", choices=("pixelcnn", "dcgan"), default="pixelcnn")
     sample.add_argument("--n", type=_count, default=16, help="how many slices (default: 16)")
-    sample.add_argument("--position", type=_not_negative(int), help="slice position (default: all, evenly)")
-    sample.add_argument("--age", type=_years, metavar="YEARS", help="age of the brains, for models trained with ages "
-                        "(default: not said)")
-    sample.add_argument("--temperature", type=_not_negative(_finite), default=1.0, help="0: the likeliest code")
-    sample.add_argument("--top-k", type=_not_negative(int), default=0, help="only the K likeliest codes; 0: all")
-    sample.add_argument("--top-p", type=_fraction_above_zero, default=1.0, help="only the likeliest codes that hold "
-                        "this much probability")
+    sample.add_argument(
+        "--position", type=_not_negative(int), help="slice position (default: all, evenly)"
+    )
+    sample.add_argument(
+        "--age",
+        type=_years,
+        metavar="YEARS",
+        help="age of the brains, for models trained with ages (default: not said)",
+    )
+    sample.add_argument(
+        "--temperature", type=_not_negative(_finite), default=1.0, help="0: the likeliest code"
+    )
+    sample.add_argument(
+        "--top-k", type=_not_negative(int), default=0, help="only the K likeliest codes; 0: all"
+    )
+    sample.add_argument(
+        "--top-p",
+        type=_fraction_above_zero,
+        default=1.0,
+        help="only the likeliest codes that hold this much probability",
+    )
     sample.add_argument("--seed", type=_not_negative(int), default=0)
-    sample.add_argument("--as-source", action="store_true", help="turn the slices back as those lie that the run was "
-                        "given (index maps stay upright)")
+    sample.add_argument(
+        "--as-source",
+        action="store_true",
+        help="turn the slices back as those lie that the run was given (index maps stay upright)",
+    )
     sample.set_defaults(action=commands.sample)
 
 
 def _add_reconstruct(parsers) -> None:
     reconstruct = parsers.add_parser("reconstruct", help="encode and decode a split")
-    reconstruct.add_argument("data", metavar="DATA", help="PNG slices, volumes, or a folder made by `prepare`")
+    reconstruct.add_argument(
+        "data", metavar="DATA", help="PNG slices, volumes, or a folder made by `prepare`"
+    )
     _add_model_options(reconstruct)
     reconstruct.add_argument("--split", choices=("train", "validate", "test"), default="test")
     reconstruct.set_defaults(action=commands.reconstruct)
@@ -200,26 +297,43 @@ def _add_reconstruct(parsers) -> None:
 
 def _add_evaluate(parsers) -> None:
     evaluate = parsers.add_parser("evaluate", help="judge generated slices against real ones")
-    evaluate.add_argument("images", metavar="IMAGES", help=".npz file as `sample` writes it, or a folder of grey PNGs")
-    evaluate.add_argument("--against", required=True, metavar="DATA", help="PNG slices, volumes, or a folder made "
-                          "by `prepare`")
+    evaluate.add_argument(
+        "images", metavar="IMAGES", help=".npz file as `sample` writes it, or a folder of grey PNGs"
+    )
+    evaluate.add_argument(
+        "--against",
+        required=True,
+        metavar="DATA",
+        help="PNG slices, volumes, or a folder made by `prepare`",
+    )
     evaluate.add_argument("--json", metavar="FILE", help="also write the figures there")
-    evaluate.add_argument("--card", metavar="FILE.md", help="also write a one-page model card there")
+    evaluate.add_argument(
+        "--card", metavar="FILE.md", help="also write a one-page model card there"
+    )
     _add_device(evaluate)
     evaluate.set_defaults(action=commands.evaluate)
 
 
 def _add_report(parsers) -> None:
-    report = parsers.add_parser("report", help="turn a run into one HTML page that needs nothing else")
+    report = parsers.add_parser(
+        "report", help="turn a run into one HTML page that needs nothing else"
+    )
     report.add_argument("run", metavar="DIR", help="run folder, such as runs/demo")
     report.add_argument("--out", metavar="FILE.html", help="default: DIR/report.html")
     report.set_defaults(action=commands.report)
 
 
 def _add_app(parsers) -> None:
-    app = parsers.add_parser("app", help="serve the slider panels as a page without code, on this machine only")
-    app.add_argument("--run", default="runs/demo", metavar="DIR", help="run folder (default: runs/demo; the models "
-                     "that come with the project are used where it has none)")
+    app = parsers.add_parser(
+        "app", help="serve the slider panels as a page without code, on this machine only"
+    )
+    app.add_argument(
+        "--run",
+        default="runs/demo",
+        metavar="DIR",
+        help="run folder (default: runs/demo; the models "
+        "that come with the project are used where it has none)",
+    )
     app.add_argument("--port", type=_port, default=8866, help="default: 8866")
     app.add_argument("--theme", choices=("light", "dark"), default="light")
     app.add_argument("--no-browser", action="store_true", help="only serve")
@@ -234,7 +348,9 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit code. With --debug, whatever a command raises comes through."""
+    """The command line; returns the exit code. With --debug, whatever a command raises comes
+    through.
+    """
     try:
         args = build_parser().parse_args(arguments)
     except SystemExit as stop:

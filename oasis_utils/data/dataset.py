@@ -1,7 +1,8 @@
 """The cache opened: a data set with its splits, and batches of it on the device.
 
-A slice is uint8, square and grey; a subject owns its slices; no subject is in two splits. Models see float32 in [0, 1],
-shape (batch, 1, height, width). How a source becomes a cache: sources.py, importing.py.
+A slice is uint8, square and grey; a subject owns its slices; no subject is in two splits. Models
+see float32 in [0, 1], shape (batch, 1, height, width). How a source becomes a cache: sources.py,
+importing.py.
 """
 
 from __future__ import annotations
@@ -21,17 +22,50 @@ from torch import Tensor
 from oasis_utils.config import SPLITS, DataConfig, digest
 from oasis_utils.data import synthetic
 from oasis_utils.data.orientation import AUTO, agreement, oriented, turned_back
-from oasis_utils.data.prepare import FOREGROUND, FORMAT, ImportOptions, clear, import_source, is_cache
+from oasis_utils.data.prepare import (
+    FOREGROUND,
+    FORMAT,
+    ImportOptions,
+    clear,
+    import_source,
+    is_cache,
+)
 from oasis_utils.metrics.image_quality import BRAIN_LEVEL
 from oasis_utils.runtime import gpu
 from oasis_utils.runtime.runtime import DataError, atomic, project_root, read_json, write_json
 from oasis_utils.runtime.symmetry import LEFT_RIGHT, Symmetry
 
-__all__ = ["FOREGROUND", "Batches", "DataError", "Dataset", "Split", "Streamed", "build_cache", "free_memory",
-           "is_cache", "open_cache", "open_or_build", "sample_brains", "thinned"]
+__all__ = [
+    "FOREGROUND",
+    "Batches",
+    "DataError",
+    "Dataset",
+    "Split",
+    "Streamed",
+    "build_cache",
+    "free_memory",
+    "is_cache",
+    "open_cache",
+    "open_or_build",
+    "sample_brains",
+    "thinned",
+]
 
-IDENTITY = ("format", "config", "crop", "orientation", "symmetry", "content", "subjects")  # what pixels depend on
-NAMES = {"keras": "PNG slices", "oasis": "OASIS-1 volumes", "nifti": "T1 volumes", "images": "slices"}  # by kind
+IDENTITY = (
+    "format",
+    "config",
+    "crop",
+    "orientation",
+    "symmetry",
+    "content",
+    "subjects",
+)  # what pixels depend on
+NAMES = {
+    "keras": "PNG slices",
+    "oasis": "OASIS-1 volumes",
+    "nifti": "T1 volumes",
+    "images": "slices",
+}  # by kind
 SHARE_OF_MEMORY = 0.6  # of what is free on a device: slices that need more are streamed
 GIB = 2**30
 
@@ -48,10 +82,16 @@ class Split:
     subjects: np.ndarray  # int64 (n,)
     positions: np.ndarray  # int64 (n,)
     ages: np.ndarray  # float32 (n,), years, nan where unknown
-    masks: UInt8[np.ndarray, "n height width"] | None = None  # labels of the same pixels, where the source has them
-    series: np.ndarray | None = None  # int64 (n,), one number for each session of a subject; default: the subject's
+    masks: UInt8[np.ndarray, "n height width"] | None = (
+        None  # labels of the same pixels, where the source has them
+    )
+    series: np.ndarray | None = (
+        None  # int64 (n,), one number for each session of a subject; default: the subject's
+    )
     symmetry: Symmetry = LEFT_RIGHT  # how slices may be mirrored
-    content: str = "brain"  # what is not background: "brain" (skull-stripped) or "head" (with skull and scalp)
+    content: str = (
+        "brain"  # what is not background: "brain" (skull-stripped) or "head" (with skull and scalp)
+    )
 
     def __post_init__(self):
         if self.series is None:
@@ -62,11 +102,15 @@ class Split:
 
     @property
     def region_name(self) -> str:
-        """What `region` holds: "brain", or "head" where the skull is on and no masks say where the brain is."""
+        """What `region` holds: "brain", or "head" where the skull is on and no masks say where the
+        brain is.
+        """
         return "brain" if self.content == "brain" or self.masks is not None else "head"
 
     def region(self, rows: np.ndarray | slice = slice(None)) -> Bool[np.ndarray, "k height width"]:
-        """The pixels of the chosen slices that belong to the brain (to the head, see `region_name`)."""
+        """The pixels of the chosen slices that belong to the brain (to the head, see
+        `region_name`).
+        """
         if self.content == "head" and self.masks is not None:
             return np.asarray(self.masks[rows]) > 0
         return np.asarray(self.images[rows]) > BRAIN_LEVEL * 255
@@ -74,8 +118,8 @@ class Split:
     def to(self, device: torch.device, stream: bool | None = None) -> dict[str, Any]:
         """Tensors for `Batches`, on the device at once (604 MiB for all of OASIS at 256² as uint8).
 
-        Images that need more than 60 % of the device's free memory stay in the memory map, see `Streamed`; `stream`
-        decides it by hand.
+        Images that need more than 60 % of the device's free memory stay in the memory map, see
+        `Streamed`; `stream` decides it by hand.
         """
         need, free = self.images.nbytes / GIB, free_memory(device) / GIB
         chosen = need > SHARE_OF_MEMORY * free if stream is None else stream
@@ -83,8 +127,11 @@ class Split:
             how = "stream from the memory map" if chosen else "are held at once"
             print(f"{self.name}: {need:.2f} GiB of slices {how}, {device} has {free:.1f} GiB free")
         images = Streamed(self.images, device) if chosen else _tensor(self.images).to(device)
-        return {"images": images, "subjects": torch.from_numpy(self.subjects).to(device),
-                "positions": torch.from_numpy(self.positions).to(device)}
+        return {
+            "images": images,
+            "subjects": torch.from_numpy(self.subjects).to(device),
+            "positions": torch.from_numpy(self.positions).to(device),
+        }
 
     def floats(self) -> Float[Tensor, "n 1 height width"]:
         """All images as float32 in [0, 1] on the CPU."""
@@ -96,7 +143,8 @@ class Split:
 
 
 def thinned(split: Split, limit: int, seed: int = 0) -> Split:
-    """A split of at most `limit` slices, spread evenly over its subjects: one of each of `limit` equal stretches.
+    """A split of at most `limit` slices, spread evenly over its subjects: one of each of `limit`
+    equal stretches.
 
     For validation while a model trains, where all slices of many people cost more than they tell.
     """
@@ -104,14 +152,17 @@ def thinned(split: Split, limit: int, seed: int = 0) -> Split:
         return split
     edges = np.linspace(0, len(split), limit + 1).astype(int)
     rows = np.random.default_rng(seed).integers(edges[:-1], edges[1:])
-    parts = {name: None if (values := getattr(split, name)) is None else np.array(values[rows])
-             for name in ("images", "subjects", "positions", "ages", "masks", "series")}
+    parts = {
+        name: None if (values := getattr(split, name)) is None else np.array(values[rows])
+        for name in ("images", "subjects", "positions", "ages", "masks", "series")
+    }
     return replace(split, **parts)
 
 
 def one_each(split: Split, position: int, limit: int) -> np.ndarray:
-    """Rows of one slice each of at most `limit` subjects, spread evenly over them, at the position or the nearest one
-    that the split has."""
+    """Rows of one slice each of at most `limit` subjects, spread evenly over them, at the position
+    or the nearest one that the split has.
+    """
     place = split.positions[np.abs(split.positions - position).argmin()]
     here = np.flatnonzero(split.positions == place)
     rows = here[np.unique(split.subjects[here], return_index=True)[1]]
@@ -127,7 +178,10 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return gpu.free_memory(device)
     try:
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines())
+        lines = dict(
+            line.split(":")
+            for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        )
         return int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError):  # no Linux: half of the machine's memory
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
@@ -168,19 +222,34 @@ class Dataset:
     def geometry(self) -> str:
         """How the slices lie and what they show, in one line."""
         asked = self.manifest["options"]["slices"]["orient"] != AUTO
-        how = "as asked" if asked else "as measured" if self.manifest["orientation"]["measured"] else "not axial"
+        how = (
+            "as asked"
+            if asked
+            else "as measured"
+            if self.manifest["orientation"]["measured"]
+            else "not axial"
+        )
         turn = "not turned" if self.orient == "as-is" else f"turned by {self.orient}"
-        mirror = {-1: "mirrored left-right in training", -2: "mirrored top-bottom in training",
-                  None: "never mirrored, no mid-line was found"}[self.symmetry.axis]
+        mirror = {
+            -1: "mirrored left-right in training",
+            -2: "mirrored top-bottom in training",
+            None: "never mirrored, no mid-line was found",
+        }[self.symmetry.axis]
         content = {"brain": "brains without the skull", "head": "whole heads"}[self.content]
         return f"{turn} ({how}); {mirror}; {content}"
 
-    def as_source(self, images: UInt8[np.ndarray, "*stack height width"]) -> UInt8[np.ndarray, "*stack rows columns"]:
+    def as_source(
+        self, images: UInt8[np.ndarray, "*stack height width"]
+    ) -> UInt8[np.ndarray, "*stack rows columns"]:
         """Slices of this data set, or generated from it, turned back as the source's lie."""
         return turned_back(images, self.orient)
 
-    def aligned(self, images: UInt8[np.ndarray, "n height width"]) -> UInt8[np.ndarray, "n rows columns"]:
-        """Slices from elsewhere, turned as this data set was if they then look more like its training slices."""
+    def aligned(
+        self, images: UInt8[np.ndarray, "n height width"]
+    ) -> UInt8[np.ndarray, "n rows columns"]:
+        """Slices from elsewhere, turned as this data set was if they then look more like its
+        training slices.
+        """
         if self.orient == "as-is":
             return images
         train, turned = self.split("train").images, oriented(images, self.orient)
@@ -213,31 +282,59 @@ class Dataset:
                 series += [number] * n
             start += n
         rows = slice(first, first + len(subjects))
-        masks = np.load(self.folder / "masks.npy", mmap_mode="r")[rows] if self.manifest["masks"] else None
-        return Split(name, array[rows], np.array(subjects), np.array(positions), np.array(ages, dtype=np.float32),
-                     masks, np.array(series), self.symmetry, self.content)
+        masks = (
+            np.load(self.folder / "masks.npy", mmap_mode="r")[rows]
+            if self.manifest["masks"]
+            else None
+        )
+        return Split(
+            name,
+            array[rows],
+            np.array(subjects),
+            np.array(positions),
+            np.array(ages, dtype=np.float32),
+            masks,
+            np.array(series),
+            self.symmetry,
+            self.content,
+        )
 
 
 def open_cache(folder: str | Path) -> Dataset:
     """A cache made by `build_cache`; DataError if there is none."""
     folder = Path(folder)
     if not is_cache(folder):
-        raise DataError(f"no prepared data in {folder}: run notebook 01 or `python -m oasis_utils prepare` first")
+        raise DataError(
+            f"no prepared data in {folder}: run notebook 01 or `python -m oasis_utils prepare` first"
+        )
     manifest = read_json(folder / "manifest.json")
     if manifest["format"] != FORMAT:
-        raise DataError(f"{folder} was prepared by another version of oasis_utils: delete it and prepare again")
+        raise DataError(
+            f"{folder} was prepared by another version of oasis_utils: delete it and prepare again"
+        )
     return Dataset(folder, manifest)
 
 
-def build_cache(source: str | Path, folder: str | Path, config: DataConfig,
-                progress: Callable[[int, int], None] | None = None, options: ImportOptions | None = None) -> Dataset:
-    """A cache of any source, see `importing.import_source`; one that is up to date is only opened."""
+def build_cache(
+    source: str | Path,
+    folder: str | Path,
+    config: DataConfig,
+    progress: Callable[[int, int], None] | None = None,
+    options: ImportOptions | None = None,
+) -> Dataset:
+    """A cache of any source, see `importing.import_source`; one that is up to date is only
+    opened.
+    """
     import_source(source, folder, config, options, progress)
     return open_cache(folder)
 
 
-def open_or_build(source: str | Path, folder: str | Path, config: DataConfig,
-                  progress: Callable[[int, int], None] | None = None) -> Dataset:
+def open_or_build(
+    source: str | Path,
+    folder: str | Path,
+    config: DataConfig,
+    progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
     """A run's cache: linked to a folder that `prepare` made, or built from any source."""
     source, folder = Path(source), Path(folder)
     if not is_cache(source):
@@ -245,8 +342,10 @@ def open_or_build(source: str | Path, folder: str | Path, config: DataConfig,
     dataset = open_cache(source)
     size = dataset.manifest["config"]["image_size"]
     if size != config.image_size:
-        raise DataError(f"{source} was prepared at {size} pixels, this profile takes {config.image_size}: "
-                        f"prepare again with --size {config.image_size}")
+        raise DataError(
+            f"{source} was prepared at {size} pixels, this profile takes {config.image_size}: "
+            f"prepare again with --size {config.image_size}"
+        )
     if folder.exists() and folder.samefile(source):
         return dataset
     clear(folder)
@@ -260,10 +359,14 @@ def open_or_build(source: str | Path, folder: str | Path, config: DataConfig,
     return open_cache(folder)
 
 
-def sample_brains(config: DataConfig, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> Path:
+def sample_brains(
+    config: DataConfig, seed: int = 0, progress: Callable[[int, int], None] | None = None
+) -> Path:
     """The synthetic sample brains of a profile, made on first use and shared by all runs."""
     counts = config.train_subjects, config.validate_subjects, config.test_subjects
-    root = project_root() / "data" / f"sample_brains_{'_'.join(map(str, counts))}_seed{seed}_format2"
+    root = (
+        project_root() / "data" / f"sample_brains_{'_'.join(map(str, counts))}_seed{seed}_format2"
+    )
     return synthetic.write_sample_brains(root, *counts, seed=seed, progress=progress)
 
 
@@ -271,7 +374,9 @@ def sample_brains(config: DataConfig, seed: int = 0, progress: Callable[[int, in
 
 
 class Streamed:
-    """Images (n, 1, height, width) that stay in the memory map: each batch is read, pinned and sent when it is due."""
+    """Images (n, 1, height, width) that stay in the memory map: each batch is read, pinned and sent
+    when it is due.
+    """
 
     def __init__(self, images: UInt8[np.ndarray, "n height width"], device: torch.device):
         self.images, self.device = images, device
@@ -281,20 +386,34 @@ class Streamed:
 
     def read(self, rows: Tensor) -> UInt8[Tensor, "batch 1 height width"]:
         """The rows (on the CPU) on the device; the copy runs beside what the device does."""
-        batch = torch.empty(len(rows), *self.images.shape[1:], dtype=torch.uint8, pin_memory=self.device.type == "cuda")
-        np.take(self.images, rows.numpy(), axis=0, out=batch.numpy(), mode="clip")  # other modes buffer the output
+        batch = torch.empty(
+            len(rows),
+            *self.images.shape[1:],
+            dtype=torch.uint8,
+            pin_memory=self.device.type == "cuda",
+        )
+        np.take(
+            self.images, rows.numpy(), axis=0, out=batch.numpy(), mode="clip"
+        )  # other modes buffer the output
         return batch[:, None].to(self.device, non_blocking=True)
 
 
 class Batches:
-    """Batches of tensors that live on the device, or are `Streamed`; uint8 images become float32 in [0, 1].
+    """Batches of tensors that live on the device, or are `Streamed`; uint8 images become float32 in
+    [0, 1].
 
-    The order depends on (seed, epoch) alone, so an epoch can be repeated. mirror: the symmetry across which half of
-    the images are mirrored at random; none are without one.
+    The order depends on (seed, epoch) alone, so an epoch can be repeated. mirror: the symmetry
+    across which half of the images are mirrored at random; none are without one.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor | Streamed], batch_size: int, shuffle: bool = False,
-                 mirror: Symmetry | None = None, seed: int = 0):
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor | Streamed],
+        batch_size: int,
+        shuffle: bool = False,
+        mirror: Symmetry | None = None,
+        seed: int = 0,
+    ):
         sizes = {len(t) for t in tensors.values()}
         if len(sizes) != 1 or 0 in sizes:
             raise DataError(f"batches need tensors of one length above 0, not {sorted(sizes)}")
@@ -302,26 +421,42 @@ class Batches:
         self.shuffle, self.mirror, self.size = shuffle, mirror, sizes.pop()
 
     def __len__(self) -> int:
-        """Batches in an epoch; a shuffled epoch drops the last, smaller batch unless it is the only one."""
-        return max(self.size // self.batch_size, 1) if self.shuffle else -(-self.size // self.batch_size)
+        """Batches in an epoch; a shuffled epoch drops the last, smaller batch unless it is the only
+        one.
+        """
+        return (
+            max(self.size // self.batch_size, 1)
+            if self.shuffle
+            else -(-self.size // self.batch_size)
+        )
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         return self.epoch(0)
 
     def epoch(self, number: int) -> Iterator[dict[str, Tensor]]:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + number)
-        order = torch.randperm(self.size, generator=generator) if self.shuffle else torch.arange(self.size)
+        order = (
+            torch.randperm(self.size, generator=generator)
+            if self.shuffle
+            else torch.arange(self.size)
+        )
         flips = torch.rand(self.size, generator=generator) < 0.5
         device = next(iter(self.tensors.values())).device
         order_there, flips = order.to(device), flips.to(device)
         for i in range(len(self)):
             part = slice(i * self.batch_size, (i + 1) * self.batch_size)
             rows = order_there[part]
-            batch = {name: tensor.read(order[part]) if isinstance(tensor, Streamed) else tensor.index_select(0, rows)
-                     for name, tensor in self.tensors.items()}
+            batch = {
+                name: tensor.read(order[part])
+                if isinstance(tensor, Streamed)
+                else tensor.index_select(0, rows)
+                for name, tensor in self.tensors.items()
+            }
             if "images" in batch:
                 images = batch["images"]
                 if self.mirror:
-                    images = torch.where(flips[rows][:, None, None, None], self.mirror.mirror(images), images)
+                    images = torch.where(
+                        flips[rows][:, None, None, None], self.mirror.mirror(images), images
+                    )
                 batch["images"] = images.float().div_(255)
             yield batch

@@ -1,7 +1,8 @@
-"""Which T1 volumes are there? OASIS-1 discs, packed or not, and what layouts.py recognises; no voxel is read.
+"""Which T1 volumes are there? OASIS-1 discs, packed or not, and what layouts.py recognises; no
+voxel is read.
 
-OASIS-1 (Marcus et al. 2007, J Cogn Neurosci 19:1498) comes as twelve .tar.gz of `discN/OAS1_xxxx_MRy/`, where MR2 is a
-second session of the same person.
+OASIS-1 (Marcus et al. 2007, J Cogn Neurosci 19:1498) comes as twelve .tar.gz of
+`discN/OAS1_xxxx_MRy/`, where MR2 is a second session of the same person.
 """
 
 from __future__ import annotations
@@ -29,24 +30,35 @@ T88 = re.compile(r"(OAS1_\d{4})_(MR\d+)_mpr_n\d+_anon_111_t88_(masked_)?gfc(_fse
 NOTES = re.compile(r"OAS1_\d{4}_MR\d+\.txt")
 POINTER = b"version https://git-lfs"
 GZIP_ERRORS = (OSError, EOFError, zlib.error)
-TAR_ERRORS = (*GZIP_ERRORS, tarfile.TarError, ValueError, LookupError, OverflowError, RecursionError)
+TAR_ERRORS = (
+    *GZIP_ERRORS,
+    tarfile.TarError,
+    ValueError,
+    LookupError,
+    OverflowError,
+    RecursionError,
+)
 
 # ---------------------------------------------------------------- discovery
 
 
 def find_scans(source: str | Path, pattern: re.Pattern | None = None) -> list[Scan]:
-    """The T1 volumes of a file or folder, by subject and session; empty where there are none. Reads no voxels.
+    """The T1 volumes of a file or folder, by subject and session; empty where there are none. Reads
+    no voxels.
 
-    Found are OASIS-1 discs (archives are listed, never unpacked, and checked to their end), else what
-    `layouts.recognise` knows. pattern: volumes whose path below the folder it finds, and no others; its groups say
-    subject and session. A session counts once: unpacked before packed, without the skull (`_t88_masked_gfc`) before
-    with it, then by name. Ages, sex and CDR come from oasis_cross-sectional.csv or participants.tsv up to two levels
-    above or below, else from a session's .txt. DataError: no such file or folder, an archive or table that cannot be
-    read, or names that do not say whose a volume is.
+    Found are OASIS-1 discs (archives are listed, never unpacked, and checked to their end), else
+    what `layouts.recognise` knows. pattern: volumes whose path below the folder it finds, and no
+    others; its groups say subject and session. A session counts once: unpacked before packed,
+    without the skull (`_t88_masked_gfc`) before
+    with it, then by name. Ages, sex and CDR come from oasis_cross-sectional.csv or participants.tsv
+    up to two levels above or below, else from a session's .txt. DataError: no such file or folder,
+    an archive or table that cannot be read, or names that do not say whose a volume is.
     """
     source = Path(source).absolute()
     if not source.exists():
-        raise DataError(f"no file or folder {source}: give a volume, an OASIS disc or the folder that holds them")
+        raise DataError(
+            f"no file or folder {source}: give a volume, an OASIS disc or the folder that holds them"
+        )
     if source.is_dir():
         root, files = source, _walk(source)
         packed = [p for p in files if ARCHIVE.fullmatch(p.name)]
@@ -83,13 +95,19 @@ def _companions(source: Path, files: list[Path]) -> list[Path]:
     copies = {f"{match[1]}{end}" for end in (*SINGLE, ".hdr", ".img")} - {source.name}
     if match[2] in ("hdr", "img"):
         copies -= {f"{match[1]}.hdr", f"{match[1]}.img"}
-    return [p for p in files if p.name.startswith(match[1].removesuffix("_T1w")) and p.name not in copies]
+    return [
+        p
+        for p in files
+        if p.name.startswith(match[1].removesuffix("_T1w")) and p.name not in copies
+    ]
 
 
 def _list_archive(archive: Path) -> tuple[list[str], dict[str, Person]]:
     """Names of the files of a disc, and what its notes tell of each session."""
     members, notes = [], {}
-    for name, content in archive_members(archive, lambda name: bool(NOTES.fullmatch(PurePosixPath(name).name))):
+    for name, content in archive_members(
+        archive, lambda name: bool(NOTES.fullmatch(PurePosixPath(name).name))
+    ):
         members.append(name)
         if content is not None:
             notes[PurePosixPath(name).stem] = _person_of_notes(content.decode("utf-8", "replace"))
@@ -106,7 +124,9 @@ def _walk(folder: Path) -> list[Path]:
 
 
 def _oasis_scans(names: list[str], archive: Path | None) -> list[Scan]:
-    """Sessions of OASIS-1 among paths or members: T88_111 volumes, with the FSL_SEG map of the masked one."""
+    """Sessions of OASIS-1 among paths or members: T88_111 volumes, with the FSL_SEG map of the
+    masked one.
+    """
     sessions: dict[tuple[str, str], dict[tuple[bool, bool], list[str]]] = {}
     for name in names:
         if match := T88.fullmatch(PurePosixPath(name).name):
@@ -116,8 +136,16 @@ def _oasis_scans(names: list[str], archive: Path | None) -> list[Scan]:
     for (subject, session), kinds in sessions.items():
         if image := _pair(kinds.get((True, False)) or kinds.get((False, False), [])):
             where = f"{archive}!{image[0]}" if archive else image[0]
-            scans.append(Scan(subject, session, where, image=image, labels=_pair(kinds.get((True, True), [])),
-                              archive=archive))
+            scans.append(
+                Scan(
+                    subject,
+                    session,
+                    where,
+                    image=image,
+                    labels=_pair(kinds.get((True, True), [])),
+                    archive=archive,
+                )
+            )
     return scans
 
 
@@ -157,7 +185,9 @@ def _person_of_notes(text: str) -> Person:
 
 
 def _people_of_tables(root: Path, files: list[Path]) -> dict[str, Person]:
-    """Rows of oasis_cross-sectional*.csv and participants.tsv; the table nearest to the data wins."""
+    """Rows of oasis_cross-sectional*.csv and participants.tsv; the table nearest to the data
+    wins.
+    """
     near = [p for p in files if len(p.relative_to(root).parts) <= 3]
     above = [p for folder in list(root.parents)[:2] for p in sorted(folder.glob("*.[ct]sv"))]
     people: dict[str, Person] = {}
@@ -205,17 +235,26 @@ def open_file(path: str) -> io.BufferedIOBase:
 
 def refuse_pointer(content: bytes, where: str) -> None:
     if content.startswith(POINTER):
-        raise DataError(f"{where} is a Git LFS pointer, not the file itself: run `git lfs pull` there")
+        raise DataError(
+            f"{where} is a Git LFS pointer, not the file itself: run `git lfs pull` there"
+        )
 
 
-def archive_members(archive: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes | None]]:
-    """Names of the plain files of a .tar.gz in their order, with the content of wanted ones. Nothing touches the disk.
+def archive_members(
+    archive: Path, wanted: Callable[[str], bool]
+) -> Iterator[tuple[str, bytes | None]]:
+    """Names of the plain files of a .tar.gz in their order, with the content of wanted ones.
+    Nothing touches the disk.
 
-    Links, devices and names that lead out of the archive are passed over. At the end gzip has compared its checksum.
+    Links, devices and names that lead out of the archive are passed over. At the end gzip has
+    compared its checksum.
     """
     open_file(str(archive)).close()
     try:
-        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK) as tar:
+        with (
+            gzip.open(archive) as stream,
+            tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK) as tar,
+        ):
             for member in tar:
                 path = PurePosixPath(member.name)
                 if not member.isreg() or path.is_absolute() or ".." in path.parts:
@@ -223,19 +262,25 @@ def archive_members(archive: Path, wanted: Callable[[str], bool]) -> Iterator[tu
                 content = None
                 if wanted(member.name):
                     if member.size > MAX_BYTES:
-                        raise DataError(f"{archive}!{member.name} claims {member.size} bytes: the archive is damaged, "
-                                        "fetch it again")
+                        raise DataError(
+                            f"{archive}!{member.name} claims {member.size} bytes: the archive is damaged, "
+                            "fetch it again"
+                        )
                     content = bytes(take(tar.extractfile(member), member.size))
                 yield member.name, content
             _check_end(tar)
     except DataError:
         raise
     except TAR_ERRORS as error:
-        raise DataError(f"{archive} is damaged or incomplete ({error}): fetch it again or move it away") from None
+        raise DataError(
+            f"{archive} is damaged or incomplete ({error}): fetch it again or move it away"
+        ) from None
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
-    """tarfile takes a broken header for the end of the archive; at the real end only zeros follow."""
+    """tarfile takes a broken header for the end of the archive; at the real end only zeros
+    follow.
+    """
     rest = tar.fileobj.read(512)
     if len(rest) < 512 or any(rest):
         raise tarfile.ReadError("no end mark")
@@ -254,5 +299,3 @@ def take(stream: io.BufferedIOBase, n: int) -> bytearray:
     while len(content) < n and (piece := stream.read(min(CHUNK, n - len(content)))):
         content += piece
     return content
-
-

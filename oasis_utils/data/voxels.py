@@ -1,4 +1,6 @@
-"""Voxels and affine of a NIfTI, Analyze or MGH file, with a header that is checked before anything is believed."""
+"""Voxels and affine of a NIfTI, Analyze or MGH file, with a header that is checked before anything
+is believed.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +23,20 @@ MAX_VOXELS = 2**27  # 512³: a header that promises more is damaged
 MAX_SIZE = 10  # mm, of a voxel
 MGH_OFFSET, MGH_VERSION = 284, bytes((0, 0, 0, 1))  # bytes before the voxels, and the first of them
 
-Opener = Callable[[str], io.BufferedIOBase]  # a path or member to a stream of its content; raises DataError
+Opener = Callable[
+    [str], io.BufferedIOBase
+]  # a path or member to a stream of its content; raises DataError
 AnyHeader = AnalyzeHeader | MGHHeader
 
 
-def read_voxels(parts: tuple[str, ...], opener: Opener, where: str,
-                last: str) -> tuple[Float32[np.ndarray, "i j k"], Float[np.ndarray, "4 4"]]:
-    """Scaled voxels and the voxel-to-mm affine of a .nii, .nii.gz, .mgh or .mgz file, or of a .hdr and its .img.
+def read_voxels(
+    parts: tuple[str, ...], opener: Opener, where: str, last: str
+) -> tuple[Float32[np.ndarray, "i j k"], Float[np.ndarray, "4 4"]]:
+    """Scaled voxels and the voxel-to-mm affine of a .nii, .nii.gz, .mgh or .mgz file, or of a .hdr
+    and its .img.
 
-    where, last: what messages call the first and the last part. DataError for anything but one whole 3-D volume of
-    finite numbers with a usable orientation.
+    where, last: what messages call the first and the last part. DataError for anything but one
+    whole 3-D volume of finite numbers with a usable orientation.
     """
     stored, header = _read_stored(parts, opener, where, last)
     affine = _affine(header, where)
@@ -40,24 +46,35 @@ def read_voxels(parts: tuple[str, ...], opener: Opener, where: str,
         if (slope, inter) != (1, 0):
             voxels = voxels * np.float32(slope) + np.float32(inter)
         if not max(-float(voxels.min()), float(voxels.max())) < 1e30:  # not: nan compares as false
-            raise DataError(f"{where} has voxels that are nan, infinite or above 1e30: repair or replace the volume")
+            raise DataError(
+                f"{where} has voxels that are nan, infinite or above 1e30: repair or replace the volume"
+            )
     return voxels, affine
 
 
-def _read_stored(parts: tuple[str, ...], opener: Opener, where: str, last: str) -> tuple[np.ndarray, AnyHeader]:
+def _read_stored(
+    parts: tuple[str, ...], opener: Opener, where: str, last: str
+) -> tuple[np.ndarray, AnyHeader]:
     """Voxels (3-D) as stored and the checked header. The file must be as long as the header says.
 
-    Behind the voxels of an MGH file come scan parameters of any length; nothing follows those of the others.
+    Behind the voxels of an MGH file come scan parameters of any length; nothing follows those of
+    the others.
     """
     mgh = where.endswith((".mgz", ".mgh"))
     try:
         with opener(parts[0]) as stream:
             content = take(stream, Nifti2Header.sizeof_hdr)
-            header = _mgh_header(bytes(content), where) if mgh else _header(bytes(content), where, len(parts) == 1)
+            header = (
+                _mgh_header(bytes(content), where)
+                if mgh
+                else _header(bytes(content), where, len(parts) == 1)
+            )
             shape, dtype, offset = _layout(header, where, single=len(parts) == 1)
             needed = offset + math.prod(shape) * dtype.itemsize
             if len(parts) == 1:
-                content += take(stream, needed - len(content) + 1)  # + 1: to its end, where gzip checks the sum
+                content += take(
+                    stream, needed - len(content) + 1
+                )  # + 1: to its end, where gzip checks the sum
                 trailer = take(stream, CHUNK) if mgh else b""
         if len(parts) == 2:
             with opener(parts[1]) as stream:
@@ -69,8 +86,10 @@ def _read_stored(parts: tuple[str, ...], opener: Opener, where: str, last: str) 
         content = content[:needed]
     if len(content) != needed:
         size = f"only {len(content)}" if len(content) < needed else f"more than {needed}"
-        raise DataError(f"{last} holds {size} bytes, the header promises {needed}: the file is cut off or the header "
-                        "damaged; replace it")
+        raise DataError(
+            f"{last} holds {size} bytes, the header promises {needed}: the file is cut off or the header "
+            "damaged; replace it"
+        )
     return np.frombuffer(content, dtype, math.prod(shape), offset).reshape(shape, order="F"), header
 
 
@@ -78,11 +97,13 @@ def _header(content: bytes, where: str, single: bool) -> AnalyzeHeader:
     refuse_pointer(content, where)
     for kind in (Nifti1Header, Nifti2Header, AnalyzeHeader):
         if len(content) >= kind.sizeof_hdr and kind.may_contain_header(content):
-            header = kind(content[:kind.sizeof_hdr], check=False)
+            header = kind(content[: kind.sizeof_hdr], check=False)
             if single == (kind is not AnalyzeHeader and header["magic"].item().startswith(b"n+")):
                 return header
             break
-    raise DataError(f"{where} is no {'NIfTI' if single else 'NIfTI or Analyze'} header: replace the file")
+    raise DataError(
+        f"{where} is no {'NIfTI' if single else 'NIfTI or Analyze'} header: replace the file"
+    )
 
 
 def _mgh_header(content: bytes, where: str) -> MGHHeader:
@@ -93,15 +114,21 @@ def _mgh_header(content: bytes, where: str) -> MGHHeader:
 
 
 def _layout(header: AnyHeader, where: str, single: bool) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Shape (3-D), type and place of the voxels; DataError where the header makes no sense of a T1 volume."""
+    """Shape (3-D), type and place of the voxels; DataError where the header makes no sense of a T1
+    volume.
+    """
     mgh = isinstance(header, MGHHeader)
     n, *dims = (4, *map(int, header["dims"])) if mgh else (int(d) for d in header["dim"])
     if not (3 <= n <= 7 and min(dims[:n]) >= 1 and min(dims[:3]) >= 2):
-        raise DataError(f"{where} is not 3-D (dimensions {dims[:max(0, min(n, 7))]}): give a T1 volume")
+        raise DataError(
+            f"{where} is not 3-D (dimensions {dims[: max(0, min(n, 7))]}): give a T1 volume"
+        )
     if math.prod(dims[3:n]) > 1:
         raise DataError(f"{where} holds {math.prod(dims[3:n])} volumes: give one T1 volume")
     if math.prod(dims[:3]) > MAX_VOXELS:
-        raise DataError(f"{where} claims {dims[:3]} voxels, more than 512³: the header is damaged, replace the file")
+        raise DataError(
+            f"{where} claims {dims[:3]} voxels, more than 512³: the header is damaged, replace the file"
+        )
     try:
         dtype = header.get_data_dtype()
     except (HeaderDataError, KeyError):
@@ -114,7 +141,9 @@ def _layout(header: AnyHeader, where: str, single: bool) -> tuple[tuple[int, ...
         raise DataError(f"{where} has data type {name}: convert it to integers or 32-bit floats")
     offset = float(header["vox_offset"])
     if not (header.sizeof_hdr if single else 0) <= offset <= CHUNK:
-        raise DataError(f"{where} places its voxels at byte {offset}: the header is damaged, replace the file")
+        raise DataError(
+            f"{where} places its voxels at byte {offset}: the header is damaged, replace the file"
+        )
     return tuple(dims[:3]), dtype, int(offset)
 
 
@@ -124,13 +153,15 @@ def _affine(header: AnyHeader, where: str) -> np.ndarray:
         with np.errstate(all="ignore"):
             affine = np.asarray(header.get_best_affine(), dtype=float)
             sizes = np.sqrt((affine[:3, :3] ** 2).sum(0))
-            if np.isfinite(affine).all() and (0.05 <= sizes).all() and (sizes <= MAX_SIZE).all():
+            if np.isfinite(affine).all() and (sizes >= 0.05).all() and (sizes <= MAX_SIZE).all():
                 if abs(np.linalg.det(affine[:3, :3] / sizes)) > 0.5:
                     return affine
     except (HeaderDataError, ValueError):
         pass
-    raise DataError(f"{where} has no usable orientation or voxel size (0.05 to {MAX_SIZE} mm): the header is damaged, "
-                    "replace the file")
+    raise DataError(
+        f"{where} has no usable orientation or voxel size (0.05 to {MAX_SIZE} mm): the header is damaged, "
+        "replace the file"
+    )
 
 
 def _scaling(header: AnyHeader, where: str) -> tuple[float, float]:

@@ -47,58 +47,92 @@ def flip(image: np.ndarray, amount: float, rng: np.random.Generator, scene: Scen
     return scene.symmetry.mirror(image) if rng.random() * 100 < amount else image
 
 
-def paint_ventricles(image: np.ndarray, amount: float, rng: np.random.Generator, scene: Scene) -> np.ndarray:
+def paint_ventricles(
+    image: np.ndarray, amount: float, rng: np.random.Generator, scene: Scene
+) -> np.ndarray:
     """Deep fluid painted over with the grey of white matter, in `amount` per cent of the slices."""
     brain = scene.brain
     if rng.random() * 100 >= amount or not brain.any():
         return image
-    deep = ndimage.distance_transform_edt(np.pad(brain, 1))[1:-1, 1:-1] > DEPTH * np.sqrt(brain.sum() / np.pi)
+    deep = ndimage.distance_transform_edt(np.pad(brain, 1))[1:-1, 1:-1] > DEPTH * np.sqrt(
+        brain.sum() / np.pi
+    )
     white = np.percentile(image[brain], 80)
-    return np.where(ndimage.binary_dilation(deep & (image < FLUID * white)), np.maximum(image, white), image)
+    return np.where(
+        ndimage.binary_dilation(deep & (image < FLUID * white)), np.maximum(image, white), image
+    )
 
 
-def shuffle_patches(image: np.ndarray, amount: float, rng: np.random.Generator, scene: Scene) -> np.ndarray:
+def shuffle_patches(
+    image: np.ndarray, amount: float, rng: np.random.Generator, scene: Scene
+) -> np.ndarray:
     """`amount` per cent of an 8 x 8 grid of patches exchange their places."""
     side = len(image) // PATCH
-    grid = image[:side * PATCH, :side * PATCH].reshape(PATCH, side, PATCH, side).swapaxes(1, 2)
+    grid = image[: side * PATCH, : side * PATCH].reshape(PATCH, side, PATCH, side).swapaxes(1, 2)
     patches = grid.reshape(-1, side, side).copy()
-    moved = rng.permutation(len(patches))[:round(amount / 100 * len(patches))]
+    moved = rng.permutation(len(patches))[: round(amount / 100 * len(patches))]
     patches[moved] = patches[np.roll(moved, 1)]
     result = image.copy()
-    result[:side * PATCH, :side * PATCH] = (
-        patches.reshape(PATCH, PATCH, side, side).swapaxes(1, 2).reshape(side * PATCH, -1))
+    result[: side * PATCH, : side * PATCH] = (
+        patches.reshape(PATCH, PATCH, side, side).swapaxes(1, 2).reshape(side * PATCH, -1)
+    )
     return result
 
 
 DAMAGES: dict[str, tuple[Damage, float]] = {
-    "blur 0.5 %": (blur, 0.5), "blur 1.5 %": (blur, 1.5), "noise 3 %": (noise, 3.0), "noise 10 %": (noise, 10.0),
-    "shift 1 %": (shift, 1.0), "shift 4 %": (shift, 4.0), "all mirrored": (flip, 100.0),
-    "ventricles painted in half": (paint_ventricles, 50.0), "ventricles painted in all": (paint_ventricles, 100.0),
-    "10 % of patches shuffled": (shuffle_patches, 10.0), "50 % of patches shuffled": (shuffle_patches, 50.0)}
+    "blur 0.5 %": (blur, 0.5),
+    "blur 1.5 %": (blur, 1.5),
+    "noise 3 %": (noise, 3.0),
+    "noise 10 %": (noise, 10.0),
+    "shift 1 %": (shift, 1.0),
+    "shift 4 %": (shift, 4.0),
+    "all mirrored": (flip, 100.0),
+    "ventricles painted in half": (paint_ventricles, 50.0),
+    "ventricles painted in all": (paint_ventricles, 100.0),
+    "10 % of patches shuffled": (shuffle_patches, 10.0),
+    "50 % of patches shuffled": (shuffle_patches, 50.0),
+}
 
 
 def possible(anatomist: Anatomist) -> list[str]:
-    """The DAMAGES that slices can take: no mirroring without a mid-line, no painting where no tissue is known."""
+    """The DAMAGES that slices can take: no mirroring without a mid-line, no painting where no
+    tissue is known.
+    """
     left_out = {flip: not anatomist.symmetry, paint_ventricles: not anatomist.tissues}
     return [name for name, (damage, _) in DAMAGES.items() if not left_out.get(damage, False)]
 
 
-def damaged(images: UInt8[np.ndarray, "n height width"], name: str, seed: int = 0,
-            anatomist: Anatomist | None = None,
-            positions: Integer[np.ndarray, " n"] | None = None) -> UInt8[np.ndarray, "n height width"]:
+def damaged(
+    images: UInt8[np.ndarray, "n height width"],
+    name: str,
+    seed: int = 0,
+    anatomist: Anatomist | None = None,
+    positions: Integer[np.ndarray, " n"] | None = None,
+) -> UInt8[np.ndarray, "n height width"]:
     """The slices with one of DAMAGES; the same noise for the same seed.
 
-    anatomist, positions: say where the mid-line and the brain are; by default the slices are taken as upright and
-    skull-stripped. ValueError for a damage that the slices cannot take, see `possible`.
+    anatomist, positions: say where the mid-line and the brain are; by default the slices are taken
+    as upright and skull-stripped. ValueError for a damage that the slices cannot take, see
+    `possible`.
     """
     if anatomist and name not in possible(anatomist):
-        raise ValueError(f"these slices cannot take the damage {name!r}: choose one of "
-                         f"{', '.join(possible(anatomist))}")
+        raise ValueError(
+            f"these slices cannot take the damage {name!r}: choose one of "
+            f"{', '.join(possible(anatomist))}"
+        )
     anatomist = anatomist or Anatomist()
     if anatomist.regions is not None and positions is None:
-        raise ValueError("where the brain of a whole head is depends on the slice position: give positions")
-    brains = anatomist.brains(images, np.zeros(len(images), int) if positions is None else positions)
+        raise ValueError(
+            "where the brain of a whole head is depends on the slice position: give positions"
+        )
+    brains = anatomist.brains(
+        images, np.zeros(len(images), int) if positions is None else positions
+    )
     (damage, amount), rng = DAMAGES[name], np.random.default_rng(seed)
-    result = np.stack([damage(np.asarray(image), amount, rng, Scene(anatomist.symmetry, brain))
-                       for image, brain in zip(images, brains, strict=True)])
+    result = np.stack(
+        [
+            damage(np.asarray(image), amount, rng, Scene(anatomist.symmetry, brain))
+            for image, brain in zip(images, brains, strict=True)
+        ]
+    )
     return np.clip(np.rint(result), 0, 255).astype(np.uint8)

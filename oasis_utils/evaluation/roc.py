@@ -1,8 +1,9 @@
 """Intervals over people for the AUROC of changed cells, and scores that are computed once.
 
-The cells of a slice, and the slices of a person, are not independent, so whole people are resampled. The AUROC is a
-mean over pairs of a changed and an unchanged cell: their wins are summed once for each pair of people, and a resample
-of people weighs the sums (clustered data: Obuchowski 1997, doi 10.2307/2533958).
+The cells of a slice, and the slices of a person, are not independent, so whole people are
+resampled. The AUROC is a mean over pairs of a changed and an unchanged cell: their wins are summed
+once for each pair of people, and a resample of people weighs the sums (clustered data: Obuchowski
+1997, doi 10.2307/2533958).
 """
 
 from __future__ import annotations
@@ -34,10 +35,16 @@ def remembered(score: Callable[[Images], Scores]) -> Callable[[Images], Scores]:
     return ask
 
 
-def wins(changed: Float[np.ndarray, " n"], unchanged: Float[np.ndarray, " m"], owners: Integer[np.ndarray, " n"],
-         others: Integer[np.ndarray, " m"], people: int) -> Float[np.ndarray, "people people"]:
-    """For each pair of people (numbered from 0), how many pairs of a changed cell of the one and an unchanged cell of
-    the other the changed cell wins by score; ties count half."""
+def wins(
+    changed: Float[np.ndarray, " n"],
+    unchanged: Float[np.ndarray, " m"],
+    owners: Integer[np.ndarray, " n"],
+    others: Integer[np.ndarray, " m"],
+    people: int,
+) -> Float[np.ndarray, "people people"]:
+    """For each pair of people (numbered from 0), how many pairs of a changed cell of the one and an
+    unchanged cell of the other the changed cell wins by score; ties count half.
+    """
     table = np.zeros((people, people))
     for person in range(people):
         theirs = np.sort(unchanged[others == person])
@@ -46,12 +53,22 @@ def wins(changed: Float[np.ndarray, " n"], unchanged: Float[np.ndarray, " m"], o
     return table
 
 
-def auroc_interval(changed: Float[np.ndarray, " n"], unchanged: Float[np.ndarray, " m"],
-                   owners: Integer[np.ndarray, " n"], others: Integer[np.ndarray, " m"],
-                   rounds: int = 1000) -> tuple[float, float]:
-    """Central 95 % of the AUROC over resamples of people; (nan, nan) for fewer than FEWEST people."""
+def auroc_interval(
+    changed: Float[np.ndarray, " n"],
+    unchanged: Float[np.ndarray, " m"],
+    owners: Integer[np.ndarray, " n"],
+    others: Integer[np.ndarray, " m"],
+    rounds: int = 1000,
+) -> tuple[float, float]:
+    """Central 95 % of the AUROC over resamples of people; (nan, nan) for fewer than FEWEST
+    people.
+    """
     numbers = number_groups(np.concatenate([owners, others]))
-    owners, others, people = numbers[:len(owners)], numbers[len(owners):], int(numbers.max(initial=-1)) + 1
+    owners, others, people = (
+        numbers[: len(owners)],
+        numbers[len(owners) :],
+        int(numbers.max(initial=-1)) + 1,
+    )
     if people < FEWEST or min(len(changed), len(unchanged)) == 0:
         return float("nan"), float("nan")
     table = wins(changed, unchanged, owners, others, people)
@@ -62,9 +79,15 @@ def auroc_interval(changed: Float[np.ndarray, " n"], unchanged: Float[np.ndarray
     return central(values)
 
 
-def intervals(score: Callable[[Images], Scores], images: Images, planted: dict[str, Planted],
-              subjects: Integer[np.ndarray, " n"]) -> dict[str, tuple[float, float]]:
-    """{kind: interval of the AUROC of the changed cells against the same cells of the untouched slices}."""
+def intervals(
+    score: Callable[[Images], Scores],
+    images: Images,
+    planted: dict[str, Planted],
+    subjects: Integer[np.ndarray, " n"],
+) -> dict[str, tuple[float, float]]:
+    """{kind: interval of the AUROC of the changed cells against the same cells of the untouched
+    slices}.
+    """
     untouched, found = score(images), {}
     for kind, changed in planted.items():
         where = covered(changed.mask, untouched.shape[1])

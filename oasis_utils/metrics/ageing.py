@@ -1,5 +1,6 @@
-"""How does a measure of slices change with age? A regression line with intervals over people, to compare generated with
-real slices: a correlation is free of scale, so it cannot show that an effect is too small or a level too low.
+"""How does a measure of slices change with age? A regression line with intervals over people, to
+compare generated with real slices: a correlation is free of scale, so it cannot show that an effect
+is too small or a level too low.
 """
 
 from __future__ import annotations
@@ -30,10 +31,16 @@ class AgeTrend:
     levels: Float[np.ndarray, " rounds"]
 
     @classmethod
-    def fit(cls, values: Float[np.ndarray, " n"], ages: Float[np.ndarray, " n"], people: Integer[np.ndarray, " n"],
-            seed: int = 0) -> AgeTrend | None:
-        """From one value and age (years, nan where unknown) for each slice; slices of one of `people` are resampled
-        together. None where fewer than two different ages are known."""
+    def fit(
+        cls,
+        values: Float[np.ndarray, " n"],
+        ages: Float[np.ndarray, " n"],
+        people: Integer[np.ndarray, " n"],
+        seed: int = 0,
+    ) -> AgeTrend | None:
+        """From one value and age (years, nan where unknown) for each slice; slices of one of
+        `people` are resampled together. None where fewer than two different ages are known.
+        """
         known = np.isfinite(ages) & np.isfinite(values)
         y, x = values[known].astype(np.float64), ages[known].astype(np.float64) - MIDDLE
         if len(x) < 2 or np.ptp(x) == 0:
@@ -41,7 +48,9 @@ class AgeTrend:
         owner = np.unique(people[known], return_inverse=True)[1]
         n = int(owner.max()) + 1
         slope, level = _lines(x, y, np.ones((1, len(x))))
-        draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=ROUNDS if n >= FEWEST else 0)
+        draws = np.random.default_rng(seed).multinomial(
+            n, np.full(n, 1 / n), size=ROUNDS if n >= FEWEST else 0
+        )
         slopes, levels = _lines(x, y, draws[:, owner].astype(np.float64))
         return cls(float(slope[0]), float(level[0]), slopes, levels)
 
@@ -52,22 +61,35 @@ class AgeTrend:
     def __sub__(self, other: AgeTrend) -> AgeTrend:
         """The difference of two lines whose people are independent."""
         n = min(len(self.slopes), len(other.slopes))
-        return AgeTrend(self.slope - other.slope, self.level - other.level, self.slopes[:n] - other.slopes[:n],
-                        self.levels[:n] - other.levels[:n])
+        return AgeTrend(
+            self.slope - other.slope,
+            self.level - other.level,
+            self.slopes[:n] - other.slopes[:n],
+            self.levels[:n] - other.levels[:n],
+        )
 
     def beyond_zero(self) -> dict[str, bool | None]:
         """{"slope", "level"}: whether the 95 % interval leaves out 0; None without an interval."""
         ends = {"slope": central(self.slopes), "level": central(self.levels)}
-        return {name: None if found is None else found[0] > 0 or found[1] < 0 for name, found in ends.items()}
+        return {
+            name: None if found is None else found[0] > 0 or found[1] < 0
+            for name, found in ends.items()
+        }
 
     def described(self) -> dict[str, str]:
         """{"change in 10 years", "at 60 years"} with their 95 % intervals."""
-        return {"change in 10 years": interval_text(10 * self.slope, 10 * self.slopes),
-                f"at {MIDDLE:.0f} years": interval_text(self.level, self.levels)}
+        return {
+            "change in 10 years": interval_text(10 * self.slope, 10 * self.slopes),
+            f"at {MIDDLE:.0f} years": interval_text(self.level, self.levels),
+        }
 
 
-def _lines(x: np.ndarray, y: np.ndarray, weights: Float[np.ndarray, "rounds n"]) -> tuple[np.ndarray, np.ndarray]:
-    """(slopes, values at x = 0) of weighted least squares lines; nan where all weight lies on one x."""
+def _lines(
+    x: np.ndarray, y: np.ndarray, weights: Float[np.ndarray, "rounds n"]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(slopes, values at x = 0) of weighted least squares lines; nan where all weight lies on one
+    x.
+    """
     total = weights.sum(1)
     mean_x, mean_y = weights @ x / total, weights @ y / total
     spread = weights @ (x * x) / total - mean_x**2
@@ -78,7 +100,9 @@ def _lines(x: np.ndarray, y: np.ndarray, weights: Float[np.ndarray, "rounds n"])
 
 @dataclass(frozen=True)
 class Study:
-    """The dark middle (`anatomy.DarkMiddle`) of generated and real slices of the same ages, in per cent."""
+    """The dark middle (`anatomy.DarkMiddle`) of generated and real slices of the same ages, in per
+    cent.
+    """
 
     ages: Float[np.ndarray, " n"]
     dark: dict[str, Float[np.ndarray, " n"]]  # {"generated", "real"}
@@ -86,60 +110,102 @@ class Study:
     correlation: dict[str, float]
 
     @classmethod
-    def of(cls, generated: UInt8[np.ndarray, "n height width"], split: Split, rows: Integer[np.ndarray, " n"]) -> Study:
-        """generated: one slice, each of noise of its own, for each of these rows of the split, at its age."""
-        images, ages = {"generated": generated, "real": split.images[rows]}, split.ages[rows].astype(np.float64)
+    def of(
+        cls,
+        generated: UInt8[np.ndarray, "n height width"],
+        split: Split,
+        rows: Integer[np.ndarray, " n"],
+    ) -> Study:
+        """generated: one slice, each of noise of its own, for each of these rows of the split, at
+        its age.
+        """
+        images, ages = (
+            {"generated": generated, "real": split.images[rows]},
+            split.ages[rows].astype(np.float64),
+        )
         owners = {"generated": np.arange(len(rows)), "real": split.subjects[rows]}
         middle, positions = anatomy.DarkMiddle.fit(split), split.positions[rows]
         dark = {name: 100.0 * middle.share(x, positions) for name, x in images.items()}
-        lines = {name: AgeTrend.fit(dark[name], ages, owners[name], seed) for seed, name in enumerate(dark)}
-        return cls(ages, dark, lines, {name: middle.age_correlation(x, positions, ages) for name, x in images.items()})
+        lines = {
+            name: AgeTrend.fit(dark[name], ages, owners[name], seed)
+            for seed, name in enumerate(dark)
+        }
+        return cls(
+            ages,
+            dark,
+            lines,
+            {name: middle.age_correlation(x, positions, ages) for name, x in images.items()},
+        )
 
     def curves(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """{name: (ages, dark middle, value of the line)} for a figure, without slices of unknown age."""
+        """{name: (ages, dark middle, value of the line)} for a figure, without slices of unknown
+        age.
+        """
         known = np.isfinite(self.ages)
-        return {name: (self.ages[known], self.dark[name][known], line.at(self.ages[known]))
-                for name, line in self.lines.items() if line}
+        return {
+            name: (self.ages[known], self.dark[name][known], line.at(self.ages[known]))
+            for name, line in self.lines.items()
+            if line
+        }
 
 
 def darkest_rows(split: Split) -> tuple[int, Integer[np.ndarray, " n"]]:
-    """(slice position where ageing shows best, rows of the split at it): at most LIMIT rows, evenly."""
+    """(slice position where ageing shows best, rows of the split at it): at most LIMIT rows,
+    evenly.
+    """
     level = anatomy.DarkMiddle.fit(split).darkest_position(split.images, split.positions)
     rows = np.flatnonzero(split.positions == level)
     return level, rows[np.linspace(0, len(rows) - 1, min(len(rows), LIMIT)).astype(int)]
 
 
 def compared(generated: AgeTrend | None, real: AgeTrend | None) -> dict[str, dict[str, str]]:
-    """Rows of a table: both lines and, where both exist, their difference, as in `AgeTrend.described`."""
-    rows = {name: line.described() for name, line in (("generated", generated), ("real", real)) if line}
+    """Rows of a table: both lines and, where both exist, their difference, as in
+    `AgeTrend.described`.
+    """
+    rows = {
+        name: line.described() for name, line in (("generated", generated), ("real", real)) if line
+    }
     if generated and real:
         rows["generated - real"] = (generated - real).described()
     return rows
 
 
 def verdict(generated: AgeTrend | None, real: AgeTrend | None) -> str:
-    """One sentence on level and slope: which of them differ from the real ones by more than chance."""
+    """One sentence on level and slope: which of them differ from the real ones by more than
+    chance.
+    """
     if not generated or not real:
         return "No two ages are known, so there is no line to compare."
     difference = generated - real
-    words = {"level": "lower" if difference.level < 0 else "higher",
-             "slope": "flatter" if abs(generated.slope) < abs(real.slope) else "steeper"}
+    words = {
+        "level": "lower" if difference.level < 0 else "higher",
+        "slope": "flatter" if abs(generated.slope) < abs(real.slope) else "steeper",
+    }
     beyond = difference.beyond_zero()
     if None in beyond.values():
         return "Too few people for an interval: nothing is shown."
-    said = [f"its {name} is {'shown to be ' + words[name] if beyond[name] else 'not shown to differ'}"
-            for name in ("level", "slope")]
-    return f"The line of the generated slices: {' and '.join(said)} (95 % interval of the difference)."
+    said = [
+        f"its {name} is {'shown to be ' + words[name] if beyond[name] else 'not shown to differ'}"
+        for name in ("level", "slope")
+    ]
+    return (
+        f"The line of the generated slices: {' and '.join(said)} (95 % interval of the difference)."
+    )
 
 
-def likeness(young: UInt8[np.ndarray, "n height width"],
-             old: UInt8[np.ndarray, "n height width"]) -> dict[str, float]:
-    """Mean SSIM of slices generated at two ages: {"same noise": rows paired as they are, "different noise": each with
-    the next row of the other}. ValueError for fewer than two rows."""
+def likeness(
+    young: UInt8[np.ndarray, "n height width"], old: UInt8[np.ndarray, "n height width"]
+) -> dict[str, float]:
+    """Mean SSIM of slices generated at two ages: {"same noise": rows paired as they are, "different
+    noise": each with the next row of the other}. ValueError for fewer than two rows.
+    """
     if len(young) < 2:
         raise ValueError("likeness needs slices of at least two noises at each age")
     pairs = {"same noise": old, "different noise": np.roll(old, 1, axis=0)}
-    return {name: float(metrics.ssim(as_floats(young), as_floats(other)).mean()) for name, other in pairs.items()}
+    return {
+        name: float(metrics.ssim(as_floats(young), as_floats(other)).mean())
+        for name, other in pairs.items()
+    }
 
 
 def central(resamples: Float[np.ndarray, " rounds"]) -> tuple[float, float] | None:
@@ -152,6 +218,8 @@ def central(resamples: Float[np.ndarray, " rounds"]) -> tuple[float, float] | No
 
 
 def interval_text(value: float, resamples: Float[np.ndarray, " rounds"], digits: int = 1) -> str:
-    """"2.1 (1.7 to 2.6)"; the value alone where there is no interval."""
+    """ "2.1 (1.7 to 2.6)"; the value alone where there is no interval."""
     ends = central(resamples)
-    return f"{value:.{digits}f}" + ("" if ends is None else f" ({ends[0]:.{digits}f} to {ends[1]:.{digits}f})")
+    return f"{value:.{digits}f}" + (
+        "" if ends is None else f" ({ends[0]:.{digits}f} to {ends[1]:.{digits}f})"
+    )

@@ -1,4 +1,6 @@
-"""What did the codes learn? Usage, perplexity, neighbours, PCA and UMAP coordinates. NumPy arrays in, arrays out."""
+"""What did the codes learn? Usage, perplexity, neighbours, PCA and UMAP coordinates. NumPy arrays
+in, arrays out.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from oasis_utils.runtime.runtime import atomic
 
 @dataclass(frozen=True)
 class CodeUsage:
-    """How often each code is used over a whole split. (One batch would under-report: it cannot show all codes.)"""
+    """How often each code is used over a whole split. (One batch would under-report: it cannot show
+    all codes.)
+    """
 
     counts: Integer[np.ndarray, " n_codes"]
 
@@ -44,51 +48,80 @@ class CodeUsage:
 
     @property
     def perplexity(self) -> float:
-        """exp(entropy): the number of equally likely codes that would be as surprising; 1 is total collapse."""
+        """exp(entropy): the number of equally likely codes that would be as surprising; 1 is total
+        collapse.
+        """
         return float(np.exp(self.entropy))
 
 
 def usage(indices: Integer[np.ndarray, ...], n_codes: int) -> CodeUsage:
-    """Count the codes of index maps; ValueError if there are none or an index is outside [0, n_codes)."""
+    """Count the codes of index maps; ValueError if there are none or an index is outside [0,
+    n_codes).
+    """
     flat = np.asarray(indices).ravel()
     if flat.size == 0:
         raise ValueError("no indices: encode a split that holds slices")
     if flat.min() < 0 or flat.max() >= n_codes:
-        raise ValueError(f"indices must be in [0, {n_codes}), but range from {flat.min()} to {flat.max()}")
+        raise ValueError(
+            f"indices must be in [0, {n_codes}), but range from {flat.min()} to {flat.max()}"
+        )
     return CodeUsage(np.bincount(flat, minlength=n_codes))
 
 
-def co_occurrence(indices: Integer[np.ndarray, "n rows cols"], n_codes: int) -> Integer[np.ndarray, "n_codes n_codes"]:
-    """How often two codes are neighbours (left-right or above-below). Symmetric: each pair of cells is counted from
-    both ends."""
+def co_occurrence(
+    indices: Integer[np.ndarray, "n rows cols"], n_codes: int
+) -> Integer[np.ndarray, "n_codes n_codes"]:
+    """How often two codes are neighbours (left-right or above-below). Symmetric: each pair of cells
+    is counted from both ends.
+    """
     indices = indices.astype(np.int64)
-    pairs = np.concatenate([
-        np.stack([indices[:, :, :-1].ravel(), indices[:, :, 1:].ravel()]),
-        np.stack([indices[:, :-1].ravel(), indices[:, 1:].ravel()])], axis=1)
-    table = np.bincount(pairs[0] * n_codes + pairs[1], minlength=n_codes**2).reshape(n_codes, n_codes)
+    pairs = np.concatenate(
+        [
+            np.stack([indices[:, :, :-1].ravel(), indices[:, :, 1:].ravel()]),
+            np.stack([indices[:, :-1].ravel(), indices[:, 1:].ravel()]),
+        ],
+        axis=1,
+    )
+    table = np.bincount(pairs[0] * n_codes + pairs[1], minlength=n_codes**2).reshape(
+        n_codes, n_codes
+    )
     return table + table.T
 
 
-def expected_pairs(table: Integer[np.ndarray, "n_codes n_codes"]) -> Float[np.ndarray, "n_codes n_codes"]:
-    """How often two codes of a `co_occurrence` table would be neighbours if only their frequencies mattered."""
+def expected_pairs(
+    table: Integer[np.ndarray, "n_codes n_codes"],
+) -> Float[np.ndarray, "n_codes n_codes"]:
+    """How often two codes of a `co_occurrence` table would be neighbours if only their frequencies
+    mattered.
+    """
     use = table.sum(0).astype(float)
     return np.outer(use, use) / max(use.sum(), 1.0)
 
 
-def attraction(table: Integer[np.ndarray, "n_codes n_codes"],
-               strength: float = 5.0) -> Float[np.ndarray, "n_codes n_codes"]:
-    """Pointwise mutual information of neighbouring codes in nats: log of the observed over the expected count of a
-    `co_occurrence` table. `strength` is added to both counts, so that pairs that are expected less often than this
-    come out near 0: their counts say little. ValueError for a strength that is not positive."""
+def attraction(
+    table: Integer[np.ndarray, "n_codes n_codes"], strength: float = 5.0
+) -> Float[np.ndarray, "n_codes n_codes"]:
+    """Pointwise mutual information of neighbouring codes in nats: log of the observed over the
+    expected count of a `co_occurrence` table. `strength` is added to both counts, so that pairs
+    that are expected less often than this come out near 0: their counts say little. ValueError for
+    a strength that is not positive.
+    """
     if strength <= 0:
-        raise ValueError(f"strength must be positive, not {strength}: without it pairs that never meet have no value")
+        raise ValueError(
+            f"strength must be positive, not {strength}: without it pairs that never meet have no value"
+        )
     return np.log((table + strength) / (expected_pairs(table) + strength))
 
 
-def attraction_of_groups(table: Integer[np.ndarray, "n_codes n_codes"], first: Bool[np.ndarray, " n_codes"],
-                         names: tuple[str, str] = ("near-black", "other")) -> dict[str, float]:
-    """`attraction` within and between two groups of codes, as if each group were one code: log of the observed over the
-    expected number of pairs, in nats; -inf for groups that never meet. Groups without cells are left out."""
+def attraction_of_groups(
+    table: Integer[np.ndarray, "n_codes n_codes"],
+    first: Bool[np.ndarray, " n_codes"],
+    names: tuple[str, str] = ("near-black", "other"),
+) -> dict[str, float]:
+    """`attraction` within and between two groups of codes, as if each group were one code: log of
+    the observed over the expected number of pairs, in nats; -inf for groups that never meet. Groups
+    without cells are left out.
+    """
     expected, groups, found = expected_pairs(table), {names[0]: first, names[1]: ~first}, {}
     for i, (a, rows) in enumerate(groups.items()):
         for b, cols in list(groups.items())[i:]:
@@ -98,8 +131,12 @@ def attraction_of_groups(table: Integer[np.ndarray, "n_codes n_codes"], first: B
     return found
 
 
-def pca(vectors: Float[np.ndarray, "n dim"], components: int = 2) -> Float[np.ndarray, "n components"]:
-    """Coordinates along the first principal components; signs are fixed so that the result is repeatable."""
+def pca(
+    vectors: Float[np.ndarray, "n dim"], components: int = 2
+) -> Float[np.ndarray, "n components"]:
+    """Coordinates along the first principal components; signs are fixed so that the result is
+    repeatable.
+    """
     centred = vectors - vectors.mean(0)
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
     axes = axes[:components]
@@ -107,26 +144,37 @@ def pca(vectors: Float[np.ndarray, "n dim"], components: int = 2) -> Float[np.nd
     return centred @ axes.T
 
 
-def umap_coordinates(vectors: Float[np.ndarray, "n dim"], seed: int = 0) -> Float[np.ndarray, "n 2"]:
+def umap_coordinates(
+    vectors: Float[np.ndarray, "n dim"], seed: int = 0
+) -> Float[np.ndarray, "n 2"]:
     """UMAP (McInnes 2018, arXiv 1802.03426) of the codes, repeatable for a seed.
 
-    The first call of a process compiles for some 10 seconds; the imports are here for the same reason. UMAP's own
-    search for neighbours would compile for as long again.
+    The first call of a process compiles for some 10 seconds; the imports are here for the same
+    reason. UMAP's own search for neighbours would compile for as long again.
     """
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="precomputed_knn")  # it cannot place new points; nobody asks for that
-        warnings.filterwarnings("ignore", category=ImportWarning)  # an optional part of UMAP wants TensorFlow
+        warnings.filterwarnings(
+            "ignore", message="precomputed_knn"
+        )  # it cannot place new points; nobody asks for that
+        warnings.filterwarnings(
+            "ignore", category=ImportWarning
+        )  # an optional part of UMAP wants TensorFlow
         from scipy.spatial import KDTree
         from umap import UMAP
 
         near = min(15, len(vectors) - 1)
         distances, neighbours = KDTree(vectors).query(vectors, k=near)
-        return UMAP(n_neighbors=near, random_state=seed, n_jobs=1,
-                    precomputed_knn=(neighbours, distances)).fit_transform(vectors)
+        return UMAP(
+            n_neighbors=near, random_state=seed, n_jobs=1, precomputed_knn=(neighbours, distances)
+        ).fit_transform(vectors)
 
 
-def kept_umap(path: Path, weights: str, vectors: Float[np.ndarray, "n dim"], seed: int = 0) -> Float[np.ndarray, "n 2"]:
-    """`umap_coordinates`, computed once: they are kept in `path` and hold for the same weights, vectors and seed."""
+def kept_umap(
+    path: Path, weights: str, vectors: Float[np.ndarray, "n dim"], seed: int = 0
+) -> Float[np.ndarray, "n 2"]:
+    """`umap_coordinates`, computed once: they are kept in `path` and hold for the same weights,
+    vectors and seed.
+    """
     key = digest([weights, len(vectors), float(vectors.sum(dtype=np.float64)), seed])
     if path.exists():
         with np.load(path, allow_pickle=False) as file:
@@ -138,9 +186,15 @@ def kept_umap(path: Path, weights: str, vectors: Float[np.ndarray, "n dim"], see
     return coordinates
 
 
-def mean_patches(images: Float[np.ndarray, "n height width"], indices: Integer[np.ndarray, "n rows cols"], n_codes: int,
-                 context: int = 2) -> Float[np.ndarray, "n_codes side side"]:
-    """The average picture around the cells that use each code: `context` cells wide; nan for unused codes."""
+def mean_patches(
+    images: Float[np.ndarray, "n height width"],
+    indices: Integer[np.ndarray, "n rows cols"],
+    n_codes: int,
+    context: int = 2,
+) -> Float[np.ndarray, "n_codes side side"]:
+    """The average picture around the cells that use each code: `context` cells wide; nan for unused
+    codes.
+    """
     cell = images.shape[1] // indices.shape[1]
     side = context * cell
     pad = (side - cell) // 2
@@ -148,7 +202,7 @@ def mean_patches(images: Float[np.ndarray, "n height width"], indices: Integer[n
     sums, counts = np.zeros((n_codes, side, side)), np.bincount(indices.ravel(), minlength=n_codes)
     for row in range(indices.shape[1]):
         for col in range(indices.shape[2]):
-            patch = padded[:, row * cell:row * cell + side, col * cell:col * cell + side]
+            patch = padded[:, row * cell : row * cell + side, col * cell : col * cell + side]
             np.add.at(sums, indices[:, row, col], patch)
     with np.errstate(invalid="ignore"):
         return sums / counts[:, None, None]
@@ -161,27 +215,43 @@ def nearest_other_code(codes: Float[np.ndarray, "n_codes dim"]) -> Integer[np.nd
     return distance.argmin(1)
 
 
-def one_sided(indices: Integer[np.ndarray, "n rows cols"], n_codes: int) -> Float[np.ndarray, " n_codes"]:
-    """Share of each code's cells that lie in that half of the frame (left, right, upper or lower) which holds most of
-    them, from 0.5 to 1; nan for unused codes. The middle row and column of an odd map count half to either side."""
+def one_sided(
+    indices: Integer[np.ndarray, "n rows cols"], n_codes: int
+) -> Float[np.ndarray, " n_codes"]:
+    """Share of each code's cells that lie in that half of the frame (left, right, upper or lower)
+    which holds most of them, from 0.5 to 1; nan for unused codes. The middle row and column of an
+    odd map count half to either side.
+    """
     rows, cols = indices.shape[1:]
     upper, left = (np.clip(size / 2 - np.arange(size), 0, 1) for size in (rows, cols))
     flat = indices.ravel()
     counts = np.bincount(flat, minlength=n_codes)
     shares = []
-    for weight in (np.broadcast_to(upper[:, None], indices.shape), np.broadcast_to(left, indices.shape)):
+    for weight in (
+        np.broadcast_to(upper[:, None], indices.shape),
+        np.broadcast_to(left, indices.shape),
+    ):
         with np.errstate(invalid="ignore"):
             share = np.bincount(flat, weight.ravel(), minlength=n_codes) / counts
         shares.append(np.maximum(share, 1 - share))
     return np.maximum(*shares)
 
 
-def grey_correlation(codes: Float[np.ndarray, "n_codes dim"], images: Float[np.ndarray, "n height width"],
-                     indices: Integer[np.ndarray, "n rows cols"], black: float = 0.03) -> Float[np.ndarray, " dim"]:
-    """Correlation of each component of the codes with the mean grey level of their cells, over the cells that are
-    brighter than `black`; images in [0, 1]. nan where either is constant."""
+def grey_correlation(
+    codes: Float[np.ndarray, "n_codes dim"],
+    images: Float[np.ndarray, "n height width"],
+    indices: Integer[np.ndarray, "n rows cols"],
+    black: float = 0.03,
+) -> Float[np.ndarray, " dim"]:
+    """Correlation of each component of the codes with the mean grey level of their cells, over the
+    cells that are brighter than `black`; images in [0, 1]. nan where either is constant.
+    """
     n, rows, cols = indices.shape
-    grey = images.reshape(n, rows, images.shape[1] // rows, cols, images.shape[2] // cols).mean(axis=(2, 4)).ravel()
+    grey = (
+        images.reshape(n, rows, images.shape[1] // rows, cols, images.shape[2] // cols)
+        .mean(axis=(2, 4))
+        .ravel()
+    )
     shown = grey > black
     components, grey = codes[indices.ravel()[shown]].astype(float), grey[shown]
     if len(grey) < 2:

@@ -1,6 +1,8 @@
-"""Where is a reconstruction wrong? Mean absolute errors at edges and in flat regions, in the middle and around.
+"""Where is a reconstruction wrong? Mean absolute errors at edges and in flat regions, in the middle
+and around.
 
-Images are uint8 slices; errors are in grey levels from 0 to 1. `region` marks the pixels of the brain or of the head.
+Images are uint8 slices; errors are in grey levels from 0 to 1. `region` marks the pixels of the
+brain or of the head.
 """
 
 from __future__ import annotations
@@ -18,18 +20,23 @@ def absolute_error(images: Images, outputs: Images) -> Float[np.ndarray, "n heig
 
 
 def error_by_slope(images: Images, outputs: Images, region: Region) -> dict[str, float]:
-    """Mean error in the quarter of the region's pixels where the image is steepest, in the quarter where it is
-    flattest, and outside of the region; nan where there are no such pixels."""
+    """Mean error in the quarter of the region's pixels where the image is steepest, in the quarter
+    where it is flattest, and outside of the region; nan where there are no such pixels.
+    """
     slope = np.hypot(*np.gradient(images.astype(np.float32), axis=(1, 2)))
     flat, steep = np.quantile(slope[region], [0.25, 0.75]) if region.any() else (0.0, 0.0)
     error = absolute_error(images, outputs)
-    return {"steepest quarter": _mean(error[region & (slope >= steep)]),
-            "flattest quarter": _mean(error[region & (slope <= flat)]), "outside": _mean(error[~region])}
+    return {
+        "steepest quarter": _mean(error[region & (slope >= steep)]),
+        "flattest quarter": _mean(error[region & (slope <= flat)]),
+        "outside": _mean(error[~region]),
+    }
 
 
 def error_in_the_middle(images: Images, outputs: Images, region: Region) -> dict[str, float]:
-    """Mean error of the region's pixels in the middle third of the frame, where ventricles and deep nuclei lie, and of
-    its pixels around that; nan where there are none."""
+    """Mean error of the region's pixels in the middle third of the frame, where ventricles and deep
+    nuclei lie, and of its pixels around that; nan where there are none.
+    """
     rows, cols = (size // 3 for size in images.shape[1:])
     middle = np.zeros(images.shape[1:], bool)
     middle[rows:-rows, cols:-cols] = True

@@ -1,8 +1,9 @@
-"""How good is an image? PSNR and SSIM with a stated data range, in the full frame and inside the brain; floors.
+"""How good is an image? PSNR and SSIM with a stated data range, in the full frame and inside the
+brain; floors.
 
-SSIM: Wang 2004 (doi 10.1109/TIP.2003.819861), Gaussian window of sigma 1.5 over 11 pixels, as in scikit-image with
-gaussian_weights=True, sigma=1.5, use_sample_covariance=False. Images are float32 in [0, 1], so the data range is 1.
-MS-SSIM: Wang 2003 (doi 10.1109/ACSSC.2003.1292216).
+SSIM: Wang 2004 (doi 10.1109/TIP.2003.819861), Gaussian window of sigma 1.5 over 11 pixels, as in
+scikit-image with gaussian_weights=True, sigma=1.5, use_sample_covariance=False. Images are float32
+in [0, 1], so the data range is 1. MS-SSIM: Wang 2003 (doi 10.1109/ACSSC.2003.1292216).
 """
 
 from __future__ import annotations
@@ -27,27 +28,38 @@ def _banded_matrix(size: int, device: str, dtype: torch.dtype) -> Float[Tensor, 
     if size < WINDOW:
         raise ValueError(f"SSIM needs images of at least {WINDOW} pixels a side, not {size}")
     with torch.inference_mode(False):  # what is kept must serve trainings, whoever asks first
-        taps = torch.exp(-0.5 * ((torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2) / SIGMA) ** 2)
+        taps = torch.exp(
+            -0.5 * ((torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2) / SIGMA) ** 2
+        )
         windows = torch.eye(size, dtype=torch.float64).unfold(0, WINDOW, 1)
         return (windows @ (taps / taps.sum())).to(device, dtype)
 
 
 @torch.compiler.assume_constant_result  # torch.compile cannot see through the cache
 def _window_matrix(size: int, device: str, dtype: torch.dtype) -> Float[Tensor, "valid size"]:
-    """Gaussian filtering along one axis as a banded matrix: two products replace a convolution of one channel."""
+    """Gaussian filtering along one axis as a banded matrix: two products replace a convolution of
+    one channel.
+    """
     return _banded_matrix(size, device, dtype)
 
 
 def _filter(images: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 1 rows cols"]:
-    rows, cols = (_window_matrix(size, str(images.device), images.dtype) for size in images.shape[-2:])
+    rows, cols = (
+        _window_matrix(size, str(images.device), images.dtype) for size in images.shape[-2:]
+    )
     return rows @ images @ cols.t()
 
 
-def _ssim_parts(a: Float[Tensor, "batch 1 height width"], b: Float[Tensor, "batch 1 height width"],
-                data_range: float) -> tuple[Tensor, Tensor]:
+def _ssim_parts(
+    a: Float[Tensor, "batch 1 height width"],
+    b: Float[Tensor, "batch 1 height width"],
+    data_range: float,
+) -> tuple[Tensor, Tensor]:
     """(luminance, contrast times structure) of every whole window."""
     with torch.autocast(a.device.type, enabled=False):
-        dtype = torch.promote_types(a.dtype, torch.float32)  # variances cancel: float32 errs by up to 1e-4
+        dtype = torch.promote_types(
+            a.dtype, torch.float32
+        )  # variances cancel: float32 errs by up to 1e-4
         a, b = a.to(dtype), b.to(dtype)
         mean_a, mean_b = _filter(a), _filter(b)
         var_a = _filter(a * a) - mean_a.square()
@@ -58,23 +70,33 @@ def _ssim_parts(a: Float[Tensor, "batch 1 height width"], b: Float[Tensor, "batc
         return luminance, (2 * cov + c2) / (var_a + var_b + c2)
 
 
-def ssim_map(a: Float[Tensor, "batch 1 height width"], b: Float[Tensor, "batch 1 height width"],
-             data_range: float = DATA_RANGE) -> Float[Tensor, "batch 1 rows cols"]:
+def ssim_map(
+    a: Float[Tensor, "batch 1 height width"],
+    b: Float[Tensor, "batch 1 height width"],
+    data_range: float = DATA_RANGE,
+) -> Float[Tensor, "batch 1 rows cols"]:
     """SSIM of every whole window (height - 10 by width - 10), eq. 13 of the paper."""
     luminance, structure = _ssim_parts(a, b, data_range)
     return luminance * structure
 
 
-def ssim(a: Float[Tensor, "batch 1 height width"], b: Float[Tensor, "batch 1 height width"],
-         data_range: float = DATA_RANGE) -> Float[Tensor, " batch"]:
+def ssim(
+    a: Float[Tensor, "batch 1 height width"],
+    b: Float[Tensor, "batch 1 height width"],
+    data_range: float = DATA_RANGE,
+) -> Float[Tensor, " batch"]:
     """Mean SSIM of each pair over the full frame, in [-1, 1]; differentiable."""
     return ssim_map(a, b, data_range).mean(dim=(1, 2, 3))
 
 
-def ms_ssim(a: Float[Tensor, "batch 1 height width"], b: Float[Tensor, "batch 1 height width"],
-            data_range: float = DATA_RANGE) -> Float[Tensor, " batch"]:
-    """Multi-scale SSIM of each pair, in [0, 1]: structure at every scale, luminance at the coarsest, each halving by
-    2x2 means. Five scales need 176 pixels; smaller slices use as many as fit, their weights scaled to sum 1.
+def ms_ssim(
+    a: Float[Tensor, "batch 1 height width"],
+    b: Float[Tensor, "batch 1 height width"],
+    data_range: float = DATA_RANGE,
+) -> Float[Tensor, " batch"]:
+    """Multi-scale SSIM of each pair, in [0, 1]: structure at every scale, luminance at the
+    coarsest, each halving by 2x2 means. Five scales need 176 pixels; smaller slices use as many as
+    fit, their weights scaled to sum 1.
     """
     scales = min(len(SCALE_WEIGHTS), max(1, (min(a.shape[-2:]) // WINDOW).bit_length()))
     weights = torch.tensor(SCALE_WEIGHTS[:scales], device=a.device) / sum(SCALE_WEIGHTS[:scales])
@@ -89,18 +111,26 @@ def ms_ssim(a: Float[Tensor, "batch 1 height width"], b: Float[Tensor, "batch 1 
     return result
 
 
-def brain_mask(images: Float[Tensor, "batch 1 height width"]) -> Bool[Tensor, "batch 1 height width"]:
-    """Pixels of the brain in skull-stripped slices: everything brighter than the empty background. With the skull on
-    it is the head, and `Split.region` knows better."""
+def brain_mask(
+    images: Float[Tensor, "batch 1 height width"],
+) -> Bool[Tensor, "batch 1 height width"]:
+    """Pixels of the brain in skull-stripped slices: everything brighter than the empty background.
+    With the skull on it is the head, and `Split.region` knows better.
+    """
     return images > BRAIN_LEVEL
 
 
-def brain_ssim(reference: Float[Tensor, "batch 1 height width"], images: Float[Tensor, "batch 1 height width"],
-               data_range: float = DATA_RANGE,
-               region: Bool[Tensor, "batch 1 height width"] | None = None) -> Float[Tensor, " batch"]:
-    """SSIM averaged over the brain of `reference` only: the black background flatters the metric of the full frame.
+def brain_ssim(
+    reference: Float[Tensor, "batch 1 height width"],
+    images: Float[Tensor, "batch 1 height width"],
+    data_range: float = DATA_RANGE,
+    region: Bool[Tensor, "batch 1 height width"] | None = None,
+) -> Float[Tensor, " batch"]:
+    """SSIM averaged over the brain of `reference` only: the black background flatters the metric of
+    the full frame.
 
-    region: the pixels of the brain, `brain_mask` of the reference by default. A slice without any scores nan.
+    region: the pixels of the brain, `brain_mask` of the reference by default. A slice without any
+    scores nan.
     """
     edge = WINDOW // 2
     mask = (brain_mask(reference) if region is None else region)[..., edge:-edge, edge:-edge]
@@ -108,15 +138,20 @@ def brain_ssim(reference: Float[Tensor, "batch 1 height width"], images: Float[T
     return values.sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3))
 
 
-def psnr(a: Float[Tensor, "batch 1 height width"], b: Float[Tensor, "batch 1 height width"],
-         data_range: float = DATA_RANGE) -> Float[Tensor, " batch"]:
+def psnr(
+    a: Float[Tensor, "batch 1 height width"],
+    b: Float[Tensor, "batch 1 height width"],
+    data_range: float = DATA_RANGE,
+) -> Float[Tensor, " batch"]:
     """Peak signal-to-noise ratio of each pair in dB; infinite for equal images."""
     error = (a - b).square().mean(dim=(1, 2, 3))
     return 10 * torch.log10(data_range**2 / error)
 
 
 def other_subject(subjects: Int[Tensor, " n"], positions: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """For each slice the index of the same position in another subject; -1 where nobody else has it."""
+    """For each slice the index of the same position in another subject; -1 where nobody else has
+    it.
+    """
     partner = torch.full_like(subjects, -1)
     for position in positions.unique():
         here = (positions == position).nonzero()[:, 0]
@@ -130,26 +165,37 @@ def other_subject(subjects: Int[Tensor, " n"], positions: Int[Tensor, " n"]) -> 
 
 
 def neighbour(series: Int[Tensor, " n"], positions: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """For each slice the index of the next one up in the same series, of the next one down at the top; -1: neither.
+    """For each slice the index of the next one up in the same series, of the next one down at the
+    top; -1: neither.
 
-    A series is one session of one subject, see `data.Split.series`: two sessions of a subject are two heads.
-    ValueError where two slices are of one series and one position.
+    A series is one session of one subject, see `data.Split.series`: two sessions of a subject are
+    two heads. ValueError where two slices are of one series and one position.
     """
     pairs = list(zip(series.tolist(), positions.tolist(), strict=True))
     rows = {pair: row for row, pair in enumerate(pairs)}
     if len(rows) < len(pairs):
-        raise ValueError(f"{len(pairs) - len(rows)} slices share series and position with another one: pass "
-                         "Split.series, which differs between the sessions of a subject")
-    return torch.tensor([rows.get((s, p + 1), rows.get((s, p - 1), -1)) for s, p in pairs], dtype=torch.long)
+        raise ValueError(
+            f"{len(pairs) - len(rows)} slices share series and position with another one: pass "
+            "Split.series, which differs between the sessions of a subject"
+        )
+    return torch.tensor(
+        [rows.get((s, p + 1), rows.get((s, p - 1), -1)) for s, p in pairs], dtype=torch.long
+    )
 
 
 @torch.no_grad()
-def floors(images: Float[Tensor, "batch 1 height width"], mean_image: Float[Tensor, "1 height width"],
-           subjects: Int[Tensor, " batch"], positions: Int[Tensor, " batch"],
-           region: Bool[Tensor, "batch 1 height width"] | None = None) -> dict[str, dict[str, float]]:
-    """What worthless reconstructions score: {"black" | "mean" | "other_subject": {"ssim", "brain_ssim", "psnr"}}.
+def floors(
+    images: Float[Tensor, "batch 1 height width"],
+    mean_image: Float[Tensor, "1 height width"],
+    subjects: Int[Tensor, " batch"],
+    positions: Int[Tensor, " batch"],
+    region: Bool[Tensor, "batch 1 height width"] | None = None,
+) -> dict[str, dict[str, float]]:
+    """What worthless reconstructions score: {"black" | "mean" | "other_subject": {"ssim",
+    "brain_ssim", "psnr"}}.
 
-    mean_image comes from the training split. A split of a single subject has no other_subject. region: see `score`.
+    mean_image comes from the training split. A split of a single subject has no other_subject.
+    region: see `score`.
     """
     fakes = {"black": torch.zeros_like(images), "mean": mean_image.expand_as(images)}
     partner = other_subject(subjects.cpu(), positions.cpu()).to(images.device)
@@ -157,17 +203,23 @@ def floors(images: Float[Tensor, "batch 1 height width"], mean_image: Float[Tens
 
 
 @torch.no_grad()
-def yardsticks(images: Float[Tensor, "batch 1 height width"],
-               position_means: Float[Tensor, "n_positions 1 height width"], series: Int[Tensor, " batch"],
-               positions: Int[Tensor, " batch"],
-               region: Bool[Tensor, "batch 1 height width"] | None = None) -> dict[str, dict[str, float]]:
-    """What simple but informed answers score, keyed as `floors`: "position_mean", "blur_2", "blur_1", "neighbour".
+def yardsticks(
+    images: Float[Tensor, "batch 1 height width"],
+    position_means: Float[Tensor, "n_positions 1 height width"],
+    series: Int[Tensor, " batch"],
+    positions: Int[Tensor, " batch"],
+    region: Bool[Tensor, "batch 1 height width"] | None = None,
+) -> dict[str, dict[str, float]]:
+    """What simple but informed answers score, keyed as `floors`: "position_mean", "blur_2",
+    "blur_1", "neighbour".
 
-    position_means come from the training split. blur_1 and blur_2 are the slice itself through a Gaussian of that
-    sigma in pixels; neighbour is the next slice of the same series. A reconstruction below them has lost that much.
-    region: see `score`.
+    position_means come from the training split. blur_1 and blur_2 are the slice itself through a
+    Gaussian of that sigma in pixels; neighbour is the next slice of the same series. A
+    reconstruction below them has lost that much. region: see `score`.
     """
-    from torchvision.transforms.v2.functional import gaussian_blur  # slow to import, and needed only here
+    from torchvision.transforms.v2.functional import (
+        gaussian_blur,
+    )  # slow to import, and needed only here
 
     fakes = {"position_mean": position_means[positions]}
     for sigma in (2, 1):
@@ -176,31 +228,51 @@ def yardsticks(images: Float[Tensor, "batch 1 height width"],
     return _scores(images, fakes, {"neighbour": near}, region)
 
 
-def _scores(images: Tensor, fakes: dict[str, Tensor], partners: dict[str, Tensor],
-            region: Tensor | None) -> dict[str, dict[str, float]]:
-    """Scores of each set of fakes, and of other slices of the same set; a partner of -1 is left out."""
+def _scores(
+    images: Tensor, fakes: dict[str, Tensor], partners: dict[str, Tensor], region: Tensor | None
+) -> dict[str, dict[str, float]]:
+    """Scores of each set of fakes, and of other slices of the same set; a partner of -1 is left
+    out.
+    """
     result = {name: score(images, fake, region) for name, fake in fakes.items()}
     for name, partner in partners.items():
         rows = (partner >= 0).nonzero()[:, 0]
         if len(rows):
-            result[name] = score(images[rows], images[partner[rows]], None if region is None else region[rows])
+            result[name] = score(
+                images[rows], images[partner[rows]], None if region is None else region[rows]
+            )
     return result
 
 
 @torch.no_grad()
-def slice_scores(reference: Float[Tensor, "batch 1 height width"], images: Float[Tensor, "batch 1 height width"],
-                 region: Bool[Tensor, "batch 1 height width"] | None = None) -> dict[str, Float[Tensor, " batch"]]:
-    """{"ssim", "brain_ssim", "psnr"} of each slice: SSIM in the full frame and inside the brain (nan where a slice has
-    none), PSNR in dB, at most PSNR_LIMIT.
+def slice_scores(
+    reference: Float[Tensor, "batch 1 height width"],
+    images: Float[Tensor, "batch 1 height width"],
+    region: Bool[Tensor, "batch 1 height width"] | None = None,
+) -> dict[str, Float[Tensor, " batch"]]:
+    """{"ssim", "brain_ssim", "psnr"} of each slice: SSIM in the full frame and inside the brain
+    (nan where a slice has none), PSNR in dB, at most PSNR_LIMIT.
 
-    region: the pixels of the reference that "brain_ssim" covers, see `brain_ssim`; `Split.region_name` names them.
+    region: the pixels of the reference that "brain_ssim" covers, see `brain_ssim`;
+    `Split.region_name` names them.
     """
     reference, images = reference.double(), images.double()
-    return {"ssim": ssim(reference, images), "brain_ssim": brain_ssim(reference, images, region=region),
-            "psnr": psnr(reference, images).clamp(max=PSNR_LIMIT)}
+    return {
+        "ssim": ssim(reference, images),
+        "brain_ssim": brain_ssim(reference, images, region=region),
+        "psnr": psnr(reference, images).clamp(max=PSNR_LIMIT),
+    }
 
 
-def score(reference: Float[Tensor, "batch 1 height width"], images: Float[Tensor, "batch 1 height width"],
-          region: Bool[Tensor, "batch 1 height width"] | None = None) -> dict[str, float]:
-    """Means of `slice_scores` over a set of slices; those without any brain are left out inside the brain."""
-    return {name: float(values.nanmean()) for name, values in slice_scores(reference, images, region).items()}
+def score(
+    reference: Float[Tensor, "batch 1 height width"],
+    images: Float[Tensor, "batch 1 height width"],
+    region: Bool[Tensor, "batch 1 height width"] | None = None,
+) -> dict[str, float]:
+    """Means of `slice_scores` over a set of slices; those without any brain are left out inside the
+    brain.
+    """
+    return {
+        name: float(values.nanmean())
+        for name, values in slice_scores(reference, images, region).items()
+    }

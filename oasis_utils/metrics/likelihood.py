@@ -1,7 +1,9 @@
-"""What is a likelihood worth? Baselines that a prior over index maps must beat, all fitted by counting.
+"""What is a likelihood worth? Baselines that a prior over index maps must beat, all fitted by
+counting.
 
-The strongest is a Markov chain in two dimensions: a code given its left and upper neighbours, with the interpolation of
-Jelinek and Mercer (1980; Chen and Goodman 1999, doi 10.1006/csla.1999.0128): weights by EM on the validation split.
+The strongest is a Markov chain in two dimensions: a code given its left and upper neighbours, with
+the interpolation of Jelinek and Mercer (1980; Chen and Goodman 1999, doi 10.1006/csla.1999.0128):
+weights by EM on the validation split.
 """
 
 from __future__ import annotations
@@ -21,29 +23,45 @@ FEWEST = 4  # subjects from which on an interval is given
 ROUNDS = 30  # of EM: the weights of so few parts have long converged
 
 
-def unigram_nats(train: Integer[np.ndarray, "n rows cols"], held_out: Integer[np.ndarray, "m rows cols"],
-                 n_codes: int) -> float:
-    """Nats per held-out code when every cell has the code frequencies of the training maps (add-one smoothed)."""
+def unigram_nats(
+    train: Integer[np.ndarray, "n rows cols"],
+    held_out: Integer[np.ndarray, "m rows cols"],
+    n_codes: int,
+) -> float:
+    """Nats per held-out code when every cell has the code frequencies of the training maps (add-one
+    smoothed).
+    """
     return float(_unigram(train, held_out, n_codes).mean())
 
 
-def _unigram(train: np.ndarray, held_out: np.ndarray, n_codes: int) -> Float[np.ndarray, "m rows cols"]:
+def _unigram(
+    train: np.ndarray, held_out: np.ndarray, n_codes: int
+) -> Float[np.ndarray, "m rows cols"]:
     counts = np.bincount(train.ravel(), minlength=n_codes) + 1.0
     return -np.log(counts / counts.sum())[held_out]
 
 
-def position_unigram_nats(train: Integer[np.ndarray, "n rows cols"], held_out: Integer[np.ndarray, "m rows cols"],
-                          n_codes: int, strength: float = 16.0) -> float:
-    """The same with frequencies of each cell of the map; `strength` imaginary maps follow the unigram frequencies."""
+def position_unigram_nats(
+    train: Integer[np.ndarray, "n rows cols"],
+    held_out: Integer[np.ndarray, "m rows cols"],
+    n_codes: int,
+    strength: float = 16.0,
+) -> float:
+    """The same with frequencies of each cell of the map; `strength` imaginary maps follow the
+    unigram frequencies.
+    """
     return float(_cell_unigram(train, held_out, n_codes, strength).mean())
 
 
-def _cell_unigram(train: np.ndarray, held_out: np.ndarray, n_codes: int,
-                  strength: float = 16.0) -> Float[np.ndarray, "m rows cols"]:
+def _cell_unigram(
+    train: np.ndarray, held_out: np.ndarray, n_codes: int, strength: float = 16.0
+) -> Float[np.ndarray, "m rows cols"]:
     counts = np.bincount(train.ravel(), minlength=n_codes) + 1.0
     rows, cols = train.shape[1:]
     cell = np.arange(rows * cols).reshape(rows, cols)
-    table = np.bincount((cell * n_codes + train.astype(np.int64)).ravel(), minlength=rows * cols * n_codes)
+    table = np.bincount(
+        (cell * n_codes + train.astype(np.int64)).ravel(), minlength=rows * cols * n_codes
+    )
     table = table.reshape(rows * cols, n_codes) + strength * counts / counts.sum()
     table /= table.sum(1, keepdims=True)
     return -np.log(table[np.broadcast_to(cell, held_out.shape), held_out])
@@ -63,17 +81,30 @@ class Counts:
     times: Integer[np.ndarray, " pairs"]
 
     @classmethod
-    def of(cls, context: Integer[np.ndarray, " n"], code: Integer[np.ndarray, " n"], n_codes: int) -> Counts:
-        return cls(n_codes, *np.unique(context, return_counts=True),
-                   *np.unique(context * n_codes + code, return_counts=True))
+    def of(
+        cls, context: Integer[np.ndarray, " n"], code: Integer[np.ndarray, " n"], n_codes: int
+    ) -> Counts:
+        return cls(
+            n_codes,
+            *np.unique(context, return_counts=True),
+            *np.unique(context * n_codes + code, return_counts=True),
+        )
 
     def seen(self, context: Integer[np.ndarray, " n"]) -> Integer[np.ndarray, " n"]:
         return _look_up(self.contexts, self.totals, context)
 
-    def shares(self, context: Integer[np.ndarray, " n"], code: Integer[np.ndarray, " n"],
-               base: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-        """p(code | context) with one imaginary follower that is distributed as `base`: sums to one over the codes."""
-        return (_look_up(self.pairs, self.times, context * self.n_codes + code) + base) / (self.seen(context) + 1)
+    def shares(
+        self,
+        context: Integer[np.ndarray, " n"],
+        code: Integer[np.ndarray, " n"],
+        base: Float[np.ndarray, " n"],
+    ) -> Float[np.ndarray, " n"]:
+        """p(code | context) with one imaginary follower that is distributed as `base`: sums to one
+        over the codes.
+        """
+        return (_look_up(self.pairs, self.times, context * self.n_codes + code) + base) / (
+            self.seen(context) + 1
+        )
 
 
 def _look_up(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -83,8 +114,10 @@ def _look_up(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.nda
 
 @dataclass(frozen=True)
 class Markov:
-    """p(code | left, above), interpolated: sum of weight * p(code | part) over the parts. The weights depend on how
-    often the pair (left, above) was seen; outside the map stands a code of its own."""
+    """p(code | left, above), interpolated: sum of weight * p(code | part) over the parts. The
+    weights depend on how often the pair (left, above) was seen; outside the map stands a code of
+    its own.
+    """
 
     n_codes: int
     parts: tuple[str, ...]
@@ -93,14 +126,23 @@ class Markov:
     weights: Float[np.ndarray, "buckets parts"]
 
     @classmethod
-    def fit(cls, train: Integer[np.ndarray, "n rows cols"], validate: Integer[np.ndarray, "m rows cols"], n_codes: int,
-            cell: bool = False) -> Markov:
-        """Counts from the training maps, weights from the validation maps. cell: also interpolate with the code
-        frequencies of each cell of the map."""
+    def fit(
+        cls,
+        train: Integer[np.ndarray, "n rows cols"],
+        validate: Integer[np.ndarray, "m rows cols"],
+        n_codes: int,
+        cell: bool = False,
+    ) -> Markov:
+        """Counts from the training maps, weights from the validation maps. cell: also interpolate
+        with the code frequencies of each cell of the map.
+        """
         contexts, code = _contexts(train, n_codes), train.astype(np.int64).ravel()
         unigram = np.bincount(code, minlength=n_codes) + 1.0
-        counts = {name: Counts.of(context, code, n_codes) for name, context in contexts.items()
-                  if cell or name != "cell"}
+        counts = {
+            name: Counts.of(context, code, n_codes)
+            for name, context in contexts.items()
+            if cell or name != "cell"
+        }
         parts = ("unigram", *counts)
         blank = np.full((_bucket(np.array([len(code)]))[0] + 1, len(parts)), 1 / len(parts))
         model = cls(n_codes, parts, unigram / unigram.sum(), counts, blank)
@@ -109,7 +151,9 @@ class Markov:
         for _ in range(ROUNDS):
             mixed = shares * model.weights[buckets]
             mixed /= mixed.sum(1, keepdims=True)
-            sums = np.full_like(blank, 1e-3)  # a bucket that validation never meets keeps equal weights
+            sums = np.full_like(
+                blank, 1e-3
+            )  # a bucket that validation never meets keeps equal weights
             np.add.at(sums, buckets, mixed)
             model.weights[:] = sums / sums.sum(1, keepdims=True)
         return model
@@ -119,10 +163,15 @@ class Markov:
         shares, buckets = self._shares(_contexts(maps, self.n_codes), maps.astype(np.int64).ravel())
         return -np.log((shares * self.weights[buckets]).sum(1)).reshape(maps.shape)
 
-    def _shares(self, contexts: dict[str, np.ndarray], code: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _shares(
+        self, contexts: dict[str, np.ndarray], code: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """(probabilities of the codes under each part (n, parts), buckets (n,))."""
         base = self.unigram[code]
-        shares = [base, *(counts.shares(contexts[name], code, base) for name, counts in self.counts.items())]
+        shares = [
+            base,
+            *(counts.shares(contexts[name], code, base) for name, counts in self.counts.items()),
+        ]
         return np.stack(shares, axis=1), _bucket(self.counts["both"].seen(contexts["both"]))
 
 
@@ -142,15 +191,20 @@ def _bucket(seen: np.ndarray) -> np.ndarray:
 
 
 def baseline_nats(codes: CodeMaps, split: str = "test") -> dict[str, Float[np.ndarray, " n"]]:
-    """What a prior must beat: {name: mean nats per code of each map of the split}. The training maps are taken with
-    their mirrored and shifted variants, as the prior's; interpolation weights come from the validation maps. None of
-    the baselines is conditioned on slice position or age."""
+    """What a prior must beat: {name: mean nats per code of each map of the split}. The training
+    maps are taken with their mirrored and shifted variants, as the prior's; interpolation weights
+    come from the validation maps. None of the baselines is conditioned on slice position or age.
+    """
     train, held_out, n_codes = codes.indices["train"], codes.indices[split], codes.n_codes
-    chains = {name: Markov.fit(train, codes.indices["validate"], n_codes, cell)
-              for name, cell in (("markov_nats", False), ("markov_cell_nats", True))}
-    cells = {"unigram_nats": _unigram(train, held_out, n_codes),
-             "position_unigram_nats": _cell_unigram(train, held_out, n_codes),
-             **{name: chain.nats(held_out) for name, chain in chains.items()}}
+    chains = {
+        name: Markov.fit(train, codes.indices["validate"], n_codes, cell)
+        for name, cell in (("markov_nats", False), ("markov_cell_nats", True))
+    }
+    cells = {
+        "unigram_nats": _unigram(train, held_out, n_codes),
+        "position_unigram_nats": _cell_unigram(train, held_out, n_codes),
+        **{name: chain.nats(held_out) for name, chain in chains.items()},
+    }
     return {name: values.mean((1, 2)) for name, values in cells.items()}
 
 
@@ -161,16 +215,27 @@ def likelihood_baselines(codes: CodeMaps, split: str = "test") -> dict[str, floa
 
 @torch.inference_mode()
 def prior_nats(prior: PixelCNN, batches: Batches) -> Float[np.ndarray, " n"]:
-    """Mean nats per code of each map under a prior, in the order of the batches {"indices", "positions"[, "ages"]}."""
-    parts = [prior.surprise(batch["indices"], batch["positions"], batch.get("ages")).double().mean((1, 2)).cpu().numpy()
-             for batch in batches]
+    """Mean nats per code of each map under a prior, in the order of the batches {"indices",
+    "positions"[, "ages"]}.
+    """
+    parts = [
+        prior.surprise(batch["indices"], batch["positions"], batch.get("ages"))
+        .double()
+        .mean((1, 2))
+        .cpu()
+        .numpy()
+        for batch in batches
+    ]
     return np.concatenate(parts)
 
 
-def interval(nats: Float[np.ndarray, " n"], subjects: Integer[np.ndarray, " n"],
-             rounds: int = 1000) -> tuple[float, float]:
-    """Central 95 % of the mean over resamples of whole subjects; also of a difference of two priors, taken map by map,
-    from which differences between subjects drop out. (nan, nan) for fewer than FEWEST subjects."""
+def interval(
+    nats: Float[np.ndarray, " n"], subjects: Integer[np.ndarray, " n"], rounds: int = 1000
+) -> tuple[float, float]:
+    """Central 95 % of the mean over resamples of whole subjects; also of a difference of two
+    priors, taken map by map, from which differences between subjects drop out. (nan, nan) for fewer
+    than FEWEST subjects.
+    """
     if len(np.unique(subjects)) < FEWEST:
         return float("nan"), float("nan")
     return mean_interval(nats, subjects, rounds)

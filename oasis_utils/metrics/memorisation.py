@@ -1,10 +1,11 @@
 """The copy test: nearest training slice against nearest slice of people whom no model has seen.
 
-A new brain is as far from the training set as from other people; a copy is much nearer to training (after Meehan 2020,
-arXiv 2004.05675, and Dar 2024, 2402.01054). "Much" is calibrated: the ratio of the two distances is taken for real
-held-out slices as well, and a sample is suspicious below their 1st percentile. Slices are compared after aligning
-their centres and, where the data set has a mid-line, with training slices also mirrored, because the priors learn from
-mirrored and shifted slices, in two spaces: grey levels at 32 x 32 and histograms of edge directions (Dalal 2005, doi
+A new brain is as far from the training set as from other people; a copy is much nearer to training
+(after Meehan 2020, arXiv 2004.05675, and Dar 2024, 2402.01054). "Much" is calibrated: the ratio of
+the two distances is taken for real held-out slices as well, and a sample is suspicious below their
+1st percentile. Slices are compared after aligning their centres and, where the data set has a
+mid-line, with training slices also mirrored, because the priors learn from mirrored and shifted
+slices, in two spaces: grey levels at 32 x 32 and histograms of edge directions (Dalal 2005, doi
 10.1109/CVPR.2005.177).
 """
 
@@ -30,10 +31,12 @@ CELLS, DIRECTIONS = 12, 6  # of the edge histograms
 LEVEL = 1.0  # percentile of real held-out ratios below which a sample is suspicious
 SIGNIFICANCE = 0.01
 LISTED = 50  # suspicious pairs kept in a report, lowest ratio first
-RULE = (f"A sample is suspicious if its distance to the nearest training slice, divided by that to the nearest "
-        f"held-out slice, is below the {LEVEL:g}st percentile of the same ratio of real slices of other people. "
-        f"Memorised: a binomial test (p < {SIGNIFICANCE:g}) finds more suspicious samples than the upper 95 % bound of "
-        "the share that a real person's slices reach under the threshold of the others.")
+RULE = (
+    f"A sample is suspicious if its distance to the nearest training slice, divided by that to the nearest "
+    f"held-out slice, is below the {LEVEL:g}st percentile of the same ratio of real slices of other people. "
+    f"Memorised: a binomial test (p < {SIGNIFICANCE:g}) finds more suspicious samples than the upper 95 % bound of "
+    "the share that a real person's slices reach under the threshold of the others."
+)
 
 
 # ---------------------------------------------------------------- distances
@@ -43,14 +46,20 @@ RULE = (f"A sample is suspicious if its distance to the nearest training slice, 
 class Prints:
     """What identifies slices, whatever their exact place in the frame."""
 
-    grey: Float[Tensor, "n pixels"]  # rows of unit root mean square distance: |a - b| is in grey levels of [0, 1]
+    grey: Float[
+        Tensor, "n pixels"
+    ]  # rows of unit root mean square distance: |a - b| is in grey levels of [0, 1]
     edges: Float[Tensor, "n cells"]  # unit length
 
     @classmethod
-    def of(cls, images: UInt8[np.ndarray, "n height width"], mirror: Symmetry | None = None) -> Prints:
+    def of(
+        cls, images: UInt8[np.ndarray, "n height width"], mirror: Symmetry | None = None
+    ) -> Prints:
         """mirror: the slices are mirrored first, across its mid-line."""
-        chunks = (images[i:i + CHUNK] for i in range(0, len(images), CHUNK))
-        parts = [_describe(as_floats(mirror.mirror(chunk) if mirror else chunk)) for chunk in chunks]
+        chunks = (images[i : i + CHUNK] for i in range(0, len(images), CHUNK))
+        parts = [
+            _describe(as_floats(mirror.mirror(chunk) if mirror else chunk)) for chunk in chunks
+        ]
         return cls(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
     def __len__(self) -> int:
@@ -74,7 +83,9 @@ def _describe(x: Float[Tensor, "n 1 height width"]) -> tuple[Tensor, Tensor]:
 
 
 def _centred(x: Float[Tensor, "n 1 height width"]) -> Float[Tensor, "n 1 height width"]:
-    """The centre of mass moved to the middle pixel; what leaves the frame comes back on the other side, black."""
+    """The centre of mass moved to the middle pixel; what leaves the frame comes back on the other
+    side, black.
+    """
     rows, cols = x.shape[-2:]
     mass = x.sum((1, 2, 3)).clamp(min=1e-6)
     down = ((x.sum((1, 3)) * torch.arange(rows)).sum(1) / mass - rows / 2).round().long()
@@ -86,7 +97,9 @@ def _centred(x: Float[Tensor, "n 1 height width"]) -> Float[Tensor, "n 1 height 
 
 @dataclass(frozen=True)
 class Nearest:
-    """For each slice its nearest reference slice: `distance` is the geometric mean of the two spaces' distances."""
+    """For each slice its nearest reference slice: `distance` is the geometric mean of the two
+    spaces' distances.
+    """
 
     distance: Float[np.ndarray, " n"]
     grey: Float[np.ndarray, " n"]  # root mean square grey difference at 32 x 32
@@ -103,7 +116,9 @@ class References:
     mirrored: Prints | None  # None: slices without a mid-line
 
     @classmethod
-    def of(cls, images: UInt8[np.ndarray, "n height width"], symmetry: Symmetry = LEFT_RIGHT) -> References:
+    def of(
+        cls, images: UInt8[np.ndarray, "n height width"], symmetry: Symmetry = LEFT_RIGHT
+    ) -> References:
         return cls(Prints.of(images), Prints.of(images, symmetry) if symmetry else None)
 
     def __getitem__(self, rows: Any) -> References:
@@ -112,17 +127,27 @@ class References:
     def nearest(self, prints: Prints) -> Nearest:
         """The nearest slice of each row, and whether it is the mirrored one."""
         sides = [self.plain] if self.mirrored is None else [self.plain, self.mirrored]
-        mine, theirs = ((prints.grey, prints.edges), zip(*((x.grey, x.edges) for x in sides), strict=True))
+        mine, theirs = (
+            (prints.grey, prints.edges),
+            zip(*((x.grey, x.edges) for x in sides), strict=True),
+        )
         spaces = [(x.double(), torch.cat(y).double()) for x, y in zip(mine, theirs, strict=True)]
-        parts = [_nearest([(x[i:i + CHUNK], y) for x, y in spaces]) for i in range(0, len(prints), CHUNK)]
-        distance, grey, edges, index = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+        parts = [
+            _nearest([(x[i : i + CHUNK], y) for x, y in spaces])
+            for i in range(0, len(prints), CHUNK)
+        ]
+        distance, grey, edges, index = (
+            torch.cat(column).numpy() for column in zip(*parts, strict=True)
+        )
         n = len(self.plain)
         return Nearest(distance, grey, edges, index % n, index >= n)
 
 
 def _nearest(spaces: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(distance, grey, edges, index) of the nearest row. In double precision the product form errs by less than 1e-7;
-    in single precision it loses pairs closer than 1e-3, and those are what is looked for."""
+    """(distance, grey, edges, index) of the nearest row. In double precision the product form errs
+    by less than 1e-7; in single precision it loses pairs closer than 1e-3, and those are what is
+    looked for.
+    """
     grey, edges = (torch.cdist(x, y) for x, y in spaces)
     distance, index = (grey * edges).clamp(min=1e-12).sqrt().min(1)
     rows = torch.arange(len(index))
@@ -134,34 +159,51 @@ def _nearest(spaces: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tenso
 
 @dataclass(frozen=True)
 class Calibration:
-    """Ratios (nearest training / nearest held-out distance) of real slices of people in neither reference."""
+    """Ratios (nearest training / nearest held-out distance) of real slices of people in neither
+    reference.
+    """
 
     threshold: float  # below it a sample is suspicious
-    rate: float  # share of a person's slices below the threshold of all other people, mean over people
+    # share of a person's slices below the threshold of all other people, mean over people
+    rate: float
     limit: float  # the upper 95 % bound of that share
 
     @classmethod
-    def of(cls, ratios: Float[np.ndarray, " n"], subjects: Integer[np.ndarray, " n"]) -> Calibration:
+    def of(
+        cls, ratios: Float[np.ndarray, " n"], subjects: Integer[np.ndarray, " n"]
+    ) -> Calibration:
         """ValueError for a single subject: nobody is left to check the threshold on."""
         names = np.unique(subjects)
         if len(names) < 2:
-            raise ValueError(f"calibrating copies needs at least 2 held-out subjects, got {len(names)}: one sets the "
-                             "threshold and another one checks it; use a larger split")
-        shares = np.array([(ratios[subjects == s] < np.percentile(ratios[subjects != s], LEVEL)).mean()
-                           for s in names])
+            raise ValueError(
+                f"calibrating copies needs at least 2 held-out subjects, got {len(names)}: one sets the "
+                "threshold and another one checks it; use a larger split"
+            )
+        shares = np.array(
+            [
+                (ratios[subjects == s] < np.percentile(ratios[subjects != s], LEVEL)).mean()
+                for s in names
+            ]
+        )
         error = stats.t.ppf(0.95, len(names) - 1) * shares.std(ddof=1) / len(names) ** 0.5
         limit = float(np.clip(shares.mean() + error, LEVEL / 100, 0.5))
         return cls(float(np.percentile(ratios, LEVEL)), float(shares.mean()), limit)
 
 
 def equal_rows(a: Split, b: Split) -> tuple[Integer[np.ndarray, " k"], Integer[np.ndarray, " k"]]:
-    """Rows of both splits: slices of equally many subjects, and equally many slices; the larger side is thinned evenly.
+    """Rows of both splits: slices of equally many subjects, and equally many slices; the larger
+    side is thinned evenly.
 
     A nearest distance shrinks as the references grow, so only sets of one size are compared.
     """
     count = min(len(np.unique(split.subjects)) for split in (a, b))
-    chosen = [np.random.default_rng(0).permutation(np.unique(split.subjects))[:count] for split in (a, b)]
-    rows = [np.flatnonzero(np.isin(split.subjects, names)) for split, names in zip((a, b), chosen, strict=True)]
+    chosen = [
+        np.random.default_rng(0).permutation(np.unique(split.subjects))[:count] for split in (a, b)
+    ]
+    rows = [
+        np.flatnonzero(np.isin(split.subjects, names))
+        for split, names in zip((a, b), chosen, strict=True)
+    ]
     k = min(map(len, rows))
     return tuple(side[np.linspace(0, len(side) - 1, k).round().astype(int)] for side in rows)
 
@@ -180,12 +222,20 @@ class CopyTest:
 
     @classmethod
     def fit(cls, train: Split, held_out: Split, others: Split) -> CopyTest:
-        """`held_out` stands against `train`; the slices of `others`, in neither, tell what is normal."""
+        """`held_out` stands against `train`; the slices of `others`, in neither, tell what is
+        normal.
+        """
         near, far = (References.of(split.images, train.symmetry) for split in (train, held_out))
         prints = Prints.of(others.images)
         ratios = near.nearest(prints).distance / far.nearest(prints).distance
-        return cls(near, far, Calibration.of(ratios, others.subjects), *equal_rows(train, held_out), train.subjects,
-                   train.positions)
+        return cls(
+            near,
+            far,
+            Calibration.of(ratios, others.subjects),
+            *equal_rows(train, held_out),
+            train.subjects,
+            train.positions,
+        )
 
     def ratios(self, prints: Prints) -> tuple[Float[np.ndarray, " n"], Nearest]:
         """(nearest training over nearest held-out distance, the nearest training slices)."""
@@ -193,34 +243,58 @@ class CopyTest:
         return near.distance / self.held_out.nearest(prints).distance, near
 
     def gap(self, prints: Prints) -> float:
-        """(held-out - training) / held-out of the median nearest distances, references of equal size: about 0 for new
-        brains, towards 1 for copies of the training subjects that are left."""
-        near, far = (np.median(x.nearest(prints).distance)
-                     for x in (self.train[self.equal], self.held_out[self.equal_held_out]))
+        """(held-out - training) / held-out of the median nearest distances, references of equal
+        size: about 0 for new brains, towards 1 for copies of the training subjects that are
+        left.
+        """
+        near, far = (
+            np.median(x.nearest(prints).distance)
+            for x in (self.train[self.equal], self.held_out[self.equal_held_out])
+        )
         return float((far - near) / far)
 
     def judge(self, images: UInt8[np.ndarray, "n height width"]) -> dict[str, Any]:
-        """The test's numbers; `rule` says what `memorised` means, suspicious_pairs are sorted, worst first."""
+        """The test's numbers; `rule` says what `memorised` means, suspicious_pairs are sorted,
+        worst first.
+        """
         prints = Prints.of(images)
         ratios, near = self.ratios(prints)
         suspicious = np.flatnonzero(ratios < self.calibration.threshold)
-        p_value = float(stats.binomtest(len(suspicious), len(images), self.calibration.limit, "greater").pvalue)
+        p_value = float(
+            stats.binomtest(len(suspicious), len(images), self.calibration.limit, "greater").pvalue
+        )
         listed = suspicious[np.argsort(ratios[suspicious])][:LISTED]
-        return {"memorised": p_value < SIGNIFICANCE, "suspicious": len(suspicious),
-                "suspicious_share": len(suspicious) / len(images), "suspicious_share_real": self.calibration.rate,
-                "suspicious_share_limit": self.calibration.limit, "p_value": p_value,
-                "threshold": self.calibration.threshold, "median_ratio": float(np.median(ratios)),
-                "copy_gap": self.gap(prints), "rule": RULE,
-                "suspicious_pairs": [self._pair(i, ratios, near) for i in listed.tolist()]}
+        return {
+            "memorised": p_value < SIGNIFICANCE,
+            "suspicious": len(suspicious),
+            "suspicious_share": len(suspicious) / len(images),
+            "suspicious_share_real": self.calibration.rate,
+            "suspicious_share_limit": self.calibration.limit,
+            "p_value": p_value,
+            "threshold": self.calibration.threshold,
+            "median_ratio": float(np.median(ratios)),
+            "copy_gap": self.gap(prints),
+            "rule": RULE,
+            "suspicious_pairs": [self._pair(i, ratios, near) for i in listed.tolist()],
+        }
 
-    def nearest_pairs(self, images: UInt8[np.ndarray, "n height width"], count: int) -> list[dict[str, Any]]:
+    def nearest_pairs(
+        self, images: UInt8[np.ndarray, "n height width"], count: int
+    ) -> list[dict[str, Any]]:
         """The pairs of lowest ratio, suspicious or not: for the eye."""
         ratios, near = self.ratios(Prints.of(images))
         return [self._pair(i, ratios, near) for i in np.argsort(ratios)[:count].tolist()]
 
     def _pair(self, i: int, ratios: np.ndarray, near: Nearest) -> dict[str, Any]:
         match = near.index[i]
-        return {"sample": int(i), "train_index": int(match), "subject": int(self.subjects[match]),
-                "position": int(self.positions[match]), "mirrored": bool(near.mirrored[i]),
-                "distance": float(near.distance[i]), "ratio": float(ratios[i]),
-                "grey_distance": float(near.grey[i]), "edge_distance": float(near.edges[i])}
+        return {
+            "sample": int(i),
+            "train_index": int(match),
+            "subject": int(self.subjects[match]),
+            "position": int(self.positions[match]),
+            "mirrored": bool(near.mirrored[i]),
+            "distance": float(near.distance[i]),
+            "ratio": float(ratios[i]),
+            "grey_distance": float(near.grey[i]),
+            "edge_distance": float(near.edges[i]),
+        }

@@ -1,8 +1,10 @@
-"""The classifier two-sample test (Lopez-Paz 2017, arXiv 1610.06545): a fresh classifier separates two sets of slices.
+"""The classifier two-sample test (Lopez-Paz 2017, arXiv 1610.06545): a fresh classifier separates
+two sets of slices.
 
-An area under the ROC curve of 0.5 means that it cannot, 1.0 that it always can. Groups (subjects) are never split
-between training and testing. A network on small pictures saturates on weak models, so a logistic regression on
-hand-made features stands beside it. Both are read beside the same test of two sets of real people.
+An area under the ROC curve of 0.5 means that it cannot, 1.0 that it always can. Groups (subjects)
+are never split between training and testing. A network on small pictures saturates on weak models,
+so a logistic regression on hand-made features stands beside it. Both are read beside the same test
+of two sets of real people.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from oasis_utils.metrics.features import as_floats
 FOLDS = 2  # each half of the groups is scored by a classifier that was trained on the other half
 SIDE = 64  # pixels of the network's pictures
 EPOCHS = 15
-Scorer = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]  # rows, labels, new rows, seed -> scores
+Scorer = Callable[
+    [np.ndarray, np.ndarray, np.ndarray, int], np.ndarray
+]  # rows, labels, new rows, seed -> scores
 
 
 @dataclass(frozen=True)
@@ -32,34 +36,61 @@ class TwoSample:
     """How well held-out rows are separated, averaged over the folds."""
 
     auc: float  # in [0, 1]; 0.5: not at all
-    interval: tuple[float, float]  # central 95 % over groups, mean of the folds' intervals, see `two_sample`
+    interval: tuple[
+        float, float
+    ]  # central 95 % over groups, mean of the folds' intervals, see `two_sample`
 
 
-def two_sample(a: Float[np.ndarray, "n ..."], b: Float[np.ndarray, "m ..."], groups_a: Integer[np.ndarray, " n"],
-               groups_b: Integer[np.ndarray, " m"], scorer: Scorer, rounds: int, seed: int = 0) -> TwoSample:
+def two_sample(
+    a: Float[np.ndarray, "n ..."],
+    b: Float[np.ndarray, "m ..."],
+    groups_a: Integer[np.ndarray, " n"],
+    groups_b: Integer[np.ndarray, " m"],
+    scorer: Scorer,
+    rounds: int,
+    seed: int = 0,
+) -> TwoSample:
     """Train on half of the groups of both sides, test on the others, and the reverse.
 
-    The folds are no independent measurements: where sets differ by the chance of their people, each fold finds the
-    direction in which the other differs (for a linear classifier both AUCs rest on the product of the two folds' mean
-    differences; their correlation is about 0.9 for equal sets and falls to 0 for sets far apart). An interval that took
-    them for independent would miss in 15 % to 30 % of cases, so the folds' intervals are averaged and not narrowed.
-    ValueError if a side has a single group: its rows would be on both sides of the split.
+    The folds are no independent measurements: where sets differ by the chance of their people, each
+    fold finds the direction in which the other differs (for a linear classifier both AUCs rest on
+    the product of the two folds' mean differences; their correlation is about 0.9 for equal sets
+    and falls to 0 for sets far apart). An interval that took them for independent would miss in 15
+    % to 30 % of cases, so the folds' intervals are averaged and not narrowed. ValueError if a side
+    has a single group: its rows would be on both sides of the split.
     """
     folds_a, folds_b = split_groups(groups_a, seed), split_groups(groups_b, seed + 1)
     results = []
     for fold in range(FOLDS):
         rows = np.concatenate([a[folds_a != fold], b[folds_b != fold]])
         labels = np.repeat([1.0, 0.0], [(folds_a != fold).sum(), (folds_b != fold).sum()])
-        scores = [scorer(rows, labels, x[folds == fold], seed) for x, folds in ((a, folds_a), (b, folds_b))]
-        results.append(auc(*scores, groups_a[folds_a == fold], groups_b[folds_b == fold], rounds, seed))
-    return TwoSample(float(np.mean([r.auc for r in results])),
-                     tuple(float(end) for end in np.mean([r.interval for r in results], axis=0)))
+        scores = [
+            scorer(rows, labels, x[folds == fold], seed)
+            for x, folds in ((a, folds_a), (b, folds_b))
+        ]
+        results.append(
+            auc(*scores, groups_a[folds_a == fold], groups_b[folds_b == fold], rounds, seed)
+        )
+    return TwoSample(
+        float(np.mean([r.auc for r in results])),
+        tuple(float(end) for end in np.mean([r.interval for r in results], axis=0)),
+    )
 
 
-def auc(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " m"], groups_a: Integer[np.ndarray, " n"],
-        groups_b: Integer[np.ndarray, " m"], rounds: int, seed: int = 0) -> TwoSample:
-    """Share of pairs in which a's score is the higher one, ties counted half, and its bootstrap over groups."""
-    hot_a, hot_b = (np.eye(groups.max() + 1)[groups] for groups in map(number_groups, (groups_a, groups_b)))
+def auc(
+    a: Float[np.ndarray, " n"],
+    b: Float[np.ndarray, " m"],
+    groups_a: Integer[np.ndarray, " n"],
+    groups_b: Integer[np.ndarray, " m"],
+    rounds: int,
+    seed: int = 0,
+) -> TwoSample:
+    """Share of pairs in which a's score is the higher one, ties counted half, and its bootstrap
+    over groups.
+    """
+    hot_a, hot_b = (
+        np.eye(groups.max() + 1)[groups] for groups in map(number_groups, (groups_a, groups_b))
+    )
     wins = hot_a.T @ ((a[:, None] > b) + 0.5 * (a[:, None] == b)) @ hot_b
     pairs = np.outer(hot_a.sum(0), hot_b.sum(0))
 
@@ -71,20 +102,34 @@ def auc(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " m"], groups_a: Intege
 
 
 def split_groups(groups: Integer[np.ndarray, " n"], seed: int = 0) -> Integer[np.ndarray, " n"]:
-    """The fold of each row; all rows of a group share it. ValueError if there are fewer groups than folds."""
+    """The fold of each row; all rows of a group share it. ValueError if there are fewer groups than
+    folds.
+    """
     names = np.unique(groups)
     if len(names) < FOLDS:
-        raise ValueError(f"a two-sample test needs at least {FOLDS} subjects on either side, got {len(names)}: one "
-                         "would have to train and test the classifier; use more subjects")
-    fold = dict(zip(np.random.default_rng(seed).permutation(names), np.arange(len(names)) % FOLDS, strict=True))
+        raise ValueError(
+            f"a two-sample test needs at least {FOLDS} subjects on either side, got {len(names)}: one "
+            "would have to train and test the classifier; use more subjects"
+        )
+    fold = dict(
+        zip(
+            np.random.default_rng(seed).permutation(names),
+            np.arange(len(names)) % FOLDS,
+            strict=True,
+        )
+    )
     return np.array([fold[group] for group in groups])
 
 
 # ---------------------------------------------------------------- classifiers
 
 
-def logistic(rows: Float[np.ndarray, "n dim"], labels: Float[np.ndarray, " n"], new: Float[np.ndarray, "k dim"],
-             seed: int = 0) -> Float[np.ndarray, " k"]:
+def logistic(
+    rows: Float[np.ndarray, "n dim"],
+    labels: Float[np.ndarray, " n"],
+    new: Float[np.ndarray, "k dim"],
+    seed: int = 0,
+) -> Float[np.ndarray, " k"]:
     """Logits of an L2-regularised logistic regression (weight 1 on standardised rows)."""
     mean, deviation = rows.mean(0), rows.std(0) + 1e-6
     x = (rows - mean) / deviation
@@ -104,14 +149,25 @@ def small_pictures(images: UInt8[np.ndarray, "n height width"]) -> Float[np.ndar
     return F.interpolate(as_floats(images), size=(SIDE, SIDE), mode="area")[:, 0].numpy()
 
 
-def network(rows: Float[np.ndarray, "n side side"], labels: Float[np.ndarray, " n"],
-            new: Float[np.ndarray, "k side side"], seed: int = 0) -> Float[np.ndarray, " k"]:
+def network(
+    rows: Float[np.ndarray, "n side side"],
+    labels: Float[np.ndarray, " n"],
+    new: Float[np.ndarray, "k side side"],
+    seed: int = 0,
+) -> Float[np.ndarray, " k"]:
     """Logits of a small convolutional network trained from nothing."""
     x, y = torch.from_numpy(rows)[:, None].float(), torch.from_numpy(labels).float()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = nn.Sequential(nn.PixelUnshuffle(2), *_block(4, 24), *_block(24, 48), *_block(48, 64),
-                              nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(256, 1))
+        model = nn.Sequential(
+            nn.PixelUnshuffle(2),
+            *_block(4, 24),
+            *_block(24, 48),
+            *_block(48, 64),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(256, 1),
+        )
         optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.01)
         for _ in range(EPOCHS):
             for batch in torch.randperm(len(x)).split(32):

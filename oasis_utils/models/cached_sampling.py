@@ -1,8 +1,10 @@
-"""An exact incremental sampler for the gated PixelCNN, and how codes are drawn from predicted distributions.
+"""An exact incremental sampler for the gated PixelCNN, and how codes are drawn from predicted
+distributions.
 
-Fast Generation for Convolutional Autoregressive Models (Ramachandran 2017, arXiv 1704.06001): what finished rows and
-cells have computed is kept. The vertical stack runs once a row, the horizontal stack once a cell, on tensors whose
-shapes and addresses never change, so that a GPU can replay the step of one cell as a CUDA graph.
+Fast Generation for Convolutional Autoregressive Models (Ramachandran 2017, arXiv 1704.06001): what
+finished rows and cells have computed is kept. The vertical stack runs once a row, the horizontal
+stack once a cell, on tensors whose shapes and addresses never change, so that a GPU can replay the
+step of one cell as a CUDA graph.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ class SamplingOptions:
 
     def __post_init__(self):
         if self.temperature < 0:
-            raise ValueError(f"temperature must be 0 (likeliest code) or more, not {self.temperature}")
+            raise ValueError(
+                f"temperature must be 0 (likeliest code) or more, not {self.temperature}"
+            )
         if self.top_k < 0:
             raise ValueError(f"top_k must be 0 (all codes) or more, not {self.top_k}")
         if not 0 < self.top_p <= 1:
@@ -44,7 +48,9 @@ AS_LEARNED = SamplingOptions()
 
 @dataclass(frozen=True)
 class DrawingRule:
-    """Which operations draw a code; how strong they are may change, in numbers at fixed addresses of a CUDA graph."""
+    """Which operations draw a code; how strong they are may change, in numbers at fixed addresses
+    of a CUDA graph.
+    """
 
     likeliest: bool  # temperature 0
     top_k: bool
@@ -57,17 +63,28 @@ class DrawingRule:
         return cls(False, 0 < options.top_k < n_codes, options.top_p < 1)
 
 
-def draw(logits: Float[Tensor, "batch n_codes"], noise: Float[Tensor, " batch"],
-         options: SamplingOptions) -> Int[Tensor, " batch"]:
-    """One code for each row by inverting the distribution function at `noise`, uniform in [0, 1). The codes are taken
-    from the likeliest to the least likely, so a small change of the options or the model changes few draws."""
+def draw(
+    logits: Float[Tensor, "batch n_codes"], noise: Float[Tensor, " batch"], options: SamplingOptions
+) -> Int[Tensor, " batch"]:
+    """One code for each row by inverting the distribution function at `noise`, uniform in [0, 1).
+    The codes are taken from the likeliest to the least likely, so a small change of the options or
+    the model changes few draws.
+    """
     rule = DrawingRule.of(options, logits.shape[1])
     return draw_by(rule, logits, noise, options.temperature, options.top_k, options.top_p)
 
 
-def draw_by(rule: DrawingRule, logits: Float[Tensor, "batch n_codes"], noise: Float[Tensor, " batch"],
-            temperature: float | Tensor, top_k: int | Tensor, top_p: float | Tensor) -> Int[Tensor, " batch"]:
-    """`draw` with numbers, or tensors of one number on the device of the logits; `rule` says which of them count."""
+def draw_by(
+    rule: DrawingRule,
+    logits: Float[Tensor, "batch n_codes"],
+    noise: Float[Tensor, " batch"],
+    temperature: float | Tensor,
+    top_k: int | Tensor,
+    top_p: float | Tensor,
+) -> Int[Tensor, " batch"]:
+    """`draw` with numbers, or tensors of one number on the device of the logits; `rule` says which
+    of them count.
+    """
     if rule.likeliest:
         return logits.argmax(1)
     codes = descending(logits)
@@ -75,32 +92,42 @@ def draw_by(rule: DrawingRule, logits: Float[Tensor, "batch n_codes"], noise: Fl
     if rule.top_k:
         shares = torch.where(torch.arange(shares.shape[1], device=shares.device) < top_k, shares, 0)
     if rule.top_p:
-        before = shares.cumsum(1) - shares  # mass of the likelier codes: the first code always stays
+        before = (
+            shares.cumsum(1) - shares
+        )  # mass of the likelier codes: the first code always stays
         shares = torch.where(before < top_p * shares.sum(1, keepdim=True), shares, 0)
     reached = shares.cumsum(1)
     chosen = torch.searchsorted(reached, noise[:, None] * reached[:, -1:], right=True)
-    chosen = torch.minimum(chosen, (shares > 0).sum(1, keepdim=True) - 1)  # rounding at the very end
+    chosen = torch.minimum(
+        chosen, (shares > 0).sum(1, keepdim=True) - 1
+    )  # rounding at the very end
     return codes.gather(1, chosen)[:, 0]
 
 
 def descending(logits: Float[Tensor, "batch n_codes"]) -> Int[Tensor, "batch n_codes"]:
-    """The codes of each row from the likeliest to the least likely. On a CPU NumPy sorts three times faster."""
+    """The codes of each row from the likeliest to the least likely. On a CPU NumPy sorts three
+    times faster.
+    """
     if logits.device.type == "cpu":
         return torch.from_numpy(np.argsort(-logits.detach().numpy(), axis=1))
     return logits.argsort(dim=1, descending=True)
 
 
 def uniform_noise(seeds: list[int], grid: int) -> Float[Tensor, "batch rows cols"]:
-    """Noise that depends on each image's seed alone, in any batch and on any device. Codes drawn with it differ only
-    where rounding, which is another for each device and batch size, tips a cell over to a neighbouring code."""
+    """Noise that depends on each image's seed alone, in any batch and on any device. Codes drawn
+    with it differ only where rounding, which is another for each device and batch size, tips a cell
+    over to a neighbouring code.
+    """
     maps = [torch.rand(grid, grid, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     return torch.stack(maps)
 
 
 class ScaledGate:
-    """The gate tanh(a) * sigmoid(b) of rows [-2 a, b], as tanh(a) = 1 - 2 sigmoid(-2 a): two kernels where the plain
-    form needs three, and a CPU computes a sigmoid three times faster than a tanh. The scale is folded into weights.
-    The sigmoids have fixed memory: for one cell, cutting a new tensor in halves takes longer than computing it."""
+    """The gate tanh(a) * sigmoid(b) of rows [-2 a, b], as tanh(a) = 1 - 2 sigmoid(-2 a): two
+    kernels where the plain form needs three, and a CPU computes a sigmoid three times faster than a
+    tanh. The scale is folded into weights. The sigmoids have fixed memory: for one cell, cutting a
+    new tensor in halves takes longer than computing it.
+    """
 
     def __init__(self, blank: Float[Tensor, "batch two_channels"]):
         self.sigmoids = blank
@@ -115,33 +142,49 @@ class ScaledGate:
 class RowCache:
     """The state of an incremental forward pass over a batch of maps.
 
-    Rows of the vertical stack depend on finished rows only, so `start_row` computes one row of every layer; it leaves
-    `ready`, the horizontal gates' inputs without the share of the row's own cells. `logits` adds that share for the
-    next cell, layer by layer; `accept` takes the chosen code over and moves one column on.
+    Rows of the vertical stack depend on finished rows only, so `start_row` computes one row of
+    every layer; it leaves `ready`, the horizontal gates' inputs without the share of the row's own
+    cells. `logits` adds that share for the next cell, layer by layer; `accept` takes the chosen
+    code over and moves one column on.
     """
 
-    def __init__(self, model: nn.Module, positions: Int[Tensor, " batch"], ages: Float[Tensor, " batch"] | None = None):
+    def __init__(
+        self,
+        model: nn.Module,
+        positions: Int[Tensor, " batch"],
+        ages: Float[Tensor, " batch"] | None = None,
+    ):
         self.model, self.batch, self.grid = model, len(positions), model.config.grid
         self.first, *self.others = model.blocks
         channels, weight = model.config.channels, model.embedding.weight
         blank = weight.new_zeros
-        # each layer's vertical input, padded in width: columns first, so that a shift by a column is a plain slice; in
+        # each layer's vertical input, padded in width: columns first, so that a shift by a column
+        # is a plain slice; in
         # the channels lie the rows that are still needed, the newest last
-        self.rows = [blank(self.grid + 2 * (block.width // 2), self.batch, block.height * channels)
-                     for block in model.blocks]
+        self.rows = [
+            blank(self.grid + 2 * (block.width // 2), self.batch, block.height * channels)
+            for block in model.blocks
+        ]
         self.ready_first = blank(self.grid, self.batch, 2 * channels)
         self.ready = blank(self.grid, len(self.others), self.batch, 2 * channels)
-        # embedded codes left of the next cell, and the layers' horizontal inputs there: the newest last
+        # embedded codes left of the next cell, and the layers' horizontal inputs there: the newest
+        # last
         self.codes_left = blank(self.batch, self.first.look_back * channels)
-        self.inputs_left = blank(len(self.others), self.batch, (model.config.kernel // 2) * channels)
+        self.inputs_left = blank(
+            len(self.others), self.batch, (model.config.kernel // 2) * channels
+        )
         self.inputs = blank(len(self.others), self.batch, channels)  # of the cell itself
         self.row_gate = ScaledGate(blank(self.grid * self.batch, 2 * channels))
         self.cell_gate = ScaledGate(blank(self.batch, 2 * channels))
         self._flatten_weights()
         self.begin(positions, ages)
 
-    def begin(self, positions: Int[Tensor, " batch"], ages: Float[Tensor, " batch"] | None = None) -> None:
-        """Start new maps of these positions and ages (years), as many as before, in the same memory."""
+    def begin(
+        self, positions: Int[Tensor, " batch"], ages: Float[Tensor, " batch"] | None = None
+    ) -> None:
+        """Start new maps of these positions and ages (years), as many as before, in the same
+        memory.
+        """
         self.conditions = self.model.conditions(positions, ages)
         for rows in self.rows:
             rows.zero_()
@@ -153,26 +196,46 @@ class RowCache:
         scale = torch.cat([torch.full((channels,), -2.0), torch.ones(channels)]).to(self.rows[0])
         self.scale = scale
 
-        def flat(kernel: Tensor) -> Tensor:  # (2 channels, channels, 1, columns) to (columns * channels, 2 channels)
+        def flat(
+            kernel: Tensor,
+        ) -> Tensor:  # (2 channels, channels, 1, columns) to (columns * channels, 2 channels)
             return (kernel[:, :, 0].permute(2, 1, 0).flatten(0, 1) * scale).contiguous()
 
-        def columns(block: nn.Module) -> list[Tensor]:  # (rows * channels, 2 channels) for each column of the kernel
-            return [(column.permute(2, 1, 0).flatten(0, 1) * scale).contiguous()
-                    for column in block.vertical.weight.unbind(3)]
+        def columns(
+            block: nn.Module,
+        ) -> list[Tensor]:  # (rows * channels, 2 channels) for each column of the kernel
+            return [
+                (column.permute(2, 1, 0).flatten(0, 1) * scale).contiguous()
+                for column in block.vertical.weight.unbind(3)
+            ]
 
         kernels = [flat(block.horizontal.weight) for block in blocks]
         self.kernel_first = kernels[0]
-        self.kernel_left = torch.stack([k[:-channels] for k in kernels[1:]]) if self.others else None
+        self.kernel_left = (
+            torch.stack([k[:-channels] for k in kernels[1:]]) if self.others else None
+        )
         self.kernels_here = [k[-channels:].contiguous() for k in kernels[1:]]
-        self.outputs = [(block.output.weight[:, :, 0, 0].t().contiguous(), block.output.bias) for block in blocks]
+        self.outputs = [
+            (block.output.weight[:, :, 0, 0].t().contiguous(), block.output.bias)
+            for block in blocks
+        ]
         self.verticals = [(block.vertical.bias * scale, *columns(block)) for block in blocks]
-        self.to_horizontal = [((block.vertical_to_horizontal.weight[:, :, 0, 0] / scale).t().contiguous() * scale,
-                               (block.vertical_to_horizontal.bias + block.horizontal.bias) * scale) for block in blocks]
-        self.head = [(conv.weight[:, :, 0, 0].t().contiguous(), conv.bias)
-                     for conv in (self.model.head[1], self.model.head[4])]
+        self.to_horizontal = [
+            (
+                (block.vertical_to_horizontal.weight[:, :, 0, 0] / scale).t().contiguous() * scale,
+                (block.vertical_to_horizontal.bias + block.horizontal.bias) * scale,
+            )
+            for block in blocks
+        ]
+        self.head = [
+            (conv.weight[:, :, 0, 0].t().contiguous(), conv.bias)
+            for conv in (self.model.head[1], self.model.head[4])
+        ]
 
     def start_row(self, row: int, above: Int[Tensor, "batch cols"] | None = None) -> None:
-        """Run the vertical stack of this row through all layers. above: codes of the row before, none for row 0."""
+        """Run the vertical stack of this row through all layers. above: codes of the row before,
+        none for row 0.
+        """
         fresh = None if above is None else self.model.embedding(above.t())
         for i, block in enumerate(self.model.blocks):
             if fresh is not None:  # the first block reads finished rows only
@@ -183,8 +246,14 @@ class RowCache:
             for_vertical, for_horizontal = (x[:, :, 0, 0] * self.scale for x in self.conditions[i])
             matrix, bias = self.to_horizontal[i]
             ready = self.ready_first if block.first else self.ready[:, i - 1]
-            torch.add(torch.addmm(bias, seen.flatten(0, 1), matrix).view_as(seen), for_horizontal, out=ready)
-            fresh = self.row_gate((seen + for_vertical).flatten(0, 1)).view(self.grid, self.batch, -1)
+            torch.add(
+                torch.addmm(bias, seen.flatten(0, 1), matrix).view_as(seen),
+                for_horizontal,
+                out=ready,
+            )
+            fresh = self.row_gate((seen + for_vertical).flatten(0, 1)).view(
+                self.grid, self.batch, -1
+            )
         self.codes_left.zero_()
         self.inputs_left.zero_()
         self.col = 0
@@ -195,14 +264,16 @@ class RowCache:
         if rows.shape[2] > channels:
             rows[:, :, :-channels] = rows[:, :, channels:].clone()
         side = (len(rows) - self.grid) // 2
-        rows[side:side + self.grid, :, -channels:] = fresh
+        rows[side : side + self.grid, :, -channels:] = fresh
 
     def _seen(self, layer: int) -> Float[Tensor, "cols batch two_channels"]:
-        """The vertical convolution of one row: for each column of its kernel a product of matrices."""
+        """The vertical convolution of one row: for each column of its kernel a product of
+        matrices.
+        """
         rows, (bias, *kernels) = self.rows[layer], self.verticals[layer]
         seen = bias.expand(self.grid * self.batch, -1)
         for shift, kernel in enumerate(kernels):
-            seen = torch.addmm(seen, rows[shift:shift + self.grid].flatten(0, 1), kernel)
+            seen = torch.addmm(seen, rows[shift : shift + self.grid].flatten(0, 1), kernel)
         return seen.view(self.grid, self.batch, -1)
 
     def logits(self) -> Float[Tensor, "batch n_codes"]:
@@ -221,15 +292,22 @@ class RowCache:
         if self.others:
             shares = torch.baddbmm(ready, self.inputs_left, self.kernel_left).unbind()
             inputs = []
-            for share, kernel, (matrix, bias) in zip(shares, self.kernels_here, self.outputs[1:], strict=True):
+            for share, kernel, (matrix, bias) in zip(
+                shares, self.kernels_here, self.outputs[1:], strict=True
+            ):
                 inputs.append(x)
                 x = torch.addmm(x + bias, self.cell_gate(torch.addmm(share, x, kernel)), matrix)
             torch.stack(inputs, out=self.inputs)
         (hidden, hidden_bias), (last, last_bias) = self.head
-        return torch.addmm(last_bias, torch.relu(torch.addmm(hidden_bias, torch.relu(x), hidden)), last)
+        return torch.addmm(
+            last_bias, torch.relu(torch.addmm(hidden_bias, torch.relu(x), hidden)), last
+        )
 
     def _shift(self, code: Tensor) -> None:
-        for left, new in ((self.codes_left, self.model.embedding(code)), (self.inputs_left, self.inputs)):
+        for left, new in (
+            (self.codes_left, self.model.embedding(code)),
+            (self.inputs_left, self.inputs),
+        ):
             kept = left.shape[-1] - new.shape[-1]
             if kept > 0:
                 left[..., :kept] = left[..., -kept:].clone()
@@ -237,16 +315,19 @@ class RowCache:
                 left[..., kept:] = new
 
     def keep_only(self, parents: Int[Tensor, " batch"]) -> None:
-        """Between two rows: go on with these maps of the batch, repeats allowed (resampling of proposals)."""
+        """Between two rows: go on with these maps of the batch, repeats allowed (resampling of
+        proposals).
+        """
         self.rows = [rows[:, parents] for rows in self.rows]
 
 
 class Step:
-    """Predict, draw and accept one cell, reading inputs from fixed addresses; on a GPU the kernels are recorded once
-    as a CUDA graph and then replayed, because launching some hundred small kernels a cell is what takes the time.
+    """Predict, draw and accept one cell, reading inputs from fixed addresses; on a GPU the kernels
+    are recorded once as a CUDA graph and then replayed, because launching some hundred small
+    kernels a cell is what takes the time.
 
-    Where the kernels cannot be recorded they are launched one by one, with a warning. The state that the trial runs of
-    a recording leave behind is cleared by `start_row`.
+    Where the kernels cannot be recorded they are launched one by one, with a warning. The state
+    that the trial runs of a recording leave behind is cleared by `start_row`.
     """
 
     def __init__(self, cache: RowCache, options: SamplingOptions, record: bool = True):
@@ -265,15 +346,23 @@ class Step:
 
     def begin(self, options: SamplingOptions) -> None:
         """Draw by these options from now on; they must follow the same `DrawingRule` as before."""
-        for number, value in ((self.temperature, options.temperature), (self.top_k, options.top_k),
-                              (self.top_p, options.top_p)):
+        for number, value in (
+            (self.temperature, options.temperature),
+            (self.top_k, options.top_k),
+            (self.top_p, options.top_p),
+        ):
             number.fill_(value)
         self.keep.zero_()
 
-    def __call__(self, noise: Float[Tensor, " batch"], given: Int[Tensor, " batch"] | None = None,
-                 keep: Bool[Tensor, " batch"] | None = None) -> Int[Tensor, " batch"]:
-        """The code of the next cell: drawn, or taken from `given` where `keep` is true. Read it before the next call:
-        its memory is used again."""
+    def __call__(
+        self,
+        noise: Float[Tensor, " batch"],
+        given: Int[Tensor, " batch"] | None = None,
+        keep: Bool[Tensor, " batch"] | None = None,
+    ) -> Int[Tensor, " batch"]:
+        """The code of the next cell: drawn, or taken from `given` where `keep` is true. Read it
+        before the next call: its memory is used again.
+        """
         cache = self.cache
         self.ready_first.copy_(cache.ready_first[cache.col])
         self.ready.copy_(cache.ready[cache.col])
@@ -297,9 +386,11 @@ class Step:
 
 
 class KeptSteps:
-    """The steps that a model used last, to be used again: a step is recorded once for each batch size and rule.
+    """The steps that a model used last, to be used again: a step is recorded once for each batch
+    size and rule.
 
-    They hold copies of the weights, so all are dropped when a weight has changed. Copies of a model keep none.
+    They hold copies of the weights, so all are dropped when a weight has changed. Copies of a model
+    keep none.
     """
 
     def __init__(self):
@@ -316,17 +407,31 @@ class KeptSteps:
         return len(self._steps)
 
     @contextmanager
-    def step(self, model: nn.Module, positions: Int[Tensor, " batch"], ages: Float[Tensor, " batch"] | None,
-             options: SamplingOptions) -> Iterator[Step]:
+    def step(
+        self,
+        model: nn.Module,
+        positions: Int[Tensor, " batch"],
+        ages: Float[Tensor, " batch"] | None,
+        options: SamplingOptions,
+    ) -> Iterator[Step]:
         """A step that begins new maps. While it is in use no other caller gets it."""
-        key, weights = (len(positions), DrawingRule.of(options, model.config.n_codes)), state_of(model)
+        key, weights = (
+            (len(positions), DrawingRule.of(options, model.config.n_codes)),
+            state_of(model),
+        )
         if weights != self._weights:
             self._steps.clear()
             self._weights = weights
         step = self._steps.pop(key, None)
         if step is None:
-            with torch.inference_mode(False), torch.no_grad():  # its memory must serve callers of any mode
-                step = Step(RowCache(model, positions.clone(), None if ages is None else ages.clone()), options)
+            with (
+                torch.inference_mode(False),
+                torch.no_grad(),
+            ):  # its memory must serve callers of any mode
+                step = Step(
+                    RowCache(model, positions.clone(), None if ages is None else ages.clone()),
+                    options,
+                )
         step.begin(options)
         step.cache.begin(positions, ages)
         try:
@@ -340,7 +445,8 @@ class KeptSteps:
 
 @torch.no_grad()
 def state_of(model: nn.Module) -> list[tuple]:
-    """Address, number of changes and norm of each weight; empty where torch counts no changes (inference tensors).
+    """Address, number of changes and norm of each weight; empty where torch counts no changes
+    (inference tensors).
 
     The norm is there for fused optimisers, whose changes torch does not count.
     """
@@ -348,5 +454,7 @@ def state_of(model: nn.Module) -> list[tuple]:
     if any(weight.is_inference() for weight in weights):
         return []
     norms = torch.stack(torch._foreach_norm(weights)).tolist()
-    return [(weight.data_ptr(), weight._version, weight.device, norm)
-            for weight, norm in zip(weights, norms, strict=True)]
+    return [
+        (weight.data_ptr(), weight._version, weight.device, norm)
+        for weight, norm in zip(weights, norms, strict=True)
+    ]

@@ -1,5 +1,6 @@
-"""What is in this file? Weights as safetensors with, in the header, the JSON that rebuilds the model and says where it
-comes from. Reading needs no other knowledge and runs no code; writing is all or nothing.
+"""What is in this file? Weights as safetensors with, in the header, the JSON that rebuilds the
+model and says where it comes from. Reading needs no other knowledge and runs no code; writing is
+all or nothing.
 """
 
 from __future__ import annotations
@@ -35,14 +36,23 @@ def save_tensors(path: str | Path, tensors: dict[str, Tensor], about: dict[str, 
     plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
     text = json.dumps(about, allow_nan=False)
     with atomic(path) as partial:
-        partial.write_bytes(save(plain, metadata={HEADER: text, FINGERPRINT: _fingerprint(text, plain)}))
+        partial.write_bytes(
+            save(plain, metadata={HEADER: text, FINGERPRINT: _fingerprint(text, plain)})
+        )
 
 
-def load_tensors(path: str | Path, device: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `save_tensors` wrote; CheckpointError for a missing, truncated, altered or foreign file."""
+def load_tensors(
+    path: str | Path, device: str | torch.device = "cpu"
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `save_tensors` wrote; CheckpointError for a missing, truncated, altered or foreign
+    file.
+    """
     with _opened(path) as (file, text):
         tensors = {name: file.get_tensor(name) for name in file.keys()}
-        if file.metadata().get(FINGERPRINT) not in (None, _fingerprint(text, tensors)):  # the first files have none
+        if file.metadata().get(FINGERPRINT) not in (
+            None,
+            _fingerprint(text, tensors),
+        ):  # the first files have none
             raise ValueError("its content does not match its digest")
         return {name: tensor.to(device) for name, tensor in tensors.items()}, _description(text)
 
@@ -55,7 +65,9 @@ def read_about(path: str | Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _opened(path: str | Path):
-    """(open file, text of its description); everything that is wrong with a file becomes a CheckpointError."""
+    """(open file, text of its description); everything that is wrong with a file becomes a
+    CheckpointError.
+    """
     path = Path(path)
     if not path.exists():
         raise CheckpointError(f"no checkpoint {path}: run the notebook that trains it first")
@@ -64,8 +76,10 @@ def _opened(path: str | Path):
         with safe_open(str(path), framework="pt", device="cpu") as file:
             yield file, (file.metadata() or {})[HEADER]
     except DAMAGE as error:
-        raise CheckpointError(f"{path} is not a whole OASIS-VQ checkpoint ({type(error).__name__}: {error}): "
-                              "delete it and train again") from None
+        raise CheckpointError(
+            f"{path} is not a whole OASIS-VQ checkpoint ({type(error).__name__}: {error}): "
+            "delete it and train again"
+        ) from None
 
 
 def _check_header_size(path: Path) -> None:
@@ -91,28 +105,46 @@ def _fingerprint(text: str, tensors: dict[str, Tensor]) -> str:
 
 
 def save_model(path: str | Path, model: torch.nn.Module, **about: Any) -> None:
-    """A model with its `config` and the `version` of its code; `about` adds recipe, metrics, provenance and whether the
-    training is complete."""
-    save_tensors(path, model.state_dict(), {
-        "format": FORMAT, "kind": type(model).__name__, "version": model.version, "config": to_dict(model.config),
-        "config_digest": digest(model.config), **about})
+    """A model with its `config` and the `version` of its code; `about` adds recipe, metrics,
+    provenance and whether the training is complete.
+    """
+    save_tensors(
+        path,
+        model.state_dict(),
+        {
+            "format": FORMAT,
+            "kind": type(model).__name__,
+            "version": model.version,
+            "config": to_dict(model.config),
+            "config_digest": digest(model.config),
+            **about,
+        },
+    )
 
 
-def load_model(path: str | Path, kind: type, device: str | torch.device = "cpu") -> tuple[Any, dict[str, Any]]:
+def load_model(
+    path: str | Path, kind: type, device: str | torch.device = "cpu"
+) -> tuple[Any, dict[str, Any]]:
     """(model in evaluation mode, description). `kind` is the class to expect, such as VQVAE.
 
-    CheckpointError for a damaged or foreign file, and for weights that another version of the class's code was trained
-    with. Files from before versions count as version 1.
+    CheckpointError for a damaged or foreign file, and for weights that another version of the
+    class's code was trained with. Files from before versions count as version 1.
     """
     tensors, about = load_tensors(path, device)
     if about.get("kind") != kind.__name__:
-        raise CheckpointError(f"{path} holds a {about.get('kind')}, not a {kind.__name__}: check the file name")
+        raise CheckpointError(
+            f"{path} holds a {about.get('kind')}, not a {kind.__name__}: check the file name"
+        )
     if about.get("format") != FORMAT:
-        raise CheckpointError(f"{path} has format {about.get('format')}, this version reads {FORMAT}: train again")
+        raise CheckpointError(
+            f"{path} has format {about.get('format')}, this version reads {FORMAT}: train again"
+        )
     version = about.get("version", FIRST_VERSION)
     if version != kind.version:
-        raise CheckpointError(f"{path} was trained by version {version} of {kind.__name__}, this code is version "
-                              f"{kind.version}: run the notebook that trains it again")
+        raise CheckpointError(
+            f"{path} was trained by version {version} of {kind.__name__}, this code is version "
+            f"{kind.version}: run the notebook that trains it again"
+        )
     try:
         config = from_dict(kind.Config, about["config"])
         with torch.device("meta"):  # takes no memory, however large a foreign description is
@@ -126,10 +158,15 @@ def load_model(path: str | Path, kind: type, device: str | torch.device = "cpu")
 
 
 def _check_shapes(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    wrong = [name for name in sorted(found.keys() | expected.keys())
-             if name not in found or name not in expected or found[name].shape != expected[name].shape]
+    wrong = [
+        name
+        for name in sorted(found.keys() | expected.keys())
+        if name not in found or name not in expected or found[name].shape != expected[name].shape
+    ]
     if wrong:
-        raise ValueError(f"other weights than its configuration asks for ({', '.join(wrong[:3])}, {len(wrong)} in all)")
+        raise ValueError(
+            f"other weights than its configuration asks for ({', '.join(wrong[:3])}, {len(wrong)} in all)"
+        )
 
 
 def weights_digest(model: torch.nn.Module) -> str:

@@ -1,4 +1,6 @@
-"""Slices to index maps and back. A data set is encoded once, and the priors train on what is written here."""
+"""Slices to index maps and back. A data set is encoded once, and the priors train on what is
+written here.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ KINDS = ("indices", "positions", "subjects", "ages")  # arrays of each split
 class CodeMaps:
     """Index maps of all splits, and what they were made from."""
 
-    indices: dict[str, Integer[np.ndarray, "n rows cols"]]  # uint16 on disk and in memory; train holds all variants
+    indices: dict[
+        str, Integer[np.ndarray, "n rows cols"]
+    ]  # uint16 on disk and in memory; train holds all variants
     positions: dict[str, Integer[np.ndarray, " n"]]
     subjects: dict[str, Integer[np.ndarray, " n"]]
     ages: dict[str, Float[np.ndarray, " n"]]  # years, nan where unknown
@@ -44,21 +48,31 @@ class CodeMaps:
         return digest(self.about)
 
     def to(self, split: str, device: torch.device) -> dict[str, Tensor]:
-        """{"indices", "positions", "subjects"} of a split as int64 tensors and {"ages"} as float32 on the device."""
-        return {"indices": torch.from_numpy(self.indices[split].astype(np.int64)).to(device),
-                "positions": torch.from_numpy(self.positions[split].astype(np.int64)).to(device),
-                "subjects": torch.from_numpy(self.subjects[split].astype(np.int64)).to(device),
-                "ages": torch.from_numpy(self.ages[split].astype(np.float32)).to(device)}
+        """{"indices", "positions", "subjects"} of a split as int64 tensors and {"ages"} as float32
+        on the device.
+        """
+        return {
+            "indices": torch.from_numpy(self.indices[split].astype(np.int64)).to(device),
+            "positions": torch.from_numpy(self.positions[split].astype(np.int64)).to(device),
+            "subjects": torch.from_numpy(self.subjects[split].astype(np.int64)).to(device),
+            "ages": torch.from_numpy(self.ages[split].astype(np.float32)).to(device),
+        }
 
     def some(self, split: str, device: torch.device, n: int, seed: int = 0) -> dict[str, Tensor]:
-        """At most n maps of a split, drawn at random without replacement, as from `to`. The first n would be those of
-        the first subjects only."""
+        """At most n maps of a split, drawn at random without replacement, as from `to`. The first n
+        would be those of the first subjects only.
+        """
         size = len(self.indices[split])
         rows = np.sort(np.random.default_rng(seed).permutation(size)[:n])
-        return {name: values[torch.from_numpy(rows).to(device)] for name, values in self.to(split, device).items()}
+        return {
+            name: values[torch.from_numpy(rows).to(device)]
+            for name, values in self.to(split, device).items()
+        }
 
     def age_scale(self) -> dict[str, float]:
-        """{"age_mean", "age_std"} of the training subjects in years; both 0 where no two ages are known."""
+        """{"age_mean", "age_std"} of the training subjects in years; both 0 where no two ages are
+        known.
+        """
         _, first = np.unique(self.subjects["train"], return_index=True)
         ages = self.ages["train"][first]
         known = ages[np.isfinite(ages)].astype(np.float64)
@@ -67,44 +81,65 @@ class CodeMaps:
         return {"age_mean": float(known.mean()), "age_std": float(known.std())}
 
 
-def shifted(images: Float[Tensor, "n 1 height width"], rows: int, cols: int) -> Float[Tensor, "n 1 height width"]:
+def shifted(
+    images: Float[Tensor, "n 1 height width"], rows: int, cols: int
+) -> Float[Tensor, "n 1 height width"]:
     """Moved by whole pixels; the border is repeated."""
     reach = max(abs(rows), abs(cols))
     if reach == 0:
         return images
     height, width = images.shape[-2:]
     padded = F.pad(images, (reach,) * 4, mode="replicate")
-    return padded[..., reach - rows:reach - rows + height, reach - cols:reach - cols + width]
+    return padded[..., reach - rows : reach - rows + height, reach - cols : reach - cols + width]
 
 
-def variant(images: Float[Tensor, "n 1 height width"], number: int, config: CodesConfig, symmetry: Symmetry,
-            generator: torch.Generator) -> Float[Tensor, "n 1 height width"]:
-    """Variant 0 is plain, 1 is mirrored, later ones are small shifts of either in turn. Slices without a symmetry are
-    only shifted."""
+def variant(
+    images: Float[Tensor, "n 1 height width"],
+    number: int,
+    config: CodesConfig,
+    symmetry: Symmetry,
+    generator: torch.Generator,
+) -> Float[Tensor, "n 1 height width"]:
+    """Variant 0 is plain, 1 is mirrored, later ones are small shifts of either in turn. Slices
+    without a symmetry are only shifted.
+    """
     if number % 2 and symmetry:
         images = symmetry.mirror(images)
     if number == 0 or (number == 1 and symmetry):
         return images
-    rows, cols = torch.randint(-config.max_shift, config.max_shift + 1, (2,), generator=generator).tolist()
+    rows, cols = torch.randint(
+        -config.max_shift, config.max_shift + 1, (2,), generator=generator
+    ).tolist()
     return shifted(images, rows, cols)
 
 
 @torch.inference_mode()
-def encode_images(vqvae: VQVAE, images: UInt8[np.ndarray, "n height width"], device: torch.device,
-                  change=lambda batch: batch) -> Integer[np.ndarray, "n rows cols"]:
+def encode_images(
+    vqvae: VQVAE,
+    images: UInt8[np.ndarray, "n height width"],
+    device: torch.device,
+    change=lambda batch: batch,
+) -> Integer[np.ndarray, "n rows cols"]:
     """Index maps (uint16) of uint8 slices; `change` is applied to each float batch first."""
     maps = []
     for start in range(0, len(images), BATCH):
-        batch = torch.from_numpy(np.array(images[start:start + BATCH]))[:, None].to(device).float() / 255
+        batch = (
+            torch.from_numpy(np.array(images[start : start + BATCH]))[:, None].to(device).float()
+            / 255
+        )
         maps.append(vqvae.encode_indices(change(batch)).cpu().numpy().astype(np.uint16))
     return np.concatenate(maps)
 
 
 @torch.inference_mode()
-def decode_maps(vqvae: VQVAE, indices: Integer[np.ndarray, "n rows cols"]) -> UInt8[np.ndarray, "n height width"]:
+def decode_maps(
+    vqvae: VQVAE, indices: Integer[np.ndarray, "n rows cols"]
+) -> UInt8[np.ndarray, "n height width"]:
     """uint8 slices that index maps stand for."""
     maps = torch.from_numpy(indices.astype(np.int64)).to(vqvae.quantizer.codebook.device)
-    return np.concatenate([to_uint8(vqvae.decode_indices(part)[:, 0]) for part in maps.split(BATCH)])
+    return np.concatenate(
+        [to_uint8(vqvae.decode_indices(part)[:, 0]) for part in maps.split(BATCH)]
+    )
 
 
 def to_uint8(images: Tensor) -> UInt8[np.ndarray, ...]:
@@ -112,9 +147,17 @@ def to_uint8(images: Tensor) -> UInt8[np.ndarray, ...]:
     return (images * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
 
 
-def encode_dataset(vqvae: VQVAE, dataset: Dataset, config: CodesConfig, path: Path, device: torch.device,
-                   seed: int = 0) -> CodeMaps:
-    """Encode all splits, the training split in several variants; up-to-date maps are only loaded."""
+def encode_dataset(
+    vqvae: VQVAE,
+    dataset: Dataset,
+    config: CodesConfig,
+    path: Path,
+    device: torch.device,
+    seed: int = 0,
+) -> CodeMaps:
+    """Encode all splits, the training split in several variants; up-to-date maps are only
+    loaded.
+    """
     about = describe(vqvae, dataset, config, seed)
     if path.exists() and _read_about(path) == about:
         print(f"loaded {path.name}: encoded before with this VQ-VAE and data")
@@ -127,8 +170,14 @@ def encode_dataset(vqvae: VQVAE, dataset: Dataset, config: CodesConfig, path: Pa
             copies = config.variants if split == "train" else 1
             maps = []
             for number in range(copies):
-                maps.append(encode_images(vqvae, slices.images, device,
-                                          lambda x, k=number: variant(x, k, config, dataset.symmetry, generator)))
+                maps.append(
+                    encode_images(
+                        vqvae,
+                        slices.images,
+                        device,
+                        lambda x, k=number: variant(x, k, config, dataset.symmetry, generator),
+                    )
+                )
                 progress.update(progress.done + 1, split)
             indices[split] = np.concatenate(maps)
             positions[split] = np.tile(slices.positions, copies)
@@ -141,8 +190,16 @@ def encode_dataset(vqvae: VQVAE, dataset: Dataset, config: CodesConfig, path: Pa
 
 def describe(vqvae: VQVAE, dataset: Dataset, config: CodesConfig, seed: int) -> dict[str, Any]:
     """What the maps are made from: code maps with an equal description need not be made again."""
-    return {"format": FORMAT, "n_codes": vqvae.config.n_codes, "grid": vqvae.config.grid, "variants": config.variants,
-            "max_shift": config.max_shift, "vqvae": weights_digest(vqvae), "data": dataset.identity, "seed": seed}
+    return {
+        "format": FORMAT,
+        "n_codes": vqvae.config.n_codes,
+        "grid": vqvae.config.grid,
+        "variants": config.variants,
+        "max_shift": config.max_shift,
+        "vqvae": weights_digest(vqvae),
+        "data": dataset.identity,
+        "seed": seed,
+    }
 
 
 def save_codes(path: Path, codes: CodeMaps) -> None:
@@ -152,15 +209,24 @@ def save_codes(path: Path, codes: CodeMaps) -> None:
 
 
 def load_codes(path: Path) -> CodeMaps:
-    """What `save_codes` wrote; FileNotFoundError without it, DataError for a file of an earlier version."""
+    """What `save_codes` wrote; FileNotFoundError without it, DataError for a file of an earlier
+    version.
+    """
     if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: run notebook 03_codebook_analysis with the same run folder first")
+        raise FileNotFoundError(
+            f"{path} is missing: run notebook 03_codebook_analysis with the same run folder first"
+        )
     about = _read_about(path)
     if about.get("format") != FORMAT:
-        raise DataError(f"{path} was written by another version of oasis_utils (format {about.get('format', 1)}, this "
-                        f"one reads {FORMAT}): run notebook 03_codebook_analysis again, it makes the maps anew")
+        raise DataError(
+            f"{path} was written by another version of oasis_utils (format {about.get('format', 1)}, this "
+            f"one reads {FORMAT}): run notebook 03_codebook_analysis again, it makes the maps anew"
+        )
     with np.load(path, allow_pickle=False) as file:
-        return CodeMaps(**{kind: {split: file[f"{kind}_{split}"] for split in SPLITS} for kind in KINDS}, about=about)
+        return CodeMaps(
+            **{kind: {split: file[f"{kind}_{split}"] for split in SPLITS} for kind in KINDS},
+            about=about,
+        )
 
 
 def _read_about(path: Path) -> dict[str, Any]:

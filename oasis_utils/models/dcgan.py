@@ -1,11 +1,13 @@
-"""DCGAN that draws maps of code vectors, which are then quantised to the nearest codes: every map can be decoded.
+"""DCGAN that draws maps of code vectors, which are then quantised to the nearest codes: every map
+can be decoded.
 
-Architecture: Radford 2015 (arXiv 1511.06434), transposed and strided convolutions. Loss: relativistic pairing with R1
-and R2 penalties, no normalisation in the discriminator (R3GAN, Huang 2024, arXiv 2501.05441, eq. 2 and section 3).
-Generator and discriminator meet in the embedding space of the codebook, where near means similar; index numbers have
-no such meaning. Real and drawn maps pass through the same codebook, so quantisation gives nobody away. The generator
-starts from a linear model of the training maps: anatomy is had for nothing, and the game is about what is not linear.
-Drawing index numbers, and the classical and the hinge loss, are there to be compared with.
+Architecture: Radford 2015 (arXiv 1511.06434), transposed and strided convolutions. Loss:
+relativistic pairing with R1 and R2 penalties, no normalisation in the discriminator (R3GAN, Huang
+2024, arXiv 2501.05441, eq. 2 and section 3). Generator and discriminator meet in the embedding
+space of the codebook, where near means similar; index numbers have no such meaning. Real and drawn
+maps pass through the same codebook, so quantisation gives nobody away. The generator starts from a
+linear model of the training maps: anatomy is had for nothing, and the game is about what is not
+linear. Drawing index numbers, and the classical and the hinge loss, are there to be compared with.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from oasis_utils.metrics.kernel import kernel_distance
 from oasis_utils.models.linear_maps import LinearMaps
 from oasis_utils.models.quantizer import nearest_code
 
-MARGIN = 4.0  # real minus drawn score (odds of 55 to 1) from which the discriminator overpowers the generator
+# real minus drawn score (odds of 55 to 1) from which the discriminator overpowers the generator
+MARGIN = 4.0
 PACK = 4  # maps of neighbouring positions whose variety the discriminator is shown together
 FITTED = 8192  # training maps at most that the linear model is fitted to
 VARIETY = 0.3  # share of the real variety at one position below which drawn maps are nearly alike
@@ -33,11 +36,12 @@ VARIETY = 0.3  # share of the real variety at one position below which drawn map
 class Generator(nn.Module):
     """Noise and slice position to a map over the canvas.
 
-    The first `noise_dim` numbers of the noise decide the whole brain, the very first is its standardised age where the
-    model is told ages (nobody's age said: chance decides it too). The rest is noise for each cell, at half and at
-    full resolution, as in StyleGAN (Karras 2019, arXiv 1812.04948, section 3.2): folds are too many and too free to
-    be spelled out by one vector. With start="linear" the network draws what is to be added to the map that a linear
-    model makes of the same noise, and is shown that map.
+    The first `noise_dim` numbers of the noise decide the whole brain, the very first is its
+    standardised age where the model is told ages (nobody's age said: chance decides it too). The
+    rest is noise for each cell, at half and at full resolution, as in StyleGAN (Karras 2019, arXiv
+    1812.04948, section 3.2): folds are too many and too free to be spelled out by one vector. With
+    start="linear" the network draws what is to be added to the map that a linear model makes of the
+    same noise, and is shown that map.
     """
 
     def __init__(self, config: DCGANConfig):
@@ -47,23 +51,36 @@ class Generator(nn.Module):
         self.condition = nn.Embedding(config.n_positions, config.noise_dim)
         self.project = nn.Linear(2 * config.noise_dim, wide * self.base**2)
         self.layers = nn.Sequential(
-            nn.GroupNorm(8, wide), nn.ReLU(), nn.ConvTranspose2d(wide, middle, 4, stride=2, padding=1),
-            nn.GroupNorm(8, middle), nn.ReLU(), nn.ConvTranspose2d(middle, narrow, 4, stride=2, padding=1),
-            nn.GroupNorm(8, narrow), nn.ReLU(), nn.Conv2d(narrow, narrow, 3, padding=1),
-            nn.ReLU(), nn.Conv2d(narrow, config.canvas_dim, 3, padding=1))
+            nn.GroupNorm(8, wide),
+            nn.ReLU(),
+            nn.ConvTranspose2d(wide, middle, 4, stride=2, padding=1),
+            nn.GroupNorm(8, middle),
+            nn.ReLU(),
+            nn.ConvTranspose2d(middle, narrow, 4, stride=2, padding=1),
+            nn.GroupNorm(8, narrow),
+            nn.ReLU(),
+            nn.Conv2d(narrow, narrow, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(narrow, config.canvas_dim, 3, padding=1),
+        )
         if config.space == "index":
             self.layers.append(nn.Tanh())  # the range that is cut into equal bins
         if config.linear:
-            self.linear = LinearMaps(config.n_positions, config.noise_dim, config.canvas_dim, config.grid)
+            self.linear = LinearMaps(
+                config.n_positions, config.noise_dim, config.canvas_dim, config.grid
+            )
             self.show = nn.Conv2d(config.canvas_dim, narrow, 3, padding=1, bias=False)
         if config.texture:
             self.mix_half = nn.Conv2d(config.texture, middle, 1, bias=False)
             self.mix_full = nn.Conv2d(config.texture, narrow, 1, bias=False)
 
-    def forward(self, noise: Float[Tensor, "batch noise_size"],
-                positions: Int[Tensor, " batch"]) -> Float[Tensor, "batch dim rows cols"]:
+    def forward(
+        self, noise: Float[Tensor, "batch noise_size"], positions: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch dim rows cols"]:
         config, layers = self.config, self.layers
-        whole, half, full = noise.split((config.noise_dim, config.half_noise, config.full_noise), dim=1)
+        whole, half, full = noise.split(
+            (config.noise_dim, config.half_noise, config.full_noise), dim=1
+        )
         told = torch.cat([whole, self.condition(positions)], dim=1)
         x = layers[:3](self.project(told).view(len(noise), -1, self.base, self.base))
         if config.texture:
@@ -79,10 +96,11 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """A map of vectors and its slice position to a score; higher is more real. Projection condition (Miyato 2018).
+    """A map of vectors and its slice position to a score; higher is more real. Projection condition
+    (Miyato 2018).
 
-    With start="linear" it also sees how each map differs from the mean of its position. ages are standardised,
-    nan where unknown.
+    With start="linear" it also sees how each map differs from the mean of its position. ages are
+    standardised, nan where unknown.
     """
 
     def __init__(self, config: DCGANConfig):
@@ -90,23 +108,39 @@ class Discriminator(nn.Module):
         self.linear, base, channels = config.linear, config.grid // 4, config.channels
         wide = 4 * channels
         if config.linear:
-            self.register_buffer("mean", torch.zeros(config.n_positions, config.canvas_dim, config.grid, config.grid))
+            self.register_buffer(
+                "mean", torch.zeros(config.n_positions, config.canvas_dim, config.grid, config.grid)
+            )
         self.layers = nn.Sequential(
-            nn.Conv2d((1 + config.linear) * config.canvas_dim, channels, 3, padding=1), nn.LeakyReLU(0.2),
-            nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1), nn.LeakyReLU(0.2),
-            nn.Conv2d(2 * channels, wide, 4, stride=2, padding=1), nn.LeakyReLU(0.2),
-            nn.Conv2d(wide, wide, 3, padding=1), nn.LeakyReLU(0.2), nn.Flatten())
+            nn.Conv2d((1 + config.linear) * config.canvas_dim, channels, 3, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * channels, wide, 4, stride=2, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(wide, wide, 3, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Flatten(),
+        )
         self.project = nn.Linear(wide * base**2 + 1, wide)
         self.score = nn.Linear(wide, 1)
         self.condition = nn.Embedding(config.n_positions, wide)
         self.ageing = nn.Linear(1, wide, bias=False) if config.knows_age else None
         if config.loss == "hinge":
-            for layer in [m for m in self.modules() if isinstance(m, (nn.Conv2d, nn.Linear, nn.Embedding))]:
+            for layer in [
+                m for m in self.modules() if isinstance(m, (nn.Conv2d, nn.Linear, nn.Embedding))
+            ]:
                 spectral_norm(layer)
 
-    def forward(self, maps: Float[Tensor, "batch dim rows cols"], positions: Int[Tensor, " batch"],
-                ages: Float[Tensor, " batch"] | None = None) -> Float[Tensor, " batch"]:
-        x = self.layers(torch.cat([maps, maps - self.mean[positions]], dim=1) if self.linear else maps)
+    def forward(
+        self,
+        maps: Float[Tensor, "batch dim rows cols"],
+        positions: Int[Tensor, " batch"],
+        ages: Float[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, " batch"]:
+        x = self.layers(
+            torch.cat([maps, maps - self.mean[positions]], dim=1) if self.linear else maps
+        )
         x = F.leaky_relu(self.project(torch.cat([x, pack_variety(x)[:, None]], dim=1)), 0.2)
         told = self.condition(positions)
         if self.ageing is not None and ages is not None:
@@ -115,18 +149,24 @@ class Discriminator(nn.Module):
 
 
 def pack_variety(features: Float[Tensor, "batch dim"]) -> Float[Tensor, " batch"]:
-    """Deviation of the features within each pack of neighbours, for every member of the pack: a minibatch statistic
-    (Karras 2018, arXiv 1710.10196, section 3). Over a whole batch it would be the deviation between positions."""
+    """Deviation of the features within each pack of neighbours, for every member of the pack: a
+    minibatch statistic (Karras 2018, arXiv 1710.10196, section 3). Over a whole batch it would be
+    the deviation between positions.
+    """
     packs = features.tensor_split(max(len(features) // PACK, 1))
-    return torch.cat([(pack - pack.mean(0)).square().mean(0).add(1e-8).sqrt().mean().expand(len(pack))
-                      for pack in packs])
+    return torch.cat(
+        [
+            (pack - pack.mean(0)).square().mean(0).add(1e-8).sqrt().mean().expand(len(pack))
+            for pack in packs
+        ]
+    )
 
 
 class DCGAN(nn.Module):
     """Both networks and the codebook between them.
 
-    What is drawn is a map over the `canvas`: the codes' vectors, or, with space="index", a grey picture whose range
-    [-1, 1] is cut into one bin for each index number.
+    What is drawn is a map over the `canvas`: the codes' vectors, or, with space="index", a grey
+    picture whose range [-1, 1] is cut into one bin for each index number.
     """
 
     Config = DCGANConfig
@@ -138,7 +178,9 @@ class DCGAN(nn.Module):
         super().__init__()
         self.config = config
         self.generator, self.discriminator = Generator(config), Discriminator(config)
-        self.register_buffer("codebook", torch.randn(config.n_codes, config.code_dim))  # standardised
+        self.register_buffer(
+            "codebook", torch.randn(config.n_codes, config.code_dim)
+        )  # standardised
         if config.space == "index":
             centres = (2 * torch.arange(config.n_codes) + 1) / config.n_codes - 1
             self.register_buffer("bins", centres[:, None], persistent=False)
@@ -149,8 +191,11 @@ class DCGAN(nn.Module):
         return self.bins if self.config.space == "index" else self.codebook
 
     @torch.no_grad()
-    def use_codebook(self, codebook: Float[Tensor, "n_codes dim"], counts: Float[Tensor, " n_codes"]) -> None:
-        """Take the VQ-VAE's codes, scaled so that the maps of the training data (code counts) have unit variance.
+    def use_codebook(
+        self, codebook: Float[Tensor, "n_codes dim"], counts: Float[Tensor, " n_codes"]
+    ) -> None:
+        """Take the VQ-VAE's codes, scaled so that the maps of the training data (code counts) have
+        unit variance.
 
         One scale for all dimensions: which code is nearest must not change.
         """
@@ -158,77 +203,119 @@ class DCGAN(nn.Module):
         mean = (weights * codebook).sum(0)
         scale = (weights * (codebook - mean).square()).sum().div(self.config.code_dim).sqrt()
         if not scale > 0:
-            raise ValueError("the training maps use a single code: the codebook has collapsed, train the VQ-VAE again")
+            raise ValueError(
+                "the training maps use a single code: the codebook has collapsed, train the VQ-VAE again"
+            )
         self.codebook.copy_((codebook - mean) / scale)
 
     @torch.no_grad()
-    def use_maps(self, indices: Int[Tensor, "n rows cols"], positions: Int[Tensor, " n"],
-                 ages: Float[Tensor, " n"] | None = None) -> None:
-        """Fit the linear model to training maps, after `use_codebook`: the generator then draws what it draws, until
-        it is trained to add to it. Without one (start="blank", space="index") nothing is done."""
+    def use_maps(
+        self,
+        indices: Int[Tensor, "n rows cols"],
+        positions: Int[Tensor, " n"],
+        ages: Float[Tensor, " n"] | None = None,
+    ) -> None:
+        """Fit the linear model to training maps, after `use_codebook`: the generator then draws
+        what it draws, until it is trained to add to it. Without one (start="blank", space="index")
+        nothing is done.
+        """
         if not self.config.linear:
             return
-        some = torch.randperm(len(indices), generator=torch.Generator().manual_seed(0))[:FITTED].to(indices.device)
+        some = torch.randperm(len(indices), generator=torch.Generator().manual_seed(0))[:FITTED].to(
+            indices.device
+        )
         standard = self.standard(ages)
-        self.generator.linear.fit(self.embed(indices[some]), positions[some],
-                                  None if standard is None else standard[some])
+        self.generator.linear.fit(
+            self.embed(indices[some]), positions[some], None if standard is None else standard[some]
+        )
         self.discriminator.mean.copy_(self.generator.linear.mean)
         nn.init.zeros_(self.generator.layers[-1].weight)
         nn.init.zeros_(self.generator.layers[-1].bias)
 
-    def embed(self, indices: Int[Tensor, "batch rows cols"]) -> Float[Tensor, "batch dim rows cols"]:
+    def embed(
+        self, indices: Int[Tensor, "batch rows cols"]
+    ) -> Float[Tensor, "batch dim rows cols"]:
         return F.embedding(indices, self.canvas).permute(0, 3, 1, 2)
 
-    def quantize(self, maps: Float[Tensor, "batch dim rows cols"]) -> Int[Tensor, "batch rows cols"]:
+    def quantize(
+        self, maps: Float[Tensor, "batch dim rows cols"]
+    ) -> Int[Tensor, "batch rows cols"]:
         """Indices in [0, n_codes) of the nearest codes (of the bins, with space="index")."""
         flat = maps.detach().permute(0, 2, 3, 1).reshape(-1, self.config.canvas_dim)
         return nearest_code(flat, self.canvas).view(len(maps), *maps.shape[2:])
 
     def noise(self, seeds: list[int]) -> Float[Tensor, "batch noise_size"]:
         """One noise vector for each seed, the same on every device and in every batch."""
-        rows = [torch.randn(self.config.noise_size, generator=torch.Generator().manual_seed(s)) for s in seeds]
+        rows = [
+            torch.randn(self.config.noise_size, generator=torch.Generator().manual_seed(s))
+            for s in seeds
+        ]
         return torch.stack(rows).to(self.codebook.device)
 
     def standard(self, ages: Float[Tensor, " n"] | None) -> Float[Tensor, " n"] | None:
-        """Years as deviations from the training subjects' mean; None for a model that is not told ages."""
+        """Years as deviations from the training subjects' mean; None for a model that is not told
+        ages.
+        """
         if ages is None or not self.config.knows_age:
             return None
         return (ages - self.config.age_mean) / self.config.age_std
 
     @staticmethod
-    def told(noise: Float[Tensor, "batch noise_size"],
-             standard: Float[Tensor, " batch"] | None) -> Float[Tensor, "batch noise_size"]:
+    def told(
+        noise: Float[Tensor, "batch noise_size"], standard: Float[Tensor, " batch"] | None
+    ) -> Float[Tensor, "batch noise_size"]:
         """The noise with the known ages as its first numbers."""
         if standard is None:
             return noise
-        return torch.cat([torch.where(standard.isfinite(), standard, noise[:, 0])[:, None], noise[:, 1:]], dim=1)
+        return torch.cat(
+            [torch.where(standard.isfinite(), standard, noise[:, 0])[:, None], noise[:, 1:]], dim=1
+        )
 
     @torch.no_grad()
-    def sample(self, positions: Int[Tensor, " batch"], noise: Float[Tensor, "batch noise_size"],
-               ages: Float[Tensor, " batch"] | None = None) -> Int[Tensor, "batch rows cols"]:
-        """Index maps; ages are years, nan where unknown. ValueError for a position it was not trained on, and for an
-        age if it was trained without."""
+    def sample(
+        self,
+        positions: Int[Tensor, " batch"],
+        noise: Float[Tensor, "batch noise_size"],
+        ages: Float[Tensor, " batch"] | None = None,
+    ) -> Int[Tensor, "batch rows cols"]:
+        """Index maps; ages are years, nan where unknown. ValueError for a position it was not
+        trained on, and for an age if it was trained without.
+        """
         if ages is not None and not self.config.knows_age:
-            raise ValueError("this DCGAN was trained without ages: leave the age out, or train on data with ages "
-                             "(participants.tsv)")
-        if len(positions) == 0 or int(positions.min()) < 0 or int(positions.max()) >= self.config.n_positions:
-            raise ValueError(f"positions must be in [0, {self.config.n_positions}), got {positions.tolist()[:8]}")
+            raise ValueError(
+                "this DCGAN was trained without ages: leave the age out, or train on data with ages "
+                "(participants.tsv)"
+            )
+        if (
+            len(positions) == 0
+            or int(positions.min()) < 0
+            or int(positions.max()) >= self.config.n_positions
+        ):
+            raise ValueError(
+                f"positions must be in [0, {self.config.n_positions}), got {positions.tolist()[:8]}"
+            )
         return self.quantize(self.generator(self.told(noise, self.standard(ages)), positions))
 
     # ------------------------------------------------------------ training
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        return {"discriminator": list(self.discriminator.parameters()), "generator": list(self.generator.parameters())}
+        return {
+            "discriminator": list(self.discriminator.parameters()),
+            "generator": list(self.generator.parameters()),
+        }
 
     def step(self, batch: Mapping[str, Tensor], phase: str) -> dict[str, Tensor]:
-        """Losses of one batch {"indices", "positions", and "ages" if known} for one of the two players; float32 for
-        the penalties."""
+        """Losses of one batch {"indices", "positions", and "ages" if known} for one of the two
+        players; float32 for the penalties.
+        """
         order = batch["positions"].argsort(stable=True)  # so that packs hold neighbours
         indices, positions = batch["indices"][order], batch["positions"][order]
         ages = self.standard(batch["ages"][order] if "ages" in batch else None)
         with torch.autocast(positions.device.type, enabled=False):
             real = self.embed(indices)
-            noise = self.told(torch.randn(len(positions), self.config.noise_size, device=positions.device), ages)
+            noise = self.told(
+                torch.randn(len(positions), self.config.noise_size, device=positions.device), ages
+            )
             if phase == "discriminator":
                 with torch.no_grad():
                     fake = self.embed(self.quantize(self.generator(noise, positions)))
@@ -240,22 +327,37 @@ class DCGAN(nn.Module):
                 real_score = self.discriminator(real, positions, ages)
             fake_score = self.discriminator(fake, positions, ages)
             commitment = F.mse_loss(drawn, codes)
-            loss = generator_loss(self.config.loss, real_score, fake_score) + self.config.commitment * commitment
+            loss = (
+                generator_loss(self.config.loss, real_score, fake_score)
+                + self.config.commitment * commitment
+            )
             return {"loss": loss, "commitment": commitment}
 
-    def _discriminator_step(self, real: Tensor, fake: Tensor, *told: Tensor | None) -> dict[str, Tensor]:
+    def _discriminator_step(
+        self, real: Tensor, fake: Tensor, *told: Tensor | None
+    ) -> dict[str, Tensor]:
         real_score, fake_score = self.discriminator(real, *told), self.discriminator(fake, *told)
-        loss, margin = discriminator_loss(self.config.loss, real_score, fake_score), real_score - fake_score
+        loss, margin = (
+            discriminator_loss(self.config.loss, real_score, fake_score),
+            real_score - fake_score,
+        )
         found = {"margin": margin.mean(), "accuracy": (margin > 0).float().mean()}
         if self.config.loss == "relativistic":
             found["penalty"] = self.penalty(real, fake, *told)
             loss = loss + 0.5 * self.config.gamma * found["penalty"]
         return {"loss": loss, **found}
 
-    def penalty(self, real: Float[Tensor, "batch dim rows cols"], fake: Float[Tensor, "batch dim rows cols"],
-                positions: Int[Tensor, " batch"], ages: Float[Tensor, " batch"] | None = None) -> Float[Tensor, ""]:
-        """R1 + R2: mean squared slope of the score at real and at drawn maps; a stretch of `penalty_share` of the
-        batch stands for all of it, because second derivatives are most of a step's cost."""
+    def penalty(
+        self,
+        real: Float[Tensor, "batch dim rows cols"],
+        fake: Float[Tensor, "batch dim rows cols"],
+        positions: Int[Tensor, " batch"],
+        ages: Float[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, ""]:
+        """R1 + R2: mean squared slope of the score at real and at drawn maps; a stretch of
+        `penalty_share` of the batch stands for all of it, because second derivatives are most of a
+        step's cost.
+        """
         count = math.ceil(self.config.penalty_share * len(real))
         first = int(torch.randint(len(real) - count + 1, ()))
         part = slice(first, first + count)
@@ -269,42 +371,64 @@ class DCGAN(nn.Module):
     def validate(self, batches) -> dict[str, float]:
         """Drawn against held-out maps at the same positions and ages.
 
-        kernel_distance: in the embedding space, 0 for the same distribution. code_divergence: of the code histograms.
-        variety: of the drawn maps at one position, 1 as much as in held-out ones; absent if no position occurs twice.
-        held_out_accuracy: how often the discriminator prefers a held-out map to a drawn one.
+        kernel_distance: in the embedding space, 0 for the same distribution. code_divergence: of
+        the code histograms. variety: of the drawn maps at one position, 1 as much as in held-out
+        ones; absent if no position occurs twice. held_out_accuracy: how often the discriminator
+        prefers a held-out map to a drawn one.
         """
         real, drawn, positions, preferred = [], [], [], []
         for i, batch in enumerate(batches):
-            seeds = list(range(i * batches.batch_size, i * batches.batch_size + len(batch["positions"])))
+            seeds = list(
+                range(i * batches.batch_size, i * batches.batch_size + len(batch["positions"]))
+            )
             ages = batch.get("ages") if self.config.knows_age else None
-            maps, told = self.sample(batch["positions"], self.noise(seeds), ages), self.standard(ages)
-            scores = [self.discriminator(self.embed(x), batch["positions"], told) for x in (batch["indices"], maps)]
-            for parts, part in zip((real, drawn, positions, preferred),
-                                   (batch["indices"], maps, batch["positions"], scores[0] > scores[1]), strict=True):
+            maps, told = (
+                self.sample(batch["positions"], self.noise(seeds), ages),
+                self.standard(ages),
+            )
+            scores = [
+                self.discriminator(self.embed(x), batch["positions"], told)
+                for x in (batch["indices"], maps)
+            ]
+            for parts, part in zip(
+                (real, drawn, positions, preferred),
+                (batch["indices"], maps, batch["positions"], scores[0] > scores[1]),
+                strict=True,
+            ):
                 parts.append(part)
-        real, drawn, positions, preferred = (torch.cat(parts) for parts in (real, drawn, positions, preferred))
+        real, drawn, positions, preferred = (
+            torch.cat(parts) for parts in (real, drawn, positions, preferred)
+        )
         vectors = [F.embedding(maps, self.codebook).flatten(1) for maps in (real, drawn)]
         spread = [position_spread(x, positions) for x in vectors]
-        return {"kernel_distance": kernel_distance(*vectors),
-                "code_divergence": code_divergence(real, drawn, self.config.n_codes),
-                "distinct_codes": float(drawn.unique().numel()),
-                "held_out_accuracy": float(preferred.float().mean()),
-                **({"variety": spread[1] / spread[0]} if spread[0] > 0 else {})}
+        return {
+            "kernel_distance": kernel_distance(*vectors),
+            "code_divergence": code_divergence(real, drawn, self.config.n_codes),
+            "distinct_codes": float(drawn.unique().numel()),
+            "held_out_accuracy": float(preferred.float().mean()),
+            **({"variety": spread[1] / spread[0]} if spread[0] > 0 else {}),
+        }
 
 
 # ---------------------------------------------------------------- losses
 
 
-def discriminator_loss(kind: str, real: Float[Tensor, " batch"], fake: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
+def discriminator_loss(
+    kind: str, real: Float[Tensor, " batch"], fake: Float[Tensor, " batch"]
+) -> Float[Tensor, ""]:
     """What the discriminator minimises, from its scores of real and drawn maps."""
     if kind == "relativistic":  # R3GAN, eq. 2
         return F.softplus(fake - real).mean()
     if kind == "hinge":  # Miyato 2018, SN-GAN (arXiv 1802.05957), eq. 16
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-    return (F.softplus(-real) + F.softplus(fake)).mean()  # Goodfellow 2014: cross-entropy of real and drawn
+    return (
+        F.softplus(-real) + F.softplus(fake)
+    ).mean()  # Goodfellow 2014: cross-entropy of real and drawn
 
 
-def generator_loss(kind: str, real: Float[Tensor, " batch"], fake: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
+def generator_loss(
+    kind: str, real: Float[Tensor, " batch"], fake: Float[Tensor, " batch"]
+) -> Float[Tensor, ""]:
     """What the generator minimises; only the relativistic loss looks at the real maps."""
     if kind == "relativistic":
         return F.softplus(real - fake).mean()
@@ -318,16 +442,24 @@ def symptoms(history: Sequence[Mapping[str, float]]) -> list[str]:
     """What looks ill after the last of these epochs, and what to try; empty for a healthy game."""
     found, last = [], history[-1]
     if last.get("discriminator_margin", 0.0) > MARGIN and last.get("held_out_accuracy", 0.0) > 0.95:
-        found.append("the discriminator overpowers the generator: try a larger gamma, a smaller learning_rate "
-                     "or loss='relativistic'")
-    if len(history) > 1 and last.get("variety", 1.0) < min(VARIETY, history[-2].get("variety", 1.0)):
-        found.append("the drawn maps of one position are nearly alike, and ever more so (collapse): try "
-                     "loss='relativistic', a larger gamma or a larger batch_size")
+        found.append(
+            "the discriminator overpowers the generator: try a larger gamma, a smaller learning_rate "
+            "or loss='relativistic'"
+        )
+    if len(history) > 1 and last.get("variety", 1.0) < min(
+        VARIETY, history[-2].get("variety", 1.0)
+    ):
+        found.append(
+            "the drawn maps of one position are nearly alike, and ever more so (collapse): try "
+            "loss='relativistic', a larger gamma or a larger batch_size"
+        )
     return found
 
 
 def position_spread(vectors: Float[Tensor, "n dim"], positions: Int[Tensor, " n"]) -> float:
-    """Unbiased variance within a position, summed over dimensions, mean over rows; 0 if no position occurs twice."""
+    """Unbiased variance within a position, summed over dimensions, mean over rows; 0 if no position
+    occurs twice.
+    """
     positions = positions.unique(return_inverse=True)[1]
     counts = torch.bincount(positions)
     means = torch.zeros(len(counts), vectors.shape[1], device=vectors.device, dtype=vectors.dtype)

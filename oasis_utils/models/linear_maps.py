@@ -1,7 +1,10 @@
-"""Maps as a mean for each slice position plus a few directions in which brains differ: a linear model, fitted at once.
+"""Maps as a mean for each slice position plus a few directions in which brains differ: a linear
+model, fitted at once.
 
-Principal components read as a generator (probabilistic PCA without its isotropic noise, Tipping and Bishop 1999, doi
-10.1111/1467-9868.00196); the directions by a randomised decomposition (Halko 2011, arXiv 0909.4061).
+Principal components read as a generator (probabilistic PCA without its isotropic noise, Tipping and
+Bishop 1999, doi
+10.1111/1467-9868.00196); the directions by a randomised decomposition (Halko 2011, arXiv
+0909.4061).
 """
 
 from __future__ import annotations
@@ -14,8 +17,9 @@ SEED = 0  # of the randomised decomposition: the same maps give the same model
 
 
 class LinearMaps(nn.Module):
-    """mean[position] + noise @ directions: standard normal noise gives maps with the mean of their position and the
-    leading part of the covariance that the fitted maps have about it, one covariance for all positions.
+    """mean[position] + noise @ directions: standard normal noise gives maps with the mean of their
+    position and the leading part of the covariance that the fitted maps have about it, one
+    covariance for all positions.
 
     Buffers, no parameters: it is fitted, not trained. Zero until then.
     """
@@ -23,15 +27,23 @@ class LinearMaps(nn.Module):
     def __init__(self, n_positions: int, noise_dim: int, dim: int, grid: int):
         super().__init__()
         self.register_buffer("mean", torch.zeros(n_positions, dim, grid, grid))
-        self.register_buffer("directions", torch.zeros(noise_dim, dim, grid, grid))  # of length: standard deviation
+        self.register_buffer(
+            "directions", torch.zeros(noise_dim, dim, grid, grid)
+        )  # of length: standard deviation
 
     @torch.no_grad()
-    def fit(self, maps: Float[Tensor, "n dim rows cols"], positions: Int[Tensor, " n"],
-            first: Float[Tensor, " n"] | None = None) -> None:
-        """A position without maps gets the mean of all; directions beyond the rank of the maps stay zero.
+    def fit(
+        self,
+        maps: Float[Tensor, "n dim rows cols"],
+        positions: Int[Tensor, " n"],
+        first: Float[Tensor, " n"] | None = None,
+    ) -> None:
+        """A position without maps gets the mean of all; directions beyond the rank of the maps stay
+        zero.
 
-        first: what the first number of the noise shall mean, known of each map (nan: unknown), such as a standardised
-        age. Its direction is then the regression of the maps on it, and the others are those of what that leaves.
+        first: what the first number of the noise shall mean, known of each map (nan: unknown), such
+        as a standardised age. Its direction is then the regression of the maps on it, and the
+        others are those of what that leaves.
         """
         counts = torch.bincount(positions, minlength=len(self.mean))
         sums = torch.zeros_like(self.mean).index_add_(0, positions, maps)
@@ -50,8 +62,11 @@ class LinearMaps(nn.Module):
             torch.manual_seed(SEED)
             _, lengths, axes = torch.svd_lowrank(deviations, q=min(kept + 8, *deviations.shape))
         found = (lengths / len(maps) ** 0.5 * axes).t()[:kept]
-        self.directions[taken:taken + kept] = found.view(kept, *maps.shape[1:])
+        self.directions[taken : taken + kept] = found.view(kept, *maps.shape[1:])
 
-    def forward(self, noise: Float[Tensor, "batch noise_dim"],
-                positions: Int[Tensor, " batch"]) -> Float[Tensor, "batch dim rows cols"]:
-        return self.mean[positions] + (noise @ self.directions.flatten(1)).view(-1, *self.mean.shape[1:])
+    def forward(
+        self, noise: Float[Tensor, "batch noise_dim"], positions: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch dim rows cols"]:
+        return self.mean[positions] + (noise @ self.directions.flatten(1)).view(
+            -1, *self.mean.shape[1:]
+        )

@@ -1,8 +1,9 @@
 """Gated PixelCNN over index maps, told the slice position and the subject's age.
 
-Conditional Image Generation with PixelCNN Decoders (van den Oord 2016, arXiv 1606.05328): a vertical stack sees all
-rows above, a horizontal stack the cells to the left, so there is no blind spot; gates of equation 2, conditions of
-equation 4. One addition: a learned bias for every cell of the map, because brains are centred in their frame.
+Conditional Image Generation with PixelCNN Decoders (van den Oord 2016, arXiv 1606.05328): a
+vertical stack sees all rows above, a horizontal stack the cells to the left, so there is no blind
+spot; gates of equation 2, conditions of equation 4. One addition: a learned bias for every cell of
+the map, because brains are centred in their frame.
 """
 
 from __future__ import annotations
@@ -16,9 +17,17 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from oasis_utils.config import PixelCNNConfig
-from oasis_utils.models.cached_sampling import AS_LEARNED, KeptSteps, RowCache, SamplingOptions, draw
+from oasis_utils.models.cached_sampling import (
+    AS_LEARNED,
+    KeptSteps,
+    RowCache,
+    SamplingOptions,
+    draw,
+)
 
-Condition = tuple[Tensor, Tensor]  # additions to a block's vertical and horizontal gate, (batch, 2 channels, 1, 1)
+Condition = tuple[
+    Tensor, Tensor
+]  # additions to a block's vertical and horizontal gate, (batch, 2 channels, 1, 1)
 
 
 class AgeFeatures(nn.Module):
@@ -33,14 +42,17 @@ class AgeFeatures(nn.Module):
     def forward(self, ages: Float[Tensor, " batch"]) -> Float[Tensor, "batch features"]:
         known = ages.isfinite()[:, None]
         standard = (ages.nan_to_num(self.mean) - self.mean) / self.std
-        return torch.where(known, torch.tanh(self.spread(standard[:, None].to(self.unknown))), self.unknown)
+        return torch.where(
+            known, torch.tanh(self.spread(standard[:, None].to(self.unknown))), self.unknown
+        )
 
 
 class GatedBlock(nn.Module):
     """One layer of both stacks (figure 2 of the paper).
 
-    The first block is causal by shifting: vertical features of row i see rows above i only, horizontal features of
-    column j see columns left of j only. Later blocks may look at their own row and column of such features.
+    The first block is causal by shifting: vertical features of row i see rows above i only,
+    horizontal features of column j see columns left of j only. Later blocks may look at their own
+    row and column of such features.
     """
 
     def __init__(self, config: PixelCNNConfig, first: bool):
@@ -52,24 +64,36 @@ class GatedBlock(nn.Module):
         self.horizontal = nn.Conv2d(channels, 2 * channels, (1, self.look_back))
         self.vertical_to_horizontal = nn.Conv2d(2 * channels, 2 * channels, 1)
         self.output = nn.Conv2d(channels, channels, 1)
-        self.condition = nn.Embedding(config.n_positions, 4 * channels)  # V h of eq. 4, for both gates
-        self.age = nn.Linear(config.age_features, 4 * channels, bias=False) if config.knows_age else None
+        self.condition = nn.Embedding(
+            config.n_positions, 4 * channels
+        )  # V h of eq. 4, for both gates
+        self.age = (
+            nn.Linear(config.age_features, 4 * channels, bias=False) if config.knows_age else None
+        )
         self.dropout = nn.Dropout(config.dropout)
 
     @staticmethod
-    def gate(x: Float[Tensor, "batch two_channels *cells"]) -> Float[Tensor, "batch channels *cells"]:
+    def gate(
+        x: Float[Tensor, "batch two_channels *cells"],
+    ) -> Float[Tensor, "batch channels *cells"]:
         """tanh(first half) * sigmoid(second half) (eq. 2)."""
         a, b = x.chunk(2, dim=1)
         return torch.tanh(a) * torch.sigmoid(b)
 
-    def conditions(self, positions: Int[Tensor, " batch"], age: Float[Tensor, "batch features"] | None) -> Condition:
+    def conditions(
+        self, positions: Int[Tensor, " batch"], age: Float[Tensor, "batch features"] | None
+    ) -> Condition:
         """What position and age add to the gates (eq. 4)."""
         added = self.condition(positions) + (0 if self.age is None else self.age(age))
         return added[:, :, None, None].chunk(2, dim=1)
 
-    def forward(self, vertical: Float[Tensor, "batch channels rows cols"],
-                horizontal: Float[Tensor, "batch channels rows cols"],
-                condition: Condition, bias: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        vertical: Float[Tensor, "batch channels rows cols"],
+        horizontal: Float[Tensor, "batch channels rows cols"],
+        condition: Condition,
+        bias: Tensor | float = 0.0,
+    ) -> tuple[Tensor, Tensor]:
         rows, cols, side = vertical.shape[2], vertical.shape[3], self.width // 2
         for_vertical, for_horizontal = condition
         above = F.pad(vertical, (side, side, self.height - (0 if self.first else 1), 0))
@@ -82,7 +106,8 @@ class GatedBlock(nn.Module):
 
 
 class PixelCNN(nn.Module):
-    """p(indices | position, age) = product over cells, in raster order, of p(index | indices before it, ...).
+    """p(indices | position, age) = product over cells, in raster order, of p(index | indices before
+    it, ...).
 
     ages are years, nan where unknown; None means that all are unknown.
     """
@@ -100,25 +125,40 @@ class PixelCNN(nn.Module):
         self.age_features = AgeFeatures(config) if config.knows_age else None
         self.blocks = nn.ModuleList(GatedBlock(config, first=i == 0) for i in range(config.blocks))
         self.head = nn.Sequential(
-            nn.ReLU(), nn.Conv2d(config.channels, config.hidden, 1),
-            nn.ReLU(), nn.Dropout(config.dropout), nn.Conv2d(config.hidden, config.n_codes, 1))
+            nn.ReLU(),
+            nn.Conv2d(config.channels, config.hidden, 1),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Conv2d(config.hidden, config.n_codes, 1),
+        )
         self.kept_steps = KeptSteps()
         self.to(memory_format=torch.channels_last)
 
-    def conditions(self, positions: Int[Tensor, " batch"], ages: Float[Tensor, " batch"] | None) -> list[Condition]:
+    def conditions(
+        self, positions: Int[Tensor, " batch"], ages: Float[Tensor, " batch"] | None
+    ) -> list[Condition]:
         """What each block's gates are told."""
         features = None
         if self.age_features is not None:
-            features = self.age_features(torch.full_like(positions, math.nan, dtype=torch.float32)
-                                         if ages is None else ages)
+            features = self.age_features(
+                torch.full_like(positions, math.nan, dtype=torch.float32) if ages is None else ages
+            )
         return [block.conditions(positions, features) for block in self.blocks]
 
-    def forward(self, indices: Int[Tensor, "batch rows cols"], positions: Int[Tensor, " batch"],
-                ages: Float[Tensor, " batch"] | None = None) -> Float[Tensor, "batch n_codes rows cols"]:
-        """Logits of every cell given the cells before it. A model that was not told ages ignores them."""
+    def forward(
+        self,
+        indices: Int[Tensor, "batch rows cols"],
+        positions: Int[Tensor, " batch"],
+        ages: Float[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "batch n_codes rows cols"]:
+        """Logits of every cell given the cells before it. A model that was not told ages ignores
+        them.
+        """
         vertical = horizontal = self.embedding(indices).permute(0, 3, 1, 2)
         for block, condition in zip(self.blocks, self.conditions(positions, ages), strict=True):
-            vertical, horizontal = block(vertical, horizontal, condition, self.cell_bias if block.first else 0.0)
+            vertical, horizontal = block(
+                vertical, horizontal, condition, self.cell_bias if block.first else 0.0
+            )
         logits = self.head(horizontal)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
@@ -128,16 +168,25 @@ class PixelCNN(nn.Module):
         return {"likelihood": list(self.parameters())}
 
     def step(self, batch: Mapping[str, Tensor], phase: str) -> dict[str, Tensor]:
-        """Negative log-likelihood of one batch {"indices", "positions", and "ages" if known}, in nats per code. Some
-        ages are hidden, so that the model also learns what to do without."""
+        """Negative log-likelihood of one batch {"indices", "positions", and "ages" if known}, in
+        nats per code. Some ages are hidden, so that the model also learns what to do without.
+        """
         ages = batch.get("ages")
         if ages is not None and self.training and self.config.knows_age:
             ages = torch.where(torch.rand_like(ages) < self.config.age_dropout, math.nan, ages)
-        return {"loss": F.cross_entropy(self(batch["indices"], batch["positions"], ages), batch["indices"])}
+        return {
+            "loss": F.cross_entropy(
+                self(batch["indices"], batch["positions"], ages), batch["indices"]
+            )
+        }
 
     @torch.no_grad()
-    def surprise(self, indices: Int[Tensor, "batch rows cols"], positions: Int[Tensor, " batch"],
-                 ages: Float[Tensor, " batch"] | None = None) -> Float[Tensor, "batch rows cols"]:
+    def surprise(
+        self,
+        indices: Int[Tensor, "batch rows cols"],
+        positions: Int[Tensor, " batch"],
+        ages: Float[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "batch rows cols"]:
         """-log p of every cell, in nats."""
         return F.cross_entropy(self(indices, positions, ages), indices, reduction="none")
 
@@ -152,14 +201,20 @@ class PixelCNN(nn.Module):
     # ------------------------------------------------------------ sampling
 
     @torch.no_grad()
-    def sample(self, positions: Int[Tensor, " batch"], noise: Float[Tensor, "batch rows cols"],
-               options: SamplingOptions = AS_LEARNED, given: Int[Tensor, "_ _ _"] | None = None,
-               keep: Bool[Tensor, "_ _ _"] | None = None,
-               on_row: Callable[[int, Tensor], None] | None = None,
-               ages: Float[Tensor, " batch"] | None = None) -> Int[Tensor, "batch rows cols"]:
-        """Index maps, each cell computed once. given, keep: cells of `given` where `keep` is true are not drawn but
-        taken over; the cells drawn heed those before them only, see `complete`. on_row(row, maps so far) is called
-        after each row. Raises ValueError for an unknown position, age, code or shape.
+    def sample(
+        self,
+        positions: Int[Tensor, " batch"],
+        noise: Float[Tensor, "batch rows cols"],
+        options: SamplingOptions = AS_LEARNED,
+        given: Int[Tensor, "_ _ _"] | None = None,
+        keep: Bool[Tensor, "_ _ _"] | None = None,
+        on_row: Callable[[int, Tensor], None] | None = None,
+        ages: Float[Tensor, " batch"] | None = None,
+    ) -> Int[Tensor, "batch rows cols"]:
+        """Index maps, each cell computed once. given, keep: cells of `given` where `keep` is true
+        are not drawn but taken over; the cells drawn heed those before them only, see `complete`.
+        on_row(row, maps so far) is called after each row. Raises ValueError for an unknown
+        position, age, code or shape.
         """
         self._check(positions, ages, given, keep, noise)
         grid = self.config.grid
@@ -175,44 +230,71 @@ class PixelCNN(nn.Module):
         return maps
 
     @torch.no_grad()
-    def sample_naive(self, positions: Int[Tensor, " batch"], noise: Float[Tensor, "batch rows cols"],
-                     options: SamplingOptions = AS_LEARNED,
-                     ages: Float[Tensor, " batch"] | None = None) -> Int[Tensor, "batch rows cols"]:
+    def sample_naive(
+        self,
+        positions: Int[Tensor, " batch"],
+        noise: Float[Tensor, "batch rows cols"],
+        options: SamplingOptions = AS_LEARNED,
+        ages: Float[Tensor, " batch"] | None = None,
+    ) -> Int[Tensor, "batch rows cols"]:
         """The textbook way, one whole forward pass for each cell: the yardstick of `sample`."""
         self._check(positions, ages, None, None, noise)
         maps = torch.zeros(noise.shape, dtype=torch.long, device=positions.device)
         for row in range(maps.shape[1]):
             for col in range(maps.shape[2]):
-                maps[:, row, col] = draw(self(maps, positions, ages)[:, :, row, col], noise[:, row, col], options)
+                maps[:, row, col] = draw(
+                    self(maps, positions, ages)[:, :, row, col], noise[:, row, col], options
+                )
         return maps
 
     @torch.no_grad()
-    def complete(self, positions: Int[Tensor, " batch"], seeds: list[int], given: Int[Tensor, "_ _ _"],
-                 keep: Bool[Tensor, "_ _ _"], options: SamplingOptions = AS_LEARNED,
-                 ages: Float[Tensor, " batch"] | None = None, particles: int = 16,
-                 on_row: Callable[[int, Tensor], None] | None = None) -> Int[Tensor, "batch rows cols"]:
+    def complete(
+        self,
+        positions: Int[Tensor, " batch"],
+        seeds: list[int],
+        given: Int[Tensor, "_ _ _"],
+        keep: Bool[Tensor, "_ _ _"],
+        options: SamplingOptions = AS_LEARNED,
+        ages: Float[Tensor, " batch"] | None = None,
+        particles: int = 16,
+        on_row: Callable[[int, Tensor], None] | None = None,
+    ) -> Int[Tensor, "batch rows cols"]:
         """Fill the cells where `keep` is false, heeding given cells after a hole too.
 
-        A particle filter (Gordon 1993, doi 10.1049/ip-f-2.1993.0015): `particles` proposals for each map are drawn in
-        raster order and weighted by the likelihood of the given cells they meet; after a row, proposals that fit
-        badly are replaced by copies of those that fit well; at the end one is chosen by weight. One particle is plain
-        `sample`. An approximation that improves with the number of particles. on_row(row, one proposal for each map) is
-        called after each row.
+        A particle filter (Gordon 1993, doi 10.1049/ip-f-2.1993.0015): `particles` proposals for
+        each map are drawn in raster order and weighted by the likelihood of the given cells they
+        meet; after a row, proposals that fit badly are replaced by copies of those that fit well;
+        at the end one is chosen by weight. One particle is plain `sample`. An approximation that
+        improves with the number of particles. on_row(row, one proposal for each map) is called
+        after each row.
         """
         if particles < 1:
             raise ValueError(f"particles must be 1 or more, not {particles}")
         self._check(positions, ages, given, keep)
         grid, generators = self.config.grid, [torch.Generator().manual_seed(seed) for seed in seeds]
-        noise = torch.cat([torch.rand(particles, grid, grid, generator=g) for g in generators]).to(positions.device)
-        picks = torch.stack([torch.rand(grid, generator=g) for g in generators]).to(positions.device)
-        positions, given, keep = (x.repeat_interleave(particles, 0) for x in (positions, given, keep))
-        cache = RowCache(self, positions, None if ages is None else ages.repeat_interleave(particles, 0))
-        maps, weights = torch.zeros_like(given), torch.zeros(len(seeds), particles, device=given.device)
+        noise = torch.cat([torch.rand(particles, grid, grid, generator=g) for g in generators]).to(
+            positions.device
+        )
+        picks = torch.stack([torch.rand(grid, generator=g) for g in generators]).to(
+            positions.device
+        )
+        positions, given, keep = (
+            x.repeat_interleave(particles, 0) for x in (positions, given, keep)
+        )
+        cache = RowCache(
+            self, positions, None if ages is None else ages.repeat_interleave(particles, 0)
+        )
+        maps, weights = (
+            torch.zeros_like(given),
+            torch.zeros(len(seeds), particles, device=given.device),
+        )
         for row in range(grid):
             cache.start_row(row, maps[:, row - 1] if row else None)
             for col in range(grid):
                 logits, kept = cache.logits(), keep[:, row, col]
-                code = torch.where(kept, given[:, row, col], draw(logits, noise[:, row, col], options))
+                code = torch.where(
+                    kept, given[:, row, col], draw(logits, noise[:, row, col], options)
+                )
                 fit = -F.cross_entropy(logits.float(), code, reduction="none")
                 weights += torch.where(kept, fit, 0).view_as(weights)
                 maps[:, row, col] = code
@@ -226,28 +308,43 @@ class PixelCNN(nn.Module):
 
     def _check(self, positions, ages, given, keep, noise=None) -> None:
         grid, size = self.config.grid, (len(positions), self.config.grid, self.config.grid)
-        if len(positions) == 0 or int(positions.min()) < 0 or int(positions.max()) >= self.config.n_positions:
-            raise ValueError(f"positions must be in [0, {self.config.n_positions}), got {positions.tolist()[:8]}")
+        if (
+            len(positions) == 0
+            or int(positions.min()) < 0
+            or int(positions.max()) >= self.config.n_positions
+        ):
+            raise ValueError(
+                f"positions must be in [0, {self.config.n_positions}), got {positions.tolist()[:8]}"
+            )
         if ages is not None and not self.config.knows_age:
-            raise ValueError("this PixelCNN was trained without ages: leave the age out, or train on data with ages "
-                             "(participants.tsv)")
+            raise ValueError(
+                "this PixelCNN was trained without ages: leave the age out, or train on data with ages "
+                "(participants.tsv)"
+            )
         if noise is not None and noise.shape != size:
             raise ValueError(f"noise must have shape {size}, not {tuple(noise.shape)}")
         if (given is None) != (keep is None):
-            raise ValueError("completion needs both `given` codes and a `keep` mask of the cells to take over")
+            raise ValueError(
+                "completion needs both `given` codes and a `keep` mask of the cells to take over"
+            )
         if keep is None:
             return
         if given.shape != size or keep.shape != size:
-            raise ValueError(f"given and keep must have shape {size}, one {grid}x{grid} map for each position, not "
-                             f"{tuple(given.shape)} and {tuple(keep.shape)}")
+            raise ValueError(
+                f"given and keep must have shape {size}, one {grid}x{grid} map for each position, not "
+                f"{tuple(given.shape)} and {tuple(keep.shape)}"
+            )
         if ((given[keep] < 0) | (given[keep] >= self.config.n_codes)).any():
             raise ValueError(f"given codes must be in [0, {self.config.n_codes})")
 
 
-def resample(weights: Float[Tensor, "batch particles"], picks: Float[Tensor, " batch"],
-             last: bool = False) -> tuple[Int[Tensor, " flat"], Float[Tensor, "batch particles"]]:
-    """(rows of the flattened batch to go on with, new log weights). Systematic resampling of the maps whose effective
-    number of particles fell below half; with `last`, one particle of each map, chosen by weight."""
+def resample(
+    weights: Float[Tensor, "batch particles"], picks: Float[Tensor, " batch"], last: bool = False
+) -> tuple[Int[Tensor, " flat"], Float[Tensor, "batch particles"]]:
+    """(rows of the flattened batch to go on with, new log weights). Systematic resampling of the
+    maps whose effective number of particles fell below half; with `last`, one particle of each map,
+    chosen by weight.
+    """
     batch, particles = weights.shape
     shares = weights.softmax(1)
     own = torch.arange(particles, device=weights.device).expand(batch, particles)
@@ -257,7 +354,10 @@ def resample(weights: Float[Tensor, "batch particles"], picks: Float[Tensor, " b
     points = points.expand(batch, particles).contiguous()
     drawn = torch.searchsorted(reached, points, right=True).clamp(max=particles - 1)
     uneven = (1 / shares.square().sum(1, keepdim=True) < particles / 2) | last
-    chosen = torch.where(uneven, drawn, own) + particles * torch.arange(batch, device=weights.device)[:, None]
+    chosen = (
+        torch.where(uneven, drawn, own)
+        + particles * torch.arange(batch, device=weights.device)[:, None]
+    )
     return chosen.flatten(), torch.where(uneven, 0, weights)
 
 
@@ -265,12 +365,16 @@ def resample(weights: Float[Tensor, "batch particles"], picks: Float[Tensor, " b
 
 
 def receptive_field(model: PixelCNN, row: int, col: int) -> Bool[Tensor, "rows cols"]:
-    """The cells that the prediction of one cell depends on: those whose embedding has a non-zero gradient."""
+    """The cells that the prediction of one cell depends on: those whose embedding has a non-zero
+    gradient.
+    """
     grid, device = model.config.grid, model.cell_bias.device
     seen: list[Tensor] = []
     was_training = model.training
     model.eval()
-    hook = model.embedding.register_forward_hook(lambda _module, _args, out: seen.append(out.requires_grad_()))
+    hook = model.embedding.register_forward_hook(
+        lambda _module, _args, out: seen.append(out.requires_grad_())
+    )
     try:
         zeros = torch.zeros(1, grid, grid, dtype=torch.long, device=device)
         logits = model(zeros, zeros[0, 0, :1])
@@ -282,16 +386,18 @@ def receptive_field(model: PixelCNN, row: int, col: int) -> Bool[Tensor, "rows c
 
 
 def causal_mask(width: int, itself: bool) -> Float[Tensor, "width width"]:
-    """1 for the cells of a square kernel that come before its middle in raster order (mask A), and with `itself` for
-    the middle too (mask B)."""
+    """1 for the cells of a square kernel that come before its middle in raster order (mask A), and
+    with `itself` for the middle too (mask B).
+    """
     before = torch.arange(width * width) < width * width // 2 + itself
     return before.view(width, width).double()
 
 
 def naive_receptive_field(layers: int, grid: int, row: int, col: int) -> Bool[Tensor, "rows cols"]:
-    """The same for a plain stack of masked 3x3 convolutions (Pixel Recurrent Neural Networks, van den Oord 2016,
-    arXiv 1601.06759): cells above and to the right are missed, however deep the stack. All weights that the masks
-    leave are 1, so every path counts."""
+    """The same for a plain stack of masked 3x3 convolutions (Pixel Recurrent Neural Networks, van
+    den Oord 2016, arXiv 1601.06759): cells above and to the right are missed, however deep the
+    stack. All weights that the masks leave are 1, so every path counts.
+    """
     cells = torch.zeros(1, 1, grid, grid, dtype=torch.float64, requires_grad=True)
     x = cells
     for layer in range(layers):

@@ -1,7 +1,9 @@
-"""Vector quantisation: nearest code, the gradient past it, the codebook's own learning, k-means start, revival.
+"""Vector quantisation: nearest code, the gradient past it, the codebook's own learning, k-means
+start, revival.
 
-Neural Discrete Representation Learning (van den Oord 2017, arXiv 1711.00937), section 3.1 and appendix A.1. Rotation
-trick: Restructuring Vector Quantization with the Rotation Trick (Fifty 2024, arXiv 2410.06424).
+Neural Discrete Representation Learning (van den Oord 2017, arXiv 1711.00937), section 3.1 and
+appendix A.1. Rotation trick: Restructuring Vector Quantization with the Rotation Trick (Fifty 2024,
+arXiv 2410.06424).
 """
 
 from __future__ import annotations
@@ -14,7 +16,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-BLOCK = {"cpu": 2048, "cuda": 65536}  # latents whose distances are in memory at once: 2048 stay in a CPU's cache
+BLOCK = {
+    "cpu": 2048,
+    "cuda": 65536,
+}  # latents whose distances are in memory at once: 2048 stay in a CPU's cache
 
 
 @dataclass(frozen=True)
@@ -23,12 +28,17 @@ class Quantized:
 
     codes: Float[Tensor, "batch dim rows cols"]  # nearest codes; gradients pass on to the latents
     indices: Int[Tensor, "batch rows cols"]  # in [0, n_codes)
-    loss: Float[Tensor, ""]  # commitment loss, already weighted by beta; and that of a gradient codebook
+    loss: Float[
+        Tensor, ""
+    ]  # commitment loss, already weighted by beta; and that of a gradient codebook
 
 
 @torch.no_grad()
-def nearest_code(latents: Float[Tensor, "n dim"], codebook: Float[Tensor, "n_codes dim"]) -> Int[Tensor, " n"]:
-    """Index of the nearest code, argmin_k ||z - e_k||² (eq. 1), in float32 whatever the surrounding precision.
+def nearest_code(
+    latents: Float[Tensor, "n dim"], codebook: Float[Tensor, "n_codes dim"]
+) -> Int[Tensor, " n"]:
+    """Index of the nearest code, argmin_k ||z - e_k||² (eq. 1), in float32 whatever the surrounding
+    precision.
 
     ||z||² is the same for all codes and is left out; the distances are never in memory all at once.
     """
@@ -36,14 +46,24 @@ def nearest_code(latents: Float[Tensor, "n dim"], codebook: Float[Tensor, "n_cod
         latents, codebook = latents.float(), codebook.float()
         norms, transposed = codebook.square().sum(1), codebook.t().contiguous()
         parts = latents.split(BLOCK.get(latents.device.type, 65536))
-        return torch.cat([torch.addmm(norms, part, transposed, alpha=-2).min(1).indices for part in parts])
+        return torch.cat(
+            [torch.addmm(norms, part, transposed, alpha=-2).min(1).indices for part in parts]
+        )
 
 
 @torch.no_grad()
-def kmeans(points: Float[Tensor, "n dim"], n_clusters: int, rounds: int = 10) -> Float[Tensor, "n_clusters dim"]:
-    """Centres of a few rounds of Lloyd's algorithm; clusters that lose all points restart at random ones."""
+def kmeans(
+    points: Float[Tensor, "n dim"], n_clusters: int, rounds: int = 10
+) -> Float[Tensor, "n_clusters dim"]:
+    """Centres of a few rounds of Lloyd's algorithm; clusters that lose all points restart at random
+    ones.
+    """
     repeats = -(-n_clusters // len(points))
-    centres = points[torch.randperm(len(points), device=points.device)].repeat(repeats, 1)[:n_clusters].clone()
+    centres = (
+        points[torch.randperm(len(points), device=points.device)]
+        .repeat(repeats, 1)[:n_clusters]
+        .clone()
+    )
     for _ in range(rounds):
         nearest = nearest_code(points, centres)
         counts = torch.bincount(nearest, minlength=n_clusters)
@@ -59,13 +79,17 @@ def random_rows(points: Float[Tensor, "n dim"], count: int) -> Float[Tensor, "co
 
 
 class _StraightThrough(torch.autograd.Function):
-    """(codes, mean squared distance of the latents from them); one pass over the memory in each direction."""
+    """(codes, mean squared distance of the latents from them); one pass over the memory in each
+    direction.
+    """
 
     @staticmethod
     def forward(ctx, latents, codes):
         difference = latents - codes
         ctx.save_for_backward(difference)
-        return codes.view_as(codes), torch.linalg.vector_norm(difference).square() / difference.numel()
+        return codes.view_as(codes), torch.linalg.vector_norm(
+            difference
+        ).square() / difference.numel()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -74,26 +98,40 @@ class _StraightThrough(torch.autograd.Function):
         return (difference * (2 / difference.numel() * distance_slope)).add_(codes_slope), None
 
 
-def straight_through(latents: Float[Tensor, "batch dim rows cols"], codes: Float[Tensor, "batch dim rows cols"]
-                     ) -> tuple[Float[Tensor, "batch dim rows cols"], Float[Tensor, ""]]:
-    """(codes, their mean squared distance from the latents, the third term of eq. 3 before its weight). To the latents
-    the codes pass the gradient unchanged (section 3.2 of the VQ-VAE paper), the distance passes its own."""
+def straight_through(
+    latents: Float[Tensor, "batch dim rows cols"], codes: Float[Tensor, "batch dim rows cols"]
+) -> tuple[Float[Tensor, "batch dim rows cols"], Float[Tensor, ""]]:
+    """(codes, their mean squared distance from the latents, the third term of eq. 3 before its
+    weight). To the latents the codes pass the gradient unchanged (section 3.2 of the VQ-VAE paper),
+    the distance passes its own.
+    """
     return _StraightThrough.apply(latents, codes.detach())
 
 
-def rotate(latents: Float[Tensor, "batch dim rows cols"], codes: Float[Tensor, "batch dim rows cols"]
-           ) -> tuple[Float[Tensor, "batch dim rows cols"], Float[Tensor, ""]]:
-    """The same, but the codes pass the gradient turned and scaled as each code must be to lie on its latent.
+def rotate(
+    latents: Float[Tensor, "batch dim rows cols"], codes: Float[Tensor, "batch dim rows cols"]
+) -> tuple[Float[Tensor, "batch dim rows cols"], Float[Tensor, ""]]:
+    """The same, but the codes pass the gradient turned and scaled as each code must be to lie on
+    its latent.
 
-    codes = (|e| / |z|) R z with the rotation R = I - 2 r rᵀ + 2 ê ẑᵀ, r along ẑ + ê, held constant (Fifty 2024,
-    section 4.2). So the angle between gradient and code is the angle between the passed gradient and the latent.
+    codes = (|e| / |z|) R z with the rotation R = I - 2 r rᵀ + 2 ê ẑᵀ, r along ẑ + ê, held constant
+    (Fifty 2024, section 4.2). So the angle between gradient and code is the angle between the
+    passed gradient and the latent.
     """
     fixed, codes = latents.detach(), codes.detach()
     z, e = F.normalize(fixed, dim=1), F.normalize(codes, dim=1)
     r = F.normalize(z + e, dim=1)
-    turned = latents - 2 * r * (r * latents).sum(1, keepdim=True) + 2 * e * (z * latents).sum(1, keepdim=True)
-    moved = turned * (codes.norm(dim=1, keepdim=True) / fixed.norm(dim=1, keepdim=True).clamp(min=1e-6))
-    passed = moved + (codes - moved).detach()  # exactly the codes, also for latents near zero or opposite to their code
+    turned = (
+        latents
+        - 2 * r * (r * latents).sum(1, keepdim=True)
+        + 2 * e * (z * latents).sum(1, keepdim=True)
+    )
+    moved = turned * (
+        codes.norm(dim=1, keepdim=True) / fixed.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    )
+    passed = (
+        moved + (codes - moved).detach()
+    )  # exactly the codes, also for latents near zero or opposite to their code
     return passed, F.mse_loss(latents, codes)
 
 
@@ -115,29 +153,57 @@ class VectorQuantizer(nn.Module):
     """The codebook and everything that keeps it alive.
 
     n_codes: K. code_dim: D. decay: gamma of the moving averages, 0 forgets all but the last batch.
-    commitment: beta (eq. 3). revive_below: a code whose average use falls below this fraction of the mean use is
-    replaced by a latent of the batch; 0 never. cosine: latents and codes are scaled to length sqrt(D) first.
-    learning: "ema", moving averages of the latents; "gradient", a parameter with the second term of eq. 3.
-    gradient: how it passes the arg min, "straight-through" or "rotation". start: begin at k-means centres.
-    In a distributed training all processes keep one codebook: as from the joined batch, or as the first one draws it.
+    commitment: beta (eq. 3). revive_below: a code whose average use falls below this fraction of
+    the mean use is replaced by a latent of the batch; 0 never. cosine: latents and codes are scaled
+    to length sqrt(D) first. learning: "ema", moving averages of the latents; "gradient", a
+    parameter with the second term of eq. 3. gradient: how it passes the arg min, "straight-through"
+    or "rotation". start: begin at k-means centres. In a distributed training all processes keep one
+    codebook: as from the joined batch, or as the first one draws it.
     """
 
-    def __init__(self, n_codes: int, code_dim: int, decay: float = 0.99, commitment: float = 0.25,
-                 revive_below: float = 0.03, cosine: bool = False, learning: str = "ema",
-                 gradient: str = "straight-through", start: bool = True):
+    def __init__(
+        self,
+        n_codes: int,
+        code_dim: int,
+        decay: float = 0.99,
+        commitment: float = 0.25,
+        revive_below: float = 0.03,
+        cosine: bool = False,
+        learning: str = "ema",
+        gradient: str = "straight-through",
+        start: bool = True,
+    ):
         super().__init__()
-        self.n_codes, self.code_dim, self.decay, self.commitment = n_codes, code_dim, decay, commitment
-        self.revive_below, self.cosine, self.learning, self.start = revive_below, cosine, learning, start
+        self.n_codes, self.code_dim, self.decay, self.commitment = (
+            n_codes,
+            code_dim,
+            decay,
+            commitment,
+        )
+        self.revive_below, self.cosine, self.learning, self.start = (
+            revive_below,
+            cosine,
+            learning,
+            start,
+        )
         self.past_argmin = {"straight-through": straight_through, "rotation": rotate}[gradient]
         if learning == "gradient":
-            self.codebook = nn.Parameter(torch.empty(n_codes, code_dim).uniform_(-1 / n_codes, 1 / n_codes))
+            self.codebook = nn.Parameter(
+                torch.empty(n_codes, code_dim).uniform_(-1 / n_codes, 1 / n_codes)
+            )
         else:
             self.register_buffer("codebook", torch.randn(n_codes, code_dim))
         self.register_buffer("counts", torch.zeros(n_codes))  # N_k of appendix A.1
         self.register_buffer("sums", torch.zeros(n_codes, code_dim))  # m_k
-        self.register_buffer("started", torch.tensor(False))  # saved, so that loading never starts again
-        self.register_buffer("uses", torch.zeros(n_codes), persistent=False)  # of each code since train() was called
-        self.is_started = False  # host copy of `started`: reading the buffer would stall a GPU each step
+        self.register_buffer(
+            "started", torch.tensor(False)
+        )  # saved, so that loading never starts again
+        self.register_buffer(
+            "uses", torch.zeros(n_codes), persistent=False
+        )  # of each code since train() was called
+        self.is_started = (
+            False  # host copy of `started`: reading the buffer would stall a GPU each step
+        )
 
     def _load_from_state_dict(self, *args, **kwargs):
         super()._load_from_state_dict(*args, **kwargs)
@@ -163,36 +229,49 @@ class VectorQuantizer(nn.Module):
             passed, distance = self.past_argmin(latents, codes)
             loss = self.commitment * distance  # third term of eq. 3
             if self.learning == "gradient":
-                loss = loss + F.mse_loss(codes, latents.detach())  # second term; else the averages take its place
+                loss = loss + F.mse_loss(
+                    codes, latents.detach()
+                )  # second term; else the averages take its place
             if self.training:
                 self._update(flat, flat_indices)
             return Quantized(passed, indices, loss)
 
-    def nearest_among(self, latents: Float[Tensor, "batch dim rows cols"],
-                      allowed: Int[Tensor, " n"]) -> Int[Tensor, "batch rows cols"]:
+    def nearest_among(
+        self, latents: Float[Tensor, "batch dim rows cols"], allowed: Int[Tensor, " n"]
+    ) -> Int[Tensor, "batch rows cols"]:
         """Indices of the nearest codes when only some codes may be used."""
-        chosen = nearest_code(self.flatten(self.normalize(latents.float(), dim=1)), self.codebook[allowed])
+        chosen = nearest_code(
+            self.flatten(self.normalize(latents.float(), dim=1)), self.codebook[allowed]
+        )
         return allowed[chosen].view(len(latents), *latents.shape[2:])
 
     def flatten(self, latents: Float[Tensor, "batch dim rows cols"]) -> Float[Tensor, "n dim"]:
         """One row a cell, without gradient."""
         return latents.detach().permute(0, 2, 3, 1).reshape(-1, self.code_dim)
 
-    def lookup(self, indices: Int[Tensor, "batch rows cols"]) -> Float[Tensor, "batch dim rows cols"]:
+    def lookup(
+        self, indices: Int[Tensor, "batch rows cols"]
+    ) -> Float[Tensor, "batch dim rows cols"]:
         """The codes at these indices; ValueError for an index outside [0, n_codes)."""
         low, high = (int(v) for v in indices.aminmax())
         if low < 0 or high >= self.n_codes:
-            raise ValueError(f"indices must be in [0, {self.n_codes}), but range from {low} to {high}")
+            raise ValueError(
+                f"indices must be in [0, {self.n_codes}), but range from {low} to {high}"
+            )
         return F.embedding(indices, self.codebook).permute(0, 3, 1, 2)
 
     def normalize(self, vectors: Tensor, dim: int) -> Tensor:
-        """Length sqrt(D) for cosine codes (so that each component has unit scale), else unchanged."""
+        """Length sqrt(D) for cosine codes (so that each component has unit scale), else
+        unchanged.
+        """
         return F.normalize(vectors, dim=dim) * self.code_dim**0.5 if self.cosine else vectors
 
     @torch.no_grad()
     def _start(self, flat: Float[Tensor, "n dim"]) -> None:
         """Codes begin at the k-means centres of the first batch, or where chance has put them."""
-        centres = self.normalize(kmeans(flat, self.n_codes) if self.start else self.codebook.detach(), dim=1)
+        centres = self.normalize(
+            kmeans(flat, self.n_codes) if self.start else self.codebook.detach(), dim=1
+        )
         centres = of_first_process(centres.clone())
         share = over_processes(torch.full_like(self.counts, len(flat) / self.n_codes))
         self.codebook.copy_(centres)
@@ -204,7 +283,9 @@ class VectorQuantizer(nn.Module):
     @torch.no_grad()
     def _update(self, flat: Float[Tensor, "n dim"], indices: Int[Tensor, " n"]) -> None:
         """N_k and m_k are moving averages, e_k = m_k / N_k (appendix A.1, eq. 6 to 8)."""
-        counts = over_processes(torch.zeros_like(self.counts).index_add_(0, indices, torch.ones_like(flat[:, 0])))
+        counts = over_processes(
+            torch.zeros_like(self.counts).index_add_(0, indices, torch.ones_like(flat[:, 0]))
+        )
         self.uses += counts
         self.counts.lerp_(counts, 1 - self.decay)
         if self.learning == "ema":
@@ -217,10 +298,14 @@ class VectorQuantizer(nn.Module):
             self._revive(flat, counts.sum() / self.n_codes)
 
     def _revive(self, flat: Float[Tensor, "n dim"], mean_use: Float[Tensor, ""]) -> None:
-        """Dead codes become latents of this batch, and their averages restart there too. No host sync."""
+        """Dead codes become latents of this batch, and their averages restart there too. No host
+        sync.
+        """
         dead = self.counts < self.revive_below * mean_use
         born = of_first_process(random_rows(flat, self.n_codes))
-        restart = 1.5 * self.revive_below * mean_use  # enough to live for some batches without being chosen
+        restart = (
+            1.5 * self.revive_below * mean_use
+        )  # enough to live for some batches without being chosen
         self.codebook.copy_(torch.where(dead[:, None], born, self.codebook))
         self.sums.copy_(torch.where(dead[:, None], born * restart, self.sums))
         self.counts.copy_(torch.where(dead, restart, self.counts))

@@ -1,4 +1,6 @@
-"""Where do new brains come from? One interface for both priors: positions and seeds in, decoded slices out."""
+"""Where do new brains come from? One interface for both priors: positions and seeds in, decoded
+slices out.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class Samples:
     images: UInt8[np.ndarray, "n height width"]
     indices: Integer[np.ndarray, "n rows cols"]  # in [0, n_codes)
     positions: Integer[np.ndarray, " n"]  # the slice positions asked for
-    ages: Float[np.ndarray, " n"] | None = None  # the ages asked for, in years, nan for none; None: nan everywhere
+    ages: Float[np.ndarray, " n"] | None = (
+        None  # the ages asked for, in years, nan for none; None: nan everywhere
+    )
 
     def __post_init__(self):
         if self.ages is None:
@@ -43,14 +47,24 @@ class Samples:
     def save(self, path: str | Path) -> None:
         """An .npz file with the keys images, indices, positions, ages."""
         with atomic(path) as partial, open(partial, "wb") as file:
-            np.savez_compressed(file, images=self.images, indices=self.indices, positions=self.positions,
-                                ages=self.ages)
+            np.savez_compressed(
+                file,
+                images=self.images,
+                indices=self.indices,
+                positions=self.positions,
+                ages=self.ages,
+            )
 
     @classmethod
     def load(cls, path: str | Path) -> Samples:
         """A file that `save` wrote; files of earlier versions have no ages."""
         with np.load(path, allow_pickle=False) as file:
-            return cls(file["images"], file["indices"], file["positions"], file["ages"] if "ages" in file else None)
+            return cls(
+                file["images"],
+                file["indices"],
+                file["positions"],
+                file["ages"] if "ages" in file else None,
+            )
 
 
 def image_seeds(seed: int, n: int) -> list[int]:
@@ -64,10 +78,17 @@ def spread_positions(n: int, n_positions: int) -> Integer[np.ndarray, " n"]:
 
 
 def region(name: str, grid: int) -> Bool[np.ndarray, "grid grid"]:
-    """The cells of a map that are kept, one of `REGIONS`; the hole is a square of half the map's side in its middle."""
+    """The cells of a map that are kept, one of `REGIONS`; the hole is a square of half the map's
+    side in its middle.
+    """
     keep, half, quarter = np.zeros((grid, grid), bool), grid // 2, grid // 4
-    where = {"upper half": np.s_[:half], "lower half": np.s_[half:], "left half": np.s_[:, :half],
-             "right half": np.s_[:, half:], "all but a hole": np.s_[quarter:quarter + half, quarter:quarter + half]}
+    where = {
+        "upper half": np.s_[:half],
+        "lower half": np.s_[half:],
+        "left half": np.s_[:, :half],
+        "right half": np.s_[:, half:],
+        "all but a hole": np.s_[quarter : quarter + half, quarter : quarter + half],
+    }
     keep[where[name]] = True
     return ~keep if name == "all but a hole" else keep
 
@@ -75,12 +96,16 @@ def region(name: str, grid: int) -> Bool[np.ndarray, "grid grid"]:
 def hemisphere(symmetry: Symmetry) -> str:
     """Which of `REGIONS` is one side of the mid-line, to be kept; ValueError without a mid-line."""
     if not symmetry:
-        raise ValueError("these slices have no mid-line, so they show no hemispheres: ask `if symmetry` first")
+        raise ValueError(
+            "these slices have no mid-line, so they show no hemispheres: ask `if symmetry` first"
+        )
     return "right half" if symmetry.axis == -1 else "lower half"
 
 
 class BrainSampler:
-    """A VQ-VAE and a prior trained on its codes. Several threads may draw and decode; on a GPU they take turns."""
+    """A VQ-VAE and a prior trained on its codes. Several threads may draw and decode; on a GPU they
+    take turns.
+    """
 
     def __init__(self, vqvae: VQVAE, prior: PixelCNN | DCGAN):
         self.vqvae, self.prior = vqvae.eval(), prior.eval()
@@ -101,68 +126,142 @@ class BrainSampler:
 
     @exclusively
     @torch.inference_mode()
-    def draw(self, positions: Integer[np.ndarray, " n"], seeds: list[int],
-             options: SamplingOptions | None = None, given: Integer[np.ndarray, "_ _ _"] | None = None,
-             keep: Bool[np.ndarray, "_ _ _"] | None = None,
-             on_row: Callable[[int, Tensor], None] | None = None,
-             ages: Float[np.ndarray, " n"] | None = None) -> Integer[np.ndarray, "n rows cols"]:
-        """Index maps; ages are years, nan where unknown. temperature, top-k, top-p and completion (given, keep) exist
-        for the PixelCNN only. The cells drawn heed given ones before them; `complete` also heeds those after.
+    def draw(
+        self,
+        positions: Integer[np.ndarray, " n"],
+        seeds: list[int],
+        options: SamplingOptions | None = None,
+        given: Integer[np.ndarray, "_ _ _"] | None = None,
+        keep: Bool[np.ndarray, "_ _ _"] | None = None,
+        on_row: Callable[[int, Tensor], None] | None = None,
+        ages: Float[np.ndarray, " n"] | None = None,
+    ) -> Integer[np.ndarray, "n rows cols"]:
+        """Index maps; ages are years, nan where unknown. temperature, top-k, top-p and completion
+        (given, keep) exist
+        for the PixelCNN only. The cells drawn heed given ones before them; `complete` also heeds
+        those after.
         """
         where = self._tensor(positions, np.int64)
         if isinstance(self.prior, DCGAN):
             if options not in (None, SamplingOptions()) or keep is not None:
-                raise ValueError("temperature, top-k, top-p and completion need the PixelCNN: a DCGAN draws whole maps "
-                                 "at once; choose prior pixelcnn or leave them out")
-            return self.prior.sample(where, self.prior.noise(seeds), self._tensor(ages, np.float32)).cpu().numpy()
+                raise ValueError(
+                    "temperature, top-k, top-p and completion need the PixelCNN: a DCGAN draws whole maps "
+                    "at once; choose prior pixelcnn or leave them out"
+                )
+            return (
+                self.prior.sample(where, self.prior.noise(seeds), self._tensor(ages, np.float32))
+                .cpu()
+                .numpy()
+            )
         noise = uniform_noise(seeds, self.prior.config.grid).to(self.device)
-        return self.prior.sample(where, noise, options or SamplingOptions(), self._tensor(given, np.int64),
-                                 self._tensor(keep, np.bool_), on_row,
-                                 self._tensor(ages, np.float32)).cpu().numpy()
+        return (
+            self.prior.sample(
+                where,
+                noise,
+                options or SamplingOptions(),
+                self._tensor(given, np.int64),
+                self._tensor(keep, np.bool_),
+                on_row,
+                self._tensor(ages, np.float32),
+            )
+            .cpu()
+            .numpy()
+        )
 
     @exclusively
     @torch.inference_mode()
-    def complete(self, positions: Integer[np.ndarray, " n"], seeds: list[int],
-                 given: Integer[np.ndarray, "_ _ _"], keep: Bool[np.ndarray, "_ _ _"],
-                 options: SamplingOptions | None = None, ages: Float[np.ndarray, " n"] | None = None,
-                 particles: int = 16,
-                 on_row: Callable[[int, Tensor], None] | None = None) -> Integer[np.ndarray, "n rows cols"]:
-        """Index maps whose cells outside `keep` are filled in to suit the given cells before and after them."""
+    def complete(
+        self,
+        positions: Integer[np.ndarray, " n"],
+        seeds: list[int],
+        given: Integer[np.ndarray, "_ _ _"],
+        keep: Bool[np.ndarray, "_ _ _"],
+        options: SamplingOptions | None = None,
+        ages: Float[np.ndarray, " n"] | None = None,
+        particles: int = 16,
+        on_row: Callable[[int, Tensor], None] | None = None,
+    ) -> Integer[np.ndarray, "n rows cols"]:
+        """Index maps whose cells outside `keep` are filled in to suit the given cells before and
+        after them.
+        """
         if not isinstance(self.prior, PixelCNN):
             raise ValueError("completion needs the PixelCNN: a DCGAN draws whole maps at once")
-        return self.prior.complete(self._tensor(positions, np.int64), seeds, self._tensor(given, np.int64),
-                                   self._tensor(keep, np.bool_), options or SamplingOptions(),
-                                   self._tensor(ages, np.float32), particles, on_row).cpu().numpy()
+        return (
+            self.prior.complete(
+                self._tensor(positions, np.int64),
+                seeds,
+                self._tensor(given, np.int64),
+                self._tensor(keep, np.bool_),
+                options or SamplingOptions(),
+                self._tensor(ages, np.float32),
+                particles,
+                on_row,
+            )
+            .cpu()
+            .numpy()
+        )
 
     @exclusively
     @torch.inference_mode()
-    def walk(self, position: int, ends: tuple[int, int], steps: int, options: SamplingOptions | None = None,
-             on_row: Callable[[int, Tensor], None] | None = None) -> Integer[np.ndarray, "steps rows cols"]:
-        """Index maps on the way between the noises of two seeds, along a great circle (White 2016, arXiv 1609.04468).
-        A DCGAN changes gradually. The PixelCNN walks between the normal quantiles of its uniform noise, and jumps:
-        where one cell tips over to another code, all later cells follow.
+    def walk(
+        self,
+        position: int,
+        ends: tuple[int, int],
+        steps: int,
+        options: SamplingOptions | None = None,
+        on_row: Callable[[int, Tensor], None] | None = None,
+    ) -> Integer[np.ndarray, "steps rows cols"]:
+        """Index maps on the way between the noises of two seeds, along a great circle (White 2016,
+        arXiv 1609.04468). A DCGAN changes gradually. The PixelCNN walks between the normal
+        quantiles of its uniform noise, and jumps: where one cell tips over to another code, all
+        later cells follow.
         """
         if not isinstance(self.prior, DCGAN):
-            a, b = torch.special.ndtri(uniform_noise(list(ends), self.prior.config.grid).double().clamp(1e-9, 1 - 1e-9))
+            a, b = torch.special.ndtri(
+                uniform_noise(list(ends), self.prior.config.grid).double().clamp(1e-9, 1 - 1e-9)
+            )
         else:
             a, b = self.prior.noise(list(ends))
-        angle = torch.linspace(0, torch.pi / 2, steps, device=a.device, dtype=a.dtype).view(-1, *[1] * a.dim())
-        path, where = a * angle.cos() + b * angle.sin(), self._tensor(np.full(steps, position), np.int64)
+        angle = torch.linspace(0, torch.pi / 2, steps, device=a.device, dtype=a.dtype).view(
+            -1, *[1] * a.dim()
+        )
+        path, where = (
+            a * angle.cos() + b * angle.sin(),
+            self._tensor(np.full(steps, position), np.int64),
+        )
         if isinstance(self.prior, DCGAN):
             return self.prior.sample(where, path).cpu().numpy()
-        noise = torch.special.ndtr(path).float().clamp(max=1 - 2**-24).to(self.device)  # uniform again, in [0, 1)
-        return self.prior.sample(where, noise, options or SamplingOptions(), on_row=on_row).cpu().numpy()
+        noise = (
+            torch.special.ndtr(path).float().clamp(max=1 - 2**-24).to(self.device)
+        )  # uniform again, in [0, 1)
+        return (
+            self.prior.sample(where, noise, options or SamplingOptions(), on_row=on_row)
+            .cpu()
+            .numpy()
+        )
 
     def _tensor(self, values: np.ndarray | None, dtype: type) -> Tensor | None:
-        return None if values is None else torch.from_numpy(np.asarray(values).astype(dtype)).to(self.device)
+        return (
+            None
+            if values is None
+            else torch.from_numpy(np.asarray(values).astype(dtype)).to(self.device)
+        )
 
     @exclusively
-    def decode(self, indices: Integer[np.ndarray, "n rows cols"]) -> UInt8[np.ndarray, "n height width"]:
+    def decode(
+        self, indices: Integer[np.ndarray, "n rows cols"]
+    ) -> UInt8[np.ndarray, "n height width"]:
         """Index maps to uint8 slices."""
         return decode_maps(self.vqvae, indices)
 
-    def sample(self, positions: Integer[np.ndarray, " n"], seeds: list[int], options: SamplingOptions | None = None,
-               progress: Progress | None = None, ages: Float[np.ndarray, " n"] | None = None) -> Samples:
+    def sample(
+        self,
+        positions: Integer[np.ndarray, " n"],
+        seeds: list[int],
+        options: SamplingOptions | None = None,
+        progress: Progress | None = None,
+        ages: Float[np.ndarray, " n"] | None = None,
+    ) -> Samples:
         """Slices at these positions and ages, one for each seed."""
         maps, rows = [], self.prior.config.grid
         for start in range(0, len(positions), BATCH):
@@ -172,28 +271,45 @@ class BrainSampler:
                 if progress:
                     progress.update(start + len(drawn) * (row + 1) // rows)
 
-            maps.append(self.draw(positions[part], seeds[part], options, on_row=report,
-                                  ages=None if ages is None else ages[part]))
+            maps.append(
+                self.draw(
+                    positions[part],
+                    seeds[part],
+                    options,
+                    on_row=report,
+                    ages=None if ages is None else ages[part],
+                )
+            )
             report(rows - 1, maps[-1])  # a DCGAN draws all rows at once
         indices = np.concatenate(maps)
-        return Samples(self.decode(indices), indices, np.asarray(positions),
-                       None if ages is None else np.asarray(ages, np.float32))
+        return Samples(
+            self.decode(indices),
+            indices,
+            np.asarray(positions),
+            None if ages is None else np.asarray(ages, np.float32),
+        )
 
 
 def load_sampler(run: RunFolder, prior: str, device: torch.device) -> BrainSampler:
-    """The VQ-VAE and a prior of a run. ValueError for an unknown prior, CheckpointError if the two do not fit."""
+    """The VQ-VAE and a prior of a run. ValueError for an unknown prior, CheckpointError if the two
+    do not fit.
+    """
     if prior not in PRIORS:
         raise ValueError(f"unknown prior {prior!r}: choose one of {', '.join(PRIORS)}")
     vqvae, _ = load_model(run.checkpoint("vqvae"), VQVAE, device)
     model, about = load_model(run.checkpoint(prior), PRIORS[prior], device)
     if about.get("inputs", {}).get("vqvae") != weights_digest(vqvae):
-        raise CheckpointError(f"{run.checkpoint(prior)} was trained on the codes of another VQ-VAE: "
-                              "run its notebook again")
+        raise CheckpointError(
+            f"{run.checkpoint(prior)} was trained on the codes of another VQ-VAE: "
+            "run its notebook again"
+        )
     return BrainSampler(vqvae, model)
 
 
 def shipped() -> RunFolder:
-    """The project itself as a run: its checkpoints/ holds models trained on synthetic sample brains."""
+    """The project itself as a run: its checkpoints/ holds models trained on synthetic sample
+    brains.
+    """
     return RunFolder(project_root())
 
 
@@ -205,6 +321,10 @@ def run_or_shipped(run: RunFolder) -> RunFolder:
     missing = ", ".join(path.stem for path in needed if not path.exists())
     spare = shipped()
     if not spare.checkpoint("vqvae").exists():
-        raise CheckpointError(f"{run.root} has no {missing}: run notebooks 02 to 05 with the same run folder first")
-    print(f"{run.root.name} has no {missing} yet: using the shipped models, trained on synthetic sample brains")
+        raise CheckpointError(
+            f"{run.root} has no {missing}: run notebooks 02 to 05 with the same run folder first"
+        )
+    print(
+        f"{run.root.name} has no {missing} yet: using the shipped models, trained on synthetic sample brains"
+    )
     return spare

@@ -1,7 +1,8 @@
-"""How do I run all of it? The notebooks in order under papermill, with checks before, stamps after, and a report.
+"""How do I run all of it? The notebooks in order under papermill, with checks before, stamps after,
+and a report.
 
-Papermill alone ignores unknown parameters, runs in the caller's folder, and marks a killed notebook as completed; this
-runner refuses, anchors and stamps instead.
+Papermill alone ignores unknown parameters, runs in the caller's folder, and marks a killed notebook
+as completed; this runner refuses, anchors and stamps instead.
 """
 
 from __future__ import annotations
@@ -20,7 +21,14 @@ from typing import Any
 
 import oasis_utils
 from oasis_utils.config import PROFILES, digest
-from oasis_utils.runtime.runtime import RunFolder, clock, exclusive, project_root, read_json, write_json
+from oasis_utils.runtime.runtime import (
+    RunFolder,
+    clock,
+    exclusive,
+    project_root,
+    read_json,
+    write_json,
+)
 
 # what each notebook leaves behind for the others: without it, its stamp means nothing
 PRODUCTS = {
@@ -32,7 +40,13 @@ PRODUCTS = {
     "06_generation": ("samples/pixelcnn.npz", "samples/dcgan.npz"),
     "07_evaluation": ("report.json", "model_card.md"),
 }
-SHARED = ("profile", "data", "run_folder", "seed", "device")  # parameters that the runner itself sets
+SHARED = (
+    "profile",
+    "data",
+    "run_folder",
+    "seed",
+    "device",
+)  # parameters that the runner itself sets
 
 
 class UsageError(ValueError):
@@ -65,7 +79,9 @@ def notebook_names(only: str | None = None) -> list[str]:
     for wanted in only.split(","):
         matches = [name for name in names if name.startswith(wanted.strip()) and wanted.strip()]
         if len(matches) != 1:
-            raise UsageError(f"unknown notebook {wanted.strip()!r}: choose from {', '.join(n[:2] for n in names)}")
+            raise UsageError(
+                f"unknown notebook {wanted.strip()!r}: choose from {', '.join(n[:2] for n in names)}"
+            )
         chosen += matches
     return [name for name in names if name in chosen]
 
@@ -86,14 +102,23 @@ def _literal(text: str) -> Any:
         return text
 
 
-def plan(profile: str, data: str, run: RunFolder, only: str | None, parameters: dict[str, str],
-         seed: int = 0, device: str = "auto") -> list[Step]:
+def plan(
+    profile: str,
+    data: str,
+    run: RunFolder,
+    only: str | None,
+    parameters: dict[str, str],
+    seed: int = 0,
+    device: str = "auto",
+) -> list[Step]:
     """The notebooks to run with their parameters; UsageError for anything unknown."""
     if profile not in PROFILES:
         raise UsageError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}")
     if data and not Path(data).exists():
-        raise UsageError(f"no folder {data}: give the folder that holds keras_png_slices_train/, volumes, or data made "
-                         "by `prepare`; see README, Data")
+        raise UsageError(
+            f"no folder {data}: give the folder that holds keras_png_slices_train/, volumes, or data made "
+            "by `prepare`; see README, Data"
+        )
     shared = dict(zip(SHARED, (profile, data, str(run.root), seed, device), strict=True))
     steps, known = [], set()
     for name in notebook_names(only):
@@ -106,9 +131,13 @@ def plan(profile: str, data: str, run: RunFolder, only: str | None, parameters: 
         steps.append(Step(name, source, {k: v for k, v in shared.items() if k in defaults} | given))
     for name in parameters:
         if name not in known:
-            raise UsageError(f"unknown parameter {name!r}: the chosen notebooks have {', '.join(sorted(known))}")
+            raise UsageError(
+                f"unknown parameter {name!r}: the chosen notebooks have {', '.join(sorted(known))}"
+            )
         if name in SHARED:
-            raise UsageError(f"parameter {name!r} has its own option: see `python -m oasis_utils run --help`")
+            raise UsageError(
+                f"parameter {name!r} has its own option: see `python -m oasis_utils run --help`"
+            )
     return steps
 
 
@@ -119,8 +148,10 @@ def _typed(name: str, text: str, default: Any) -> Any:
             return {"true": True, "false": False}[text.lower()]
         return type(default)(text)
     except (ValueError, KeyError):
-        raise UsageError(f"parameter {name}={text!r} is not {type(default).__name__}: "
-                         f"give a value such as {default!r}") from None
+        raise UsageError(
+            f"parameter {name}={text!r} is not {type(default).__name__}: "
+            f"give a value such as {default!r}"
+        ) from None
 
 
 # ---------------------------------------------------------------- stamps
@@ -129,17 +160,34 @@ def _typed(name: str, text: str, default: Any) -> Any:
 def package_state() -> str:
     """Changes when any module or asset of the package, or of a package inside it, does."""
     folder = Path(oasis_utils.__file__).parent
-    files = {path for pattern in ("*.py", "assets/**/*") for path in folder.rglob(pattern) if path.is_file()}
-    return digest([[path.relative_to(folder).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()]
-                   for path in sorted(files) if "__pycache__" not in path.parts])
+    files = {
+        path
+        for pattern in ("*.py", "assets/**/*")
+        for path in folder.rglob(pattern)
+        if path.is_file()
+    }
+    return digest(
+        [
+            [path.relative_to(folder).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()]
+            for path in sorted(files)
+            if "__pycache__" not in path.parts
+        ]
+    )
 
 
 def data_state(data: str) -> str:
-    """Changes when the data file, or a file under the data folder, is added, removed or rewritten."""
+    """Changes when the data file, or a file under the data folder, is added, removed or
+    rewritten.
+    """
     if not data:
         return "sample brains"
-    return digest(sorted([str(p), p.stat().st_size, p.stat().st_mtime_ns]
-                         for p in (Path(data), *Path(data).rglob("*")) if p.is_file()))
+    return digest(
+        sorted(
+            [str(p), p.stat().st_size, p.stat().st_mtime_ns]
+            for p in (Path(data), *Path(data).rglob("*"))
+            if p.is_file()
+        )
+    )
 
 
 def notebook_source(path: Path) -> list[str]:
@@ -148,7 +196,9 @@ def notebook_source(path: Path) -> list[str]:
 
 
 def stamp_steps(steps: list[Step], data: str) -> None:
-    """A step's stamp covers its source, its parameters, the package and the data; see `earlier` for other steps."""
+    """A step's stamp covers its source, its parameters, the package and the data; see `earlier` for
+    other steps.
+    """
     state = [package_state(), data_state(data)]
     for step in steps:
         step.stamp = digest([state, notebook_source(step.source), step.parameters])
@@ -159,10 +209,15 @@ def stamp_file(run: RunFolder, name: str) -> Path:
 
 
 def earlier(run: RunFolder, name: str) -> dict[str, int]:
-    """When each notebook before this one was finished, in nanoseconds: a later finish makes this one out of date."""
-    before = list(PRODUCTS)[:list(PRODUCTS).index(name)]
-    return {other: read_json(stamp_file(run, other))["finished"] for other in before
-            if stamp_file(run, other).exists()}
+    """When each notebook before this one was finished, in nanoseconds: a later finish makes this
+    one out of date.
+    """
+    before = list(PRODUCTS)[: list(PRODUCTS).index(name)]
+    return {
+        other: read_json(stamp_file(run, other))["finished"]
+        for other in before
+        if stamp_file(run, other).exists()
+    }
 
 
 def is_done(step: Step, run: RunFolder) -> bool:
@@ -170,15 +225,22 @@ def is_done(step: Step, run: RunFolder) -> bool:
     if not path.exists():
         return False
     stamp = read_json(path)
-    return (stamp["stamp"] == step.stamp and stamp["earlier"] == earlier(run, step.name)
-            and all((run.root / product).exists() for product in PRODUCTS[step.name]))
+    return (
+        stamp["stamp"] == step.stamp
+        and stamp["earlier"] == earlier(run, step.name)
+        and all((run.root / product).exists() for product in PRODUCTS[step.name])
+    )
 
 
 # ---------------------------------------------------------------- running
 
 
-def run_series(steps: list[Step], run: RunFolder, data: str = "", force: bool = False) -> dict[str, Any]:
-    """Execute the steps that are not done; returns the report. Raises NotebookFailed, FolderInUse."""
+def run_series(
+    steps: list[Step], run: RunFolder, data: str = "", force: bool = False
+) -> dict[str, Any]:
+    """Execute the steps that are not done; returns the report. Raises NotebookFailed,
+    FolderInUse.
+    """
     with exclusive(run.lock, run.root):
         return _run_series(steps, run, data, force)
 
@@ -211,33 +273,55 @@ def execute(step: Step, run: RunFolder) -> None:
     try:
         _stoppable(lambda: _papermill(step, output))
     except PapermillExecutionError as error:
-        raise NotebookFailed(f"{step.name}, cell {error.exec_count}: {error.ename}: {_one_line(error.evalue)} "
-                             f"(partial notebook: {output})") from None
+        raise NotebookFailed(
+            f"{step.name}, cell {error.exec_count}: {error.ename}: {_one_line(error.evalue)} "
+            f"(partial notebook: {output})"
+        ) from None
     except DeadKernelError:
-        raise NotebookFailed(f"{step.name}: the kernel died (out of memory?); partial notebook: {output}. "
-                             "Run again to go on, or choose a smaller batch_size") from None
+        raise NotebookFailed(
+            f"{step.name}: the kernel died (out of memory?); partial notebook: {output}. "
+            "Run again to go on, or choose a smaller batch_size"
+        ) from None
     step.seconds = time.monotonic() - start
-    write_json(stamp, {"stamp": step.stamp, "seconds": step.seconds, "finished": time.time_ns(),
-                       "earlier": earlier(run, step.name)})
+    write_json(
+        stamp,
+        {
+            "stamp": step.stamp,
+            "seconds": step.seconds,
+            "finished": time.time_ns(),
+            "earlier": earlier(run, step.name),
+        },
+    )
 
 
 def _papermill(step: Step, output: Path) -> None:
     import papermill
     from traitlets.config import Config
 
-    private = Config(KernelManager={"transport_encryption": "auto"})  # else each kernel warns of open TCP ports
+    private = Config(
+        KernelManager={"transport_encryption": "auto"}
+    )  # else each kernel warns of open TCP ports
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # papermill's and nbclient's own; those of our code show in the notebook
-        papermill.execute_notebook(str(step.source), str(output), parameters=step.parameters,
-                                   kernel_name="python3", cwd=str(step.source.parent), log_output=False,
-                                   progress_bar=sys.stderr.isatty(), config=private)
+        warnings.simplefilter(
+            "ignore"
+        )  # papermill's and nbclient's own; those of our code show in the notebook
+        papermill.execute_notebook(
+            str(step.source),
+            str(output),
+            parameters=step.parameters,
+            kernel_name="python3",
+            cwd=str(step.source.parent),
+            log_output=False,
+            progress_bar=sys.stderr.isatty(),
+            config=private,
+        )
 
 
 def _stoppable(job: Callable[[], None]) -> None:
     """Run `job`, which starts kernels, so that a signal ends it and them at once.
 
-    In the main thread nbclient would take the signals over and report a kernel that died. Killing a kernel loses
-    nothing: whatever it writes, it writes all or nothing.
+    In the main thread nbclient would take the signals over and report a kernel that died. Killing a
+    kernel loses nothing: whatever it writes, it writes all or nothing.
     """
     import psutil
 
@@ -299,10 +383,15 @@ def _merge(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
 
 
 def finish_report(run: RunFolder) -> dict[str, Any]:
-    """The report with the seconds of each notebook; written only once every part of the series is there."""
+    """The report with the seconds of each notebook; written only once every part of the series is
+    there.
+    """
     report = collect_report(run)
-    seconds = {name: round(read_json(stamp_file(run, name))["seconds"], 1)
-               for name in PRODUCTS if stamp_file(run, name).exists()}
+    seconds = {
+        name: round(read_json(stamp_file(run, name))["seconds"], 1)
+        for name in PRODUCTS
+        if stamp_file(run, name).exists()
+    }
     report["seconds"] = {"total": round(sum(seconds.values()), 1), **seconds}
     if run.report.exists() or len(seconds) == len(PRODUCTS):
         write_json(run.report, report)
@@ -312,8 +401,13 @@ def finish_report(run: RunFolder) -> dict[str, Any]:
 def table(steps: list[Step], run: RunFolder) -> str:
     """Seconds and headline of each notebook, as text."""
     width = max(len(step.name) for step in steps)
-    rows = [f"{step.name:<{width}}  {step.seconds:>6.0f} s{' *' if step.skipped else '  '} "
-            f"{step.headline.get('summary', '')}" for step in steps]
+    rows = [
+        f"{step.name:<{width}}  {step.seconds:>6.0f} s{' *' if step.skipped else '  '} "
+        f"{step.headline.get('summary', '')}"
+        for step in steps
+    ]
     total = sum(step.seconds for step in steps if not step.skipped)
     notes = "  (* done in an earlier run)" if any(step.skipped for step in steps) else ""
-    return "\n".join([*rows, f"{'this run':<{width}}  {total:>6.0f} s{notes}", f"report: {run.report}"])
+    return "\n".join(
+        [*rows, f"{'this run':<{width}}  {total:>6.0f} s{notes}", f"report: {run.report}"]
+    )

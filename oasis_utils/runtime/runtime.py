@@ -1,4 +1,6 @@
-"""Where the code runs and writes: project root, run folders, device, precision, seeds, banner, progress."""
+"""Where the code runs and writes: project root, run folders, device, precision, seeds, banner,
+progress.
+"""
 
 from __future__ import annotations
 
@@ -26,20 +28,26 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3), in bytes
 
 
 class DataError(ValueError):
-    """The data are not what they should be; the message says what was found, where, and what to do."""
+    """The data are not what they should be; the message says what was found, where, and what to
+    do.
+    """
 
 
 # ---------------------------------------------------------------- folders
 
 
 def project_root() -> Path:
-    """The folder that holds pyproject.toml and notebooks/; the working folder for an installed copy."""
+    """The folder that holds pyproject.toml and notebooks/; the working folder for an installed
+    copy.
+    """
     root = Path(oasis_utils.__file__).resolve().parent.parent
     return root if (root / "pyproject.toml").exists() else Path.cwd()
 
 
 def anchored(path: str | Path) -> Path:
-    """An absolute path; a relative one counts from the project root, because notebooks run in changing folders."""
+    """An absolute path; a relative one counts from the project root, because notebooks run in
+    changing folders.
+    """
     path = Path(path).expanduser()
     return path if path.is_absolute() else project_root() / path
 
@@ -100,7 +108,9 @@ class RunFolder:
     def require(self, path: Path, made_by: str) -> Path:
         """`path` if it exists, else a FileNotFoundError that names the notebook to run first."""
         if not path.exists():
-            raise FileNotFoundError(f"{path} is missing: run notebook {made_by} with the same run folder first")
+            raise FileNotFoundError(
+                f"{path} is missing: run notebook {made_by} with the same run folder first"
+            )
         return path
 
 
@@ -123,7 +133,8 @@ class FolderInUse(RuntimeError):
 
 @contextlib.contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place only when the block ends well and all bytes are on the disk.
+    """A temporary path beside `path` that takes its place only when the block ends well and all
+    bytes are on the disk.
 
     StorageError when there is no room or no permission; what was there before stays.
     """
@@ -138,8 +149,10 @@ def atomic(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in STORAGE_ADVICE:
             raise
-        raise StorageError(f"cannot write {path}: {STORAGE_ADVICE[error.errno]} and run again; "
-                           "what was written before is kept") from None
+        raise StorageError(
+            f"cannot write {path}: {STORAGE_ADVICE[error.errno]} and run again; "
+            "what was written before is kept"
+        ) from None
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -155,7 +168,8 @@ def _to_disk(path: Path) -> None:
 
 @contextlib.contextmanager
 def exclusive(lock: Path, what: str | Path) -> Iterator[None]:
-    """Keep other processes out of `what` while the block runs; the system lets go of `lock` if this process dies.
+    """Keep other processes out of `what` while the block runs; the system lets go of `lock` if this
+    process dies.
 
     FolderInUse names the process that is in.
     """
@@ -166,11 +180,19 @@ def exclusive(lock: Path, what: str | Path) -> Iterator[None]:
     try:
         held = FileLock(lock, timeout=0).acquire()
     except Timeout:
-        raise FolderInUse(f"{what} is in use by {_holder(holder)}: wait for it, stop it, or choose another run folder"
-                          ) from None
+        raise FolderInUse(
+            f"{what} is in use by {_holder(holder)}: wait for it, stop it, or choose another run folder"
+        ) from None
     with held:
-        write_json(holder, {"process": os.getpid(), "host": platform.node(), "command": shlex.join(sys.argv),
-                            "since": f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S}"})
+        write_json(
+            holder,
+            {
+                "process": os.getpid(),
+                "host": platform.node(),
+                "command": shlex.join(sys.argv),
+                "since": f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S}",
+            },
+        )
         try:
             yield
         finally:
@@ -207,10 +229,12 @@ def is_device_name(name: str) -> bool:
 
 
 def select_device(name: str = "auto"):
-    """The torch device: CUDA where there is one, else the CPU; or the named one. Also calls `keep_freed_memory`.
+    """The torch device: CUDA where there is one, else the CPU; or the named one. Also calls
+    `keep_freed_memory`.
 
-    A GPU becomes the current device, and computes float32 as IEEE float32, see `gpu.use_ieee_float32`. ValueError for
-    a name that is not auto, cpu, cuda or cuda:N; RuntimeError for a GPU that does not exist.
+    A GPU becomes the current device, and computes float32 as IEEE float32, see
+    `gpu.use_ieee_float32`. ValueError for a name that is not auto, cpu, cuda or cuda:N;
+    RuntimeError for a GPU that does not exist.
     """
     import torch
 
@@ -219,32 +243,43 @@ def select_device(name: str = "auto"):
     if not is_device_name(name):
         raise ValueError(f"unknown device {name!r}: choose {DEVICES}")
     keep_freed_memory()
-    if name == "cpu" or name == "auto" and not torch.cuda.is_available():
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     return gpu.cuda_device("cuda" if name == "auto" else name)
 
 
 def keep_freed_memory(keep: bool = True) -> bool:
-    """Let the C library keep freed memory for the next tensors, or give it back to the kernel as it does by itself;
-    what it has kept until then it may keep. False where the C library is not glibc, and nothing changes.
+    """Let the C library keep freed memory for the next tensors, or give it back to the kernel as it
+    does by itself; what it has kept until then it may keep. False where the C library is not glibc,
+    and nothing changes.
 
-    What is given back comes again as fresh pages, which the kernel clears one by one: up to a tenth of a training step
-    and a third of the image network's time on a CPU (benchmarks/habits.py).
+    What is given back comes again as fresh pages, which the kernel clears one by one: up to a tenth
+    of a training step and a third of the image network's time on a CPU (benchmarks/habits.py).
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    own, spare = (2**28, 2**31 - 1) if keep else (2**25, 2**26)  # False: where glibc's own adaptation ends
-    taken = mallopt(M_MMAP_THRESHOLD, own) or mallopt(M_MMAP_THRESHOLD, 2**25)  # old versions take no more
+    own, spare = (
+        (2**28, 2**31 - 1) if keep else (2**25, 2**26)
+    )  # False: where glibc's own adaptation ends
+    taken = mallopt(M_MMAP_THRESHOLD, own) or mallopt(
+        M_MMAP_THRESHOLD, 2**25
+    )  # old versions take no more
     return bool(taken and mallopt(M_TRIM_THRESHOLD, spare))
 
 
 def select_dtype(device):
-    """bfloat16 where the hardware multiplies it natively, else float32 (bf16 is emulated, 10x slower, on AVX2)."""
+    """bfloat16 where the hardware multiplies it natively, else float32 (bf16 is emulated, 10x
+    slower, on AVX2).
+    """
     import torch
 
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+        return (
+            torch.bfloat16
+            if torch.cuda.is_bf16_supported(including_emulation=False)
+            else torch.float32
+        )
     amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
     return torch.bfloat16 if amx else torch.float32
 
@@ -294,8 +329,10 @@ def banner(seed: int, device: str = "auto") -> str:
     chosen = select_device(device)
     seed_everything(seed)
     precision = str(select_dtype(chosen)).removeprefix("torch.")
-    return (f"oasis_utils {oasis_utils.__version__} · Python {platform.python_version()} · torch {torch.__version__} · "
-            f"{hardware(chosen)} · {precision} · seed {seed}")
+    return (
+        f"oasis_utils {oasis_utils.__version__} · Python {platform.python_version()} · torch {torch.__version__} · "
+        f"{hardware(chosen)} · {precision} · seed {seed}"
+    )
 
 
 def provenance(seed: int, device) -> dict[str, Any]:
@@ -303,18 +340,35 @@ def provenance(seed: int, device) -> dict[str, Any]:
     import numpy
     import torch
 
-    return {"oasis_utils": oasis_utils.__version__, "python": platform.python_version(), "torch": torch.__version__,
-            "numpy": numpy.__version__, "revision": revision(), "hardware": hardware(device),
-            "precision": str(select_dtype(device)).removeprefix("torch."), "platform": platform.platform(),
-            "seed": seed}
+    return {
+        "oasis_utils": oasis_utils.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "revision": revision(),
+        "hardware": hardware(device),
+        "precision": str(select_dtype(device)).removeprefix("torch."),
+        "platform": platform.platform(),
+        "seed": seed,
+    }
 
 
 def revision() -> str:
-    """The git revision of the project, '+' if files differ from it, 'unknown' outside a checkout."""
+    """The git revision of the project, '+' if files differ from it, 'unknown' outside a
+    checkout.
+    """
     git = ["git", "-C", str(project_root())]
     try:
-        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        changed = [*git, "status", "--porcelain", "--", ":!benchmarks/results"]  # records do not change the code
+        head = subprocess.run(
+            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
+        )
+        changed = [
+            *git,
+            "status",
+            "--porcelain",
+            "--",
+            ":!benchmarks/results",
+        ]  # records do not change the code
         dirty = subprocess.run(changed, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
@@ -338,7 +392,8 @@ def clock(seconds: float) -> str:
 
 
 class Progress:
-    """One line that is updated in place: in a notebook (also an executed one), in a terminal, or in a log.
+    """One line that is updated in place: in a notebook (also an executed one), in a terminal, or in
+    a log.
 
     with Progress("encoding", total=100) as progress:
         progress.update(5, "loss 0.2")
@@ -375,8 +430,10 @@ class Progress:
         left = "" if share >= 1 or share <= 0 else f" · {clock(elapsed * (1 - share) / share)} left"
         filled = math.floor(20 * min(share, 1))
         note = f" · {self.note}" if self.note else ""
-        return (f"{self.label} {'█' * filled}{'·' * (20 - filled)} {self.done}/{self.total} · "
-                f"{clock(elapsed)}{left}{note}{state}")
+        return (
+            f"{self.label} {'█' * filled}{'·' * (20 - filled)} {self.done}/{self.total} · "
+            f"{clock(elapsed)}{left}{note}{state}"
+        )
 
     def _draw(self, final: bool = False, state: str = "") -> None:
         self.drawn = time.monotonic()

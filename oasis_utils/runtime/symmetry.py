@@ -1,8 +1,9 @@
 """The mirror symmetry of a data set: which axis of its slices may be flipped, if any.
 
-A brain is nearly its own mirror image across the mid-sagittal plane, and across no other. Where that plane meets the
-slices depends on how they lie: an upright axial or coronal slice has a vertical mid-line, an axial one with the
-forehead to the right a horizontal one, a sagittal one none. `orientation.py` measures it.
+A brain is nearly its own mirror image across the mid-sagittal plane, and across no other. Where
+that plane meets the slices depends on how they lie: an upright axial or coronal slice has a
+vertical mid-line, an axial one with the forehead to the right a horizontal one, a sagittal one
+none. `orientation.py` measures it.
 """
 
 from __future__ import annotations
@@ -15,27 +16,37 @@ Array = TypeVar("Array")  # a NumPy array or a torch tensor, (..., height, width
 
 @dataclass(frozen=True)
 class Symmetry:
-    """The axis along which slices are mirrored: -1 left-right, -2 top-bottom, None where no mirroring is legal."""
+    """The axis along which slices are mirrored: -1 left-right, -2 top-bottom, None where no
+    mirroring is legal.
+    """
 
     axis: int | None = -1
 
     def __post_init__(self):
         if self.axis not in (-1, -2, None):
-            raise ValueError(f"a symmetry's axis is -1 (left-right), -2 (top-bottom) or None, not {self.axis}")
+            raise ValueError(
+                f"a symmetry's axis is -1 (left-right), -2 (top-bottom) or None, not {self.axis}"
+            )
 
     def __bool__(self) -> bool:
         return self.axis is not None
 
     def mirror(self, images: Array) -> Array:
-        """Images or index maps (..., height, width), each mirrored across the mid-line; ValueError without one."""
+        """Images or index maps (..., height, width), each mirrored across the mid-line; ValueError
+        without one.
+        """
         if self.axis is None:
-            raise ValueError("these slices have no mid-line, so they may not be mirrored: ask `if symmetry` first")
+            raise ValueError(
+                "these slices have no mid-line, so they may not be mirrored: ask `if symmetry` first"
+            )
         if hasattr(images, "flip"):  # a tensor
             return images.flip(self.axis)
         return images[..., ::-1] if self.axis == -1 else images[..., ::-1, :]
 
     def upright(self, images: Array) -> Array:
-        """Images (..., height, width) with the mid-line vertical: transposed where it is horizontal, else unchanged."""
+        """Images (..., height, width) with the mid-line vertical: transposed where it is
+        horizontal, else unchanged.
+        """
         return images.swapaxes(-1, -2) if self.axis == -2 else images
 
 

@@ -1,7 +1,9 @@
-"""What does a dead codebook look like, and what is lost with codes? The textbook VQ-VAE, trainings of equal time.
+"""What does a dead codebook look like, and what is lost with codes? The textbook VQ-VAE, trainings
+of equal time.
 
-The textbook: eq. 3 of Neural Discrete Representation Learning (van den Oord 2017, arXiv 1711.00937) as written, with a
-codebook that learns by gradient from small random numbers, squared error, and nothing that keeps codes alive.
+The textbook: eq. 3 of Neural Discrete Representation Learning (van den Oord 2017, arXiv 1711.00937)
+as written, with a codebook that learns by gradient from small random numbers, squared error, and
+nothing that keeps codes alive.
 """
 
 from __future__ import annotations
@@ -28,18 +30,36 @@ def textbook(config: VQVAEConfig) -> VQVAEConfig:
 
 
 def gradient_codebook(config: VQVAEConfig) -> VQVAEConfig:
-    """The same architecture and loss, but the codebook of the textbook: codes start at small random numbers, learn by
-    gradient and are compared by distance; no k-means start, no moving averages, no revival."""
-    return dataclasses.replace(config, cosine=False, codebook="gradient", kmeans=False, revive_below=0.0,
-                               gradient="straight-through", adversarial_weight=0.0)
+    """The same architecture and loss, but the codebook of the textbook: codes start at small random
+    numbers, learn by gradient and are compared by distance; no k-means start, no moving averages,
+    no revival.
+    """
+    return dataclasses.replace(
+        config,
+        cosine=False,
+        codebook="gradient",
+        kmeans=False,
+        revive_below=0.0,
+        gradient="straight-through",
+        adversarial_weight=0.0,
+    )
 
 
-def train_for(seconds: float, model: VQVAE, train: Batches, held_out: Batches, config: TrainingConfig, looks: int = 6,
-              clock: Callable[[], float] = time.monotonic) -> list[Record]:
-    """Train for a time instead of a number of epochs, for comparisons: nothing is saved, nothing is resumed.
+def train_for(
+    seconds: float,
+    model: VQVAE,
+    train: Batches,
+    held_out: Batches,
+    config: TrainingConfig,
+    looks: int = 6,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[Record]:
+    """Train for a time instead of a number of epochs, for comparisons: nothing is saved, nothing is
+    resumed.
 
-    The learning rate falls over that time. Returns `looks` records: seconds and steps so far, slices a second, and
-    what `validate` found; the time of the looks is not counted. clock: time.process_time for CPU seconds.
+    The learning rate falls over that time. Returns `looks` records: seconds and steps so far,
+    slices a second, and what `validate` found; the time of the looks is not counted. clock:
+    time.process_time for CPU seconds.
     """
     trainer, spent, epoch, history = Trainer(model.train(), config, total_steps=1), 0.0, 0, []
     while spent < seconds:
@@ -50,9 +70,14 @@ def train_for(seconds: float, model: VQVAE, train: Batches, held_out: Batches, c
             spent += clock() - start
             trainer.total_steps = round(trainer.steps * seconds / spent)
             if spent >= seconds * (len(history) + 1) / looks:
-                history.append({"seconds": spent, "steps": trainer.steps,
-                                "images_per_second": trainer.steps * train.batch_size / spent,
-                                **_look(model, held_out)})
+                history.append(
+                    {
+                        "seconds": spent,
+                        "steps": trainer.steps,
+                        "images_per_second": trainer.steps * train.batch_size / spent,
+                        **_look(model, held_out),
+                    }
+                )
             if spent >= seconds:
                 break
         epoch += 1
@@ -60,23 +85,40 @@ def train_for(seconds: float, model: VQVAE, train: Batches, held_out: Batches, c
     return history
 
 
-def rivals(configs: dict[str, VQVAEConfig], seconds: float, train: Batches, held_out: Batches, config: TrainingConfig,
-           seed: int, device: torch.device) -> tuple[dict[str, VQVAE], dict[str, list[Record]]]:
-    """Models and histories of several configurations, each trained alone for the same time on the same batches. On a
-    CPU it is the time that the calling thread computes, so that other processes do not shorten the training."""
+def rivals(
+    configs: dict[str, VQVAEConfig],
+    seconds: float,
+    train: Batches,
+    held_out: Batches,
+    config: TrainingConfig,
+    seed: int,
+    device: torch.device,
+) -> tuple[dict[str, VQVAE], dict[str, list[Record]]]:
+    """Models and histories of several configurations, each trained alone for the same time on the
+    same batches. On a CPU it is the time that the calling thread computes, so that other processes
+    do not shorten the training.
+    """
     models, histories, clock = {}, {}, time.monotonic if device.type == "cuda" else time.thread_time
     for name, wanted in configs.items():
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
             models[name] = VQVAE(wanted).to(device)
-            histories[name] = train_for(seconds, models[name], train, held_out, config, looks=5, clock=clock)
+            histories[name] = train_for(
+                seconds, models[name], train, held_out, config, looks=5, clock=clock
+            )
     return models, histories
 
 
 @torch.no_grad()
-def ssim_without_rarest(model: VQVAE, images: Float[Tensor, "batch 1 height width"],
-                        counts: Integer[np.ndarray, " n_codes"], removed: list[int]) -> dict[int, float]:
-    """{k: mean SSIM when the k least used codes are forbidden and their cells take the nearest of the others}."""
+def ssim_without_rarest(
+    model: VQVAE,
+    images: Float[Tensor, "batch 1 height width"],
+    counts: Integer[np.ndarray, " n_codes"],
+    removed: list[int],
+) -> dict[int, float]:
+    """{k: mean SSIM when the k least used codes are forbidden and their cells take the nearest of
+    the others}.
+    """
     by_use = torch.from_numpy(counts).argsort(stable=True).to(images.device)
     latents, found = model.encode(images), {}
     for k in removed:

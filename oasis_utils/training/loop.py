@@ -1,8 +1,9 @@
-"""How is it trained? One loop that knows no model: schedule, averages of weights, history, best checkpoint, resume.
+"""How is it trained? One loop that knows no model: schedule, averages of weights, history, best
+checkpoint, resume.
 
-A model brings `version`, `phases`, `parameter_groups()`, `step(batch, phase)`, `validate(batches)` and `monitor`; the
-loss is part of the paper, the loop is not. The version of its code is raised when the same training would give other
-weights: then finished checkpoints are trained anew.
+A model brings `version`, `phases`, `parameter_groups()`, `step(batch, phase)`, `validate(batches)`
+and `monitor`; the loss is part of the paper, the loop is not. The version of its code is raised
+when the same training would give other weights: then finished checkpoints are trained anew.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from oasis_utils.training.history import Record, read_history, write_history
 from oasis_utils.training.history import Snapshots as Snapshots
 from oasis_utils.training.history import best_record as best_record
 
-COMPILE_FROM = 10_000  # steps; measured on a CPU only: up to 30 s to compile, 5 to 18 ms saved a step of the demo
+# steps; measured on a CPU only: up to 30 s to compile, 5 to 18 ms saved a step of the demo
+COMPILE_FROM = 10_000
 LOOK_EVERY = 20  # steps between looks at the losses: each look waits for the GPU
 ORIGIN = ("subjects", "positions")  # what in a batch names its slices
 REMEDY = "try a smaller learning_rate or clip_norm=1, and look at the data; the last good checkpoint is kept"
@@ -41,31 +43,49 @@ def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
     share = min((step - config.warmup_steps) / max(total - config.warmup_steps, 1), 1.0)
-    return config.learning_rate * (config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * share)))
+    return config.learning_rate * (
+        config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * share))
+    )
 
 
 def recipe(model: nn.Module, config: TrainingConfig, seed: int, inputs: dict[str, str]) -> str:
-    """Digest of everything that a trained model depends on: class and version of its code, both configurations, seed,
-    identities of its inputs. A finished checkpoint of the same digest need not be trained again."""
-    return digest({"kind": type(model).__name__, "version": model.version, "config": to_dict(model.config),
-                   "training": to_dict(config), "seed": seed, "inputs": inputs})
+    """Digest of everything that a trained model depends on: class and version of its code, both
+    configurations, seed, identities of its inputs. A finished checkpoint of the same digest need
+    not be trained again.
+    """
+    return digest(
+        {
+            "kind": type(model).__name__,
+            "version": model.version,
+            "config": to_dict(model.config),
+            "training": to_dict(config),
+            "seed": seed,
+            "inputs": inputs,
+        }
+    )
 
 
 def compiling_pays(model: nn.Module, device: torch.device, total_steps: int) -> bool:
-    """Whether a training should use torch.compile: a long one, where the compiler finds its own. Models of two phases
-    differentiate within a step, which it cannot follow.
+    """Whether a training should use torch.compile: a long one, where the compiler finds its own.
+    Models of two phases differentiate within a step, which it cannot follow.
 
-    Decided by the length of the whole training, so that a resumed one makes the same steps. The length is that from
-    which it pays on a CPU; on a GPU compiling may pay sooner, which nobody has measured.
+    Decided by the length of the whole training, so that a resumed one makes the same steps. The
+    length is that from which it pays on a CPU; on a GPU compiling may pay sooner, which nobody has
+    measured.
     """
     if len(model.phases) > 1 or total_steps < COMPILE_FROM:
         return False
-    return bool(importlib.util.find_spec("triton") if device.type == "cuda" else shutil.which(os.getenv("CXX", "g++")))
+    return bool(
+        importlib.util.find_spec("triton")
+        if device.type == "cuda"
+        else shutil.which(os.getenv("CXX", "g++"))
+    )
 
 
 def compiled(step: Callable) -> Callable:
-    """The step under torch.compile; where that fails, it goes on uncompiled, with a warning. Errors in what others
-    compile are not hidden: the setting holds during the step only."""
+    """The step under torch.compile; where that fails, it goes on uncompiled, with a warning. Errors
+    in what others compile are not hidden: the setting holds during the step only.
+    """
     fast = torch.compile(step)
 
     @wraps(step)
@@ -84,12 +104,20 @@ class Trainer:
         groups = model.parameter_groups()
         self.groups = {phase: groups[phase] for phase in model.phases}
         self.optimizers = {
-            phase: torch.optim.AdamW(parameters, lr=config.learning_rate, betas=config.betas,
-                                     weight_decay=config.weight_decay, fused=True)
-            for phase, parameters in self.groups.items()}
+            phase: torch.optim.AdamW(
+                parameters,
+                lr=config.learning_rate,
+                betas=config.betas,
+                weight_decay=config.weight_decay,
+                fused=True,
+            )
+            for phase, parameters in self.groups.items()
+        }
         self.average = copy.deepcopy(model).requires_grad_(False) if config.ema_decay else None
         self.device = next(model.parameters()).device
-        self.model_step = compiled(model.step) if compiling_pays(model, self.device, total_steps) else model.step
+        self.model_step = (
+            compiled(model.step) if compiling_pays(model, self.device, total_steps) else model.step
+        )
         self.steps = self.epochs = self.stale = 0
         self.best: float | None = None
         self.history: list[Record] = []
@@ -121,18 +149,24 @@ class Trainer:
 
     @torch.no_grad()
     def _follow(self) -> None:
-        """Exponential average of the weights, faster at the start, when there is little to average."""
+        """Exponential average of the weights, faster at the start, when there is little to
+        average.
+        """
         if self.average is None:
             return
         decay = min(self.config.ema_decay, (1 + self.steps) / (10 + self.steps))
-        get_ema_multi_avg_fn(decay)(list(self.average.parameters()), list(self.model.parameters()), None)
+        get_ema_multi_avg_fn(decay)(
+            list(self.average.parameters()), list(self.model.parameters()), None
+        )
         for mean, value in zip(self.average.buffers(), self.model.buffers(), strict=True):
             mean.copy_(value)
 
     def improved(self, record: Record) -> bool:
         name, direction = self.model.monitor
         value = record[name]
-        better = self.best is None or (value > self.best if direction == "max" else value < self.best)
+        better = self.best is None or (
+            value > self.best if direction == "max" else value < self.best
+        )
         self.best, self.stale = (value, 0) if better else (self.best, self.stale + 1)
         return better
 
@@ -148,12 +182,23 @@ class Trainer:
         tensors["random.cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
-        checkpoints.save_tensors(path, tensors, {
-            "identity": identity, "steps": self.steps, "epochs": self.epochs, "stale": self.stale, "best": self.best,
-            "history": self.history})
+        checkpoints.save_tensors(
+            path,
+            tensors,
+            {
+                "identity": identity,
+                "steps": self.steps,
+                "epochs": self.epochs,
+                "stale": self.stale,
+                "best": self.best,
+                "history": self.history,
+            },
+        )
 
     def restore(self, path: Path, identity: str) -> bool:
-        """Go on from `path` if it was left by the same recipe; False if there is nothing to go on from."""
+        """Go on from `path` if it was left by the same recipe; False if there is nothing to go on
+        from.
+        """
         if not path.exists():
             return False
         tensors, about = checkpoints.load_tensors(path)
@@ -166,7 +211,9 @@ class Trainer:
             state: dict[int, dict[str, Tensor]] = {}
             for name, tensor in _under(tensors, f"optimizer.{phase}.").items():
                 index, key = name.split(".", 1)
-                state.setdefault(int(index), {})[key] = _laid_out_like(self.groups[phase][int(index)], tensor)
+                state.setdefault(int(index), {})[key] = _laid_out_like(
+                    self.groups[phase][int(index)], tensor
+                )
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors and self.device.type == "cuda":
@@ -177,32 +224,48 @@ class Trainer:
 
 
 def _laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:
-    """The tensor with the memory format of its parameter: fused optimisers pair numbers by their place in memory."""
+    """The tensor with the memory format of its parameter: fused optimisers pair numbers by their
+    place in memory.
+    """
     return torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
-def fit(model: nn.Module, train: Batches, held_out: Batches, config: TrainingConfig, run: RunFolder, name: str,
-        seed: int = 0, inputs: dict[str, str] | None = None,
-        on_epoch: Callable[[nn.Module, Record], None] | None = None,
-        on_stage: Callable[[nn.Module, int], None] | None = None) -> tuple[nn.Module, list[Record]]:
-    """Load-or-train: returns (best model in evaluation mode, history) and says which of the two happened.
+def fit(
+    model: nn.Module,
+    train: Batches,
+    held_out: Batches,
+    config: TrainingConfig,
+    run: RunFolder,
+    name: str,
+    seed: int = 0,
+    inputs: dict[str, str] | None = None,
+    on_epoch: Callable[[nn.Module, Record], None] | None = None,
+    on_stage: Callable[[nn.Module, int], None] | None = None,
+) -> tuple[nn.Module, list[Record]]:
+    """Load-or-train: returns (best model in evaluation mode, history) and says which of the two
+    happened.
 
-    A finished checkpoint of the same recipe is loaded; an unfinished one goes on after its last whole epoch. inputs:
-    identities of what the batches come from. seed: the one that `runtime.banner` was given; it is part of the recipe.
-    on_epoch(model, record) runs after each validation, for pictures; on_stage(model, steps) before the first step,
-    after steps 16, 64, 256 and so on, and after the last step with the model of that step, which need not be the best.
-    The history has a record for each epoch, and with `validate_every_steps` one for step 0 and for each validation
-    within an epoch: the epoch, the steps so far, the means of the losses since the record before, and what was found
-    on the held-out split. Validations before the end of the first epoch are there for the curves: no model that has
-    not seen every training sample is kept as the best, however lucky its score; "improved" marks the records of those
-    that were.
-    Ctrl-C and other stops leave the best model so far and a place to go on from. Raises FloatingPointError when a
-    loss is no longer finite (the last good checkpoint stays), MemoryError when the batch does not fit, FolderInUse
-    when another process trains the same.
+    A finished checkpoint of the same recipe is loaded; an unfinished one goes on after its last
+    whole epoch. inputs: identities of what the batches come from. seed: the one that
+    `runtime.banner` was given; it is part of the recipe. on_epoch(model, record) runs after each
+    validation, for pictures; on_stage(model, steps) before the first step, after steps 16, 64, 256
+    and so on, and after the last step with the model of that step, which need not be the best. The
+    history has a record for each epoch, and with `validate_every_steps` one for step 0 and for each
+    validation within an epoch: the epoch, the steps so far, the means of the losses since the
+    record before, and what was found on the held-out split. Validations before the end of the first
+    epoch are there for the curves: no model that has not seen every training sample is kept as the
+    best, however lucky its score; "improved" marks the records of those that were. Ctrl-C and other
+    stops leave the best model so far and a place to go on from. Raises FloatingPointError when a
+    loss is no longer finite (the last good checkpoint stays), MemoryError when the batch does not
+    fit, FolderInUse when another process trains the same.
     """
     device = next(model.parameters()).device
     path, identity = run.checkpoint(name), recipe(model, config, seed, inputs or {})
@@ -210,15 +273,24 @@ def fit(model: nn.Module, train: Batches, held_out: Batches, config: TrainingCon
         about = checkpoints.read_about(path)
         if about.get("recipe") == identity and about.get("complete"):
             print(f"loaded {path.name}: trained before with this configuration, data and seed")
-            return checkpoints.load_model(path, type(model), device)[0], read_history(run.history(name))
+            return checkpoints.load_model(path, type(model), device)[0], read_history(
+                run.history(name)
+            )
     trainer = Trainer(model, config, config.epochs * len(train))
     resume = path.with_suffix(".resume.safetensors")
     if trainer.restore(resume, identity):
         print(f"going on with {name} after epoch {trainer.epochs} of {config.epochs}")
-    about = {"recipe": identity, "training": to_dict(config), "inputs": inputs or {},
-             "provenance": provenance(seed, device)}
-    with (exclusive(path.with_name(f".{name}.lock"), path), _explained(trainer, path, train.batch_size),
-          Progress(f"training {name}", trainer.total_steps) as progress):
+    about = {
+        "recipe": identity,
+        "training": to_dict(config),
+        "inputs": inputs or {},
+        "provenance": provenance(seed, device),
+    }
+    with (
+        exclusive(path.with_name(f".{name}.lock"), path),
+        _explained(trainer, path, train.batch_size),
+        Progress(f"training {name}", trainer.total_steps) as progress,
+    ):
         _validate_start(trainer, held_out)
         while trainer.epochs < config.epochs and not _out_of_patience(trainer):
             for record in _epoch(trainer, train, progress, on_stage):
@@ -228,7 +300,9 @@ def fit(model: nn.Module, train: Batches, held_out: Batches, config: TrainingCon
                     _check_state(trainer, record)
                     if (ended or trainer.epochs > 0) and trainer.improved(record):
                         record["improved"] = True
-                        checkpoints.save_model(path, trainer.evaluated, **about, metrics=record, complete=False)
+                        checkpoints.save_model(
+                            path, trainer.evaluated, **about, metrics=record, complete=False
+                        )
                     progress.update(trainer.steps, _note(trainer, record))
                     if on_epoch:
                         with torch.no_grad():
@@ -255,16 +329,27 @@ def _explained(trainer: Trainer, path: Path, batch_size: int):
     try:
         yield
     except KeyboardInterrupt:
-        kept = "nothing is kept yet" if trainer.best is None else (
-            f"the best model so far, {trainer.model.monitor[0]} {trainer.best:.4f}, is in {path.name} and can be used")
-        print(f"stopped in epoch {trainer.epochs + 1} of {trainer.config.epochs}: {kept}; "
-              f"run this again to go on after epoch {trainer.epochs}")
+        kept = (
+            "nothing is kept yet"
+            if trainer.best is None
+            else (
+                f"the best model so far, {trainer.model.monitor[0]} {trainer.best:.4f}, is in {path.name} and can be used"
+            )
+        )
+        print(
+            f"stopped in epoch {trainer.epochs + 1} of {trainer.config.epochs}: {kept}; "
+            f"run this again to go on after epoch {trainer.epochs}"
+        )
         raise
-    except RuntimeError as error:  # torch.OutOfMemoryError on a GPU, a plain RuntimeError on the CPU
+    except (
+        RuntimeError
+    ) as error:  # torch.OutOfMemoryError on a GPU, a plain RuntimeError on the CPU
         if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
-        raise MemoryError(f"out of memory at step {trainer.steps + 1} with batch_size={batch_size}: "
-                          f"try batch_size={max(batch_size // 2, 1)}") from None
+        raise MemoryError(
+            f"out of memory at step {trainer.steps + 1} with batch_size={batch_size}: "
+            f"try batch_size={max(batch_size // 2, 1)}"
+        ) from None
 
 
 def _out_of_patience(trainer: Trainer) -> bool:
@@ -277,10 +362,14 @@ def _is_stage(steps: int) -> bool:
 
 
 def _validation_is_due(config: TrainingConfig, record: Record, ended: bool) -> bool:
-    """Every `validate_every_steps` steps; at the end of every `validate_every`-th epoch, and of the last."""
+    """Every `validate_every_steps` steps; at the end of every `validate_every`-th epoch, and of the
+    last.
+    """
     if config.validate_every_steps and record["steps"] % config.validate_every_steps == 0:
         return True
-    return ended and (record["epoch"] % config.validate_every == 0 or record["epoch"] == config.epochs)
+    return ended and (
+        record["epoch"] % config.validate_every == 0 or record["epoch"] == config.epochs
+    )
 
 
 def _validate_start(trainer: Trainer, held_out: Batches) -> None:
@@ -290,9 +379,16 @@ def _validate_start(trainer: Trainer, held_out: Batches) -> None:
 
 
 def _epoch(trainer: Trainer, train: Batches, progress: Progress, on_stage=None) -> Iterator[Record]:
-    """One pass over the training split. Yields the means of the losses since the record before: wherever a validation
-    within the epoch is due, and at its end."""
-    every, start, sums, count, recent = trainer.config.validate_every_steps, time.monotonic(), {}, 0, []
+    """One pass over the training split. Yields the means of the losses since the record before:
+    wherever a validation within the epoch is due, and at its end.
+    """
+    every, start, sums, count, recent = (
+        trainer.config.validate_every_steps,
+        time.monotonic(),
+        {},
+        0,
+        [],
+    )
     trainer.model.train()
     for done, batch in enumerate(train.epoch(trainer.epochs), start=1):
         if on_stage and _is_stage(trainer.steps):
@@ -309,7 +405,12 @@ def _epoch(trainer: Trainer, train: Batches, progress: Progress, on_stage=None) 
             recent.clear()
             progress.update(trainer.steps, _note(trainer, means))
         if due:
-            yield {"epoch": trainer.epochs + 1, "steps": trainer.steps, "seconds": time.monotonic() - start, **means}
+            yield {
+                "epoch": trainer.epochs + 1,
+                "steps": trainer.steps,
+                "seconds": time.monotonic() - start,
+                **means,
+            }
             trainer.model.train()
             start, sums, count = time.monotonic(), {}, 0
 
@@ -326,8 +427,10 @@ def _first_bad_step(recent: list[tuple[int, dict[str, Tensor], dict[str, Tensor]
 def _slices(origin: dict[str, Tensor]) -> str:
     if len(origin) < len(ORIGIN):
         return ""
-    names = [f"{subject}/{position}" for subject, position in zip(*(origin[key].tolist() for key in ORIGIN),
-                                                                  strict=True)]
+    names = [
+        f"{subject}/{position}"
+        for subject, position in zip(*(origin[key].tolist() for key in ORIGIN), strict=True)
+    ]
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     return f" (slices, as subject/position: {', '.join(names[:8])}{more})"
 
@@ -335,9 +438,13 @@ def _slices(origin: dict[str, Tensor]) -> str:
 def _check_state(trainer: Trainer, record: Record) -> None:
     """Held-out figures and weights must be finite before anything is kept."""
     bad = [name for name, value in record.items() if not math.isfinite(value)]
-    bad += [name for name, value in trainer.model.named_parameters() if not torch.isfinite(value).all()][:3]
+    bad += [
+        name for name, value in trainer.model.named_parameters() if not torch.isfinite(value).all()
+    ][:3]
     if bad:
-        raise FloatingPointError(f"{', '.join(bad)} is not finite after step {trainer.steps}: {REMEDY}")
+        raise FloatingPointError(
+            f"{', '.join(bad)} is not finite after step {trainer.steps}: {REMEDY}"
+        )
 
 
 def _note(trainer: Trainer, means: Record) -> str:
@@ -355,5 +462,7 @@ def _validate(trainer: Trainer, held_out: Batches) -> Record:
 def _summary(name: str, trainer: Trainer, best: Record) -> str:
     figure, _ = trainer.model.monitor
     early = " (stopped early)" if trainer.epochs < trainer.config.epochs else ""
-    return (f"trained {name}: {trainer.epochs} epochs{early}, {trainer.steps} steps; "
-            f"best held-out {figure} {best[figure]:.4f} after {int(best['steps'])} steps (epoch {int(best['epoch'])})")
+    return (
+        f"trained {name}: {trainer.epochs} epochs{early}, {trainer.steps} steps; "
+        f"best held-out {figure} {best[figure]:.4f} after {int(best['steps'])} steps (epoch {int(best['epoch'])})"
+    )

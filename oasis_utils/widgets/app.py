@@ -19,7 +19,9 @@ ASSETS = Path(__file__).parent / "assets"
 
 
 def app_notebook(run: RunFolder, device: str = "auto") -> Path:
-    """Write the tagged cells of notebook 06, with this run as parameter, into the run folder; returns the path."""
+    """Write the tagged cells of notebook 06, with this run as parameter, into the run folder;
+    returns the path.
+    """
     import nbformat
     from papermill.iorw import load_notebook_node
     from papermill.parameterize import parameterize_notebook
@@ -27,35 +29,57 @@ def app_notebook(run: RunFolder, device: str = "auto") -> Path:
     notebook = load_notebook_node(str(project_root() / "notebooks" / f"{SOURCE}.ipynb"))
     notebook = parameterize_notebook(notebook, {"run_folder": str(run.root), "device": device})
     tags = {TAG, "injected-parameters"}
-    notebook.cells = [nbformat.v4.new_markdown_cell(TITLE),
-                      *(cell for cell in notebook.cells if tags & set(cell.metadata.tags))]
+    notebook.cells = [
+        nbformat.v4.new_markdown_cell(TITLE),
+        *(cell for cell in notebook.cells if tags & set(cell.metadata.tags)),
+    ]
     path = run.root / "app" / "brains.ipynb"
     with atomic(path) as partial:
         partial.write_text(nbformat.writes(notebook), encoding="utf-8")
     return path
 
 
-def voila_command(notebook: Path, port: int, browser: bool = False, theme: str = "light") -> list[str]:
-    """Voilà on the loopback address, for whoever knows the token: other machines and other users stay outside."""
-    command = [sys.executable, "-m", "voila", str(notebook), "--Voila.ip=127.0.0.1", "--token", f"--port={port}",
-               "--port_retries=0", f"--theme={theme}", "--template=oasis", "--VoilaConfiguration.show_tracebacks=True",
-               "--VoilaConfiguration.show_margins=True"]
+def voila_command(
+    notebook: Path, port: int, browser: bool = False, theme: str = "light"
+) -> list[str]:
+    """Voilà on the loopback address, for whoever knows the token: other machines and other users
+    stay outside.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "voila",
+        str(notebook),
+        "--Voila.ip=127.0.0.1",
+        "--token",
+        f"--port={port}",
+        "--port_retries=0",
+        f"--theme={theme}",
+        "--template=oasis",
+        "--VoilaConfiguration.show_tracebacks=True",
+        "--VoilaConfiguration.show_margins=True",
+    ]
     return command if browser else [*command, "--no-browser"]
 
 
 def voila_environment(run: RunFolder, token: str) -> dict[str, str]:
-    """This process's environment, with a page template that asks no other server for anything, and the token: a
-    command line could be read by other users."""
+    """This process's environment, with a page template that asks no other server for anything, and
+    the token: a command line could be read by other users.
+    """
     share = run.root / "app" / "jupyter"
     template = share / "voila" / "templates" / "oasis"
     write_json(template / "conf.json", {"base_template": "lab"})
     with atomic(template / "index.html.j2") as partial:
-        partial.write_text((ASSETS / "app_page.html.j2").read_text(encoding="utf-8"), encoding="utf-8")
+        partial.write_text(
+            (ASSETS / "app_page.html.j2").read_text(encoding="utf-8"), encoding="utf-8"
+        )
     paths = [str(share), *filter(None, [os.environ.get("JUPYTER_PATH")])]
     return os.environ | {"JUPYTER_PATH": os.pathsep.join(paths), "JUPYTER_TOKEN": token}
 
 
-def serve(run: RunFolder, port: int, browser: bool = True, theme: str = "light", device: str = "auto") -> None:
+def serve(
+    run: RunFolder, port: int, browser: bool = True, theme: str = "light", device: str = "auto"
+) -> None:
     """Serve until interrupted. RuntimeError if Voilà is not installed or the port is taken."""
     if importlib.util.find_spec("voila") is None:
         raise RuntimeError("the app needs Voilà: pip install 'oasis-vq[app]'")
@@ -64,9 +88,17 @@ def serve(run: RunFolder, port: int, browser: bool = True, theme: str = "light",
         try:
             listener.bind(("127.0.0.1", port))
         except OSError:
-            raise RuntimeError(f"port {port} is taken, perhaps by another app: choose one with --port") from None
-    command, token = voila_command(app_notebook(run, device), port, browser, theme), secrets.token_urlsafe(16)
-    print(f"http://127.0.0.1:{port}/?token={token} shows the panels in a few seconds; Ctrl-C ends it", flush=True)
+            raise RuntimeError(
+                f"port {port} is taken, perhaps by another app: choose one with --port"
+            ) from None
+    command, token = (
+        voila_command(app_notebook(run, device), port, browser, theme),
+        secrets.token_urlsafe(16),
+    )
+    print(
+        f"http://127.0.0.1:{port}/?token={token} shows the panels in a few seconds; Ctrl-C ends it",
+        flush=True,
+    )
     process = subprocess.Popen(command, env=voila_environment(run, token))
     try:
         if process.wait() != 0:

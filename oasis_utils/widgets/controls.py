@@ -1,7 +1,8 @@
-"""What slider panels are made of: labelled controls, and a stage where slices are drawn in the background, row by row.
+"""What slider panels are made of: labelled controls, and a stage where slices are drawn in the
+background, row by row.
 
-Needs a live kernel; a static figure of the same content goes first in a notebook, because executed copies keep no
-widget state. The panels themselves are in `panels` and `painter`.
+Needs a live kernel; a static figure of the same content goes first in a notebook, because executed
+copies keep no widget state. The panels themselves are in `panels` and `painter`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ PATIENCE = 0.15  # seconds before the rows of an unfinished drawing are shown, a
 OnRow = Callable[[int, torch.Tensor], None]
 
 
-def png_sheet(images: UInt8[np.ndarray, "n height width"], columns: int = 4, tile: int = TILE) -> bytes:
+def png_sheet(
+    images: UInt8[np.ndarray, "n height width"], columns: int = 4, tile: int = TILE
+) -> bytes:
     """A row-wise sheet of uint8 slices as PNG."""
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
@@ -41,7 +44,9 @@ def png_sheet(images: UInt8[np.ndarray, "n height width"], columns: int = 4, til
 
 def png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", compress_level=1)  # the browser is near: time matters more than size
+    image.save(
+        buffer, format="PNG", compress_level=1
+    )  # the browser is near: time matters more than size
     return buffer.getvalue()
 
 
@@ -50,9 +55,11 @@ def sheet_of(images: UInt8[np.ndarray, "n height width"]) -> bytes:
     return png_sheet(images) if len(images) <= 8 else png_sheet(images, columns=8, tile=TILE // 2)
 
 
-def black_below(images: UInt8[np.ndarray, "n height width"], share: float) -> UInt8[np.ndarray, "n height width"]:
+def black_below(
+    images: UInt8[np.ndarray, "n height width"], share: float
+) -> UInt8[np.ndarray, "n height width"]:
     """Slices of which only the upper share, in [0, 1], is drawn yet."""
-    images[:, round(images.shape[1] * share):] = 0
+    images[:, round(images.shape[1] * share) :] = 0
     return images
 
 
@@ -72,8 +79,12 @@ def number(label: str, value: float, low: float, high: float) -> widgets.FloatSl
 
 
 def choice(label: str, options) -> widgets.ToggleButtons:
-    return widgets.ToggleButtons(options=options, description=label, style={**LABEL, "button_width": "100px"},
-                                 layout=widgets.Layout(width="340px"))
+    return widgets.ToggleButtons(
+        options=options,
+        description=label,
+        style={**LABEL, "button_width": "100px"},
+        layout=widgets.Layout(width="340px"),
+    )
 
 
 def column(*controls: widgets.Widget) -> widgets.VBox:
@@ -92,8 +103,12 @@ class AgeControl:
         config = next((s.prior.config for s in samplers.values() if s.knows_age), None)
         middle, spread = (config.age_mean, config.age_std) if config else (50, 20)
         self.said = widgets.Checkbox(False, description="say the age", indent=True, style=LABEL)
-        self.years = integer("age (years)", round(middle), max(0, round(middle - 2 * spread)),
-                             round(middle + 2 * spread))
+        self.years = integer(
+            "age (years)",
+            round(middle),
+            max(0, round(middle - 2 * spread)),
+            round(middle + 2 * spread),
+        )
         self.widget = column(self.said, self.years)
         self.widget.layout.display = None if config else "none"
 
@@ -144,22 +159,32 @@ class Shown:
 class Stage:
     """Where drawings appear: the picture, a line that says how far it is, Cancel and Save.
 
-    `run(draw, sampler, n)` calls draw(on_row), which returns Shown, in the background; a newer call takes its place.
+    `run(draw, sampler, n)` calls draw(on_row), which returns Shown, in the background; a newer call
+    takes its place.
     """
 
     def __init__(self, folder: Path, width: str = "100%"):
         self.folder, self.latest, self.shown = folder, Latest(), None
-        self.picture = widgets.Image(format="png", layout=widgets.Layout(
-            max_width=width, height="auto", object_fit="contain", align_self="flex-start"))
+        self.picture = widgets.Image(
+            format="png",
+            layout=widgets.Layout(
+                max_width=width, height="auto", object_fit="contain", align_self="flex-start"
+            ),
+        )
         self.status = widgets.Label()
-        self.cancel = widgets.Button(description="Cancel", icon="stop", disabled=True,
-                                     tooltip="stop the drawing that runs")
-        self.save = widgets.Button(description="Save PNG + NPZ", icon="save", tooltip=f"write both into {folder}")
+        self.cancel = widgets.Button(
+            description="Cancel", icon="stop", disabled=True, tooltip="stop the drawing that runs"
+        )
+        self.save = widgets.Button(
+            description="Save PNG + NPZ", icon="save", tooltip=f"write both into {folder}"
+        )
         self.cancel.on_click(lambda _: self.latest.cancel())
         self.save.on_click(lambda _: self.write())
         self.bar = side_by_side(self.cancel, self.save, self.status)
 
-    def run(self, draw: Callable[[OnRow], Shown], sampler: BrainSampler, n: int, view=slice(None)) -> None:
+    def run(
+        self, draw: Callable[[OnRow], Shown], sampler: BrainSampler, n: int, view=slice(None)
+    ) -> None:
         """n: slices it will make. view: which of them are shown while rows arrive."""
         self.latest.submit(lambda ticket: self._job(ticket, draw, sampler, n, view))
 
@@ -197,7 +222,9 @@ class Stage:
         self.status.value = text  # last: it says that all is done
 
     def _rows(self, ticket: Ticket, sampler: BrainSampler, view) -> OnRow:
-        """Stop if no longer wanted; from time to time show the rows so far, without spending long on it."""
+        """Stop if no longer wanted; from time to time show the rows so far, without spending long
+        on it.
+        """
         last, pause = time.monotonic(), PATIENCE
 
         def on_row(row: int, maps: torch.Tensor) -> None:
@@ -214,4 +241,3 @@ class Stage:
             pause = max(PATIENCE, 4 * (last - now))
 
         return on_row
-

@@ -1,6 +1,8 @@
-"""Paint with codes: choose a cell of the map, choose a code by its picture, see the brain that they decode to.
+"""Paint with codes: choose a cell of the map, choose a code by its picture, see the brain that they
+decode to.
 
-ipywidgets has no picture that can be clicked, and 256 buttons are heavy: `PictureGrid` is one picture with a marker.
+ipywidgets has no picture that can be clicked, and 256 buttons are heavy: `PictureGrid` is one
+picture with a marker.
 """
 
 from __future__ import annotations
@@ -18,7 +20,16 @@ from PIL import Image
 from oasis_utils.models.codes import decode_maps
 from oasis_utils.models.sampler import BrainSampler, Samples, image_seeds
 from oasis_utils.models.vqvae import VQVAE
-from oasis_utils.widgets.controls import Shown, Stage, choice, column, integer, png, png_sheet, side_by_side
+from oasis_utils.widgets.controls import (
+    Shown,
+    Stage,
+    choice,
+    column,
+    integer,
+    png,
+    png_sheet,
+    side_by_side,
+)
 
 ASSETS = Path(__file__).parent / "assets"
 SIDE = 256  # pixels a side of each of the three pictures
@@ -26,7 +37,9 @@ TILE = 16  # pixels a side of a code's picture
 
 
 class PictureGrid(anywidget.AnyWidget):
-    """A picture of rows x cols cells. A click, or arrow keys, select a cell; a click, Enter or space choose it."""
+    """A picture of rows x cols cells. A click, or arrow keys, select a cell; a click, Enter or
+    space choose it.
+    """
 
     _esm = ASSETS / "picture_grid.js"
     _css = ASSETS / "picture_grid.css"
@@ -42,11 +55,13 @@ class PictureGrid(anywidget.AnyWidget):
 
 
 def code_pictures(vqvae: VQVAE) -> UInt8[np.ndarray, "n_codes side side"]:
-    """What each code draws among its equals: a cell in the middle of a small map of this code alone."""
+    """What each code draws among its equals: a cell in the middle of a small map of this code
+    alone.
+    """
     codes = np.arange(vqvae.config.n_codes)[:, None, None]
     images = decode_maps(vqvae, np.tile(codes, (1, 4, 4)))
     cell = vqvae.config.downsampling
-    return images[:, cell:2 * cell, cell:2 * cell]
+    return images[:, cell : 2 * cell, cell : 2 * cell]
 
 
 def coloured(rank: Integer[np.ndarray, "rows cols"], n_codes: int) -> bytes:
@@ -56,7 +71,9 @@ def coloured(rank: Integer[np.ndarray, "rows cols"], n_codes: int) -> bytes:
 
 
 class PainterPanel:
-    """A drawn map, the slice it decodes to, and all codes from dark to bright; what is painted can be undone."""
+    """A drawn map, the slice it decodes to, and all codes from dark to bright; what is painted can
+    be undone.
+    """
 
     def __init__(self, samplers: dict[str, BrainSampler], folder: Path):
         self.samplers, self.history = samplers, []
@@ -70,8 +87,12 @@ class PainterPanel:
         middle = dict(rows=grid, cols=grid, row=grid // 2, col=grid // 2)
         self.map = PictureGrid(label="1. Select a cell of the map", **middle)
         self.brain = PictureGrid(label="… or of the decoded slice", **middle)
-        self.palette = PictureGrid(label="2. Choose a code, dark to bright", rows=-(-len(self.order) // side),
-                                   cols=side, picture=png_sheet(self.patches[self.order], columns=side, tile=TILE))
+        self.palette = PictureGrid(
+            label="2. Choose a code, dark to bright",
+            rows=-(-len(self.order) // side),
+            cols=side,
+            picture=png_sheet(self.patches[self.order], columns=side, tile=TILE),
+        )
         self._build_controls(first, folder)
         for place in ("row", "col"):
             traitlets.link((self.map, place), (self.brain, place))
@@ -82,16 +103,22 @@ class PainterPanel:
     def _build_controls(self, first: BrainSampler, folder: Path) -> None:
         self.prior, self.seed = choice("prior", list(self.samplers)), integer("seed", 0, 0, 999)
         self.position = integer("position", first.n_positions // 2, 0, first.n_positions - 1)
-        self.undo = widgets.Button(description="Undo", icon="undo", tooltip="take the last painted cell back")
-        self.clear = widgets.Button(description="Start again", icon="refresh", tooltip="as it was drawn")
+        self.undo = widgets.Button(
+            description="Undo", icon="undo", tooltip="take the last painted cell back"
+        )
+        self.clear = widgets.Button(
+            description="Start again", icon="refresh", tooltip="as it was drawn"
+        )
         self.undo.on_click(lambda _: self.take_back(1))
         self.clear.on_click(lambda _: self.take_back(len(self.history)))
         self.stage = Stage(folder)
         for control in (self.prior, self.position, self.seed):
             control.observe(self.redraw, names="value")
-        self.widget = column(side_by_side(self.prior, self.position, self.seed),
-                             side_by_side(self.map, self.brain, self.palette),
-                             side_by_side(self.undo, self.clear, self.stage.save, self.stage.status))
+        self.widget = column(
+            side_by_side(self.prior, self.position, self.seed),
+            side_by_side(self.map, self.brain, self.palette),
+            side_by_side(self.undo, self.clear, self.stage.save, self.stage.status),
+        )
 
     @property
     def cell(self) -> tuple[int, int, int]:
@@ -103,7 +130,9 @@ class PainterPanel:
         sampler = self.samplers[label]
 
         def draw(on_row) -> Shown:
-            self.maps = sampler.draw(np.array([position]), image_seeds(seed, 1), on_row=on_row).copy()
+            self.maps = sampler.draw(
+                np.array([position]), image_seeds(seed, 1), on_row=on_row
+            ).copy()
             self.history.clear()
             self.point()
             return self.decoded()
@@ -114,9 +143,15 @@ class PainterPanel:
         """Show the map as it is."""
         images = self.samplers[self.prior.value].decode(self.maps)
         sheet = png_sheet(images, tile=SIDE)
-        self.map.picture, self.brain.picture = coloured(self.rank[self.maps[0]], len(self.rank)), sheet
-        return Shown(Samples(images, self.maps.copy(), np.array([self.position.value])),
-                     f"painted_position{self.position.value}_seed{self.seed.value}_{len(self.history)}", sheet)
+        self.map.picture, self.brain.picture = (
+            coloured(self.rank[self.maps[0]], len(self.rank)),
+            sheet,
+        )
+        return Shown(
+            Samples(images, self.maps.copy(), np.array([self.position.value])),
+            f"painted_position{self.position.value}_seed{self.seed.value}_{len(self.history)}",
+            sheet,
+        )
 
     def point(self, _change=None) -> None:
         """Mark, among the codes, the one of the selected cell."""
@@ -127,7 +162,9 @@ class PainterPanel:
 
     def describe(self, _change=None) -> None:
         place = self.palette.row * self.palette.cols + self.palette.col
-        self.palette.caption = f"code {self.order[place]}" if place < len(self.order) else "no code here"
+        self.palette.caption = (
+            f"code {self.order[place]}" if place < len(self.order) else "no code here"
+        )
 
     def paint(self, _change=None) -> None:
         """Give the selected cell the chosen code."""

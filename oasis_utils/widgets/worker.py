@@ -1,4 +1,6 @@
-"""The newest wish wins: long drawings run in a background thread and give way, at their next row, to newer ones."""
+"""The newest wish wins: long drawings run in a background thread and give way, at their next row,
+to newer ones.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from collections.abc import Callable
 
 
 class Stopped(Exception):
-    """Raised inside a job at its next checkpoint; `cancelled` is false if a newer job took its place."""
+    """Raised inside a job at its next checkpoint; `cancelled` is false if a newer job took its
+    place.
+    """
 
     def __init__(self, cancelled: bool):
         super().__init__("cancelled" if cancelled else "superseded")
@@ -30,9 +34,11 @@ class Ticket:
 
 
 class Latest:
-    """One job at a time, in one lasting thread: a kernel stays free for the messages of its widgets meanwhile.
+    """One job at a time, in one lasting thread: a kernel stays free for the messages of its widgets
+    meanwhile.
 
-    A job is a function of its ticket. Jobs that were still waiting when a newer one came are never started.
+    A job is a function of its ticket. Jobs that were still waiting when a newer one came are never
+    started.
     """
 
     def __init__(self):
@@ -63,7 +69,9 @@ class Latest:
     def wait(self, timeout: float | None = None) -> bool:
         """Block until nothing runs or waits; false if `timeout` seconds were not enough."""
         with self._change:
-            return self._change.wait_for(lambda: self._running is None and self._waiting is None, timeout)
+            return self._change.wait_for(
+                lambda: self._running is None and self._waiting is None, timeout
+            )
 
     def _work(self) -> None:
         while True:

@@ -1,4 +1,6 @@
-"""The command line: help, exit codes and messages. (test_pipeline.py runs the commands on a real run.)"""
+"""The command line: help, exit codes and messages. (test_pipeline.py runs the commands on a real
+run.)
+"""
 
 import subprocess
 import sys
@@ -25,41 +27,79 @@ def test_every_command_has_help(command, capsys):
     assert command in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["sample"], ["report"], ["app", "--port", "80000"],
-                                       ["sample", "--run", "x", "--out", "y", "--n", "0"],
-                                       ["sample", "--run", "x", "--out", "y", "--top-p", "2"],
-                                       ["sample", "--run", "x", "--out", "y", "--temperature", "-1"],
-                                       ["run", "--seed", "-1"], ["run", "--seed", "1.5"], ["run", "--device", "gpu"],
-                                       ["app", "--device", "cuda:x"], ["app", "--port", "80.5"],
-                                       ["prepare", "x", "--out", "y", "--seed", "-1"],
-                                       ["prepare", "x", "--out", "y", "--count", "0"],
-                                       ["prepare", "x", "--out", "y", "--every", "-1"],
-                                       ["prepare", "x", "--out", "y", "--every", "nan"],
-                                       ["prepare", "x", "--out", "y", "--split", "nan,0.1,0.1"],
-                                       *(["sample", "--run", "x", "--out", "y", option, value] for option, value in (
-                                           ("--temperature", "nan"), ("--temperature", "inf"), ("--top-p", "nan"),
-                                           ("--top-k", "-1"), ("--seed", "-1"), ("--position", "-1"))),
-                                       *(["sample", "--run", "x", "--out", "y", "--age", age]
-                                         for age in ("-1", "nan", "200", "old"))])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["sample"],
+        ["report"],
+        ["app", "--port", "80000"],
+        ["sample", "--run", "x", "--out", "y", "--n", "0"],
+        ["sample", "--run", "x", "--out", "y", "--top-p", "2"],
+        ["sample", "--run", "x", "--out", "y", "--temperature", "-1"],
+        ["run", "--seed", "-1"],
+        ["run", "--seed", "1.5"],
+        ["run", "--device", "gpu"],
+        ["app", "--device", "cuda:x"],
+        ["app", "--port", "80.5"],
+        ["prepare", "x", "--out", "y", "--seed", "-1"],
+        ["prepare", "x", "--out", "y", "--count", "0"],
+        ["prepare", "x", "--out", "y", "--every", "-1"],
+        ["prepare", "x", "--out", "y", "--every", "nan"],
+        ["prepare", "x", "--out", "y", "--split", "nan,0.1,0.1"],
+        *(
+            ["sample", "--run", "x", "--out", "y", option, value]
+            for option, value in (
+                ("--temperature", "nan"),
+                ("--temperature", "inf"),
+                ("--top-p", "nan"),
+                ("--top-k", "-1"),
+                ("--seed", "-1"),
+                ("--position", "-1"),
+            )
+        ),
+        *(
+            ["sample", "--run", "x", "--out", "y", "--age", age]
+            for age in ("-1", "nan", "200", "old")
+        ),
+    ],
+)
 def test_bad_arguments_exit_with_2(arguments, capsys):
     assert main(arguments) == 2
     assert capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("option", "kind"), [("--temperature", "float"), ("--top-p", "float"), ("--top-k", "int"),
-                                              ("--age", "float"), ("--n", "int")])
+@pytest.mark.parametrize(
+    ("option", "kind"),
+    [
+        ("--temperature", "float"),
+        ("--top-p", "float"),
+        ("--top-k", "int"),
+        ("--age", "float"),
+        ("--n", "int"),
+    ],
+)
 def test_what_is_no_number_is_called_so(option, kind, capsys):
     assert main(["sample", "--run", "x", "--out", "y", option, "old"]) == 2
     assert f"argument {option}: invalid {kind} value: 'old'" in capsys.readouterr().err
 
 
-ARGUMENTS = {"run": ["--profile", "none"], "prepare": ["none", "--out", "y"], "report": ["none"],
-             "sample": ["--run", "none", "--out", "y"], "reconstruct": ["none", "--run", "none", "--out", "y"],
-             "evaluate": ["none.npz", "--against", "none"], "app": ["--run", "none"]}
+ARGUMENTS = {
+    "run": ["--profile", "none"],
+    "prepare": ["none", "--out", "y"],
+    "report": ["none"],
+    "sample": ["--run", "none", "--out", "y"],
+    "reconstruct": ["none", "--run", "none", "--out", "y"],
+    "evaluate": ["none.npz", "--against", "none"],
+    "app": ["--run", "none"],
+}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("error", [ValueError, RuntimeError, MemoryError, OSError, UsageError, NotebookFailed])
+@pytest.mark.parametrize(
+    "error", [ValueError, RuntimeError, MemoryError, OSError, UsageError, NotebookFailed]
+)
 def test_debug_lets_errors_through_wherever_it_stands(monkeypatch, capsys, command, error):
     def fail(_args):
         raise error("no such thing")
@@ -74,9 +114,23 @@ def test_debug_lets_errors_through_wherever_it_stands(monkeypatch, capsys, comma
 
 
 def test_a_traceback_ends_with_code_1(tmp_path):
-    command = [sys.executable, "-m", "oasis_utils", "--debug", "sample", "--run", str(tmp_path), "--out", "y"]
+    command = [
+        sys.executable,
+        "-m",
+        "oasis_utils",
+        "--debug",
+        "sample",
+        "--run",
+        str(tmp_path),
+        "--out",
+        "y",
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1 and "Traceback" in done.stderr and "CheckpointError: no checkpoint" in done.stderr
+    assert (
+        done.returncode == 1
+        and "Traceback" in done.stderr
+        and "CheckpointError: no checkpoint" in done.stderr
+    )
 
 
 def test_a_missing_run_folder_is_named(tmp_path, capsys):
@@ -93,10 +147,24 @@ def test_an_age_needs_a_model_that_knows_ages(tmp_path, capsys):
     vqvae = VQVAE(VQVAEConfig(image_size=32, channels=32, residual_blocks=1, n_codes=8, code_dim=4))
     save_model(tmp_path / "checkpoints" / "vqvae.safetensors", vqvae)
     shape = dict(grid=4, n_codes=8, n_positions=2, channels=8, blocks=2, hidden=8)
-    ask = ["sample", "--run", str(tmp_path), "--out", str(tmp_path / "o.npz"), "--n", "2", "--age", "70"]
+    ask = [
+        "sample",
+        "--run",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "o.npz"),
+        "--n",
+        "2",
+        "--age",
+        "70",
+    ]
     for scale, code in ((0.0, 2), (20.0, 0)):
         prior = PixelCNN(PixelCNNConfig(**shape, age_mean=50.0, age_std=scale))
-        save_model(tmp_path / "checkpoints" / "pixelcnn.safetensors", prior, inputs={"vqvae": weights_digest(vqvae)})
+        save_model(
+            tmp_path / "checkpoints" / "pixelcnn.safetensors",
+            prior,
+            inputs={"vqvae": weights_digest(vqvae)},
+        )
         assert main(ask) == code
         assert ("was trained without ages" in capsys.readouterr().err) == (code == 2)
 
@@ -109,7 +177,9 @@ def test_prepare_builds_a_cache_and_counts_it(tmp_path, capsys):
         for position in range(2):
             image = Image.fromarray(rng.integers(0, 255, (64, 64)).astype(np.uint8))
             image.save(folder / f"case_{subject:03d}_slice_{position}.nii.png")
-    assert main(["prepare", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--size", "32"]) == 0
+    assert (
+        main(["prepare", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--size", "32"]) == 0
+    )
     assert "train: 2 slices of 1 subjects" in capsys.readouterr().out
     assert (tmp_path / "out" / "manifest.json").exists()
 
@@ -119,9 +189,19 @@ def test_prepare_names_what_is_missing(tmp_path, capsys):
     assert "expected keras_png_slices_train/" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", [["--split", "0.8"], ["--split", "a,b,c"], ["--slices", "3"], ["--size", "50"],
-                                    ["--plane", "oblique"], ["--orient", "up"], ["--every", "0"],
-                                    ["--slices", "1:2", "--every", "3"]])
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--split", "0.8"],
+        ["--split", "a,b,c"],
+        ["--slices", "3"],
+        ["--size", "50"],
+        ["--plane", "oblique"],
+        ["--orient", "up"],
+        ["--every", "0"],
+        ["--slices", "1:2", "--every", "3"],
+    ],
+)
 def test_prepare_is_asked_wrongly(tmp_path, option, capsys):
     assert main(["prepare", str(tmp_path), "--out", str(tmp_path / "out"), *option]) == 2
     assert capsys.readouterr().err and not (tmp_path / "out").exists()
@@ -132,10 +212,25 @@ def test_prepare_takes_a_collection_skips_what_is_bad_and_writes_png(tmp_path, c
     make_collection(tmp_path / "in", names, positions=3)
     (tmp_path / "in" / "ill" / "OAS1_0000_MR1_mpr-1_101.png").write_bytes(b"")
     out, png = tmp_path / "out", tmp_path / "png"
-    command = ["prepare", str(tmp_path / "in"), "--out", str(out), "--size", "32", "--split", "0.6,0.2,0.2",
-               "--pattern", r"(?P<subject>OAS1_\d+)_MR1_mpr-1_(?P<slice>\d+)", "--png", str(png)]
+    command = [
+        "prepare",
+        str(tmp_path / "in"),
+        "--out",
+        str(out),
+        "--size",
+        "32",
+        "--split",
+        "0.6,0.2,0.2",
+        "--pattern",
+        r"(?P<subject>OAS1_\d+)_MR1_mpr-1_(?P<slice>\d+)",
+        "--png",
+        str(png),
+    ]
     assert main(command) == 1
-    assert "OAS1_0000_MR1_mpr-1_101.png: it is empty; replace the file (`prepare --skip-bad`" in capsys.readouterr().err
+    assert (
+        "OAS1_0000_MR1_mpr-1_101.png: it is empty; replace the file (`prepare --skip-bad`"
+        in capsys.readouterr().err
+    )
     assert main([*command, "--skip-bad"]) == 0
     said = capsys.readouterr().out
     assert "skipped 1 (all are listed in manifest.json):" in said and "kind images" in said
@@ -145,8 +240,12 @@ def test_prepare_takes_a_collection_skips_what_is_bad_and_writes_png(tmp_path, c
 
 def test_prepare_of_oasis_slices_ends_with_the_acknowledgement(tmp_path, capsys):
     make_tree(tmp_path / "in")
-    assert main(["prepare", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--size", "32"]) == 0
-    assert "Data were provided by OASIS: Cross-Sectional" in capsys.readouterr().out.splitlines()[-1]
+    assert (
+        main(["prepare", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--size", "32"]) == 0
+    )
+    assert (
+        "Data were provided by OASIS: Cross-Sectional" in capsys.readouterr().out.splitlines()[-1]
+    )
 
 
 def test_evaluate_refuses_a_foreign_file(tmp_path, capsys):
@@ -155,9 +254,14 @@ def test_evaluate_refuses_a_foreign_file(tmp_path, capsys):
     assert "has no array 'images'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("images", "message"), [
-    (np.zeros((5, 32, 32), np.uint8), "at least 16 images on either side, got 5"),
-    (np.full((20, 32, 32), 3.0), "scale them to [0, 1]"), (np.full((20, 32, 32), np.nan), "hold nan")])
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((5, 32, 32), np.uint8), "at least 16 images on either side, got 5"),
+        (np.full((20, 32, 32), 3.0), "scale them to [0, 1]"),
+        (np.full((20, 32, 32), np.nan), "hold nan"),
+    ],
+)
 def test_evaluate_refuses_bad_images_before_it_reads_the_data(tmp_path, capsys, images, message):
     np.savez(tmp_path / "x.npz", images=images)
     assert main(["evaluate", str(tmp_path / "x.npz"), "--against", str(tmp_path)]) == 1

@@ -43,7 +43,9 @@ def test_cache_holds_every_slice_of_every_split(tree, tmp_path):
         assert split.images.shape == (len(rows), 32, 32) and split.images.dtype == np.uint8
         assert split.name == name and len(split) == len(rows) and split.masks is None
     assert dataset.n_positions == 3
-    assert not dataset.synthetic and dataset.description == f"PNG slices of {tree.name}"  # no path in titles
+    assert (
+        not dataset.synthetic and dataset.description == f"PNG slices of {tree.name}"
+    )  # no path in titles
 
 
 def test_identity_depends_on_pixels_and_not_on_the_place(tree, tmp_path):
@@ -59,8 +61,12 @@ def test_identity_depends_on_pixels_and_not_on_the_place(tree, tmp_path):
 
 def test_identity_depends_on_the_splits(tmp_path):
     identities = set()
-    for number, homes in enumerate(({"train": (1, 2), "validate": (3,), "test": (4,)},
-                                    {"train": (1, 2), "validate": (4,), "test": (3,)})):
+    for number, homes in enumerate(
+        (
+            {"train": (1, 2), "validate": (3,), "test": (4,)},
+            {"train": (1, 2), "validate": (4,), "test": (3,)},
+        )
+    ):
         tree = make_tree(tmp_path / f"tree{number}", homes)
         identities.add(build_cache(tree, tmp_path / f"cache{number}", CONFIG).identity)
     assert len(identities) == 2
@@ -74,7 +80,9 @@ def test_ages_reach_their_slices(tree, tmp_path):
 
 
 def test_unknown_split(tree, tmp_path):
-    with pytest.raises(ValueError, match="unknown split 'val': choose one of train, validate, test"):
+    with pytest.raises(
+        ValueError, match="unknown split 'val': choose one of train, validate, test"
+    ):
         build_cache(tree, tmp_path / "cache", CONFIG).split("val")
 
 
@@ -86,7 +94,9 @@ def test_no_cache_says_how_to_make_one(tmp_path):
 def test_cache_of_another_version_is_refused(tree, tmp_path, monkeypatch):
     build_cache(tree, tmp_path / "cache", CONFIG)
     monkeypatch.setattr(data, "FORMAT", data.FORMAT + 1)
-    with pytest.raises(DataError, match="prepared by another version of oasis_utils: delete it and"):
+    with pytest.raises(
+        DataError, match="prepared by another version of oasis_utils: delete it and"
+    ):
         open_cache(tmp_path / "cache")
 
 
@@ -112,15 +122,21 @@ def test_a_thinned_split_keeps_all_subjects_evenly_and_all_that_is_known_of_a_sl
     assert len(np.unique(some.positions % 4)) > 1  # no comb over the positions
     assert (some.name, some.symmetry, some.content) == (whole.name, whole.symmetry, whole.content)
     for i in range(16):
-        (row,) = np.flatnonzero((whole.subjects == some.subjects[i]) & (whole.positions == some.positions[i]))
+        (row,) = np.flatnonzero(
+            (whole.subjects == some.subjects[i]) & (whole.positions == some.positions[i])
+        )
         assert np.array_equal(some.images[i], whole.images[row]) and some.ages[i] == whole.ages[row]
-        assert some.series[i] == whole.series[row] and np.array_equal(some.masks[i], whole.masks[row])
+        assert some.series[i] == whole.series[row] and np.array_equal(
+            some.masks[i], whole.masks[row]
+        )
 
 
 def test_one_slice_of_each_subject_whatever_its_sessions():
     """Subject 3 has two sessions; position 7 is nobody's, 2 is the nearest."""
     subjects, positions = np.array([1, 1, 2, 2, 3, 3, 3, 3]), np.array([0, 2] * 4)
-    split = data.Split("test", np.zeros((8, 4, 4), np.uint8), subjects, positions, np.full(8, np.nan, np.float32))
+    split = data.Split(
+        "test", np.zeros((8, 4, 4), np.uint8), subjects, positions, np.full(8, np.nan, np.float32)
+    )
     assert split.subjects[one_each(split, 2, 16)].tolist() == [1, 2, 3]
     assert split.positions[one_each(split, 7, 16)].tolist() == [2, 2, 2]
     assert split.subjects[one_each(split, 0, 2)].tolist() == [1, 3]
@@ -168,13 +184,18 @@ def test_prepared_folder_on_another_file_system_is_copied(tree, tmp_path, monkey
 def test_opening_a_prepared_folder_twice_or_in_place_is_fine(tree, tmp_path):
     prepared = build_cache(tree, tmp_path / "prepared", CONFIG)
     for folder in ("run", "run", "prepared"):
-        assert open_or_build(tmp_path / "prepared", tmp_path / folder, CONFIG).identity == prepared.identity
+        assert (
+            open_or_build(tmp_path / "prepared", tmp_path / folder, CONFIG).identity
+            == prepared.identity
+        )
         assert len(list((tmp_path / folder).iterdir())) == 2
 
 
 def test_prepared_folder_of_another_size_is_refused(tree, tmp_path):
     build_cache(tree, tmp_path / "prepared", CONFIG)
-    with pytest.raises(DataError, match="at 32 pixels, this profile takes 48: prepare again with --size 48"):
+    with pytest.raises(
+        DataError, match="at 32 pixels, this profile takes 48: prepare again with --size 48"
+    ):
         open_or_build(tmp_path / "prepared", tmp_path / "run", DataConfig(image_size=48))
     assert not is_cache(tmp_path / "run")
 
@@ -185,7 +206,9 @@ def test_interrupted_link_leaves_no_cache_that_opens(tree, tmp_path, monkeypatch
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
         patch.setattr(data, "write_json", no_disk)
         open_or_build(tmp_path / "prepared", tmp_path / "run", CONFIG)
-    assert not is_cache(tmp_path / "run")  # else the slices of one set pass under the manifest of the other
+    assert not is_cache(
+        tmp_path / "run"
+    )  # else the slices of one set pass under the manifest of the other
 
 
 def test_folder_of_slices_is_built(tree, tmp_path):
@@ -244,7 +267,7 @@ def test_batches_leave_the_global_random_state_alone():
 def test_images_become_floats_that_belong_to_their_rows():
     for batch in Batches(numbered(24), 8, shuffle=True, mirror=LEFT_RIGHT):
         images = batch["images"]
-        assert images.dtype == torch.float32 and 0 <= images.min() and images.max() <= 1
+        assert images.dtype == torch.float32 and images.min() >= 0 and images.max() <= 1
         assert torch.allclose(images.amax((1, 2, 3)) * 255, batch["positions"] + 1.0)
 
 
@@ -263,7 +286,9 @@ def test_mirror_flips_about_half_of_the_rows_afresh_each_epoch():
 
 
 def test_a_horizontal_mid_line_is_mirrored_top_to_bottom():
-    lying = {name: tensor.mT if name == "images" else tensor for name, tensor in numbered(200).items()}
+    lying = {
+        name: tensor.mT if name == "images" else tensor for name, tensor in numbered(200).items()
+    }
     images = next(iter(Batches(lying, 200, mirror=Symmetry(-2), seed=1)))["images"]
     plain = next(iter(Batches(lying, 200)))["images"]
     turned = (images != plain).any((1, 2, 3))
@@ -278,7 +303,9 @@ def test_nothing_is_mirrored_unless_asked(mirror):
 @pytest.mark.parametrize("lengths", [(3, 4), (0, 0)])
 def test_lengths_must_agree(lengths):
     with pytest.raises(DataError, match="tensors of one length above 0"):
-        Batches({"images": torch.zeros(lengths[0], 1, 4, 4), "positions": torch.zeros(lengths[1])}, 2)
+        Batches(
+            {"images": torch.zeros(lengths[0], 1, 4, 4), "positions": torch.zeros(lengths[1])}, 2
+        )
 
 
 # ---------------------------------------------------------------- streaming
@@ -287,13 +314,17 @@ def test_lengths_must_agree(lengths):
 def memory_map(path, n=24):
     np.save(path, np.random.default_rng(0).integers(0, 256, (n, 8, 8), dtype=np.uint8))
     images = np.load(path, mmap_mode="r")
-    return data.Split("train", images, np.arange(n) // 4, np.arange(n) % 4, np.full(n, np.nan, np.float32))
+    return data.Split(
+        "train", images, np.arange(n) // 4, np.arange(n) % 4, np.full(n, np.nan, np.float32)
+    )
 
 
 @pytest.mark.parametrize("shuffle, mirror", [(False, None), (True, None), (True, LEFT_RIGHT)])
 def test_streamed_batches_equal_those_held(tmp_path, shuffle, mirror):
     split = memory_map(tmp_path / "a.npy")
-    held, streamed = (Batches(split.to(CPU, stream), 5, shuffle, mirror, seed=3) for stream in (False, True))
+    held, streamed = (
+        Batches(split.to(CPU, stream), 5, shuffle, mirror, seed=3) for stream in (False, True)
+    )
     for epoch in range(2):
         for a, b in zip(held.epoch(epoch), streamed.epoch(epoch), strict=True):
             assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
@@ -301,9 +332,13 @@ def test_streamed_batches_equal_those_held(tmp_path, shuffle, mirror):
 
 def test_the_choice_follows_the_free_memory_and_is_said(tmp_path, monkeypatch, capsys):
     split = memory_map(tmp_path / "a.npy")
-    monkeypatch.setattr(data, "free_memory", lambda device: split.images.nbytes / data.SHARE_OF_MEMORY + 1)
+    monkeypatch.setattr(
+        data, "free_memory", lambda device: split.images.nbytes / data.SHARE_OF_MEMORY + 1
+    )
     assert isinstance(split.to(CPU)["images"], torch.Tensor) and capsys.readouterr().out == ""
-    monkeypatch.setattr(data, "free_memory", lambda device: split.images.nbytes / data.SHARE_OF_MEMORY - 1)
+    monkeypatch.setattr(
+        data, "free_memory", lambda device: split.images.nbytes / data.SHARE_OF_MEMORY - 1
+    )
     assert isinstance(split.to(CPU)["images"], Streamed)
     assert "slices stream from the memory map" in capsys.readouterr().out
 
@@ -313,10 +348,14 @@ def test_streaming_reads_only_the_rows_of_a_batch(tmp_path):
     n = 2**20
     images = np.memmap(tmp_path / "large", np.uint8, "w+", shape=(n, 256, 256))
     images[n - 1] = 7
-    split = data.Split("train", images, np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.float32))
+    split = data.Split(
+        "train", images, np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.float32)
+    )
     tensors = split.to(CPU)
     assert isinstance(tensors["images"], Streamed)
-    assert (tensors["images"].read(torch.tensor([0, n - 1])).amax((1, 2, 3)) == torch.tensor([0, 7])).all()
+    assert (
+        tensors["images"].read(torch.tensor([0, n - 1])).amax((1, 2, 3)) == torch.tensor([0, 7])
+    ).all()
     assert len(next(iter(Batches(tensors, 4, shuffle=True)))["images"]) == 4
 
 

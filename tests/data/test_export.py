@@ -19,12 +19,16 @@ def test_round_trip_keeps_pixels_masks_splits_and_ages(tmp_path):
     (tree / "participants.tsv").write_text("participant_id\tage\tsex\ncase_005\t71.5\tF\n")
     before = build_cache(tree, tmp_path / "a", CONFIG)
     calls = []
-    folder = export_png(before, tmp_path / "png" / "keras_png_slices_data", lambda *call: calls.append(call))
+    folder = export_png(
+        before, tmp_path / "png" / "keras_png_slices_data", lambda *call: calls.append(call)
+    )
     after = build_cache(folder, tmp_path / "b", CONFIG)
     for name in SPLITS:
         one, two = before.split(name), after.split(name)
         for field in ("images", "masks", "subjects", "positions", "ages"):
-            assert np.array_equal(getattr(one, field), getattr(two, field), equal_nan=field == "ages"), field
+            assert np.array_equal(
+                getattr(one, field), getattr(two, field), equal_nan=field == "ages"
+            ), field
     assert calls == [(i + 1, 18) for i in range(18)]
     assert after.manifest["kind"] == "keras" and after.manifest["subjects"][4]["sex"] == "F"
 
@@ -47,10 +51,14 @@ def test_sessions_become_cases_and_are_one_subject_again_when_read(tmp_path):
 def test_an_export_whose_table_splits_a_person_is_refused(tmp_path):
     make_collection(tmp_path / "in", ["A1", "A2", "A3"], size=32)
     options = ImportOptions(pattern=r"(?P<subject>A\d)_(?P<session>MR\d)")
-    folder = export_png(build_cache(tmp_path / "in", tmp_path / "a", CONFIG, options=options), tmp_path / "png")
+    folder = export_png(
+        build_cache(tmp_path / "in", tmp_path / "a", CONFIG, options=options), tmp_path / "png"
+    )
     table = (folder / "participants.tsv").read_text(encoding="utf-8")
     (folder / "participants.tsv").write_text(table.replace("A2", "A1"), encoding="utf-8")
-    with pytest.raises(DataError, match="is a session of subject .* a subject may be in one split only"):
+    with pytest.raises(
+        DataError, match="is a session of subject .* a subject may be in one split only"
+    ):
         build_cache(folder, tmp_path / "b", CONFIG)
 
 

@@ -1,4 +1,6 @@
-"""One file, one slice: every kind of file that is no 8-bit grey slice is read rightly or refused by name."""
+"""One file, one slice: every kind of file that is no 8-bit grey slice is read rightly or refused by
+name.
+"""
 
 import io
 import struct
@@ -85,11 +87,22 @@ def test_what_is_no_slice_is_refused_by_name(tmp_path, kind):
 
 def png_of(width, height, depth, colour, rows):
     """A PNG that Pillow cannot write."""
+
     def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    return images.PNG_SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (
+        images.PNG_SIGNATURE
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
 def test_16_bit_colour_is_not_shortened_in_silence(tmp_path):
@@ -101,9 +114,13 @@ def test_16_bit_colour_is_not_shortened_in_silence(tmp_path):
 
 
 def test_few_bits_are_scaled_with_a_note(tmp_path):
-    (path := tmp_path / "a.png").write_bytes(png_of(4, 2, 2, 0, b"\0\x1b\0\xe4"))  # 0 1 2 3 and 3 2 1 0
+    (path := tmp_path / "a.png").write_bytes(
+        png_of(4, 2, 2, 0, b"\0\x1b\0\xe4")
+    )  # 0 1 2 3 and 3 2 1 0
     picture = read_picture(path)
-    assert picture.pixels.tolist() == [[0, 85, 170, 255], [255, 170, 85, 0]] and picture.notes == (images.FEW_BITS,)
+    assert picture.pixels.tolist() == [[0, 85, 170, 255], [255, 170, 85, 0]] and picture.notes == (
+        images.FEW_BITS,
+    )
 
 
 def test_a_transparent_grey_level_counts_only_where_it_occurs(tmp_path):
@@ -118,7 +135,9 @@ def test_black_is_a_slice(tmp_path):
 
 
 def test_a_mask_may_be_constant_or_of_one_bit(tmp_path):
-    assert (read_picture(save(tmp_path / "a.png", np.full_like(NOISE, 85)), mask=True).pixels == 85).all()
+    assert (
+        read_picture(save(tmp_path / "a.png", np.full_like(NOISE, 85)), mask=True).pixels == 85
+    ).all()
     bits = read_picture(save(tmp_path / "b.png", Image.fromarray(NOISE > 9)), mask=True).pixels
     assert np.array_equal(bits, np.where(NOISE > 9, 255, 0))
 
@@ -141,12 +160,17 @@ def test_several_pictures_are_refused(tmp_path, suffix):
         read_slice(path)
 
 
-@pytest.mark.parametrize("suffix, keep", [("png", 0.999), ("tif", 0.999)] + [  # a JPEG decodes without its last bytes
-    (suffix, keep) for suffix in ("png", "jpg", "tif") for keep in (0, 5, 20, 0.5, 0.9)])
+@pytest.mark.parametrize(
+    "suffix, keep",
+    [("png", 0.999), ("tif", 0.999)]
+    + [  # a JPEG decodes without its last bytes
+        (suffix, keep) for suffix in ("png", "jpg", "tif") for keep in (0, 5, 20, 0.5, 0.9)
+    ],
+)
 def test_truncated_file_is_named(tmp_path, keep, suffix):
     path = write(tmp_path / f"a.{suffix}", NOISE)
     whole = path.read_bytes()
-    path.write_bytes(whole[:int(keep * len(whole)) if keep < 1 else keep])
+    path.write_bytes(whole[: int(keep * len(whole)) if keep < 1 else keep])
     with pytest.raises(DataError, match=rf"cannot read .*a.{suffix}: .*replace the file"):
         read_slice(path)
 
@@ -166,7 +190,10 @@ def test_text_a_pointer_and_no_file_are_told_apart(tmp_path):
 @pytest.mark.parametrize("side", [9000, 60_000])
 def test_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path, side):
     (path := tmp_path / "a.png").write_bytes(png_of(side, side, 8, 0, b"\0" * 1000))
-    with warnings.catch_warnings(), pytest.raises(DataError, match=r"a.png.*(claims to be|exceeds limit)"):
+    with (
+        warnings.catch_warnings(),
+        pytest.raises(DataError, match=r"a.png.*(claims to be|exceeds limit)"),
+    ):
         warnings.simplefilter("error")
         read_slice(path)
 
@@ -185,7 +212,7 @@ def damaged(content, rng):
             case 1:
                 del content[place:]
             case 2:
-                content[place:place + 16] = bytes(len(content[place:place + 16]))
+                content[place : place + 16] = bytes(len(content[place : place + 16]))
             case 3:
                 content += rng.bytes(int(rng.integers(1, 40)))
     return bytes(content)
@@ -200,9 +227,16 @@ def test_a_damaged_file_is_the_right_slice_or_an_error(tmp_path, suffix, recwarn
     passed = 0
     for number in range(500):
         buffer = io.BytesIO()
-        options = {"png": {}, "jpg": {"quality": 80},
-                   "tif": {"compression": (None, "tiff_lzw", "tiff_adobe_deflate", "packbits")[number % 4]}}[suffix]
-        Image.fromarray(original).save(buffer, {"png": "PNG", "jpg": "JPEG", "tif": "TIFF"}[suffix], **options)
+        options = {
+            "png": {},
+            "jpg": {"quality": 80},
+            "tif": {
+                "compression": (None, "tiff_lzw", "tiff_adobe_deflate", "packbits")[number % 4]
+            },
+        }[suffix]
+        Image.fromarray(original).save(
+            buffer, {"png": "PNG", "jpg": "JPEG", "tif": "TIFF"}[suffix], **options
+        )
         (path := tmp_path / f"a.{suffix}").write_bytes(damaged(buffer.getvalue(), rng))
         try:
             picture = read_slice(path)

@@ -1,4 +1,6 @@
-"""Whose head is which file, by names alone: one subject for each person, or a refusal that names --pattern."""
+"""Whose head is which file, by names alone: one subject for each person, or a refusal that names
+--pattern.
+"""
 
 import re
 
@@ -16,14 +18,21 @@ def found(root, names, pattern=None):
     def short(parts):
         return parts[0].removeprefix(f"{root}/") if parts else ""
 
-    return [(s.subject, s.session, short(s.image), short(s.labels), s.coding if s.labels else "") for s in scans]
+    return [
+        (s.subject, s.session, short(s.image), short(s.labels), s.coding if s.labels else "")
+        for s in scans
+    ]
 
 
 def people(root, names, pattern=None):
     return [(subject, session) for subject, session, *_ in found(root, names, pattern)]
 
 
-NEURITE = [f"{space}{kind}.nii.gz" for space in ("", "aligned_") for kind in ("orig", "norm", "seg4", "seg35")]
+NEURITE = [
+    f"{space}{kind}.nii.gz"
+    for space in ("", "aligned_")
+    for kind in ("orig", "norm", "seg4", "seg35")
+]
 NEURITE += ["slice_orig.nii.gz", "slice_norm.nii.gz", "slice_seg24.nii.gz"]
 
 
@@ -34,130 +43,240 @@ def test_neurite_oasis_is_one_subject_a_folder(tmp_path):
     """Five people were once twenty subjects."""
     names = [f"OASIS_OAS1_{i:04d}_MR1/{name}" for i in range(1, 6) for name in NEURITE]
     assert found(tmp_path, names) == [
-        (f"OAS1_{i:04d}", "MR1", f"OASIS_OAS1_{i:04d}_MR1/aligned_norm.nii.gz",
-         f"OASIS_OAS1_{i:04d}_MR1/aligned_seg4.nii.gz", "neurite4") for i in range(1, 6)]
+        (
+            f"OAS1_{i:04d}",
+            "MR1",
+            f"OASIS_OAS1_{i:04d}_MR1/aligned_norm.nii.gz",
+            f"OASIS_OAS1_{i:04d}_MR1/aligned_seg4.nii.gz",
+            "neurite4",
+        )
+        for i in range(1, 6)
+    ]
     (note,) = recognise(tmp_path, [tmp_path / name for name in names])[0].notes
     assert "aligned_norm (without the skull, in template space)" in note and "--pattern" in note
 
 
-@pytest.mark.parametrize(("kept", "head", "labels", "coding"), [
-    (("orig", "norm", "seg4"), "norm", "seg4", "neurite4"), (("aligned_orig", "orig"), "aligned_orig", "", ""),
-    (("aligned_norm", "aligned_seg35", "seg4"), "aligned_norm", "aligned_seg35", "neurite35"),
-    (("orig",), "orig", "", "")])
+@pytest.mark.parametrize(
+    ("kept", "head", "labels", "coding"),
+    [
+        (("orig", "norm", "seg4"), "norm", "seg4", "neurite4"),
+        (("aligned_orig", "orig"), "aligned_orig", "", ""),
+        (("aligned_norm", "aligned_seg35", "seg4"), "aligned_norm", "aligned_seg35", "neurite35"),
+        (("orig",), "orig", "", ""),
+    ],
+)
 def test_parts_of_neurite_oasis(tmp_path, kept, head, labels, coding):
     folder = "OASIS_OAS1_0003_MR1"
     assert found(tmp_path, [f"{folder}/{name}.nii.gz" for name in kept]) == [
-        ("OAS1_0003", "MR1", f"{folder}/{head}.nii.gz", labels and f"{folder}/{labels}.nii.gz", coding)]
+        (
+            "OAS1_0003",
+            "MR1",
+            f"{folder}/{head}.nii.gz",
+            labels and f"{folder}/{labels}.nii.gz",
+            coding,
+        )
+    ]
 
 
-@pytest.mark.parametrize("name", ["OASIS_OAS1_0001_MR1/slice_norm.nii.gz", "OASIS_OAS1_0001_MR1_slice_norm.nii.gz"])
+@pytest.mark.parametrize(
+    "name", ["OASIS_OAS1_0001_MR1/slice_norm.nii.gz", "OASIS_OAS1_0001_MR1_slice_norm.nii.gz"]
+)
 def test_single_slices_of_neurite_oasis_are_refused(tmp_path, name):
-    with pytest.raises(DataError, match="is one coronal slice of .* 2-D form: .* give the 3-D form"):
+    with pytest.raises(
+        DataError, match="is one coronal slice of .* 2-D form: .* give the 3-D form"
+    ):
         found(tmp_path, [name, name.replace("norm", "seg24")])
 
 
 def test_learn2reg_is_one_subject_an_image(tmp_path):
     """Five people were once fifteen subjects, ten of them label maps."""
-    names = [f"{kind}Tr/OASIS_{i:04d}_0000.nii.gz" for i in range(1, 5) for kind in ("images", "labels", "masks")]
+    names = [
+        f"{kind}Tr/OASIS_{i:04d}_0000.nii.gz"
+        for i in range(1, 5)
+        for kind in ("images", "labels", "masks")
+    ]
     names += ["imagesTs/OASIS_0415_0000.nii.gz", "masksTs/OASIS_0415_0000.nii.gz"]
     image, labels = "imagesTr/OASIS_0001_0000.nii.gz", "labelsTr/OASIS_0001_0000.nii.gz"
     assert found(tmp_path, names)[0] == ("OASIS_0001", "", image, labels, "neurite35")
     assert people(tmp_path, names) == [(f"OASIS_{i:04d}", "") for i in (1, 2, 3, 4, 415)]
-    assert people(tmp_path, [f"{part}/OASIS_{i:04d}_0000.nii.gz" for part, i in (
-        ("Train", 1), ("Train", 2), ("Test", 3), ("label", 1), ("label", 2))]) == [
-            ("OASIS_0003", ""), ("OASIS_0001", ""), ("OASIS_0002", "")]
+    assert people(
+        tmp_path,
+        [
+            f"{part}/OASIS_{i:04d}_0000.nii.gz"
+            for part, i in (("Train", 1), ("Train", 2), ("Test", 3), ("label", 1), ("label", 2))
+        ],
+    ) == [("OASIS_0003", ""), ("OASIS_0001", ""), ("OASIS_0002", "")]
 
 
 def test_freesurfer_subjects(tmp_path):
-    names = [f"{who}/mri/{name}.mgz" for who in ("bert", "ernie", "sub-07_ses-2", "fsaverage", "bert.long.base")
-             for name in ("T1", "aparc+aseg", "aseg", "brain", "brainmask", "norm", "orig", "wmparc")]
+    names = [
+        f"{who}/mri/{name}.mgz"
+        for who in ("bert", "ernie", "sub-07_ses-2", "fsaverage", "bert.long.base")
+        for name in ("T1", "aparc+aseg", "aseg", "brain", "brainmask", "norm", "orig", "wmparc")
+    ]
     assert found(tmp_path, names) == [
         (subject, session, f"{who}/mri/norm.mgz", f"{who}/mri/aseg.mgz", "freesurfer")
-        for who, subject, session in (("bert", "bert", ""), ("ernie", "ernie", ""),
-                                      ("sub-07_ses-2", "sub-07", "ses-2"))]
-    assert [head for _, _, head, *_ in found(tmp_path, ["a/mri/T1.mgz", "b/mri/T1.mgz", "b/mri/brain.mgz"])] == [
-        "a/mri/T1.mgz", "b/mri/brain.mgz"]
+        for who, subject, session in (
+            ("bert", "bert", ""),
+            ("ernie", "ernie", ""),
+            ("sub-07_ses-2", "sub-07", "ses-2"),
+        )
+    ]
+    assert [
+        head
+        for _, _, head, *_ in found(tmp_path, ["a/mri/T1.mgz", "b/mri/T1.mgz", "b/mri/brain.mgz"])
+    ] == ["a/mri/T1.mgz", "b/mri/brain.mgz"]
     assert "mri/T1 (with the skull)" in recognise(tmp_path, [tmp_path / "a/mri/T1.mgz"])[0].notes[0]
 
 
 def test_two_trees_with_the_same_freesurfer_subject_are_refused(tmp_path):
-    with pytest.raises(DataError, match="p1_week1 and p1_week2 .* may be two volumes of one person: .*--pattern"):
-        people(tmp_path, ["p1_week1/mri/norm.mgz", "p1_week2/mri/norm.mgz", "p2_week1/mri/norm.mgz"])
+    with pytest.raises(
+        DataError, match="p1_week1 and p1_week2 .* may be two volumes of one person: .*--pattern"
+    ):
+        people(
+            tmp_path, ["p1_week1/mri/norm.mgz", "p1_week2/mri/norm.mgz", "p2_week1/mri/norm.mgz"]
+        )
 
 
 def test_fmriprep_takes_the_native_space_with_its_segmentation(tmp_path):
-    stems = [f"{who}/anat/{who}{space}_" for who in ("sub-01", "sub-02") for space in ("", "_space-MNI152_res-2")]
-    names = [stem + rest for stem in stems for rest in (
-        "desc-preproc_T1w.nii.gz", "desc-brain_mask.nii.gz", "dseg.nii.gz", "desc-aseg_dseg.nii.gz",
-        "label-GM_probseg.nii.gz")]
+    stems = [
+        f"{who}/anat/{who}{space}_"
+        for who in ("sub-01", "sub-02")
+        for space in ("", "_space-MNI152_res-2")
+    ]
+    names = [
+        stem + rest
+        for stem in stems
+        for rest in (
+            "desc-preproc_T1w.nii.gz",
+            "desc-brain_mask.nii.gz",
+            "dseg.nii.gz",
+            "desc-aseg_dseg.nii.gz",
+            "label-GM_probseg.nii.gz",
+        )
+    ]
     for prefix in ("", "derivatives/fmriprep/"):
         assert found(tmp_path, [prefix + name for name in names]) == [
             (who, "", f"{stem}_desc-preproc_T1w.nii.gz", f"{stem}_dseg.nii.gz", "bids")
-            for who in ("sub-01", "sub-02") for stem in [f"{prefix}{who}/anat/{who}"]]
+            for who in ("sub-01", "sub-02")
+            for stem in [f"{prefix}{who}/anat/{who}"]
+        ]
     only = [name for name in names if "_space-" in name]
     assert found(tmp_path, only)[0][3] == "sub-01/anat/sub-01_space-MNI152_res-2_dseg.nii.gz"
 
 
 def test_one_name_in_two_bids_data_sets_is_refused(tmp_path):
     """The second site's sub-01 was once left out without a word."""
-    names = [f"{site}/sub-0{i}/anat/sub-0{i}_T1w.nii.gz" for site in ("siteA", "siteB") for i in (1, 2)]
+    names = [
+        f"{site}/sub-0{i}/anat/sub-0{i}_T1w.nii.gz" for site in ("siteA", "siteB") for i in (1, 2)
+    ]
     with pytest.raises(DataError, match="sub-01 is in .*siteA and in .*siteB: .* --pattern"):
         people(tmp_path, names)
     assert people(tmp_path, names, r"(?P<subject>site./sub-\d+)/") == [
-        (f"{site}/sub-0{i}", "") for site in ("siteA", "siteB") for i in (1, 2)]
+        (f"{site}/sub-0{i}", "") for site in ("siteA", "siteB") for i in (1, 2)
+    ]
 
 
 # ---------------------------------------------------------------- plain files
 
 
-@pytest.mark.parametrize(("name", "expected"), [
-    ("IXI002-Guys-0828-T1", ("IXI002_Guys_0828", "")), ("T1", ("", "")), ("john_ses-1_T1w", ("john_1", "ses")),
-    ("john_ses1", ("john", "ses1")), ("visit2", ("", "visit2")), ("brain_norm", ("", ""))])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("IXI002-Guys-0828-T1", ("IXI002_Guys_0828", "")),
+        ("T1", ("", "")),
+        ("john_ses-1_T1w", ("john_1", "ses")),
+        ("john_ses1", ("john", "ses1")),
+        ("visit2", ("", "visit2")),
+        ("brain_norm", ("", "")),
+    ],
+)
 def test_words_that_say_who(name, expected):
     assert identity(name) == expected
 
 
-@pytest.mark.parametrize(("names", "expected"), [
-    (["a.nii", "b.nii.gz", "c.hdr", "c.img"], [("a", ""), ("b", ""), ("c", "")]),
-    (["IXI002-Guys-0828-T1.nii", "IXI012-HH-1211-T1.nii"], [("IXI002-Guys-0828-T1", ""), ("IXI012-HH-1211-T1", "")]),
-    (["one/T1.nii", "two/T1.nii"], [("one", ""), ("two", "")]),
-    (["one/anat/T1.nii", "two/anat/T1.nii", "two/anat/T2.nii"], [("one", ""), ("two", "")]),
-    (["one/visit1/T1.nii", "one/visit2/T1.nii", "two/visit1/T1.nii"],
-     [("one", "visit1"), ("one", "visit2"), ("two", "visit1")]),
-    (["john_ses1.nii", "john_ses2.nii", "mary_ses1.nii"], [("john", "ses1"), ("john", "ses2"), ("mary", "ses1")]),
-    (["p1_T1.nii", "p1_FLAIR.nii", "p2_T1.nii"], [("p1", ""), ("p2_T1", "")]),
-    (["ill/p1.nii", "well/p2.nii", "well/p3.nii"], [("p1", ""), ("p2", ""), ("p3", "")]),
-    (["disc1/x.nii", "disc1/y.nii", "disc2/z.nii"], [("x", ""), ("y", ""), ("z", "")]),
-    (["study7_alice.nii", "study7_bob.nii"], [("study7_alice", ""), ("study7_bob", "")]),
-    (["scan_1.nii", "scan_2.nii", "scan_10.nii"], [("scan_1", ""), ("scan_10", ""), ("scan_2", "")]),
-    (["sub-01.nii", "sub-02_run-1.nii", "sub-02_bold.nii"], [("sub-01", ""), ("sub-02", "")]),
-    (["ADNI_002_S_0295_MR_x_S1.nii", "ADNI_002_S_0413_MR_x_S2.nii"], [("002_S_0295", ""), ("002_S_0413", "")]),
-    (["OAS1_0001_MR1/a.nii", "OAS1_0001_MR2/a.nii", "OAS30001_MR_d0129_T1w.nii"],
-     [("OAS1_0001", "MR1"), ("OAS1_0001", "MR2"), ("OAS30001", "d0129")]),
-])
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["a.nii", "b.nii.gz", "c.hdr", "c.img"], [("a", ""), ("b", ""), ("c", "")]),
+        (
+            ["IXI002-Guys-0828-T1.nii", "IXI012-HH-1211-T1.nii"],
+            [("IXI002-Guys-0828-T1", ""), ("IXI012-HH-1211-T1", "")],
+        ),
+        (["one/T1.nii", "two/T1.nii"], [("one", ""), ("two", "")]),
+        (["one/anat/T1.nii", "two/anat/T1.nii", "two/anat/T2.nii"], [("one", ""), ("two", "")]),
+        (
+            ["one/visit1/T1.nii", "one/visit2/T1.nii", "two/visit1/T1.nii"],
+            [("one", "visit1"), ("one", "visit2"), ("two", "visit1")],
+        ),
+        (
+            ["john_ses1.nii", "john_ses2.nii", "mary_ses1.nii"],
+            [("john", "ses1"), ("john", "ses2"), ("mary", "ses1")],
+        ),
+        (["p1_T1.nii", "p1_FLAIR.nii", "p2_T1.nii"], [("p1", ""), ("p2_T1", "")]),
+        (["ill/p1.nii", "well/p2.nii", "well/p3.nii"], [("p1", ""), ("p2", ""), ("p3", "")]),
+        (["disc1/x.nii", "disc1/y.nii", "disc2/z.nii"], [("x", ""), ("y", ""), ("z", "")]),
+        (["study7_alice.nii", "study7_bob.nii"], [("study7_alice", ""), ("study7_bob", "")]),
+        (
+            ["scan_1.nii", "scan_2.nii", "scan_10.nii"],
+            [("scan_1", ""), ("scan_10", ""), ("scan_2", "")],
+        ),
+        (["sub-01.nii", "sub-02_run-1.nii", "sub-02_bold.nii"], [("sub-01", ""), ("sub-02", "")]),
+        (
+            ["ADNI_002_S_0295_MR_x_S1.nii", "ADNI_002_S_0413_MR_x_S2.nii"],
+            [("002_S_0295", ""), ("002_S_0413", "")],
+        ),
+        (
+            ["OAS1_0001_MR1/a.nii", "OAS1_0001_MR2/a.nii", "OAS30001_MR_d0129_T1w.nii"],
+            [("OAS1_0001", "MR1"), ("OAS1_0001", "MR2"), ("OAS30001", "d0129")],
+        ),
+    ],
+)
 def test_plain_files_are_as_many_subjects_as_people(tmp_path, names, expected):
     assert sorted(people(tmp_path, names)) == expected
 
 
-@pytest.mark.parametrize("names", [
-    ["p1/orig.nii", "p1/norm.nii", "p2/orig.nii", "p2/norm.nii"],  # which is the head?
-    ["p1_orig.nii", "p1_norm.nii", "p2_orig.nii"],
-    ["p01_a.nii", "p01_b.nii", "p02_a.nii"],  # one number, two names
-    ["P01/a.nii", "P01/b.nii", "P02/c.nii", "P02/d.nii"],  # folders numbered like people
-    ["ill/1.nii", "well/1.nii"],  # one name in two folders
-    ["one/T1.nii", "one/T1_brain.nii", "two/T1.nii"],
-    ["x_0000.nii", "x_0001.nii", "y_0000.nii"],  # channels
-    ["alice_1.nii", "alice_2.nii", "bob_1.nii"],
-])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["p1/orig.nii", "p1/norm.nii", "p2/orig.nii", "p2/norm.nii"],  # which is the head?
+        ["p1_orig.nii", "p1_norm.nii", "p2_orig.nii"],
+        ["p01_a.nii", "p01_b.nii", "p02_a.nii"],  # one number, two names
+        ["P01/a.nii", "P01/b.nii", "P02/c.nii", "P02/d.nii"],  # folders numbered like people
+        ["ill/1.nii", "well/1.nii"],  # one name in two folders
+        ["one/T1.nii", "one/T1_brain.nii", "two/T1.nii"],
+        ["x_0000.nii", "x_0001.nii", "y_0000.nii"],  # channels
+        ["alice_1.nii", "alice_2.nii", "bob_1.nii"],
+    ],
+)
 def test_what_names_do_not_decide_is_refused_with_the_option_that_does(tmp_path, names):
     with pytest.raises(DataError, match="say with --pattern which"):
         people(tmp_path, names)
 
 
 def test_label_maps_are_no_heads(tmp_path):
-    names = ["a.nii", *(f"a_{kind}.nii" for kind in ("seg", "dseg", "aseg", "mask", "brain_mask", "label", "aparc+aseg",
-                                                     "pveseg", "labelmap", "segmentation", "Seg")),
-             "labels/a.nii", "masksTr/a.nii", "segmentations/b.nii"]
+    names = [
+        "a.nii",
+        *(
+            f"a_{kind}.nii"
+            for kind in (
+                "seg",
+                "dseg",
+                "aseg",
+                "mask",
+                "brain_mask",
+                "label",
+                "aparc+aseg",
+                "pveseg",
+                "labelmap",
+                "segmentation",
+                "Seg",
+            )
+        ),
+        "labels/a.nii",
+        "masksTr/a.nii",
+        "segmentations/b.nii",
+    ]
     assert found(tmp_path, names) == [("a", "", "a.nii", "a_dseg.nii", "bids")]
 
 
@@ -167,18 +286,34 @@ def test_label_maps_are_no_heads(tmp_path):
 def test_pattern_chooses_another_head(tmp_path):
     names = [f"OASIS_OAS1_{i:04d}_MR{j}/{name}" for i in (1, 2) for j in (1, 2) for name in NEURITE]
     assert found(tmp_path, names, r"(?P<subject>OAS1_\d+)_(?P<session>MR\d)/norm\.nii") == [
-        (f"OAS1_{i:04d}", f"MR{j}", f"OASIS_OAS1_{i:04d}_MR{j}/norm.nii.gz", f"OASIS_OAS1_{i:04d}_MR{j}/seg4.nii.gz",
-         "neurite4") for i in (1, 2) for j in (1, 2)]
+        (
+            f"OAS1_{i:04d}",
+            f"MR{j}",
+            f"OASIS_OAS1_{i:04d}_MR{j}/norm.nii.gz",
+            f"OASIS_OAS1_{i:04d}_MR{j}/seg4.nii.gz",
+            "neurite4",
+        )
+        for i in (1, 2)
+        for j in (1, 2)
+    ]
 
 
 def test_pattern_that_finds_two_volumes_of_a_session_is_refused(tmp_path):
-    with pytest.raises(DataError, match="orig.nii and .*norm.nii are two volumes of subject p1: narrow --pattern .*"
-                                        "group `session`"):
+    with pytest.raises(
+        DataError,
+        match="orig.nii and .*norm.nii are two volumes of subject p1: narrow --pattern .*"
+        "group `session`",
+    ):
         people(tmp_path, ["p1/orig.nii", "p1/norm.nii"], "(?P<subject>p1)")
 
 
 def test_label_maps_that_a_pattern_finds_are_counted_and_left_out(tmp_path):
     names = ["p1/T1.nii", "p1/T1_seg.nii", "p2/T1.nii"]
     assert people(tmp_path, names, r"(?P<subject>p\d)/") == [("p1", ""), ("p2", "")]
-    scans = by_pattern(tmp_path, [tmp_path / name for name in names], re.compile(r"(?P<subject>p\d)/"))
-    assert [s.notes for s in scans] == [("1 label maps that --pattern finds, not taken for heads",), ()]
+    scans = by_pattern(
+        tmp_path, [tmp_path / name for name in names], re.compile(r"(?P<subject>p\d)/")
+    )
+    assert [s.notes for s in scans] == [
+        ("1 label maps that --pattern finds, not taken for heads",),
+        (),
+    ]

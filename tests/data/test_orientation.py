@@ -1,4 +1,6 @@
-"""How slices lie: turned sample brains and heads are brought upright, everything else is left alone."""
+"""How slices lie: turned sample brains and heads are brought upright, everything else is left
+alone.
+"""
 
 import functools
 
@@ -11,20 +13,36 @@ from oasis_utils.config import DataConfig
 from oasis_utils.data import dataset as data
 from oasis_utils.data import orientation
 from oasis_utils.data.export import export_png
-from oasis_utils.data.orientation import TURNS, agreement, measure, oriented, quarter_turns, turned_back
+from oasis_utils.data.orientation import (
+    TURNS,
+    agreement,
+    measure,
+    oriented,
+    quarter_turns,
+    turned_back,
+)
 from oasis_utils.data.prepare import ImportOptions
 from oasis_utils.data.synthetic import load_template, make_subject, write_sample_brains
 from oasis_utils.data.volumes import SliceOptions
 from oasis_utils.runtime.symmetry import Symmetry
 
 ALL = [turn + flip for turn in TURNS for flip in ("", ",flip")]
-WHOLE = DataConfig(image_size=256, fit_crop=False)  # neither cut nor resized: pixels stay what they are
-UPRIGHT = {"as-is": "as-is", "rot90": "rot270", "rot180": "rot180", "rot270": "rot90"}  # what takes each turn back
+WHOLE = DataConfig(
+    image_size=256, fit_crop=False
+)  # neither cut nor resized: pixels stay what they are
+UPRIGHT = {
+    "as-is": "as-is",
+    "rot90": "rot270",
+    "rot180": "rot180",
+    "rot270": "rot90",
+}  # what takes each turn back
 
 
 @functools.lru_cache(maxsize=2)
 def sample(whole):
-    """(slices, masks, whole heads or not) of four sample subjects, (4, 32, 256, 256), forehead up."""
+    """(slices, masks, whole heads or not) of four sample subjects, (4, 32, 256, 256), forehead
+    up.
+    """
     made = [make_subject(load_template(), number, whole_head=whole) for number in range(1, 5)]
     return np.stack([s.slices for s in made]), np.stack([s.masks for s in made]), whole
 
@@ -65,7 +83,9 @@ def test_turned_subjects_are_brought_upright(subjects, orient):
     slices, _, whole = subjects
     lie = measure(oriented(flat(slices), orient), positions_of(slices))
     turn = orient.removesuffix(",flip")
-    back = turn if orient.endswith(",flip") and turn in ("rot90", "rot270") else UPRIGHT[turn]  # a flip turns it round
+    back = (
+        turn if orient.endswith(",flip") and turn in ("rot90", "rot270") else UPRIGHT[turn]
+    )  # a flip turns it round
     assert lie.orient == back
     assert lie.symmetry == Symmetry(-2 if turn in ("rot90", "rot270") else -1)
     assert lie.turned(lie.orient) == Symmetry(-1)
@@ -83,7 +103,11 @@ def test_dim_brains_in_bright_scalps_are_heads_that_lie_right():
 def test_two_training_subjects_are_enough(subjects):
     slices, _, whole = subjects
     lie = measure(oriented(flat(slices[:2]), "rot270"), positions_of(slices[:2]))
-    assert (lie.orient, lie.symmetry.axis, lie.content) == ("rot90", -2, "head" if whole else "brain")
+    assert (lie.orient, lie.symmetry.axis, lie.content) == (
+        "rot90",
+        -2,
+        "head" if whole else "brain",
+    )
 
 
 def halves(kind):
@@ -98,7 +122,11 @@ def halves(kind):
         if kind == "two lobes":  # symmetric left-right, not top-bottom, and like no brain
             picture = (picture * np.linspace(1, 0.2, 64)[:, None]).astype(np.uint8)
             picture[:36, 24:40] = 0
-        stack.append(np.clip(picture + rng.integers(0, 8, picture.shape) * (picture > 0), 0, 255).astype(np.uint8))
+        stack.append(
+            np.clip(picture + rng.integers(0, 8, picture.shape) * (picture > 0), 0, 255).astype(
+                np.uint8
+            )
+        )
     return np.stack(stack)
 
 
@@ -111,8 +139,12 @@ def test_slices_of_other_things_are_left_as_they_are(kind, axis):
 def test_sagittal_cuts_have_no_mid_line(subjects):
     """Cuts from front to back through the stack of slices, stretched to the height of a head."""
     slices, masks, _ = subjects
-    slices = np.where(masks > 0, slices, 0).astype(np.uint8)  # scalps above and below would make a symmetric frame
-    sagittal = slices[:, ::-1, :, 88:168:4].transpose(0, 3, 1, 2).repeat(3, axis=2)  # (4, 20, 96, 256)
+    slices = np.where(masks > 0, slices, 0).astype(
+        np.uint8
+    )  # scalps above and below would make a symmetric frame
+    sagittal = (
+        slices[:, ::-1, :, 88:168:4].transpose(0, 3, 1, 2).repeat(3, axis=2)
+    )  # (4, 20, 96, 256)
     sagittal = np.pad(sagittal, ((0, 0), (0, 0), (80, 80), (0, 0)))
     lie = measure(flat(sagittal), positions_of(sagittal))
     assert (lie.orient, lie.symmetry.axis) == ("as-is", None)
@@ -128,7 +160,10 @@ def test_a_speck_far_from_the_head_does_not_move_it(subjects):
     speckled = flat(slices).copy()
     speckled[:, 3:5, 3:5] = 255
     assert measure(speckled, positions_of(slices)).orient == "as-is"
-    assert np.abs(orientation.framed(speckled[40]) - orientation.framed(flat(slices)[40])).mean() < 0.01
+    assert (
+        np.abs(orientation.framed(speckled[40]) - orientation.framed(flat(slices)[40])).mean()
+        < 0.01
+    )
 
 
 def test_a_dark_layer_under_the_outline_is_a_skull():
@@ -136,7 +171,10 @@ def test_a_dark_layer_under_the_outline_is_a_skull():
     head = disc(64, 28, 200)
     head[disc(64, 25, 1) > 0] = 20
     head[disc(64, 21, 1) > 0] = 120
-    assert measure([brain] * 3, np.arange(3)).content == "brain" and measure([head] * 3, np.arange(3)).content == "head"
+    assert (
+        measure([brain] * 3, np.arange(3)).content == "brain"
+        and measure([head] * 3, np.arange(3)).content == "head"
+    )
 
 
 # ---------------------------------------------------------------- through the import
@@ -149,7 +187,11 @@ def tree(folder, slices, masks, orient):
             picture = oriented(slices[subject, position], orient)
             write_slice(folder / f"keras_png_slices_{split}", subject + 1, position, picture)
             mask = oriented(masks[subject, position], orient)
-            path = folder / f"keras_png_slices_seg_{split}" / f"seg_{subject + 1:03d}_slice_{position}.nii.png"
+            path = (
+                folder
+                / f"keras_png_slices_seg_{split}"
+                / f"seg_{subject + 1:03d}_slice_{position}.nii.png"
+            )
             write_slice(path.parent, subject + 1, position, mask).rename(path)
     return folder
 
@@ -168,7 +210,9 @@ def both(dataset, split="train"):
 
 @pytest.mark.parametrize("orient", ALL[1:])
 def test_every_orientation_gives_the_same_cache_or_its_mirror_image(tmp_path, subjects, orient):
-    upright, turned = (prepared(tmp_path, subjects, o, f"cache {i}") for i, o in enumerate(("as-is", orient)))
+    upright, turned = (
+        prepared(tmp_path, subjects, o, f"cache {i}") for i, o in enumerate(("as-is", orient))
+    )
     for split in ("train", "test"):
         for a, b in zip(both(upright, split), both(turned, split), strict=True):
             assert np.array_equal(a, b[:, :, ::-1] if orient.endswith("flip") else b)
@@ -177,16 +221,23 @@ def test_every_orientation_gives_the_same_cache_or_its_mirror_image(tmp_path, su
 
 
 def test_the_manifest_says_what_was_done_and_exports_turn_back(tmp_path, subjects):
-    dataset = prepared(tmp_path, subjects, "rot270", "course")  # the forehead to the right, as in the course's slices
+    dataset = prepared(
+        tmp_path, subjects, "rot270", "course"
+    )  # the forehead to the right, as in the course's slices
     assert dataset.orient == "rot90" and dataset.content == ("head" if subjects[2] else "brain")
     images, _ = both(dataset)
     assert np.array_equal(oriented(dataset.as_source(images), "rot90"), images)
-    again = data.build_cache(export_png(dataset, tmp_path / "png", as_source=True), tmp_path / "again",
-                             WHOLE)
+    again = data.build_cache(
+        export_png(dataset, tmp_path / "png", as_source=True), tmp_path / "again", WHOLE
+    )
     assert again.orient == "rot90" and np.array_equal(both(again)[0], images)
     assert np.array_equal(both(again)[1], both(dataset)[1])
-    kept = data.build_cache(tmp_path / "png", tmp_path / "kept", WHOLE,
-                            options=ImportOptions(slices=SliceOptions(orient="as-is")))
+    kept = data.build_cache(
+        tmp_path / "png",
+        tmp_path / "kept",
+        WHOLE,
+        options=ImportOptions(slices=SliceOptions(orient="as-is")),
+    )
     assert np.array_equal(both(kept)[0], dataset.as_source(images))
     assert kept.symmetry == Symmetry(-2) and not kept.manifest["orientation"]["measured"]
 
@@ -215,7 +266,12 @@ def test_agreement_is_highest_for_the_data_s_own_turn(subjects):
 def test_symmetry_of_a_split_reaches_its_batches(tmp_path, subjects):
     dataset = prepared(tmp_path, subjects, "as-is", "kept", orient="rot90")
     split = dataset.split("train")
-    images = next(iter(data.Batches({"images": split.floats()}, len(split), mirror=split.symmetry)))["images"] * 255
+    images = (
+        next(iter(data.Batches({"images": split.floats()}, len(split), mirror=split.symmetry)))[
+            "images"
+        ]
+        * 255
+    )
     changed = (images != split.floats()).any((1, 2, 3))
     assert changed.any() and not changed.all()
 
@@ -224,7 +280,10 @@ def test_sample_brains_can_be_written_as_the_course_s_slices_lie(tmp_path):
     tree = write_sample_brains(tmp_path, 2, 1, 1, whole_head=True, orient="rot270", workers=1)
     dataset = data.build_cache(tree, tmp_path / "cache", WHOLE)
     assert (dataset.orient, dataset.content, dataset.symmetry.axis) == ("rot90", "head", -1)
-    upright = {s: make_subject(load_template(), s, whole_head=True) for s in dataset.split("train").subjects.tolist()}
+    upright = {
+        s: make_subject(load_template(), s, whole_head=True)
+        for s in dataset.split("train").subjects.tolist()
+    }
     images, masks = both(dataset)
     assert np.array_equal(images, np.concatenate([s.slices for s in upright.values()]))
     assert np.array_equal(masks, np.concatenate([s.masks for s in upright.values()]))
@@ -236,19 +295,48 @@ def test_sample_brains_can_be_written_as_the_course_s_slices_lie(tmp_path):
 
 def test_prepare_says_how_slices_lie_and_writes_them_either_way(tmp_path, capsys):
     source = tree(tmp_path / "in", *sample(whole=True)[:2], "rot270")
-    command = ["prepare", str(source), "--out", str(tmp_path / "out"), "--size", "64", "--png", str(tmp_path / "png")]
+    command = [
+        "prepare",
+        str(source),
+        "--out",
+        str(tmp_path / "out"),
+        "--size",
+        "64",
+        "--png",
+        str(tmp_path / "png"),
+    ]
     assert main([*command, "--as-source"]) == 0
     said = capsys.readouterr().out
-    assert "orientation: turned by rot90 (as measured); mirrored left-right in training; whole heads" in said
+    assert (
+        "orientation: turned by rot90 (as measured); mirrored left-right in training; whole heads"
+        in said
+    )
     assert "prepared PNG slices of in in" in said
     back = data.build_cache(tmp_path / "png", tmp_path / "back", DataConfig(image_size=64))
     assert back.orient == "rot90"
-    assert main(["prepare", str(source), "--out", str(tmp_path / "kept"), "--size", "64", "--orient", "as-is"]) == 0
+    assert (
+        main(
+            [
+                "prepare",
+                str(source),
+                "--out",
+                str(tmp_path / "kept"),
+                "--size",
+                "64",
+                "--orient",
+                "as-is",
+            ]
+        )
+        == 0
+    )
     assert "not turned (as asked); mirrored top-bottom in training" in capsys.readouterr().out
     assert main([*command[:-2], "--as-source"]) == 2
     assert "add --png DIR" in capsys.readouterr().err
 
 
 def test_generated_slices_need_their_run_s_data_to_be_turned_back(tmp_path, capsys):
-    assert main(["sample", "--run", str(tmp_path), "--out", str(tmp_path / "x.npz"), "--as-source"]) == 2
+    assert (
+        main(["sample", "--run", str(tmp_path), "--out", str(tmp_path / "x.npz"), "--as-source"])
+        == 2
+    )
     assert "has no data" in capsys.readouterr().err

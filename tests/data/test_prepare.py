@@ -1,4 +1,6 @@
-"""From any source to a cache: pixels, crop, masks, notes, refusals, skips, interruptions and memory."""
+"""From any source to a cache: pixels, crop, masks, notes, refusals, skips, interruptions and
+memory.
+"""
 
 import shutil
 import subprocess
@@ -45,7 +47,7 @@ def window(train, config=CONFIG):
 def test_window_holds_all_brains_with_a_margin():
     train = np.stack([disc(200, 30, centre=(80, 90)), disc(200, 20, centre=(110, 120))])
     top, left, side = window(train, DataConfig(image_size=32, crop_margin=0.1))
-    cut = train[:, top:top + side, left:left + side]
+    cut = train[:, top : top + side, left : left + side]
     assert cut.sum() == train.sum()
     assert side == 80 * 1.2  # they reach over rows 50 to 130 and columns 60 to 140
     assert not cut[:, [0, -1]].any() and not cut[:, :, [0, -1]].any()
@@ -54,10 +56,12 @@ def test_window_holds_all_brains_with_a_margin():
 @pytest.mark.parametrize("seed", range(6))
 def test_window_lies_inside_the_picture_and_holds_random_brains(seed):
     rng = np.random.default_rng(seed)
-    train = np.stack([disc(128, rng.integers(5, 40), 99, rng.uniform(10, 118, 2)) for _ in range(4)])
+    train = np.stack(
+        [disc(128, rng.integers(5, 40), 99, rng.uniform(10, 118, 2)) for _ in range(4)]
+    )
     top, left, side = window(train)
     assert 32 <= side <= 128 and 0 <= top <= 128 - side and 0 <= left <= 128 - side
-    assert train[:, top:top + side, left:left + side].sum() == train.sum()
+    assert train[:, top : top + side, left : left + side].sum() == train.sum()
 
 
 def test_window_is_never_smaller_than_the_pictures_that_are_made():
@@ -86,7 +90,9 @@ def test_black_data_are_refused():
 
 
 def raw_slices(source, split):
-    return np.stack([read_slice(f) for s in discover(source).series if s.split == split for f in s.files])
+    return np.stack(
+        [read_slice(f) for s in discover(source).series if s.split == split for f in s.files]
+    )
 
 
 def test_without_crop_and_resize_the_cache_is_the_pictures_themselves(tree, tmp_path):
@@ -117,7 +123,9 @@ def test_masks_lie_beside_their_slices(tmp_path, config):
     for name in SPLITS:
         split = dataset.split(name)
         assert split.masks.shape == split.images.shape and set(np.unique(split.masks)) == {0, 170}
-        assert ((split.masks > 0) == (split.images > split.images.max((1, 2), keepdims=True) // 2)).mean() > 0.98
+        assert (
+            (split.masks > 0) == (split.images > split.images.max((1, 2), keepdims=True) // 2)
+        ).mean() > 0.98
 
 
 def test_no_masks_is_none_also_after_an_import_that_had_some(tmp_path):
@@ -132,7 +140,9 @@ def test_no_masks_is_none_also_after_an_import_that_had_some(tmp_path):
 def test_mask_of_another_size_is_named(tmp_path):
     tree = make_tree(tmp_path / "tree", masks=True)
     write(tree / "keras_png_slices_seg_test" / "seg_005_slice_1.nii.png", disc(48))
-    with pytest.raises(DataError, match="seg_005_slice_1.nii.png is 48x48 pixels, but its slice .* is 64x64"):
+    with pytest.raises(
+        DataError, match="seg_005_slice_1.nii.png is 48x48 pixels, but its slice .* is 64x64"
+    ):
         build_cache(tree, tmp_path / "cache", CONFIG)
 
 
@@ -140,7 +150,9 @@ def test_mask_of_another_size_is_named(tmp_path):
 def test_collection_by_pattern(tmp_path, suffix):
     names = [f"OAS{i}" for i in range(10)]
     make_collection(tmp_path / "in", names, ("MR1", "MR2"), suffix=suffix)
-    dataset = build_cache(tmp_path / "in", tmp_path / "cache", WHOLE, options=ImportOptions(pattern=PATTERN, seed=3))
+    dataset = build_cache(
+        tmp_path / "in", tmp_path / "cache", WHOLE, options=ImportOptions(pattern=PATTERN, seed=3)
+    )
     splits = {name: dataset.split(name) for name in SPLITS}
     assert [len(set(s.subjects.tolist())) for s in splits.values()] == [8, 1, 1]
     assert sum(map(len, splits.values())) == 40 and dataset.n_positions == 2
@@ -149,13 +161,17 @@ def test_collection_by_pattern(tmp_path, suffix):
         for image, subject in zip(split.images, split.subjects, strict=True):
             number = names.index(by_number[int(subject)])
             likely = [picture_of(5 * number + j, p) for j in (0, 1) for p in (0, 1)]
-            assert min(np.abs(image.astype(int) - one).mean() for one in likely) < (2 if suffix == "jpg" else 1e-9)
+            assert min(np.abs(image.astype(int) - one).mean() for one in likely) < (
+                2 if suffix == "jpg" else 1e-9
+            )
 
 
 def test_oblong_images_are_centred_on_black(tmp_path):
     for i in range(3):
         write(tmp_path / "in" / f"A{i}_MR1_x_1.png", picture_of(i, 1)[10:50])
-    dataset = build_cache(tmp_path / "in", tmp_path / "cache", WHOLE, options=ImportOptions(pattern=PATTERN))
+    dataset = build_cache(
+        tmp_path / "in", tmp_path / "cache", WHOLE, options=ImportOptions(pattern=PATTERN)
+    )
     image = dataset.split("train").images[0]
     assert not image[:12].any() and not image[52:].any() and image[12:52].any()
     assert dataset.manifest["notes"] == {importing.PADDED: 3}
@@ -165,8 +181,10 @@ def test_orientation_turns_images_and_masks(tmp_path):
     tree = make_tree(tmp_path / "tree", masks=True)
     write_slice(tree / "keras_png_slices_test", 5, 0, disc(centre=(20, 40)))
     options = ImportOptions(slices=SliceOptions(orient="rot90,flip"))
-    plain, turned = (build_cache(tree, tmp_path / name, WHOLE, options=o).split("test")
-                     for name, o in (("a", None), ("b", options)))
+    plain, turned = (
+        build_cache(tree, tmp_path / name, WHOLE, options=o).split("test")
+        for name, o in (("a", None), ("b", options))
+    )
     assert np.array_equal(turned.images, oriented(np.array(plain.images), "rot90,flip"))
     assert np.array_equal(turned.masks, oriented(np.array(plain.masks), "rot90,flip"))
 
@@ -186,14 +204,27 @@ def test_volumes_with_masks_and_without_a_bad_one(tmp_path):
     with pytest.raises(DataError, match="OAS1_0003"):
         build_cache(source, tmp_path / "cache", config, options=ImportOptions(slices=few))
     calls = []
-    dataset = build_cache(source, tmp_path / "cache", config, lambda *call: calls.append(call),
-                          ImportOptions(slices=few, skip_bad=True))
-    assert dataset.manifest["kind"] == "oasis" and dataset.manifest["source_size"] == 256 and calls[-1] == (4, 4)
+    dataset = build_cache(
+        source,
+        tmp_path / "cache",
+        config,
+        lambda *call: calls.append(call),
+        ImportOptions(slices=few, skip_bad=True),
+    )
+    assert (
+        dataset.manifest["kind"] == "oasis"
+        and dataset.manifest["source_size"] == 256
+        and calls[-1] == (4, 4)
+    )
     assert ["OAS1_0003" in item["file"] for item in dataset.manifest["skipped"]] == [True]
     splits = [dataset.split(name) for name in SPLITS]
     assert sorted(n for s in splits for n in set(s.subjects.tolist())) == [1, 2, 4]
     for split in splits:
-        assert split.positions.tolist()[:4] == [0, 1, 2, 3] and split.images.any() and split.masks.any()
+        assert (
+            split.positions.tolist()[:4] == [0, 1, 2, 3]
+            and split.images.any()
+            and split.masks.any()
+        )
 
 
 # ---------------------------------------------------------------- notes and refusals
@@ -206,23 +237,48 @@ def test_what_was_changed_is_counted(tree, tmp_path):
     write_slice(tree / "keras_png_slices_train", 1, 8, np.stack([disc(grey=222)] * 3, -1))
     write_slice(tree / "keras_png_slices_train", 2, 8, disc(grey=222))
     assert build_cache(tree, tmp_path / "cache", CONFIG).manifest["notes"] == {
-        importing.BLACK: 2, EQUAL_CHANNELS: 1, importing.REPEATED: 1}
+        importing.BLACK: 2,
+        EQUAL_CHANNELS: 1,
+        importing.REPEATED: 1,
+    }
 
 
 BAD = {
     "truncated": (lambda path: path.write_bytes(path.read_bytes()[:99]), "cannot read"),
     "16-bit": (lambda path: write(path, disc().astype(np.uint16) * 9), "more than 8 bits"),
-    "colour": (lambda path: write(path, np.stack([disc(), disc(), disc(grey=9)], -1)), "colour picture"),
+    "colour": (
+        lambda path: write(path, np.stack([disc(), disc(), disc(grey=9)], -1)),
+        "colour picture",
+    ),
     "constant": (lambda path: write(path, np.full((64, 64), 9, np.uint8)), "every pixel of"),
-    "pointer": (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
-    "other size": (lambda path: write(path, disc(48)), r"is 48x48 pixels, but case_\S+ is 64x64: all slices need one"),
-    "twin in another split": (lambda path: write(path, picture_of(1, 1)), "in train and .* in test are the same"),
+    "pointer": (
+        lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"),
+        "git lfs pull",
+    ),
+    "other size": (
+        lambda path: write(path, disc(48)),
+        r"is 48x48 pixels, but case_\S+ is 64x64: all slices need one",
+    ),
+    "twin in another split": (
+        lambda path: write(path, picture_of(1, 1)),
+        "in train and .* in test are the same",
+    ),
 }
 
 
-@pytest.mark.parametrize("options, message", [
-    (ImportOptions(split=(0.5, 0.3, 0.2)), "has splits of its own, which are kept: leave out --split"),
-    (ImportOptions(slices=SliceOptions(count=5)), "holds images: --plane, --slices, --every and")])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (
+            ImportOptions(split=(0.5, 0.3, 0.2)),
+            "has splits of its own, which are kept: leave out --split",
+        ),
+        (
+            ImportOptions(slices=SliceOptions(count=5)),
+            "holds images: --plane, --slices, --every and",
+        ),
+    ],
+)
 def test_options_that_would_do_nothing_are_refused(tree, tmp_path, options, message):
     with pytest.raises(DataError, match=message):
         build_cache(tree, tmp_path / "cache", CONFIG, options=options)
@@ -247,13 +303,17 @@ def test_a_bad_file_is_refused_by_name_or_skipped_and_listed(tree, tmp_path, kin
 def test_the_odd_first_file_is_the_one_that_is_skipped(tree, tmp_path):
     write_slice(tree / "keras_png_slices_train", 1, 0, disc(48))
     dataset = build_cache(tree, tmp_path / "cache", CONFIG, options=ImportOptions(skip_bad=True))
-    assert [s["file"] for s in dataset.manifest["skipped"]] == ["keras_png_slices_train/case_001_slice_0.nii.png"]
+    assert [s["file"] for s in dataset.manifest["skipped"]] == [
+        "keras_png_slices_train/case_001_slice_0.nii.png"
+    ]
 
 
 def test_a_split_left_empty_is_refused(tree, tmp_path):
     for path in (tree / "keras_png_slices_validate").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(DataError, match="the validate split of .* would be empty; first of 3 skipped: cannot read"):
+    with pytest.raises(
+        DataError, match="the validate split of .* would be empty; first of 3 skipped: cannot read"
+    ):
         build_cache(tree, tmp_path / "cache", CONFIG, options=ImportOptions(skip_bad=True))
     assert not list((tmp_path / "cache").iterdir())
 
@@ -293,11 +353,23 @@ def test_changed_file_of_the_same_size_is_imported_again(tree, tmp_path):
     assert path.stat().st_size == size
     after = build_cache(tree, tmp_path / "cache", CONFIG)
     assert after.identity != before.identity
-    assert (after.split("test").images != old).any((1, 2)).tolist() == [False, True, False, False, False, False]
+    assert (after.split("test").images != old).any((1, 2)).tolist() == [
+        False,
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
 
 
-@pytest.mark.parametrize("config, options", [(DataConfig(image_size=48), ImportOptions()),
-                                             (CONFIG, ImportOptions(slices=SliceOptions(orient="rot90")))])
+@pytest.mark.parametrize(
+    "config, options",
+    [
+        (DataConfig(image_size=48), ImportOptions()),
+        (CONFIG, ImportOptions(slices=SliceOptions(orient="rot90"))),
+    ],
+)
 def test_other_settings_are_imported_again(tree, tmp_path, config, options):
     build_cache(tree, tmp_path / "cache", CONFIG)
     dataset = build_cache(tree, tmp_path / "cache", config, options=options)

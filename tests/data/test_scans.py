@@ -1,4 +1,6 @@
-"""What is found in folders and archives, who it belongs to, and damaged archives that are named before any reading."""
+"""What is found in folders and archives, who it belongs to, and damaged archives that are named
+before any reading.
+"""
 
 import gzip
 import io
@@ -22,8 +24,13 @@ def test_notes_of_a_session_replace_the_table(tmp_path):
 def test_members_that_lead_out_are_passed_over(tmp_path):
     path = tmp_path / "oasis_cross-sectional_disc1.tar.gz"
     with tarfile.open(path, "w:gz") as tar:
-        for prefix, kind in (("/abs/", tarfile.REGTYPE), ("../", tarfile.REGTYPE), ("", tarfile.SYMTYPE),
-                             ("", tarfile.LNKTYPE), ("", tarfile.FIFOTYPE)):
+        for prefix, kind in (
+            ("/abs/", tarfile.REGTYPE),
+            ("../", tarfile.REGTYPE),
+            ("", tarfile.SYMTYPE),
+            ("", tarfile.LNKTYPE),
+            ("", tarfile.FIFOTYPE),
+        ):
             for name in session():
                 member = tarfile.TarInfo(prefix + name)
                 member.type, member.linkname = kind, "/etc/passwd"
@@ -37,16 +44,29 @@ def test_members_that_lead_out_are_passed_over(tmp_path):
 
 def test_a_bids_tree(tmp_path):
     head = nifti(make_head())
-    names = ["sub-02/anat/sub-02_T1w.nii", "sub-01/ses-1/anat/sub-01_ses-1_run-1_T1w.nii",
-             "sub-01/ses-1/anat/sub-01_ses-1_run-2_T1w.nii", "sub-01/ses-2/anat/sub-01_ses-2_T1w.nii",
-             "sub-01/ses-2/anat/sub-01_ses-2_T2w.nii", "sub-01/ses-2/func/sub-01_ses-2_task-rest_bold.nii",
-             "derivatives/x/sub-03/anat/sub-03_T1w.nii", ".git/sub-04_T1w.nii"]
+    names = [
+        "sub-02/anat/sub-02_T1w.nii",
+        "sub-01/ses-1/anat/sub-01_ses-1_run-1_T1w.nii",
+        "sub-01/ses-1/anat/sub-01_ses-1_run-2_T1w.nii",
+        "sub-01/ses-2/anat/sub-01_ses-2_T1w.nii",
+        "sub-01/ses-2/anat/sub-01_ses-2_T2w.nii",
+        "sub-01/ses-2/func/sub-01_ses-2_task-rest_bold.nii",
+        "derivatives/x/sub-03/anat/sub-03_T1w.nii",
+        ".git/sub-04_T1w.nii",
+    ]
     unpack(tmp_path, dict.fromkeys(names, head))
-    unpack(tmp_path, {"sub-02/anat/sub-02_dseg.nii": nifti((make_head() > 0).astype(np.uint8), "LPS")})
-    (tmp_path / "participants.tsv").write_text("participant_id\tage\tsex\nsub-01\t34.5\tfemale\nsub-02\t89+\tM\n")
+    unpack(
+        tmp_path, {"sub-02/anat/sub-02_dseg.nii": nifti((make_head() > 0).astype(np.uint8), "LPS")}
+    )
+    (tmp_path / "participants.tsv").write_text(
+        "participant_id\tage\tsex\nsub-01\t34.5\tfemale\nsub-02\t89+\tM\n"
+    )
     scans = find_scans(tmp_path)
     assert [(s.subject, s.session, s.age, s.sex) for s in scans] == [
-        ("sub-01", "ses-1", 34.5, "F"), ("sub-01", "ses-2", 34.5, "F"), ("sub-02", "", None, "M")]
+        ("sub-01", "ses-1", 34.5, "F"),
+        ("sub-01", "ses-2", 34.5, "F"),
+        ("sub-02", "", None, "M"),
+    ]
     assert "run-1" in scans[0].where
     assert [len(s.labels) for s in scans] == [0, 0, 1]
     assert [s.subject for s in find_scans(tmp_path / "derivatives")] == ["sub-03"]
@@ -55,10 +75,23 @@ def test_a_bids_tree(tmp_path):
 def test_plain_folders(tmp_path):
     head = nifti(make_head())
     hdr, img = analyze(make_head())
-    unpack(tmp_path, {"IXI002-Guys-T1.nii": head, "b_mask.nii": head, "b_dseg.nii": head, "b_brain_seg.nii": head,
-                      "OAS1_0007_MR2_x.hdr": hdr, "OAS1_0007_MR2_x.img": img, "b.nii.gz": gzip.compress(head)})
+    unpack(
+        tmp_path,
+        {
+            "IXI002-Guys-T1.nii": head,
+            "b_mask.nii": head,
+            "b_dseg.nii": head,
+            "b_brain_seg.nii": head,
+            "OAS1_0007_MR2_x.hdr": hdr,
+            "OAS1_0007_MR2_x.img": img,
+            "b.nii.gz": gzip.compress(head),
+        },
+    )
     assert [(s.subject, s.session) for s in find_scans(tmp_path)] == [
-        ("IXI002-Guys-T1", ""), ("OAS1_0007", "MR2"), ("b", "")]
+        ("IXI002-Guys-T1", ""),
+        ("OAS1_0007", "MR2"),
+        ("b", ""),
+    ]
     unpack(tmp_path / "people", {"one/T1.nii": head, "two/T1.nii": head})
     assert [s.subject for s in find_scans(tmp_path / "people")] == ["one", "two"]
     unpack(tmp_path, {"b.nii": head, "b.hdr": hdr, "b.img": img})
@@ -79,15 +112,29 @@ def test_nothing_is_found_where_nothing_is(tmp_path):
 # ---------------------------------------------------------------- broken archives and tables
 
 
-@pytest.mark.parametrize(("damage", "message"), [
-    (lambda content: content[:len(content) // 2], "disc1.tar.gz is damaged or incomplete .Compressed file ended"),
-    (lambda content: content[:-8] + bytes(8), "CRC check failed"),
-    (lambda content: b"hello" * 999, "Not a gzipped file .*: fetch it again"),
-    (lambda content: b"", "damaged or incomplete"),
-    (lambda content: POINTER, "disc1.tar.gz is a Git LFS pointer"),
-    (lambda content: gzip.compress(gzip.decompress(content)[:40 * 512]), "damaged or incomplete"),
-    (lambda content: gzip.compress(gzip.decompress(content).replace(b"FSL_SEG", b"FSL_SEX", 1)), "damaged or incompl"),
-])
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            lambda content: content[: len(content) // 2],
+            "disc1.tar.gz is damaged or incomplete .Compressed file ended",
+        ),
+        (lambda content: content[:-8] + bytes(8), "CRC check failed"),
+        (lambda content: b"hello" * 999, "Not a gzipped file .*: fetch it again"),
+        (lambda content: b"", "damaged or incomplete"),
+        (lambda content: POINTER, "disc1.tar.gz is a Git LFS pointer"),
+        (
+            lambda content: gzip.compress(gzip.decompress(content)[: 40 * 512]),
+            "damaged or incomplete",
+        ),
+        (
+            lambda content: gzip.compress(
+                gzip.decompress(content).replace(b"FSL_SEG", b"FSL_SEX", 1)
+            ),
+            "damaged or incompl",
+        ),
+    ],
+)
 def test_a_broken_archive_is_named_before_anything_is_read(tmp_path, damage, message):
     path = pack(tmp_path / "oasis_cross-sectional_disc1.tar.gz", session())
     path.write_bytes(damage(path.read_bytes()))
@@ -100,7 +147,10 @@ def test_a_member_of_absurd_size_is_not_read(tmp_path):
     member.size = 2**40
     path = tmp_path / "oasis_cross-sectional_disc1.tar.gz"
     path.write_bytes(gzip.compress(member.tobuf() + bytes(9999)))
-    with pytest.raises(DataError, match=r"disc1.tar.gz!OAS1_0001_MR1.txt claims 1099511627776 bytes: .*fetch it again"):
+    with pytest.raises(
+        DataError,
+        match=r"disc1.tar.gz!OAS1_0001_MR1.txt claims 1099511627776 bytes: .*fetch it again",
+    ):
         find_scans(path)
 
 

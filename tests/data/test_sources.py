@@ -1,4 +1,6 @@
-"""Every kind of source is recognised, its series are in order, and no subject is ever in two splits."""
+"""Every kind of source is recognised, its series are in order, and no subject is ever in two
+splits.
+"""
 
 import random
 import shutil
@@ -9,7 +11,14 @@ import volume_files
 from slice_files import SUBJECTS, disc, make_collection, make_tree, write_slice
 
 from oasis_utils.config import SPLITS
-from oasis_utils.data.sources import assign_splits, discover, image_files, natural, read_people, with_splits
+from oasis_utils.data.sources import (
+    assign_splits,
+    discover,
+    image_files,
+    natural,
+    read_people,
+    with_splits,
+)
 from oasis_utils.runtime.runtime import DataError, write_json
 
 PATTERN = r"(?P<subject>OAS1_\d+)_(?P<session>MR\d)_mpr-\d_(?P<slice>\d+)\.(png|jpg|tif)"
@@ -25,8 +34,12 @@ def named(source):
 
 
 def expected():
-    return [(split, subject, position)
-            for split in SPLITS for subject in SUBJECTS[split] for position in range(3)]
+    return [
+        (split, subject, position)
+        for split in SPLITS
+        for subject in SUBJECTS[split]
+        for position in range(3)
+    ]
 
 
 # ---------------------------------------------------------------- keras_png_slices
@@ -35,7 +48,9 @@ def expected():
 def test_tree_is_found_in_order(tree):
     source = discover(tree)
     assert source.kind == "keras" and named(source) == expected()
-    assert all(s.session == "" and s.masks == () and s.name == str(s.subject) for s in source.series)
+    assert all(
+        s.session == "" and s.masks == () and s.name == str(s.subject) for s in source.series
+    )
 
 
 def test_tree_is_found_from_its_parents(tree):
@@ -60,7 +75,9 @@ def test_val_means_validate_for_slices_and_masks(tmp_path):
 
 
 def test_positions_and_subjects_sort_as_numbers(tmp_path):
-    make_tree(tmp_path, {"train": (10, 9, 101), "validate": (4,), "test": (5,)}, positions=11, size=8)
+    make_tree(
+        tmp_path, {"train": (10, 9, 101), "validate": (4,), "test": (5,)}, positions=11, size=8
+    )
     slices = [(subject, p) for split, subject, p in named(discover(tmp_path)) if split == "train"]
     assert slices == [(s, p) for s in (9, 10, 101) for p in range(11)]
 
@@ -92,19 +109,25 @@ def test_masks_of_some_slices_are_not_used(tmp_path):
 
 
 def test_missing_folder(tmp_path):
-    with pytest.raises(DataError, match=r"no folder .*nowhere: give the folder that holds keras_png_slices"):
+    with pytest.raises(
+        DataError, match=r"no folder .*nowhere: give the folder that holds keras_png_slices"
+    ):
         discover(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_missing_split_is_named_with_what_was_found(tree, split):
     shutil.rmtree(tree / f"keras_png_slices_{split}")
-    with pytest.raises(DataError, match=rf"expected keras_png_slices_{split}/ under .*, found keras_png"):
+    with pytest.raises(
+        DataError, match=rf"expected keras_png_slices_{split}/ under .*, found keras_png"
+    ):
         discover(tree)
 
 
 def test_a_folder_without_data_says_what_is_expected(tmp_path):
-    with pytest.raises(DataError, match="found nothing: expected keras_png_slices_train/.* see README, Data"):
+    with pytest.raises(
+        DataError, match="found nothing: expected keras_png_slices_train/.* see README, Data"
+    ):
         discover(tmp_path)
     (tmp_path / "letter.txt").touch()
     with pytest.raises(DataError, match="found letter.txt"):
@@ -117,7 +140,9 @@ def test_a_folder_without_data_says_what_is_expected(tmp_path):
 def test_empty_split(tree, rename):
     for path in (tree / "keras_png_slices_validate").iterdir():
         path.rename(path.with_name(rename + path.name)) if rename else path.unlink()
-    with pytest.raises(DataError, match=r"no slices in .*validate: expected names such as case_001_slice"):
+    with pytest.raises(
+        DataError, match=r"no slices in .*validate: expected names such as case_001_slice"
+    ):
         discover(tree)
 
 
@@ -137,8 +162,9 @@ def test_one_slice_under_two_names_is_refused(tree):
 
 def test_people_come_from_the_participants_table(tree):
     assert read_people(tree) == {}
-    (tree / "participants.tsv").write_text("participant_id\tsex\tage\tcdr\n"
-                                          "case_001\tF\t34.5\t0.5\nsub-005\tn/a\tn/a\n\n")
+    (tree / "participants.tsv").write_text(
+        "participant_id\tsex\tage\tcdr\ncase_001\tF\t34.5\t0.5\nsub-005\tn/a\tn/a\n\n"
+    )
     people = {s.subject: (s.age, s.sex, s.cdr) for s in discover(tree).series}
     assert people[1] == (34.5, "F", 0.5) and people[5] == people[6] == (None, None, None)
     assert read_people(tree.parent) == read_people(tree)
@@ -166,14 +192,19 @@ def test_class_folders_by_pattern(tmp_path, suffix):
     source = discover(make_collection(tmp_path, names, ("MR1", "MR2"), suffix=suffix), PATTERN)
     assert source.kind == "images" and source.notes == {}
     assert [(s.subject, s.name, s.session, s.positions) for s in source.series] == [
-        (i, name, session, (0, 1)) for i, name in enumerate(sorted(names), 1) for session in ("MR1", "MR2")]
+        (i, name, session, (0, 1))
+        for i, name in enumerate(sorted(names), 1)
+        for session in ("MR1", "MR2")
+    ]
     assert all(s.name in f.name and s.session in f.name for s in source.series for f in s.files)
 
 
 def test_positions_without_a_slice_group_follow_the_names(tmp_path):
     make_collection(tmp_path, ["A1", "A2"], positions=12)
     (one, _) = discover(tmp_path, r"(?P<subject>A\d+)").series
-    assert one.positions == tuple(range(12)) and [f.stem[-3:] for f in one.files] == [str(n) for n in range(100, 112)]
+    assert one.positions == tuple(range(12)) and [f.stem[-3:] for f in one.files] == [
+        str(n) for n in range(100, 112)
+    ]
 
 
 def test_positions_are_ranks_over_the_whole_set(tmp_path):
@@ -185,14 +216,25 @@ def test_positions_are_ranks_over_the_whole_set(tmp_path):
 
 def test_images_without_a_pattern_ask_for_one(tmp_path):
     make_collection(tmp_path, ["OAS1_0001"], positions=4)
-    with pytest.raises(DataError, match=r"holds 4 images such as ill/OAS1_0001_MR1_mpr-1_100.png, .*101.png, .*102.png"
-                                        r": say with --pattern .*\(\?P<subject>"):
+    with pytest.raises(
+        DataError,
+        match=r"holds 4 images such as ill/OAS1_0001_MR1_mpr-1_100.png, .*101.png, .*102.png"
+        r": say with --pattern .*\(\?P<subject>",
+    ):
         discover(tmp_path)
 
 
-@pytest.mark.parametrize("pattern, message", [
-    (r"(?P<subject>sub-\d+)", r"matches none of the 2 images .* such as ill/A1_MR1_mpr-1_100.png.*looks like"),
-    (r"A(\d+)", r"has no group \(\?P<subject>"), (r"(?P<subject>", "is no regular expression")])
+@pytest.mark.parametrize(
+    "pattern, message",
+    [
+        (
+            r"(?P<subject>sub-\d+)",
+            r"matches none of the 2 images .* such as ill/A1_MR1_mpr-1_100.png.*looks like",
+        ),
+        (r"A(\d+)", r"has no group \(\?P<subject>"),
+        (r"(?P<subject>", "is no regular expression"),
+    ],
+)
 def test_bad_patterns_are_explained(tmp_path, pattern, message):
     with pytest.raises(DataError, match=message):
         discover(make_collection(tmp_path, ["A1"]), pattern)
@@ -206,7 +248,9 @@ def test_images_that_the_pattern_leaves_out_are_counted(tmp_path):
 
 def test_sessions_that_the_pattern_does_not_tell_apart_are_named(tmp_path):
     make_collection(tmp_path, ["A1"], ("MR1", "MR2"))
-    with pytest.raises(DataError, match="are the same slice of subject A1: keep one, or name .* group `session`"):
+    with pytest.raises(
+        DataError, match="are the same slice of subject A1: keep one, or name .* group `session`"
+    ):
         discover(tmp_path, r"(?P<subject>A\d)_.*_(?P<slice>\d+)\.png")
 
 
@@ -228,26 +272,44 @@ def test_volumes_become_series_with_their_people(tmp_path):
     source = discover(tmp_path)
     assert source.kind == "oasis" and len({source.state, discover(tmp_path).state}) == 1
     assert [(s.subject, s.name, s.session, s.age, s.cdr) for s in source.series] == [
-        (1, "OAS1_0001", "MR1", 74, 0), (1, "OAS1_0001", "MR2", 75, 0.5), (2, "OAS1_0002", "MR1", None, None)]
+        (1, "OAS1_0001", "MR1", 74, 0),
+        (1, "OAS1_0001", "MR2", 75, 0.5),
+        (2, "OAS1_0002", "MR1", None, None),
+    ]
 
 
 def test_volumes_by_pattern(tmp_path):
     head = volume_files.nifti(volume_files.make_head())
-    volume_files.unpack(tmp_path, {f"p{i}/week{j}/{name}.nii": head for i in (1, 2) for j in (1, 2)
-                                   for name in ("raw", "bias_corrected", "raw_seg")})
+    volume_files.unpack(
+        tmp_path,
+        {
+            f"p{i}/week{j}/{name}.nii": head
+            for i in (1, 2)
+            for j in (1, 2)
+            for name in ("raw", "bias_corrected", "raw_seg")
+        },
+    )
     (tmp_path / "participants.tsv").write_text("participant_id\tage\nsub-p1\t61\n")
     with pytest.raises(DataError, match="say with --pattern"):
         discover(tmp_path)
     source = discover(tmp_path, r"(?P<subject>p\d)/(?P<session>week\d)/raw")
-    assert source.kind == "nifti" and source.notes == {"4 label maps that --pattern finds, not taken for heads": 1}
+    assert source.kind == "nifti" and source.notes == {
+        "4 label maps that --pattern finds, not taken for heads": 1
+    }
     assert [(s.subject, s.name, s.session, s.age) for s in source.series] == [
-        (1, "p1", "week1", 61), (1, "p1", "week2", 61), (2, "p2", "week1", None), (2, "p2", "week2", None)]
+        (1, "p1", "week1", 61),
+        (1, "p1", "week2", 61),
+        (2, "p2", "week1", None),
+        (2, "p2", "week2", None),
+    ]
 
 
 def test_a_pattern_that_finds_images_and_volumes_is_refused(tmp_path):
     make_collection(tmp_path, ["A1"])
     volume_files.unpack(tmp_path, {"A1.nii": volume_files.nifti(volume_files.make_head())})
-    with pytest.raises(DataError, match=r"matches 2 images, .* and 1 volumes, .*A1.nii: let it end in"):
+    with pytest.raises(
+        DataError, match=r"matches 2 images, .* and 1 volumes, .*A1.nii: let it end in"
+    ):
         discover(tmp_path, r"(?P<subject>A\d)")
     assert discover(tmp_path, r"(?P<subject>A\d)\.nii").kind == "nifti"
     assert discover(tmp_path, r"(?P<subject>A\d).*\.png").kind == "images"
@@ -266,21 +328,40 @@ def test_state_follows_files_and_people(tree):
 
 
 def test_no_subject_is_ever_in_two_splits():
-    """Random names, shares and seeds: a partition, of the asked proportions, that file order does not change."""
+    """Random names, shares and seeds: a partition, of the asked proportions, that file order does
+    not change.
+    """
     for seed in range(200):
         rng = random.Random(seed)
-        names = list({f"{rng.choice(['OAS1_', 'sub-', ''])}{rng.randrange(10 ** rng.choice((2, 4)))}"
-                      for _ in range(rng.randint(3, 60))} | {"x", "y", "z"})
+        names = list(
+            {
+                f"{rng.choice(['OAS1_', 'sub-', ''])}{rng.randrange(10 ** rng.choice((2, 4)))}"
+                for _ in range(rng.randint(3, 60))
+            }
+            | {"x", "y", "z"}
+        )
         shares = tuple(rng.choice((0.05, 0.1, 0.3, 0.8, 1.0, 7.0)) for _ in range(3))
-        known = {name: rng.choice([(None, None, None), (rng.uniform(18, 96), rng.choice("FM"), rng.choice((0.0, 0.5)))])
-                 for name in names}
+        known = {
+            name: rng.choice(
+                [
+                    (None, None, None),
+                    (rng.uniform(18, 96), rng.choice("FM"), rng.choice((0.0, 0.5))),
+                ]
+            )
+            for name in names
+        }
         home = assign_splits(known, shares, seed)
         counts = [list(home.values()).count(split) for split in SPLITS]
         assert set(home) == set(names) and min(counts) >= 1
         ideal = [share / sum(shares) * len(names) for share in shares]
         if min(ideal) >= 1:
             assert all(abs(n - wanted) < 1 for n, wanted in zip(counts, ideal, strict=True))
-        assert assign_splits({name: known[name] for name in rng.sample(names, len(names))}, shares, seed) == home
+        assert (
+            assign_splits(
+                {name: known[name] for name in rng.sample(names, len(names))}, shares, seed
+            )
+            == home
+        )
 
 
 def test_seeds_give_other_splits():
@@ -306,11 +387,15 @@ def test_sessions_of_a_subject_stay_together(tmp_path, seed):
     rng = np.random.default_rng(seed)
     for i in range(6):
         sessions = [f"MR{j + 1}" for j in range(rng.integers(1, 4))]
-        make_collection(tmp_path / str(rng.integers(3)), [f"OAS1_{rng.integers(10)}{i}"], sessions, 1, size=8)
+        make_collection(
+            tmp_path / str(rng.integers(3)), [f"OAS1_{rng.integers(10)}{i}"], sessions, 1, size=8
+        )
     source = with_splits(discover(tmp_path, PATTERN), (0.5, 0.2, 0.3), seed)
     homes = {s.name: {t.split for t in source.series if t.name == s.name} for s in source.series}
     assert all(len(splits) == 1 for splits in homes.values())
-    assert [s.split for s in source.series] == sorted((s.split for s in source.series), key=SPLITS.index)
+    assert [s.split for s in source.series] == sorted(
+        (s.split for s in source.series), key=SPLITS.index
+    )
 
 
 def test_official_splits_are_kept(tree):

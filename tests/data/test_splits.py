@@ -1,4 +1,6 @@
-"""Splits of people: as many as asked, alike in age, sex and CDR, and decided by seed, names and people alone."""
+"""Splits of people: as many as asked, alike in age, sex and CDR, and decided by seed, names and
+people alone.
+"""
 
 import random
 
@@ -11,7 +13,9 @@ SPLITS = ("train", "validate", "test")
 
 
 def cohort(n, seed, known=1.0):
-    """People as in OASIS-1: half young, half over 60, of whom half are demented; more women than men."""
+    """People as in OASIS-1: half young, half over 60, of whom half are demented; more women than
+    men.
+    """
     rng = random.Random(seed)
     people = {}
     for i in range(n):
@@ -39,13 +43,20 @@ def test_age_sex_and_cdr_are_alike_in_all_splits(counts, seed):
     for split in found.values():
         assert abs(np.mean([p[0] for p in split]) - np.mean(ages)) < 2.5
         assert min(p[0] for p in split) < 30 and max(p[0] for p in split) > 75
-        assert abs(np.mean([p[1] == "F" for p in split]) - np.mean(women)) < 0.5 / np.sqrt(len(split))
-        assert abs(np.mean([p[2] is not None and p[2] > 0 for p in split]) - np.mean(ill)) < 0.5 / np.sqrt(len(split))
+        assert abs(np.mean([p[1] == "F" for p in split]) - np.mean(women)) < 0.5 / np.sqrt(
+            len(split)
+        )
+        assert abs(
+            np.mean([p[2] is not None and p[2] > 0 for p in split]) - np.mean(ill)
+        ) < 0.5 / np.sqrt(len(split))
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_two_people_a_split_are_one_younger_and_one_older(seed):
-    people = {str(i): (float(age), None, None) for i, age in enumerate(random.Random(seed).sample(range(18, 97), 6))}
+    people = {
+        str(i): (float(age), None, None)
+        for i, age in enumerate(random.Random(seed).sample(range(18, 97), 6))
+    }
     middle = np.median([p[0] for p in people.values()])
     for split in dealt(people, (2, 2, 2), seed).values():
         assert min(p[0] for p in split) < middle < max(p[0] for p in split)
@@ -86,10 +97,22 @@ def test_balance_says_how_alike_splits_are():
     def entry(subject, split, age, sex=None, cdr=None):
         return {"subject": subject, "split": split, "age": age, "sex": sex, "cdr": cdr}
 
-    entries = [entry(1, "train", 20.0, "F", 0.0), entry(2, "train", 70.0, "M", 0.5), entry(2, "train", 71.0, "M", 1.0),
-               entry(3, "train", None, "F"), entry(4, "test", None)]
+    entries = [
+        entry(1, "train", 20.0, "F", 0.0),
+        entry(2, "train", 70.0, "M", 0.5),
+        entry(2, "train", 71.0, "M", 1.0),
+        entry(3, "train", None, "F"),
+        entry(4, "test", None),
+    ]
     found = balance(entries)
-    assert found["train"] == {"subjects": 3, "mean age": 45.0, "youngest": 20.0, "oldest": 70.0,
-                              "women": pytest.approx(2 / 3), "CDR > 0": 0.5}
-    assert found["test"] == {"subjects": 1} | dict.fromkeys(("mean age", "youngest", "oldest", "women", "CDR > 0"),
-                                                             "unknown")
+    assert found["train"] == {
+        "subjects": 3,
+        "mean age": 45.0,
+        "youngest": 20.0,
+        "oldest": 70.0,
+        "women": pytest.approx(2 / 3),
+        "CDR > 0": 0.5,
+    }
+    assert found["test"] == {"subjects": 1} | dict.fromkeys(
+        ("mean age", "youngest", "oldest", "women", "CDR > 0"), "unknown"
+    )

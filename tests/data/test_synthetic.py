@@ -29,11 +29,14 @@ def subjects(template):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """A set made in this process, with the calls of its progress function. Tests must leave it as it is."""
+    """A set made in this process, with the calls of its progress function. Tests must leave it as
+    it is.
+    """
     calls = []
     root = tmp_path_factory.mktemp("written")
-    folder = synthetic.write_sample_brains(root, **COUNTS, seed=7, workers=1,
-                                           progress=lambda done, total: calls.append((done, total)))
+    folder = synthetic.write_sample_brains(
+        root, **COUNTS, seed=7, workers=1, progress=lambda done, total: calls.append((done, total))
+    )
     return folder, calls
 
 
@@ -52,7 +55,9 @@ def fake_subjects(monkeypatch):
 
 
 def contents(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
 
 
 def difference(first, second):
@@ -67,13 +72,20 @@ def dark_fraction(subject, rows, columns):
     return (window[window > 0] < 85).mean()
 
 
-# ----------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+# --
 # Slices
-# ----------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+# --
 
 
 def test_template_is_on_the_tissue_scale(template):
-    assert template.tissue.shape == template.depth.shape == template.sulcus_share.shape == (68, 217, 181)
+    assert (
+        template.tissue.shape
+        == template.depth.shape
+        == template.sulcus_share.shape
+        == (68, 217, 181)
+    )
     assert template.tissue.dtype == np.float32
     level = tuple(int(i) for i in template.origin)
     corona_radiata = template.tissue[level[0] + 28, level[1] + 10, level[2] - 26]
@@ -90,7 +102,9 @@ def test_template_is_loaded_once(template):
 def test_same_seed_and_number_give_the_same_subject(template, subjects):
     again = synthetic.make_subject(template, 2, seed=5)
     assert again.age == subjects[1].age
-    assert np.array_equal(again.slices, subjects[1].slices) and np.array_equal(again.masks, subjects[1].masks)
+    assert np.array_equal(again.slices, subjects[1].slices) and np.array_equal(
+        again.masks, subjects[1].masks
+    )
 
 
 def test_another_seed_gives_another_subject(template, subjects):
@@ -99,9 +113,14 @@ def test_another_seed_gives_another_subject(template, subjects):
 
 
 def test_subjects_differ_more_than_neighbouring_slices(subjects):
-    neighbours = [difference(s.slices[p], s.slices[p + 1]) for s in subjects for p in range(0, 31, 5)]
-    between = [difference(first.slices[p], second.slices[p])
-               for first, second in combinations(subjects, 2) for p in range(0, 31, 5)]
+    neighbours = [
+        difference(s.slices[p], s.slices[p + 1]) for s in subjects for p in range(0, 31, 5)
+    ]
+    between = [
+        difference(first.slices[p], second.slices[p])
+        for first, second in combinations(subjects, 2)
+        for p in range(0, 31, 5)
+    ]
     assert min(between) > max(neighbours)
     assert np.mean(between) > 2 * np.mean(neighbours)
 
@@ -111,7 +130,10 @@ def test_folding_slides_the_cortex_along_the_surface(template):
     points = synthetic._place_head(rng, template.origin)
     moved = synthetic._fold_cortex(rng, template, points)
     shift = np.sqrt(((moved - points) ** 2).sum(axis=0))
-    depth, depth_after = synthetic._sample(template.depth, points), synthetic._sample(template.depth, moved)
+    depth, depth_after = (
+        synthetic._sample(template.depth, points),
+        synthetic._sample(template.depth, moved),
+    )
     cortex = (depth > 2) & (depth < 12)
     assert np.median(shift[cortex]) > 4  # mm
     assert np.median(np.abs(depth_after - depth)[cortex]) < 1
@@ -133,11 +155,14 @@ def test_background_is_exactly_black(subjects):
         frame = subject.slices.copy()
         frame[:, 24:232, 40:216] = 0
         assert not frame.any()
-        assert (subject.slices[:, 24:34, 40:50] == 0).all()  # noise must not reach the air beside the head
+        assert (
+            subject.slices[:, 24:34, 40:50] == 0
+        ).all()  # noise must not reach the air beside the head
 
 
 def test_every_slice_is_one_piece_without_holes(subjects):
     from scipy import ndimage
+
     for picture in subjects[0].slices:
         brain = picture > 0
         sizes = np.sort(np.bincount(ndimage.label(brain)[0].ravel())[1:])
@@ -146,7 +171,9 @@ def test_every_slice_is_one_piece_without_holes(subjects):
 
 
 def test_mid_line_is_vertical_and_central(subjects):
-    """The outline matches its mirror image, and the fissure before and behind lies near the middle column."""
+    """The outline matches its mirror image, and the fissure before and behind lies near the middle
+    column.
+    """
     for subject in subjects:
         for picture in subject.slices[[4, 20, 28]]:
             outline = picture > 0
@@ -184,9 +211,15 @@ def test_masks_show_the_tissue_of_every_pixel(subjects):
         assert subject.masks.shape == subject.slices.shape and subject.masks.dtype == np.uint8
         assert np.array_equal(np.unique(subject.masks), synthetic.MASK_LEVELS)
         assert ((subject.masks > 0) == (subject.slices > 0)).all()
-        fluid, grey, white = (subject.slices[subject.masks == level] for level in synthetic.MASK_LEVELS[1:])
-        assert np.percentile(fluid, 90) < np.median(grey) and np.percentile(grey, 90) < np.median(white)
-        middle = subject.masks[10:22]  # through the ventricles: as much grey as white matter, some fluid
+        fluid, grey, white = (
+            subject.slices[subject.masks == level] for level in synthetic.MASK_LEVELS[1:]
+        )
+        assert np.percentile(fluid, 90) < np.median(grey) and np.percentile(grey, 90) < np.median(
+            white
+        )
+        middle = subject.masks[
+            10:22
+        ]  # through the ventricles: as much grey as white matter, some fluid
         shares = [(middle[middle > 0] == level).mean() for level in synthetic.MASK_LEVELS[1:]]
         assert 0.05 < shares[0] < 0.35 and min(shares[1:]) > 0.25
 
@@ -194,7 +227,9 @@ def test_masks_show_the_tissue_of_every_pixel(subjects):
 def test_a_whole_head_holds_the_same_brain(template, subjects):
     head, brain = synthetic.make_subject(template, 2, seed=5, whole_head=True), subjects[1]
     inside = brain.masks > 0
-    assert np.array_equal(head.masks, brain.masks) and np.array_equal(head.slices[inside], brain.slices[inside])
+    assert np.array_equal(head.masks, brain.masks) and np.array_equal(
+        head.slices[inside], brain.slices[inside]
+    )
     for picture, mask in zip(head.slices, inside, strict=True):
         shell = (picture > 0) & ~mask
         assert 0.3 < shell.sum() / mask.sum() < 0.8
@@ -209,17 +244,23 @@ def test_age_out_of_range_is_refused(template, age):
         synthetic.make_subject(template, 1, age=age)
 
 
-# ----------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+# --
 # Files
-# ----------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+# --
 
 
 def test_names_and_layout(written):
     folder, _ = written
     expected = {"participants.tsv", "sample_brains.json"}
     for number, split in enumerate(HOMES, start=1):
-        expected |= {f"keras_png_slices_{split}/case_00{number}_slice_{p}.nii.png" for p in range(32)}
-        expected |= {f"keras_png_slices_seg_{split}/seg_00{number}_slice_{p}.nii.png" for p in range(32)}
+        expected |= {
+            f"keras_png_slices_{split}/case_00{number}_slice_{p}.nii.png" for p in range(32)
+        }
+        expected |= {
+            f"keras_png_slices_seg_{split}/seg_00{number}_slice_{p}.nii.png" for p in range(32)
+        }
     assert folder.name == "keras_png_slices_data"
     assert set(contents(folder)) == expected
 
@@ -235,9 +276,13 @@ def test_files_hold_the_subjects(template, written):
     folder, _ = written
     subject = synthetic.make_subject(template, 2, seed=7)
     for position in (0, 31):
-        with Image.open(folder / f"keras_png_slices_validate/case_002_slice_{position}.nii.png") as picture:
+        with Image.open(
+            folder / f"keras_png_slices_validate/case_002_slice_{position}.nii.png"
+        ) as picture:
             assert np.array_equal(np.asarray(picture), subject.slices[position])
-        with Image.open(folder / f"keras_png_slices_seg_validate/seg_002_slice_{position}.nii.png") as picture:
+        with Image.open(
+            folder / f"keras_png_slices_seg_validate/seg_002_slice_{position}.nii.png"
+        ) as picture:
             assert np.array_equal(np.asarray(picture), subject.masks[position])
 
 
@@ -252,12 +297,18 @@ def test_participants_table_agrees(template, written):
 
 
 @pytest.mark.parametrize("seed", [0, 1, 5])
-@pytest.mark.parametrize("counts", [(64, 8, 8), (64, 32, 64), (302, 35, 17), (12, 6, 6), (24, 4, 4)])
+@pytest.mark.parametrize(
+    "counts", [(64, 8, 8), (64, 32, 64), (302, 35, 17), (12, 6, 6), (24, 4, 4)]
+)
 def test_splits_have_the_same_ages(counts, seed):
-    """Numbers 1..n once went to train, validate and test in order, whatever the ages drawn for them."""
+    """Numbers 1..n once went to train, validate and test in order, whatever the ages drawn for
+    them.
+    """
     home = synthetic._assign_splits(dict(zip(SPLITS, counts, strict=True)), seed)
     ages = {s: [synthetic._begin_subject(n, seed)[1] for n in home if home[n] == s] for s in SPLITS}
-    assert sorted(home) == list(range(1, sum(counts) + 1)) and tuple(map(len, ages.values())) == counts
+    assert (
+        sorted(home) == list(range(1, sum(counts) + 1)) and tuple(map(len, ages.values())) == counts
+    )
     everyone = np.concatenate(list(ages.values()))
     for split in ages.values():
         assert abs(np.mean(split) - everyone.mean()) < 3
@@ -277,7 +328,10 @@ def test_the_split_of_a_number_does_not_change_the_subject(fake_subjects, tmp_pa
 def test_record_says_what_the_set_is(written):
     folder, _ = written
     assert json.loads((folder / "sample_brains.json").read_text(encoding="utf-8")) == {
-        "generator": "oasis_utils.synthetic", "format": 2, "seed": 7, **COUNTS,
+        "generator": "oasis_utils.synthetic",
+        "format": 2,
+        "seed": 7,
+        **COUNTS,
         "notice": "Synthetic sample brains derived from the Colin27 template; not OASIS data.",
     }
 
@@ -310,7 +364,9 @@ def test_lost_pictures_are_made_again(fake_subjects, tmp_path):
     (folder / "keras_png_slices_train/case_002_slice_31.nii.png").unlink()
     fake_subjects.clear()
     calls = []
-    synthetic.write_sample_brains(tmp_path, **COUNTS, workers=1, progress=lambda *call: calls.append(call))
+    synthetic.write_sample_brains(
+        tmp_path, **COUNTS, workers=1, progress=lambda *call: calls.append(call)
+    )
     assert fake_subjects == [2] and calls == [(4, 4)]
     assert contents(folder) == before
     assert kept.stat().st_mtime_ns == kept_time
@@ -335,7 +391,9 @@ def test_interrupted_set_is_continued(fake_subjects, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         synthetic.write_sample_brains(tmp_path, **COUNTS, workers=1, progress=interrupt)
     folder = tmp_path / "keras_png_slices_data"
-    assert not (folder / "sample_brains.json").exists()  # it is written last, and marks a complete set
+    assert not (
+        folder / "sample_brains.json"
+    ).exists()  # it is written last, and marks a complete set
     fake_subjects.clear()
     synthetic.write_sample_brains(tmp_path, **COUNTS, workers=1)
     assert fake_subjects == [3, 4]
@@ -357,7 +415,9 @@ def test_foreign_slices_are_refused_and_kept(fake_subjects, tmp_path):
     foreign = tmp_path / "keras_png_slices_data/keras_png_slices_train/case_001_slice_0.nii.png"
     foreign.parent.mkdir(parents=True)
     foreign.write_bytes(b"someone's scan")
-    with pytest.raises(FileExistsError, match="not sample brains; choose another folder, or delete this one"):
+    with pytest.raises(
+        FileExistsError, match="not sample brains; choose another folder, or delete this one"
+    ):
         synthetic.write_sample_brains(tmp_path, **COUNTS, workers=1)
     assert foreign.read_bytes() == b"someone's scan" and fake_subjects == []
 
@@ -366,7 +426,9 @@ def test_foreign_slices_are_refused_and_kept(fake_subjects, tmp_path):
 def test_set_with_other_settings_is_refused(fake_subjects, tmp_path, change):
     folder = synthetic.write_sample_brains(tmp_path, **COUNTS, workers=1)
     before = contents(folder)
-    with pytest.raises(FileExistsError, match="other settings; choose another folder, or delete this one"):
+    with pytest.raises(
+        FileExistsError, match="other settings; choose another folder, or delete this one"
+    ):
         synthetic.write_sample_brains(tmp_path, **{**COUNTS, **change}, workers=1)
     assert contents(folder) == before
 
@@ -384,14 +446,17 @@ def test_splits_other_than_train_may_be_empty(fake_subjects, tmp_path):
     assert (folder / "keras_png_slices_test").is_dir()
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"train": 0}, "train is 0; write a whole number, 1 or more"),
-    ({"validate": -1}, "validate is -1; write a whole number, 0 or more"),
-    ({"test": -2}, "test is -2; write a whole number, 0 or more"),
-    ({"seed": -1}, "seed is -1; write a whole number, 0 or more"),
-    ({"workers": 0}, "workers is 0; write a whole number, 1 or more"),
-    ({"train": 998}, "1000 subjects are too many"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train": 0}, "train is 0; write a whole number, 1 or more"),
+        ({"validate": -1}, "validate is -1; write a whole number, 0 or more"),
+        ({"test": -2}, "test is -2; write a whole number, 0 or more"),
+        ({"seed": -1}, "seed is -1; write a whole number, 0 or more"),
+        ({"workers": 0}, "workers is 0; write a whole number, 1 or more"),
+        ({"train": 998}, "1000 subjects are too many"),
+    ],
+)
 def test_bad_counts_are_refused(fake_subjects, tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         synthetic.write_sample_brains(tmp_path, **{**COUNTS, **change})
@@ -400,5 +465,10 @@ def test_bad_counts_are_refused(fake_subjects, tmp_path, change, message):
 
 def test_notice_travels_with_the_template():
     notice = (resources.files("oasis_utils.data") / "assets/NOTICE.md").read_text(encoding="utf-8")
-    for words in ("Holmes", "Copyright (C) 1993-2009 Louis Collins", "Permission to use, copy", "as is"):
+    for words in (
+        "Holmes",
+        "Copyright (C) 1993-2009 Louis Collins",
+        "Permission to use, copy",
+        "as is",
+    ):
         assert words in notice

@@ -42,20 +42,34 @@ def test_discs_lie_in_the_brain_on_one_side_and_depend_on_the_seed_alone():
     rows, cols = np.mgrid[:64, :64]
     for image, (y, x) in zip(images, centres, strict=True):
         disc = (rows - y) ** 2 + (cols - x) ** 2 <= radius**2
-        assert (image[disc] > 16).all() and (image[disc[:, ::-1]] > 16).all() and not (disc & disc[:, ::-1]).any()
+        assert (
+            (image[disc] > 16).all()
+            and (image[disc[:, ::-1]] > 16).all()
+            and not (disc & disc[:, ::-1]).any()
+        )
     assert (disc_centres(np.zeros((2, 64, 64), bool), radius) == -1).all()
 
 
 def test_anomalies_change_their_mask_and_nothing_else():
     images = heads()
     planted = plant(images, disc_centres(images > 16, 7.0), 1.0)
-    assert set(planted) == {"bright disc", "missing patch", "halves exchanged", "displaced patch", "white patch"}
+    assert set(planted) == {
+        "bright disc",
+        "missing patch",
+        "halves exchanged",
+        "displaced patch",
+        "white patch",
+    }
     for change in planted.values():
         assert np.array_equal(change.images[~change.mask], images[~change.mask])
         assert (change.images[change.mask] != images[change.mask]).mean() > 0.3
     disc = planted["bright disc"]
-    assert (disc.images[disc.mask] == 255).all() and (planted["missing patch"].images[disc.mask] == 0).all()
-    assert disc.mask.sum((1, 2)) == pytest.approx(np.full(4, np.pi * 7**2), rel=0.05)  # 14 mm across
+    assert (disc.images[disc.mask] == 255).all() and (
+        planted["missing patch"].images[disc.mask] == 0
+    ).all()
+    assert disc.mask.sum((1, 2)) == pytest.approx(
+        np.full(4, np.pi * 7**2), rel=0.05
+    )  # 14 mm across
     assert np.array_equal(planted["displaced patch"].mask, disc.mask | disc.mask[:, :, ::-1])
 
 
@@ -66,7 +80,10 @@ def test_exchanged_halves_and_patches_come_unmirrored_from_the_other_side():
     assert np.array_equal(halves.images[halves.mask], np.roll(images, 32, axis=2)[halves.mask])
     assert np.ptp(np.flatnonzero(halves.mask[0].any(1))) <= 32
     moved = planted["displaced patch"]
-    for side in (slice(0, 32), slice(32, 64)):  # what was bright is now in the dark half, and the reverse
+    for side in (
+        slice(0, 32),
+        slice(32, 64),
+    ):  # what was bright is now in the dark half, and the reverse
         mask = moved.mask[:, :, side]
         before, after = (x[:, :, side][mask].mean() for x in (images, moved.images))
         assert (before > 130) != (after > 130)
@@ -76,7 +93,10 @@ def test_slices_on_their_side_get_the_same_anomalies():
     images, lying = heads(), heads().swapaxes(1, 2).copy()
     centres = disc_centres(images > 16, 7.0)
     assert np.array_equal(disc_centres(lying > 16, 7.0, 0, Symmetry(-2)), centres[:, ::-1])
-    upright, turned = plant(images, centres, 1.0), plant(lying, centres[:, ::-1], 1.0, None, Symmetry(-2))
+    upright, turned = (
+        plant(images, centres, 1.0),
+        plant(lying, centres[:, ::-1], 1.0, None, Symmetry(-2)),
+    )
     assert list(turned) == list(upright)
     for kind, change in turned.items():
         assert np.array_equal(change.images.swapaxes(1, 2), upright[kind].images), kind
@@ -98,8 +118,10 @@ def test_without_a_mid_line_nothing_changes_places_and_discs_lie_anywhere_in_the
 def test_the_clearest_slice_is_that_of_the_most_visible_weakest_anomaly():
     images, mask = np.zeros((3, 4, 4), np.uint8), np.zeros((3, 4, 4), bool)
     mask[:, 2:, 2:] = True  # one of four cells
-    changed = [np.where(mask, np.array(levels, np.uint8)[:, None, None], images)
-               for levels in ((200, 30, 90), (10, 40, 20))]
+    changed = [
+        np.where(mask, np.array(levels, np.uint8)[:, None, None], images)
+        for levels in ((200, 30, 90), (10, 40, 20))
+    ]
     planted = {str(k): anomalies.Planted(x, mask) for k, x in enumerate(changed)}
     assert anomalies.clearest(lambda x: pooled(x.astype(float), 2), images, planted) == 1
 
@@ -135,8 +157,11 @@ def test_auroc_of_nothing_is_nan():
 def random_evidence(n, seed, grid=4):
     rng = np.random.default_rng(seed)
     steps = 1 + np.arange(grid * grid).reshape(grid, grid)
-    return Evidence(rng.normal(size=(n, grid, grid)), rng.normal(3, steps, (n, grid, grid)),
-                    rng.normal(0.1, 0.01, (n, grid, grid)))
+    return Evidence(
+        rng.normal(size=(n, grid, grid)),
+        rng.normal(3, steps, (n, grid, grid)),
+        rng.normal(0.1, 0.01, (n, grid, grid)),
+    )
 
 
 def test_normal_slices_score_around_zero_and_either_kind_of_evidence_counts():
@@ -146,29 +171,41 @@ def test_normal_slices_score_around_zero_and_either_kind_of_evidence_counts():
     score = normal.score(fresh, positions)
     assert abs(score.mean()) < 0.1 and 0.3 < score.std() < 1.5
     for name in ("excess", "residual"):
-        values = {kind: np.array(getattr(fresh, kind)) for kind in ("surprise", "excess", "residual")}
+        values = {
+            kind: np.array(getattr(fresh, kind)) for kind in ("surprise", "excess", "residual")
+        }
         values[name][:, 1, 2] += 6 * values[name][:, 1, 2].std()
         assert auroc(normal.score(Evidence(**values), positions)[:, 1, 2], score[:, 1, 2]) > 0.95
 
 
 def models():
     torch.manual_seed(0)
-    vqvae = VQVAE(VQVAEConfig(image_size=64, downsampling=8, channels=32, n_codes=16, code_dim=4)).eval()
-    return vqvae, PixelCNN(PixelCNNConfig(grid=8, n_codes=16, n_positions=3, channels=8, blocks=2, hidden=8)).eval()
+    vqvae = VQVAE(
+        VQVAEConfig(image_size=64, downsampling=8, channels=32, n_codes=16, code_dim=4)
+    ).eval()
+    return vqvae, PixelCNN(
+        PixelCNNConfig(grid=8, n_codes=16, n_positions=3, channels=8, blocks=2, hidden=8)
+    ).eval()
 
 
 @pytest.mark.parametrize("symmetry", [Symmetry(-1), Symmetry(-2)])
 def test_evidence_of_a_mirrored_slice_is_mirrored(monkeypatch, symmetry):
     vqvae, prior = models()
     images, positions = symmetry.upright(heads(3)).copy(), np.arange(3)
-    found, mirrored = (evidence(vqvae, prior, x, positions, None, symmetry)
-                       for x in (images, symmetry.mirror(images).copy()))
+    found, mirrored = (
+        evidence(vqvae, prior, x, positions, None, symmetry)
+        for x in (images, symmetry.mirror(images).copy())
+    )
     for name in ("surprise", "excess", "residual"):
-        assert np.allclose(getattr(found, name), symmetry.mirror(getattr(mirrored, name)), atol=1e-5)
+        assert np.allclose(
+            getattr(found, name), symmetry.mirror(getattr(mirrored, name)), atol=1e-5
+        )
         assert getattr(found, name).shape == (3, 8, 8)
     assert (found.surprise > 0).all() and (found.residual >= 0).all()
     monkeypatch.setattr(anomalies, "BATCH", 2)
-    assert np.allclose(evidence(vqvae, prior, images, positions, None, symmetry).excess, found.excess, atol=1e-5)
+    assert np.allclose(
+        evidence(vqvae, prior, images, positions, None, symmetry).excess, found.excess, atol=1e-5
+    )
 
 
 def test_without_a_mid_line_evidence_is_one_sided():
@@ -176,7 +213,10 @@ def test_without_a_mid_line_evidence_is_one_sided():
     vqvae, prior = models()
     images, positions = heads(3), np.arange(3)
     normal = Normal.of(random_evidence(3, 0, 8), positions, 3)
-    detectors = [anomalies.Detector(vqvae, prior, normal, positions, None, Symmetry(axis)) for axis in (None, -1)]
+    detectors = [
+        anomalies.Detector(vqvae, prior, normal, positions, None, Symmetry(axis))
+        for axis in (None, -1)
+    ]
     one, mirrored = (detectors[0].evidence(x) for x in (images, images[:, :, ::-1].copy()))
     both = (one.residual + mirrored.residual[:, :, ::-1]) / 2
     assert np.allclose(detectors[1].evidence(images).residual, both, atol=1e-6)

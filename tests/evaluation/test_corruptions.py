@@ -21,8 +21,15 @@ def test_a_damage_changes_slices_and_repeats(images, name):
     assert (changed != images).any()
 
 
-@pytest.mark.parametrize("pair", [("blur 0.5 %", "blur 1.5 %"), ("noise 3 %", "noise 10 %"), ("shift 1 %", "shift 4 %"),
-                                  ("10 % of patches shuffled", "50 % of patches shuffled")])
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("blur 0.5 %", "blur 1.5 %"),
+        ("noise 3 %", "noise 10 %"),
+        ("shift 1 %", "shift 4 %"),
+        ("10 % of patches shuffled", "50 % of patches shuffled"),
+    ],
+)
 def test_more_damage_changes_more(images, pair):
     few, much = (np.abs(damaged(images, name).astype(float) - images).mean() for name in pair)
     assert 0 < few < much
@@ -36,8 +43,10 @@ def test_shuffled_patches_keep_their_pixels_and_mirrors_undo_themselves(images):
 
 def test_painted_ventricles_are_gone(images):
     anatomist, where = Anatomist(tissues=Tissues.fit(images)), np.zeros(len(images), int)
-    before, after = (anatomist.measure(x, where)[:, anatomist.measures.index("ventricles")].mean()
-                     for x in (images, damaged(images, "ventricles painted in all")))
+    before, after = (
+        anatomist.measure(x, where)[:, anatomist.measures.index("ventricles")].mean()
+        for x in (images, damaged(images, "ventricles painted in all"))
+    )
     assert after < 0.3 * before
 
 
@@ -50,8 +59,16 @@ def test_damages_follow_the_mid_line_of_the_data(images, name):
 
 
 def test_slices_without_a_mid_line_are_not_mirrored_and_heads_without_masks_not_painted(images):
-    sagittal, heads = Anatomist(Symmetry(None), tissues=Tissues(0.4, 0.8)), Anatomist(content="head")
+    sagittal, heads = (
+        Anatomist(Symmetry(None), tissues=Tissues(0.4, 0.8)),
+        Anatomist(content="head"),
+    )
     assert set(DAMAGES) - set(possible(sagittal)) == {"all mirrored"}
-    assert set(DAMAGES) - set(possible(heads)) == {"ventricles painted in half", "ventricles painted in all"}
-    with pytest.raises(ValueError, match="cannot take the damage 'all mirrored': choose one of blur"):
+    assert set(DAMAGES) - set(possible(heads)) == {
+        "ventricles painted in half",
+        "ventricles painted in all",
+    }
+    with pytest.raises(
+        ValueError, match="cannot take the damage 'all mirrored': choose one of blur"
+    ):
         damaged(images, "all mirrored", 0, sagittal)

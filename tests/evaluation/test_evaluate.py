@@ -41,7 +41,9 @@ CONFIG = EvaluationConfig(n_images=32, bootstrap=50)
 def blobs(n, seed, size=32):
     """Smooth random pictures, no two alike."""
     coarse = torch.rand(n, 1, 5, 5, generator=torch.Generator().manual_seed(seed))
-    smooth = torch.nn.functional.interpolate(coarse, size=(size, size), mode="bilinear", align_corners=True)
+    smooth = torch.nn.functional.interpolate(
+        coarse, size=(size, size), mode="bilinear", align_corners=True
+    )
     return (smooth[:, 0] * 255).to(torch.uint8).numpy()
 
 
@@ -62,7 +64,9 @@ def samples_of(images):
 
 def test_reconstructions_of_a_split_are_those_of_the_vqvae(monkeypatch):
     torch.manual_seed(0)
-    vqvae = VQVAE(VQVAEConfig(image_size=32, channels=32, residual_blocks=1, n_codes=8, code_dim=4)).eval()
+    vqvae = VQVAE(
+        VQVAEConfig(image_size=32, channels=32, residual_blocks=1, n_codes=8, code_dim=4)
+    ).eval()
     split = split_of("test", blobs(7, 0))
     monkeypatch.setattr(codes, "BATCH", 3)
     images, indices = reconstruct_split(vqvae, split, CPU)
@@ -90,7 +94,9 @@ def test_floors_are_keyed_by_metric_and_then_by_floor():
     result = judged(blobs(8, 0), blobs(8, 0))
     assert set(result) == {"reconstruction", "floors"}
     assert set(result["floors"]) == {"ssim", "brain_ssim", "psnr"}
-    assert all(set(floors) == {"black", "mean", "other_subject"} for floors in result["floors"].values())
+    assert all(
+        set(floors) == {"black", "mean", "other_subject"} for floors in result["floors"].values()
+    )
     assert {"split": "test", "images": 8, "subjects": 2}.items() <= result["reconstruction"].items()
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
@@ -107,9 +113,15 @@ def test_perfect_reconstruction_beats_every_floor_and_each_floor_scores_itself()
 def test_intervals_of_a_reconstruction_are_over_people():
     """Slices of one person that score alike are one observation, not many."""
     real = blobs(32, 0)
-    worse = np.where(np.arange(32)[:, None, None] % 8 < 4, real, real // 2)  # people 1, 3 … of four slices each
-    few, many = (judge_reconstruction(split_of("test", real, per_subject=k), worse, mean_image(split_of("test", real)))
-                 for k in (4, 1))
+    worse = np.where(
+        np.arange(32)[:, None, None] % 8 < 4, real, real // 2
+    )  # people 1, 3 … of four slices each
+    few, many = (
+        judge_reconstruction(
+            split_of("test", real, per_subject=k), worse, mean_image(split_of("test", real))
+        )
+        for k in (4, 1)
+    )
     for name in ("ssim", "psnr"):
         (low, high), value = few["reconstruction"]["intervals"][name], few["reconstruction"][name]
         assert low < value < high
@@ -121,20 +133,21 @@ def test_one_subject_has_no_other_subject():
 
 
 def test_mean_image_over_chunks():
-    images = np.concatenate([np.full((600, 8, 8), 51, np.uint8), np.full((200, 8, 8), 255, np.uint8)])
+    images = np.concatenate(
+        [np.full((600, 8, 8), 51, np.uint8), np.full((200, 8, 8), 255, np.uint8)]
+    )
     mean = mean_image(split_of("train", images))
     assert mean.shape == (1, 8, 8) and mean.dtype == torch.float32
     assert mean.numpy() == pytest.approx(0.75 * 0.2 + 0.25)
-
-
 
 
 # ---------------------------------------------------------------- samples
 
 
 def test_metrics_that_could_not_be_taken_become_none():
-    assert without_nan({"a": float("nan"), "b": [1.0, float("inf")], "c": {"d": np.float64("nan")}}) == {
-        "a": None, "b": [1.0, None], "c": {"d": None}}
+    assert without_nan(
+        {"a": float("nan"), "b": [1.0, float("inf")], "c": {"d": np.float64("nan")}}
+    ) == {"a": None, "b": [1.0, None], "c": {"d": None}}
 
 
 @pytest.fixture(params=["pixelcnn", "dcgan"])
@@ -143,8 +156,11 @@ def sampler(request):
     torch.manual_seed(0)
     vqvae = VQVAE(VQVAEConfig(image_size=32, downsampling=8, channels=32, n_codes=8, code_dim=4))
     shape = dict(grid=4, n_codes=8, n_positions=3, channels=8, age_mean=50.0, age_std=20.0)
-    prior = (PixelCNN(PixelCNNConfig(**shape, blocks=2, hidden=8)) if request.param == "pixelcnn"
-             else DCGAN(DCGANConfig(**shape, code_dim=4, noise_dim=4)))
+    prior = (
+        PixelCNN(PixelCNNConfig(**shape, blocks=2, hidden=8))
+        if request.param == "pixelcnn"
+        else DCGAN(DCGANConfig(**shape, code_dim=4, noise_dim=4))
+    )
     return BrainSampler(vqvae, prior)
 
 
@@ -189,14 +205,21 @@ def splits(brains):
 @pytest.fixture
 def cheap_features(monkeypatch):
     """Grey means in place of the network, where its features do not matter."""
-    monkeypatch.setattr(reference_module, "learned", lambda images, device, label: np.tile(
-        images[:, ::8, ::8].reshape(len(images), -1)[:, :64] / 255, 20).astype(np.float32))
+    monkeypatch.setattr(
+        reference_module,
+        "learned",
+        lambda images, device, label: np.tile(
+            images[:, ::8, ::8].reshape(len(images), -1)[:, :64] / 255, 20
+        ).astype(np.float32),
+    )
 
 
 @pytest.fixture(scope="session")
 def reference(splits):
     torch.manual_seed(0)
-    vqvae = VQVAE(VQVAEConfig(image_size=64, downsampling=8, channels=32, n_codes=8, code_dim=4)).eval()
+    vqvae = VQVAE(
+        VQVAEConfig(image_size=64, downsampling=8, channels=32, n_codes=8, code_dim=4)
+    ).eval()
     return Reference.of(*splits, CONFIG, CPU, vqvae)
 
 
@@ -205,20 +228,28 @@ def evaluations(reference, splits):
     """Real people, copies, blurred people and shuffled people, each judged as if generated."""
     train, other, _ = splits
     images, positions = np.array(other.images), other.positions
-    sets = {"real": (images, positions), "copies": (np.roll(train.images, (1, -1), (1, 2)), train.positions),
-            "blurred": (sensitivity.damaged(images, "blur 1.5 %"), positions),
-            "shuffled": (sensitivity.damaged(images, "50 % of patches shuffled"), positions)}
+    sets = {
+        "real": (images, positions),
+        "copies": (np.roll(train.images, (1, -1), (1, 2)), train.positions),
+        "blurred": (sensitivity.damaged(images, "blur 1.5 %"), positions),
+        "shuffled": (sensitivity.damaged(images, "50 % of patches shuffled"), positions),
+    }
     return {name: evaluate_images(*some, reference, name) for name, some in sets.items()}
 
 
 def test_real_people_are_real(evaluations, reference):
-    """The validation people judged as if generated: each slice counts as independent, all else is real vs real."""
+    """The validation people judged as if generated: each slice counts as independent, all else is
+    real vs real.
+    """
     real, null = evaluations["real"], reference.comparisons[REAL]["two_sample"]
     print(f"real vs real: AUC {null}, kernel distance {real['kid']:.4f} ({real['kid_interval']})")
     low, high = real["kid_real_vs_real_interval"]
     assert low <= real["kid"] <= high and low <= real["kid_real_vs_real"] <= high
     assert real["two_sample_auc_real_vs_real"] == null["network"]["value"]
-    assert all(0 <= test["interval"][0] <= test["value"] <= test["interval"][1] <= 1 for test in null.values())
+    assert all(
+        0 <= test["interval"][0] <= test["value"] <= test["interval"][1] <= 1
+        for test in null.values()
+    )
     assert real["memorised"] is False
     assert "2 people are too few to say" in real["verdicts"]["fidelity"]
 
@@ -229,17 +260,29 @@ def test_every_comparison_stands_beside_a_reference_of_its_kind(reference, evalu
     assert set(sides) == {"real", "decoded", *reference.comparisons}
     assert reference.decoded_real.images.shape == reference.real.images.shape
     assert np.array_equal(reference.decoded_real.groups, reference.real.groups)
-    for key, metric in (("", "kid"), ("_real_vs_real", "kid"), ("_prior", "kid"), ("_decoded_vs_decoded", "kid")):
+    for key, metric in (
+        ("", "kid"),
+        ("_real_vs_real", "kid"),
+        ("_prior", "kid"),
+        ("_decoded_vs_decoded", "kid"),
+    ):
         side = {"": "real", "_prior": "decoded"}.get(key, key[1:])
         assert evaluations["real"][metric + key] == sides[side]["learned"]["kid"]["value"]
     finest = evaluations["real"]["resolution"]
     low, high = evaluations["real"]["kid_real_vs_real_interval"]
     assert finest["learned kid"] == pytest.approx((high - low) / 2)
-    assert set(finest) >= {"two_sample network", "radiomic frechet", "learned coverage", "anatomy ventricles"}
+    assert set(finest) >= {
+        "two_sample network",
+        "radiomic frechet",
+        "learned coverage",
+        "anatomy ventricles",
+    }
 
 
 def test_decoded_people_are_judged_against_decoded_people(reference, splits):
-    """A perfect prior writes the codes of other people: not shown to differ from decoded slices, far from real ones."""
+    """A perfect prior writes the codes of other people: not shown to differ from decoded slices,
+    far from real ones.
+    """
     images = np.concatenate([reference.decoded.images] * 2)
     judged = evaluate_images(images, np.tile(reference.decoded.positions, 2), reference)
     assert "decoded vs decoded" in judged["verdicts"]["fidelity"]
@@ -250,13 +293,18 @@ def test_decoded_people_are_judged_against_decoded_people(reference, splits):
 
 def test_planted_copies_are_caught_and_only_by_the_copy_test(evaluations):
     copies = evaluations["copies"]
-    assert copies["memorised"] is True and len(copies["suspicious_pairs"]) == 50  # the list is cut there
+    assert (
+        copies["memorised"] is True and len(copies["suspicious_pairs"]) == 50
+    )  # the list is cut there
     assert copies["memorisation"]["suspicious_share"] == 1.0
     for pair in copies["suspicious_pairs"]:
         assert pair["train_index"] == pair["sample"] and not pair["mirrored"]
     assert copies["copy_gap"] > 0.5 > abs(evaluations["real"]["copy_gap"])
     assert copies["kid"] < 3 * max(evaluations["real"]["kid"], 0.01)  # their distribution is right
-    assert "contain copies" in copies["verdicts"]["privacy"] and "Do not release" in copies["verdicts"]["privacy"]
+    assert (
+        "contain copies" in copies["verdicts"]["privacy"]
+        and "Do not release" in copies["verdicts"]["privacy"]
+    )
 
 
 @pytest.mark.parametrize("name", ["blurred", "shuffled"])
@@ -265,7 +313,10 @@ def test_damaged_people_score_worse(evaluations, name):
     assert fake["kid_interval"][0] > real["kid_interval"][1]
     for space in ("learned", "radiomic"):
         a, b = (x["comparisons"]["real"][space] for x in (fake, real))
-        assert a["kid"]["value"] > 2 * abs(b["kid"]["value"]) and a["frechet"]["value"] > b["frechet"]["value"]
+        assert (
+            a["kid"]["value"] > 2 * abs(b["kid"]["value"])
+            and a["frechet"]["value"] > b["frechet"]["value"]
+        )
     ours, theirs = (x["comparisons"]["real"]["learned"]["coverage"]["value"] for x in (fake, real))
     assert ours < theirs
     assert fake["comparisons"]["real"]["two_sample"]["logistic"]["value"] > 0.9
@@ -273,7 +324,10 @@ def test_damaged_people_score_worse(evaluations, name):
 
 
 def test_shuffled_people_have_no_real_anatomy(evaluations):
-    shares = {name: evaluations[name]["anatomy"]["generated"]["outside_share"] for name in ("real", "shuffled")}
+    shares = {
+        name: evaluations[name]["anatomy"]["generated"]["outside_share"]
+        for name in ("real", "shuffled")
+    }
     assert shares["shuffled"] == 1 > shares["real"] + 0.1
 
 
@@ -285,7 +339,9 @@ def test_every_evaluation_has_its_form_and_survives_json(evaluations):
 
 
 def test_the_card_holds_verdicts_and_limits(evaluations):
-    card = model_card({"real": evaluations["real"], "copies": evaluations["copies"]}, {"data": "sample brains"})
+    card = model_card(
+        {"real": evaluations["real"], "copies": evaluations["copies"]}, {"data": "sample brains"}
+    )
     privacy = evaluations["copies"]["verdicts"]["privacy"]
     for word in ("Intended use", "Not for diagnosis", "Limits", "sample brains", privacy):
         assert word in card
@@ -293,25 +349,38 @@ def test_the_card_holds_verdicts_and_limits(evaluations):
 
 
 def test_positions_can_be_read_from_the_slices(reference, splits, monkeypatch, cheap_features):
-    monkeypatch.setattr(evaluation, "compare", lambda *_: reference.comparisons[REAL])  # not what is tested here
+    monkeypatch.setattr(
+        evaluation, "compare", lambda *_: reference.comparisons[REAL]
+    )  # not what is tested here
     result = evaluate_images(np.array(splits[2].images), None, reference)
-    assert result["positions"] == "read from the slices" and "read from the slices" in result["verdicts"]["anatomy"]
+    assert (
+        result["positions"] == "read from the slices"
+        and "read from the slices" in result["verdicts"]["anatomy"]
+    )
 
 
-def test_a_reference_keeps_the_positions_and_the_number_of_the_images(splits, monkeypatch, cheap_features):
+def test_a_reference_keeps_the_positions_and_the_number_of_the_images(
+    splits, monkeypatch, cheap_features
+):
     monkeypatch.setattr(reference_module, "compare", lambda *_, **__: {})
-    reference = Reference.of(*splits, CONFIG, CPU, n_judged=20, positions=np.repeat(np.arange(4, 14), 2))
+    reference = Reference.of(
+        *splits, CONFIG, CPU, n_judged=20, positions=np.repeat(np.arange(4, 14), 2)
+    )
     assert reference.n_images == len(reference.other.images) == 20
     assert set(reference.real.positions) == set(range(4, 14)) and reference.decoded is None
     assert np.array_equal(reference.other.positions, reference.real.positions)
 
 
-def test_images_are_matched_with_the_real_slices_they_were_drawn_for(splits, monkeypatch, cheap_features):
+def test_images_are_matched_with_the_real_slices_they_were_drawn_for(
+    splits, monkeypatch, cheap_features
+):
     """More images than the reference holds: those of its positions and ages are compared."""
     monkeypatch.setattr(reference_module, "compare", lambda *_, **__: {})
     reference = Reference.of(*splits, CONFIG, CPU)
     test, rows = splits[2], np.random.default_rng(0).permutation(64)
-    drawn = evaluation._judged_set(np.array(test.images[rows]), test.positions[rows], test.ages[rows], reference, "")
+    drawn = evaluation._judged_set(
+        np.array(test.images[rows]), test.positions[rows], test.ages[rows], reference, ""
+    )
     assert np.array_equal(drawn.images, reference.real.images)
     assert np.array_equal(drawn.groups, np.arange(reference.n_images))
 
@@ -319,14 +388,21 @@ def test_images_are_matched_with_the_real_slices_they_were_drawn_for(splits, mon
 def test_people_are_matched_with_people():
     """Each test person has one partner of about the same age, who lends the same positions."""
     real = aged("test", 24)
-    other = Split("validate", blobs(30, 1), np.arange(30) // 3, np.arange(30) % 3,
-                  np.repeat(90 - 10 * np.arange(10), 3).astype(np.float32))
+    other = Split(
+        "validate",
+        blobs(30, 1),
+        np.arange(30) // 3,
+        np.arange(30) % 3,
+        np.repeat(90 - 10 * np.arange(10), 3).astype(np.float32),
+    )
     wanted = reference_module.judged_rows(real, 16)
     rows = reference_module._like(other, np.arange(30), real, wanted)
     assert np.array_equal(other.positions[rows], real.positions[wanted]) and len(set(rows)) == 16
     known = np.isfinite(real.ages[wanted])
     np.testing.assert_array_equal(other.ages[rows][known], real.ages[wanted][known])
-    partners = {tuple(pair) for pair in zip(real.subjects[wanted], other.subjects[rows], strict=True)}
+    partners = {
+        tuple(pair) for pair in zip(real.subjects[wanted], other.subjects[rows], strict=True)
+    }
     assert len(partners) == len(np.unique(real.subjects[wanted]))
 
 
@@ -344,7 +420,9 @@ def test_sensitivity_is_given_in_widths_of_the_interval(reference, monkeypatch, 
 
 
 def test_too_few_images_say_how_many_and_why(splits):
-    with pytest.raises(ValueError, match="at least 16 images on either side, got 15 and 15: with fewer its error"):
+    with pytest.raises(
+        ValueError, match="at least 16 images on either side, got 15 and 15: with fewer its error"
+    ):
         Reference.of(*splits, CONFIG, CPU, n_judged=15)
 
 
@@ -356,17 +434,28 @@ def test_one_subject_is_refused(splits):
 
 
 def test_unknown_and_lonely_positions_are_refused(splits):
-    with pytest.raises(ValueError, match="position 99 of the images is unknown: the validate split has positions 0"):
+    with pytest.raises(
+        ValueError, match="position 99 of the images is unknown: the validate split has positions 0"
+    ):
         Reference.of(*splits, CONFIG, CPU, n_judged=64, positions=np.array([3, 99]))
-    with pytest.raises(ValueError, match="2 slices at the positions of the images, at least 16 are needed"):
+    with pytest.raises(
+        ValueError, match="2 slices at the positions of the images, at least 16 are needed"
+    ):
         Reference.of(*splits, CONFIG, CPU, n_judged=64, positions=np.full(64, 3))
 
 
-@pytest.mark.parametrize(("images", "message"), [
-    (blobs(20, 3).astype(np.int64), "are int64: give uint8, or floats in"),
-    (blobs(20, 3)[0], r"have shape \(32, 32\), expected"),
-    (blobs(20, 3).astype(np.float32), "are floats from .* scale them"),
-    (np.where(np.arange(20)[:, None, None] == 3, np.nan, blobs(20, 3) / 255), "1 images in x hold nan")])
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (blobs(20, 3).astype(np.int64), "are int64: give uint8, or floats in"),
+        (blobs(20, 3)[0], r"have shape \(32, 32\), expected"),
+        (blobs(20, 3).astype(np.float32), "are floats from .* scale them"),
+        (
+            np.where(np.arange(20)[:, None, None] == 3, np.nan, blobs(20, 3) / 255),
+            "1 images in x hold nan",
+        ),
+    ],
+)
 def test_images_of_another_kind_are_refused(images, message):
     with pytest.raises(ValueError, match=message):
         as_grey(images, "x")
@@ -377,9 +466,13 @@ def test_floats_become_grey_levels():
 
 
 def test_images_of_another_size_or_number_are_refused(reference):
-    with pytest.raises(ValueError, match="images are 32x32, the data 64x64: bring them to one size"):
+    with pytest.raises(
+        ValueError, match="images are 32x32, the data 64x64: bring them to one size"
+    ):
         evaluate_images(blobs(64, 3), None, reference)
-    with pytest.raises(ValueError, match="got 20 images, the real sets have 32: sets of unequal size"):
+    with pytest.raises(
+        ValueError, match="got 20 images, the real sets have 32: sets of unequal size"
+    ):
         evaluate_images(blobs(20, 3, 64), None, reference)
 
 
@@ -400,7 +493,9 @@ def test_positions_are_optional(tmp_path):
 
 def test_file_without_images(tmp_path):
     np.savez(tmp_path / "other.npz", pictures=blobs(5, 0))
-    with pytest.raises(ValueError, match="other.npz has no array 'images': give a file that `sample` wrote"):
+    with pytest.raises(
+        ValueError, match="other.npz has no array 'images': give a file that `sample` wrote"
+    ):
         load_images(tmp_path / "other.npz")
 
 
@@ -413,7 +508,7 @@ def test_missing_file(tmp_path):
 def test_truncated_file(tmp_path, share):
     samples_of(blobs(5, 0)).save(path := tmp_path / "samples.npz")
     whole = path.read_bytes()
-    path.write_bytes(whole[:int(share * len(whole))])
+    path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(ValueError, match="cannot read .*samples.npz"):
         load_images(path)
 
@@ -450,6 +545,7 @@ def test_pickled_images_never_run(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="images.npz"):
         load_images("images.npz")
     assert not (tmp_path / "canary").exists()
+
 
 # ---------------------------------------------------------------- folders of PNGs
 

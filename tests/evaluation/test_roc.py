@@ -1,4 +1,6 @@
-"""The AUROC's interval over people: wins by hand, agreement with the AUROC itself, and honest widths."""
+"""The AUROC's interval over people: wins by hand, agreement with the AUROC itself, and honest
+widths.
+"""
 
 import numpy as np
 import pytest
@@ -8,8 +10,13 @@ from oasis_utils.evaluation.anomalies import Planted
 
 
 def test_wins_of_two_people_by_hand():
-    table = roc.wins(np.array([1.0, 3.0]), np.array([0.0, 1.0, 2.0]), np.array([0, 1]), np.array([0, 0, 1]), 2)
-    assert table.tolist() == [[1.5, 0.0], [2.0, 1.0]]  # 1 beats 0, ties with 1, loses to 2; 3 beats all
+    table = roc.wins(
+        np.array([1.0, 3.0]), np.array([0.0, 1.0, 2.0]), np.array([0, 1]), np.array([0, 0, 1]), 2
+    )
+    assert table.tolist() == [
+        [1.5, 0.0],
+        [2.0, 1.0],
+    ]  # 1 beats 0, ties with 1, loses to 2; 3 beats all
 
 
 def test_wins_add_up_to_the_auroc():
@@ -24,19 +31,27 @@ def clustered(seed, people=12, cells=20, shift=1.0):
     rng = np.random.default_rng(seed)
     owners = np.arange(people).repeat(cells)
     effect = shift + rng.standard_normal(people)
-    return effect[owners] + 0.1 * rng.standard_normal(len(owners)), 0.1 * rng.standard_normal(len(owners)), owners
+    return (
+        effect[owners] + 0.1 * rng.standard_normal(len(owners)),
+        0.1 * rng.standard_normal(len(owners)),
+        owners,
+    )
 
 
 def test_intervals_widen_when_cells_belong_to_few_people():
     changed, unchanged, owners = clustered(0)
     single = np.arange(len(owners))
-    wide, narrow = (np.ptp(roc.auroc_interval(changed, unchanged, who, who)) for who in (owners, single))
+    wide, narrow = (
+        np.ptp(roc.auroc_interval(changed, unchanged, who, who)) for who in (owners, single)
+    )
     assert wide > 2 * narrow > 0
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say():
     truth = anomalies.auroc(*clustered(99, people=20_000, cells=1)[:2])
-    ends = [roc.auroc_interval(c, u, o, o, 200) for c, u, o in (clustered(s, 24, 4) for s in range(120))]
+    ends = [
+        roc.auroc_interval(c, u, o, o, 200) for c, u, o in (clustered(s, 24, 4) for s in range(120))
+    ]
     assert 0.85 <= np.mean([low <= truth <= high for low, high in ends]) <= 1.0
 
 
@@ -46,7 +61,9 @@ def test_few_people_have_no_interval():
 
 
 def test_no_changed_cell_has_no_interval():
-    assert np.isnan(roc.auroc_interval(np.ones(0), np.ones(6), np.zeros(0, int), np.arange(6))).all()
+    assert np.isnan(
+        roc.auroc_interval(np.ones(0), np.ones(6), np.zeros(0, int), np.arange(6))
+    ).all()
 
 
 def test_intervals_of_planted_anomalies_take_the_cells_of_their_masks():
@@ -61,7 +78,9 @@ def test_intervals_of_planted_anomalies_take_the_cells_of_their_masks():
         return anomalies.pooled(slices / 255.0, 4)
 
     once = roc.remembered(score)
-    found = roc.intervals(once, images, {"bright": bright, "nothing": Planted(images, mask)}, np.arange(6))
+    found = roc.intervals(
+        once, images, {"bright": bright, "nothing": Planted(images, mask)}, np.arange(6)
+    )
     assert found == {"bright": (1.0, 1.0), "nothing": (0.5, 0.5)}
     roc.intervals(once, images, {"bright": bright}, np.arange(6))
     assert len(asked) == 2  # the untouched and the bright slices, once each

@@ -1,4 +1,6 @@
-"""The form of an evaluation is checked entry by entry. (test_evaluation.py reads verdicts and cards of real ones.)"""
+"""The form of an evaluation is checked entry by entry. (test_evaluation.py reads verdicts and cards
+of real ones.)
+"""
 
 import pytest
 
@@ -15,8 +17,17 @@ from oasis_utils.evaluation.verdicts import (
     verdicts,
 )
 
-PAIR = {"sample": 1, "train_index": 2, "subject": 3, "position": 4, "mirrored": False, "distance": 0.1, "ratio": 0.5,
-        "grey_distance": 0.1, "edge_distance": 0.2}
+PAIR = {
+    "sample": 1,
+    "train_index": 2,
+    "subject": 3,
+    "position": 4,
+    "mirrored": False,
+    "distance": 0.1,
+    "ratio": 0.5,
+    "grey_distance": 0.1,
+    "edge_distance": 0.2,
+}
 
 
 def item(value, half=0.01):
@@ -25,35 +36,70 @@ def item(value, half=0.01):
 
 def comparison(kid, auc, coverage=0.9, ventricles=0.1):
     shares = {key: item(coverage) for key in ("precision", "recall", "density", "coverage")}
-    return {"learned": {"kid": item(kid), "frechet": item(1.0), **shares},
-            "radiomic": {"kid": item(kid), "frechet": item(1.0), **shares},
-            "two_sample": {"network": item(auc), "logistic": item(auc)},
-            "anatomy": {"ventricles": item(ventricles), "fluid": item(0.0)}}
+    return {
+        "learned": {"kid": item(kid), "frechet": item(1.0), **shares},
+        "radiomic": {"kid": item(kid), "frechet": item(1.0), **shares},
+        "two_sample": {"network": item(auc), "logistic": item(auc)},
+        "anatomy": {"ventricles": item(ventricles), "fluid": item(0.0)},
+    }
 
 
 def side(outside=0.1, error=1.0):
-    return {"outside_share": outside, "outside_share_interval": [outside - 0.05, outside + 0.05],
-            "position_error": error, "position_error_interval": [error - 0.1, error + 0.1]}
+    return {
+        "outside_share": outside,
+        "outside_share_interval": [outside - 0.05, outside + 0.05],
+        "position_error": error,
+        "position_error_interval": [error - 0.1, error + 0.1],
+    }
 
 
 def evaluation(kid=0.2, prior=0.05, coverage=0.7, ms_ssim=0.5, **changes):
     """An evaluation written by hand; `decoded=False`: of images alone."""
-    sides = {"real": comparison(kid, 0.9, 0.1), "decoded": comparison(prior, 0.6, coverage, 0.5),
-             "real_vs_real": comparison(0.0, 0.52), "training_vs_real": comparison(0.01, 0.55),
-             "decoded_vs_real": comparison(0.1, 0.7), "decoded_vs_decoded": comparison(0.0, 0.55)}
+    sides = {
+        "real": comparison(kid, 0.9, 0.1),
+        "decoded": comparison(prior, 0.6, coverage, 0.5),
+        "real_vs_real": comparison(0.0, 0.52),
+        "training_vs_real": comparison(0.01, 0.55),
+        "decoded_vs_real": comparison(0.1, 0.7),
+        "decoded_vs_decoded": comparison(0.0, 0.55),
+    }
     pairs = {"pair_ms_ssim": item(ms_ssim), "pair_ssim": item(ms_ssim)}
-    values = {name: None for name in FORM} | {
-        "schema": SCHEMA, "version": VERSION, "images": 64, "compared": 64, "real_subjects": 64,
-        "reference_subjects": 32, "positions": "given",
-        "features": {"learned": "…"}, "kid": kid, "kid_interval": [kid - 0.01, kid + 0.01], "kid_real_vs_real": 0.0,
-        "kid_real_vs_real_interval": [-0.01, 0.01], "two_sample_auc": 0.9, "two_sample_auc_interval": [0.89, 0.91],
-        "two_sample_auc_real_vs_real": 0.52, "two_sample_auc_real_vs_real_interval": [0.51, 0.53],
-        "resolution": {"learned kid": 0.01, "two_sample network": 0.01}, "memorised": False, "copy_gap": 0.0,
-        "variety": {"generated": pairs, "real": pairs, "decoded": {name: item(0.5) for name in pairs}},
-        "anatomy": {"generated": side(), "real": side(), "decoded": side()}, "comparisons": sides,
-        "memorisation": {"suspicious": 1, "suspicious_share": 1 / 64, "suspicious_share_real": 0.01,
-                         "suspicious_share_limit": 0.02},
-        "verdicts": {"a": "b"}, "suspicious_pairs": [PAIR]}
+    values = dict.fromkeys(FORM) | {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "images": 64,
+        "compared": 64,
+        "real_subjects": 64,
+        "reference_subjects": 32,
+        "positions": "given",
+        "features": {"learned": "…"},
+        "kid": kid,
+        "kid_interval": [kid - 0.01, kid + 0.01],
+        "kid_real_vs_real": 0.0,
+        "kid_real_vs_real_interval": [-0.01, 0.01],
+        "two_sample_auc": 0.9,
+        "two_sample_auc_interval": [0.89, 0.91],
+        "two_sample_auc_real_vs_real": 0.52,
+        "two_sample_auc_real_vs_real_interval": [0.51, 0.53],
+        "resolution": {"learned kid": 0.01, "two_sample network": 0.01},
+        "memorised": False,
+        "copy_gap": 0.0,
+        "variety": {
+            "generated": pairs,
+            "real": pairs,
+            "decoded": {name: item(0.5) for name in pairs},
+        },
+        "anatomy": {"generated": side(), "real": side(), "decoded": side()},
+        "comparisons": sides,
+        "memorisation": {
+            "suspicious": 1,
+            "suspicious_share": 1 / 64,
+            "suspicious_share_real": 0.01,
+            "suspicious_share_limit": 0.02,
+        },
+        "verdicts": {"a": "b"},
+        "suspicious_pairs": [PAIR],
+    }
     return values | changes
 
 
@@ -72,52 +118,92 @@ def test_every_entry_is_needed(name):
         check_form({key: value for key, value in GOOD.items() if key != name})
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("schema", "other"), ("version", 1), ("images", -1), ("images", True), ("kid", float("nan")), ("kid", "0.1"),
-    ("kid_interval", [0.2, 0.1]), ("kid_interval", (0.1, 0.2)), ("two_sample_auc", 1.2), ("memorised", 0),
-    ("memorised", "no"), ("suspicious_pairs", None), ("suspicious_pairs", [{"sample": 1}]), ("verdicts", {}),
-    ("positions", "guessed"), ("kid_prior", "none")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("schema", "other"),
+        ("version", 1),
+        ("images", -1),
+        ("images", True),
+        ("kid", float("nan")),
+        ("kid", "0.1"),
+        ("kid_interval", [0.2, 0.1]),
+        ("kid_interval", (0.1, 0.2)),
+        ("two_sample_auc", 1.2),
+        ("memorised", 0),
+        ("memorised", "no"),
+        ("suspicious_pairs", None),
+        ("suspicious_pairs", [{"sample": 1}]),
+        ("verdicts", {}),
+        ("positions", "guessed"),
+        ("kid_prior", "none"),
+    ],
+)
 def test_an_entry_of_another_form_is_named(name, value):
     with pytest.raises(ValueError, match=f"'{name}' of an evaluation is"):
         check_form(GOOD | {name: value})
 
 
-@pytest.mark.parametrize(("value", "half", "word"), [
-    (0.5, 0.1, "higher"), (0.3, 0.1, "not shown to differ"), (0.1, 0.3, "not shown to differ"), (-0.4, 0.1, "lower")])
+@pytest.mark.parametrize(
+    ("value", "half", "word"),
+    [
+        (0.5, 0.1, "higher"),
+        (0.3, 0.1, "not shown to differ"),
+        (0.1, 0.3, "not shown to differ"),
+        (-0.4, 0.1, "lower"),
+    ],
+)
 def test_only_separate_intervals_differ(value, half, word):
     assert differs(item(value, half), item(0.1, 0.2)) == word
 
 
 def test_verdicts_print_each_value_beside_the_reference_of_its_own_kind():
     said = verdicts(evaluation())
-    assert ("Kernel distance to real slices 0.200 (95 %: 0.190 to 0.210); real vs real 0.000 (95 %: -0.010 to 0.010): "
-            "higher.") in said["fidelity"]
-    assert ("kernel distance 0.050 (95 %: 0.040 to 0.060); decoded vs decoded 0.000 (95 %: -0.010 to 0.010): higher"
-            ) in said["fidelity"]
+    assert (
+        "Kernel distance to real slices 0.200 (95 %: 0.190 to 0.210); real vs real 0.000 (95 %: -0.010 to 0.010): "
+        "higher."
+    ) in said["fidelity"]
+    assert (
+        "kernel distance 0.050 (95 %: 0.040 to 0.060); decoded vs decoded 0.000 (95 %: -0.010 to 0.010): higher"
+    ) in said["fidelity"]
     assert "Coverage 70% (95 %: 69% to 71%); decoded vs decoded 90%" in said["diversity"]
     assert "two decoded people 0.50 (95 %: 0.49 to 0.51): not shown to differ" in said["diversity"]
-    assert "ventricles, in real deviations 0.50 (95 %: 0.49 to 0.51); decoded vs decoded 0.10" in said["anatomy"]
-    assert "1 of 64 samples (1.6%)" in said["privacy"] and "1.0% (95 % upper bound 2.0%)" in said["privacy"]
+    assert (
+        "ventricles, in real deviations 0.50 (95 %: 0.49 to 0.51); decoded vs decoded 0.10"
+        in said["anatomy"]
+    )
+    assert (
+        "1 of 64 samples (1.6%)" in said["privacy"]
+        and "1.0% (95 % upper bound 2.0%)" in said["privacy"]
+    )
 
 
 def test_verdicts_follow_the_numbers():
     same = verdicts(evaluation(kid=0.005, prior=0.001, coverage=0.9, ms_ssim=0.8))
-    assert same["fidelity"].count("not shown to differ") == 2 and "Coverage 90%" in same["diversity"]
+    assert (
+        same["fidelity"].count("not shown to differ") == 2 and "Coverage 90%" in same["diversity"]
+    )
     assert "two decoded people 0.50 (95 %: 0.49 to 0.51): higher" in same["diversity"]
     assert "contain copies" in verdicts(evaluation(memorised=True))["privacy"]
 
 
 def test_few_people_are_not_judged():
     said = verdicts(evaluation(reference_subjects=8))
-    assert "higher." not in said["fidelity"] and "0.010): 8 people are too few to say" in said["fidelity"]
+    assert (
+        "higher." not in said["fidelity"]
+        and "0.010): 8 people are too few to say" in said["fidelity"]
+    )
 
 
 def images_alone():
     """As `evaluate` judges a file without a VQ-VAE."""
     judged = evaluation()
     missing = dict.fromkeys(("decoded", "decoded_vs_real", "decoded_vs_decoded"))
-    return judged | {"comparisons": judged["comparisons"] | missing,
-                     "variety": judged["variety"] | {"decoded": None}, "anatomy": judged["anatomy"] | {"decoded": None}}
+    return judged | {
+        "comparisons": judged["comparisons"] | missing,
+        "variety": judged["variety"] | {"decoded": None},
+        "anatomy": judged["anatomy"] | {"decoded": None},
+    }
 
 
 def test_images_alone_are_read_against_real_vs_real():
@@ -130,11 +216,33 @@ def test_images_alone_are_read_against_real_vs_real():
 
 def test_tables_hold_each_metric_beside_its_reference_and_say_which_way_is_better():
     rows = metric_rows({"a": evaluation(), "b": evaluation(kid=0.3)})
-    assert list(rows["KID, learned"]) == ["better", "a", "b", "real vs real", "training vs real", "decoded vs real"]
-    assert rows["KID, learned"]["better"] == "lower" and rows["coverage, learned"]["better"] == "higher"
-    assert [rows["KID, learned"][column][:5] for column in ("b", "training vs real")] == ["0.300", "0.010"]
-    assert list(metric_rows({"a": evaluation()}, "decoded")["KID, learned"]) == ["better", "a", "decoded vs decoded"]
-    assert list(variety_rows({"a": evaluation()})["position error, slices"]) == ["better", "a", "real", "decoded real"]
+    assert list(rows["KID, learned"]) == [
+        "better",
+        "a",
+        "b",
+        "real vs real",
+        "training vs real",
+        "decoded vs real",
+    ]
+    assert (
+        rows["KID, learned"]["better"] == "lower"
+        and rows["coverage, learned"]["better"] == "higher"
+    )
+    assert [rows["KID, learned"][column][:5] for column in ("b", "training vs real")] == [
+        "0.300",
+        "0.010",
+    ]
+    assert list(metric_rows({"a": evaluation()}, "decoded")["KID, learned"]) == [
+        "better",
+        "a",
+        "decoded vs decoded",
+    ]
+    assert list(variety_rows({"a": evaluation()})["position error, slices"]) == [
+        "better",
+        "a",
+        "real",
+        "decoded real",
+    ]
 
 
 def test_what_the_data_cannot_show_has_no_row():

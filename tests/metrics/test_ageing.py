@@ -1,4 +1,6 @@
-"""Lines of a measure against age: closed forms, intervals that cover, and what no interval can be given for."""
+"""Lines of a measure against age: closed forms, intervals that cover, and what no interval can be
+given for.
+"""
 
 import numpy as np
 import pytest
@@ -18,7 +20,9 @@ from oasis_utils.metrics.ageing import (
 
 
 def people(n, slope=0.3, level=20.0, noise=1.0, seed=0, slices=1):
-    """(values, ages, owners) of n people with `slices` slices each, noise shared by the slices of a person."""
+    """(values, ages, owners) of n people with `slices` slices each, noise shared by the slices of a
+    person.
+    """
     rng = np.random.default_rng(seed)
     ages = rng.uniform(20, 90, n)
     values = level + slope * (ages - 60) + noise * rng.standard_normal(n)
@@ -29,7 +33,9 @@ def test_a_line_without_noise_is_found_exactly():
     trend = AgeTrend.fit(*people(8, noise=0.0))
     assert trend.slope == pytest.approx(0.3) and trend.level == pytest.approx(20.0)
     assert trend.at(np.array([30.0, 60.0])) == pytest.approx([11.0, 20.0])
-    assert trend.slopes == pytest.approx(np.full(1000, 0.3)) and trend.levels == pytest.approx(np.full(1000, 20.0))
+    assert trend.slopes == pytest.approx(np.full(1000, 0.3)) and trend.levels == pytest.approx(
+        np.full(1000, 20.0)
+    )
 
 
 def test_the_line_is_that_of_polyfit():
@@ -88,7 +94,9 @@ def test_the_verdict_says_what_is_shown_and_what_is_not():
     real, low = AgeTrend.fit(*people(60, seed=1)), AgeTrend.fit(*people(60, level=17.0, seed=2))
     flat, few = AgeTrend.fit(*people(60, slope=0.1, seed=3)), AgeTrend.fit(*people(3))
     assert "level is shown to be lower and its slope is not shown to differ" in verdict(low, real)
-    assert "level is shown to be higher" in verdict(real, low) and "slope is shown to be flatter" in verdict(flat, real)
+    assert "level is shown to be higher" in verdict(
+        real, low
+    ) and "slope is shown to be flatter" in verdict(flat, real)
     assert "steeper" in verdict(real, flat)
     assert verdict(few, real) == "Too few people for an interval: nothing is shown."
     assert "No two ages are known" in verdict(None, real)
@@ -116,7 +124,7 @@ def ageing_split(n=40, positions=3):
     where = np.tile(np.arange(positions), n)
     images = np.full((len(ages), 24, 24), 200, np.uint8)
     for image, age, position in zip(images, ages, where, strict=True):
-        image[8:16, 8:8 + int(age / 90 * (8 if position == 1 else 4))] = 10
+        image[8:16, 8 : 8 + int(age / 90 * (8 if position == 1 else 4))] = 10
     return Split("train", images, np.arange(n).repeat(positions), where, ages.astype(np.float32))
 
 
@@ -128,7 +136,9 @@ def test_a_study_compares_slices_of_the_same_ages():
     half[:, 8:12] = 200
     study = Study.of(half, split, rows)
     assert study.lines["generated"].slope == pytest.approx(study.lines["real"].slope / 2, rel=1e-6)
-    assert study.correlation["generated"] == pytest.approx(study.correlation["real"])  # which sees no difference
+    assert study.correlation["generated"] == pytest.approx(
+        study.correlation["real"]
+    )  # which sees no difference
     assert "lower and its slope is shown to be flatter" in verdict(**study.lines)
     ages, dark, line = study.curves()["real"]
     assert len(ages) == len(dark) == len(line) == 40 and 0 < dark.max() <= 100

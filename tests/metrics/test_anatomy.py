@@ -18,7 +18,9 @@ from oasis_utils.runtime.symmetry import LEFT_RIGHT, Symmetry
 
 
 def phantom(size=64, radius=24, ventricle=6, shift=0):
-    """White matter with a rim of grey matter and a round ventricle, `shift` pixels off the mid-line."""
+    """White matter with a rim of grey matter and a round ventricle, `shift` pixels off the
+    mid-line.
+    """
     rows, cols = np.mgrid[:size, :size] - size // 2
     distance = np.hypot(rows, cols)
     image = np.where(distance <= radius, 120, 0)
@@ -30,8 +32,17 @@ def phantom(size=64, radius=24, ventricle=6, shift=0):
 def split(images, symmetry=LEFT_RIGHT, content="brain", masks=None, ages=None, positions=None):
     """Training slices, each of its own subject."""
     n = len(images)
-    return Split("train", images, np.arange(n), np.zeros(n, int) if positions is None else positions,
-                 np.full(n, np.nan, np.float32) if ages is None else ages, masks, None, symmetry, content)
+    return Split(
+        "train",
+        images,
+        np.arange(n),
+        np.zeros(n, int) if positions is None else positions,
+        np.full(n, np.nan, np.float32) if ages is None else ages,
+        masks,
+        None,
+        symmetry,
+        content,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +51,9 @@ def anatomist():
 
 
 def named(image, anatomist):
-    return dict(zip(anatomist.measures, anatomist.measure(image[None], np.array([0]))[0], strict=True))
+    return dict(
+        zip(anatomist.measures, anatomist.measure(image[None], np.array([0]))[0], strict=True)
+    )
 
 
 def test_thresholds_lie_between_the_tissues(anatomist):
@@ -49,7 +62,14 @@ def test_thresholds_lie_between_the_tissues(anatomist):
 
 def test_measures_of_a_phantom(anatomist):
     values, disc = named(phantom(), anatomist), np.pi * 24**2
-    assert list(values) == ["brain area", "asymmetry", "ventricles", "fluid", "grey matter", "white matter"]
+    assert list(values) == [
+        "brain area",
+        "asymmetry",
+        "ventricles",
+        "fluid",
+        "grey matter",
+        "white matter",
+    ]
     assert values["brain area"] == pytest.approx(disc / 64**2, rel=0.03)
     assert values["ventricles"] == values["fluid"] == pytest.approx(36 / 576, rel=0.1)
     assert values["white matter"] == pytest.approx((18**2 - 36) / 576, rel=0.05)
@@ -65,14 +85,22 @@ def test_a_larger_ventricle_measures_larger_and_an_empty_slice_nothing(anatomist
 
 def test_asymmetry_is_across_the_mid_line_of_the_data_and_left_out_without_one():
     images = np.stack([phantom(shift=3), phantom(shift=5, ventricle=4)])
-    upright, lying, none = (Anatomist.fit(split(x, symmetry)) for x, symmetry in (
-        (images, Symmetry(-1)), (images.swapaxes(1, 2).copy(), Symmetry(-2)), (images, Symmetry(None))))
+    upright, lying, none = (
+        Anatomist.fit(split(x, symmetry))
+        for x, symmetry in (
+            (images, Symmetry(-1)),
+            (images.swapaxes(1, 2).copy(), Symmetry(-2)),
+            (images, Symmetry(None)),
+        )
+    )
     where = np.zeros(2, int)
     values = upright.measure(images, where)
     assert lying.measure(images.swapaxes(1, 2).copy(), where) == pytest.approx(values, abs=1e-12)
     assert none.measures == tuple(name for name in upright.measures if name != "asymmetry")
     assert np.array_equal(none.measure(images, where), np.delete(values, 1, axis=1))
-    assert upright.measure(images.swapaxes(1, 2).copy(), where)[:, 1].max() < 0.05 < values[:, 1].min()
+    assert (
+        upright.measure(images.swapaxes(1, 2).copy(), where)[:, 1].max() < 0.05 < values[:, 1].min()
+    )
 
 
 def test_a_consensus_is_what_most_neighbours_say_and_reaches_to_positions_without_any():
@@ -80,7 +108,9 @@ def test_a_consensus_is_what_most_neighbours_say_and_reaches_to_positions_withou
     regions = np.zeros((4, 1, 3), bool)
     regions[[0, 1], 0, 0] = regions[2:, 0, 1] = True
     found = consensus(regions, positions)
-    assert found[:, 0].tolist() == [[True, False, False]] * 2 + [[False, True, False]] * 4  # 3 lends from 1 and 5
+    assert (
+        found[:, 0].tolist() == [[True, False, False]] * 2 + [[False, True, False]] * 4
+    )  # 3 lends from 1 and 5
     assert np.array_equal(at(found, np.array([0, 5, 9])), found[[0, 5, 5]])
 
 
@@ -88,19 +118,28 @@ def test_the_dark_middle_is_the_share_of_the_middle_half_and_correlates_with_wha
     images = np.stack([phantom(size=64, ventricle=v) for v in (3, 5, 7, 9)])
     ages = np.array([30.0, 50.0, 70.0, 90.0], np.float32)
     dark = DarkMiddle.fit(split(images, ages=ages))
-    assert dark.level == pytest.approx(0.3 * 220) and dark.boxes[0].tolist() == [20, 45, 20, 45]  # rows 8 to 56
+    assert dark.level == pytest.approx(0.3 * 220) and dark.boxes[0].tolist() == [
+        20,
+        45,
+        20,
+        45,
+    ]  # rows 8 to 56
     middle = images[:, 20:45, 20:45] < 66
     np.testing.assert_allclose(dark.share(images, 0), middle.mean(axis=(1, 2)))
     assert dark.age_correlation(images, 0, ages) > 0.98
     assert dark.age_correlation(images, 0, np.array([90.0, 70.0, np.nan, 30.0])) < -0.98
     assert np.isnan(dark.age_correlation(images, 0, np.full(4, 50.0)))
-    assert dark.darkest_position(images, np.array([7, 4, 2, 7])) == 2  # 7 has the darkest slice, but not on average
+    assert (
+        dark.darkest_position(images, np.array([7, 4, 2, 7])) == 2
+    )  # 7 has the darkest slice, but not on average
 
 
 def test_the_dark_middle_does_not_depend_on_brightness_and_needs_a_brain():
     images = np.stack([phantom(ventricle=v) for v in (3, 9)])
     dim = (images * 0.4).astype(np.uint8)
-    assert np.array_equal(DarkMiddle.fit(split(images)).share(images, 0), DarkMiddle.fit(split(dim)).share(dim, 0))
+    assert np.array_equal(
+        DarkMiddle.fit(split(images)).share(images, 0), DarkMiddle.fit(split(dim)).share(dim, 0)
+    )
     with pytest.raises(ValueError, match="no brain in the train slices: check"):
         DarkMiddle.fit(split(np.zeros((2, 64, 64), np.uint8)))
 
@@ -116,7 +155,7 @@ def test_tissues_of_a_slice_without_a_brain_are_nothing():
 
 def test_an_atlas_scales_by_position_and_knows_its_range():
     positions = np.repeat(np.arange(5), 200)
-    values = (np.random.default_rng(0).standard_normal((1000, 2)) * 0.5 + 3 * positions[:, None])
+    values = np.random.default_rng(0).standard_normal((1000, 2)) * 0.5 + 3 * positions[:, None]
     atlas = Atlas.fit(values[positions % 4 == 0], positions[positions % 4 == 0], 6)
     scaled = atlas.scaled(values, positions)
     assert scaled[positions == 4].std() == pytest.approx(1, abs=0.1)

@@ -1,4 +1,6 @@
-"""What codes learned: usage, neighbours, coordinates, pictures; against closed forms and hand-made maps."""
+"""What codes learned: usage, neighbours, coordinates, pictures; against closed forms and hand-made
+maps.
+"""
 
 import numpy as np
 import pytest
@@ -12,10 +14,13 @@ def normal(*shape, seed=0):
 
 # ------------------------------------------------------------ usage
 
+
 @pytest.mark.parametrize("n_codes", [2, 7, 256])
 def test_uniform_use_has_the_perplexity_of_all_codes(n_codes):
     use = codebook.usage(np.arange(n_codes).repeat(3).reshape(3, n_codes, 1), n_codes)
-    assert use.perplexity == pytest.approx(n_codes) and use.entropy == pytest.approx(np.log(n_codes))
+    assert use.perplexity == pytest.approx(n_codes) and use.entropy == pytest.approx(
+        np.log(n_codes)
+    )
     assert use.used == n_codes and use.used_fraction == 1.0
 
 
@@ -38,11 +43,14 @@ def test_usage_counts_the_whole_split():
     assert (codebook.usage(maps, 9).counts == halves).all() and halves.sum() == maps.size
 
 
-@pytest.mark.parametrize("indices, message", [
-    (np.zeros((0, 4, 4), int), "no indices: encode a split that holds slices"),
-    (np.array([[[0, 8]]]), r"indices must be in \[0, 8\), but range from 0 to 8"),
-    (np.array([[[-1, 3]]]), r"indices must be in \[0, 8\), but range from -1 to 3"),
-])
+@pytest.mark.parametrize(
+    "indices, message",
+    [
+        (np.zeros((0, 4, 4), int), "no indices: encode a split that holds slices"),
+        (np.array([[[0, 8]]]), r"indices must be in \[0, 8\), but range from 0 to 8"),
+        (np.array([[[-1, 3]]]), r"indices must be in \[0, 8\), but range from -1 to 3"),
+    ],
+)
 def test_usage_refuses_bad_indices(indices, message):
     with pytest.raises(ValueError, match=message):
         codebook.usage(indices, 8)
@@ -50,9 +58,12 @@ def test_usage_refuses_bad_indices(indices, message):
 
 # ------------------------------------------------------------ neighbours
 
+
 def test_co_occurrence_of_a_hand_made_map():
     table = codebook.co_occurrence(np.array([[[0, 0, 1], [2, 0, 1]]]), 4)
-    expected = np.zeros((4, 4))  # pairs: 00 01 20 01 across, 02 00 11 down, each seen from both ends
+    expected = np.zeros(
+        (4, 4)
+    )  # pairs: 00 01 20 01 across, 02 00 11 down, each seen from both ends
     expected[0, 0], expected[1, 1] = 4, 2
     expected[0, 1] = expected[1, 0] = expected[0, 2] = expected[2, 0] = 2
     np.testing.assert_array_equal(table, expected)
@@ -66,7 +77,9 @@ def test_co_occurrence_is_symmetric_and_counts_every_pair_from_both_ends():
 
 
 def test_co_occurrence_of_stored_maps_holds_more_codes_than_their_type():
-    table = codebook.co_occurrence(np.full((1, 2, 2), 300, np.uint16), 301)  # 300 * 301 is beyond 65,535
+    table = codebook.co_occurrence(
+        np.full((1, 2, 2), 300, np.uint16), 301
+    )  # 300 * 301 is beyond 65,535
     assert table[300, 300] == table.sum() == 8
 
 
@@ -83,23 +96,34 @@ def test_attraction_is_the_log_of_how_much_more_often_codes_meet():
 
 
 def test_attraction_of_rare_pairs_is_small_and_of_common_ones_is_kept():
-    rare, common = (codebook.attraction(scale * np.array([[2, 0], [0, 2]]), 5.0) for scale in (1, 1000))
+    rare, common = (
+        codebook.attraction(scale * np.array([[2, 0], [0, 2]]), 5.0) for scale in (1, 1000)
+    )
     np.testing.assert_allclose(rare, np.log([[7 / 6, 5 / 6], [5 / 6, 7 / 6]]))
     assert common[0, 0] == pytest.approx(np.log(2), abs=0.01) and common[0, 1] < -5
 
 
 def test_groups_attract_as_if_each_were_one_code():
-    table = np.array([[40, 40, 10], [40, 40, 10], [10, 10, 900]])  # 180 ends in the first group, 920 in the other
+    table = np.array(
+        [[40, 40, 10], [40, 40, 10], [10, 10, 900]]
+    )  # 180 ends in the first group, 920 in the other
     found = codebook.attraction_of_groups(table, np.array([True, True, False]))
-    assert found == {"near-black with near-black": pytest.approx(np.log(160 * 1100 / 180**2)),
-                     "near-black with other": pytest.approx(np.log(20 * 1100 / (180 * 920))),
-                     "other with other": pytest.approx(np.log(900 * 1100 / 920**2))}
+    assert found == {
+        "near-black with near-black": pytest.approx(np.log(160 * 1100 / 180**2)),
+        "near-black with other": pytest.approx(np.log(20 * 1100 / (180 * 920))),
+        "other with other": pytest.approx(np.log(900 * 1100 / 920**2)),
+    }
 
 
 def test_groups_that_never_meet_or_are_empty():
     table = np.diag([5, 5])
-    assert codebook.attraction_of_groups(table, np.array([True, False]))["near-black with other"] == -np.inf
-    assert list(codebook.attraction_of_groups(table, np.ones(2, bool))) == ["near-black with near-black"]
+    assert (
+        codebook.attraction_of_groups(table, np.array([True, False]))["near-black with other"]
+        == -np.inf
+    )
+    assert list(codebook.attraction_of_groups(table, np.ones(2, bool))) == [
+        "near-black with near-black"
+    ]
 
 
 def test_a_strength_of_nothing_is_refused():
@@ -126,6 +150,7 @@ def test_nearest_other_code_of_twins_is_the_twin():
 
 # ------------------------------------------------------------ coordinates
 
+
 @pytest.mark.parametrize("components", [1, 2, 3])
 def test_pca_columns_are_centred_uncorrelated_and_sorted(components):
     points = codebook.pca(normal(50, 6) @ normal(6, 6, seed=1) + 7, components)
@@ -139,8 +164,11 @@ def test_pca_columns_are_centred_uncorrelated_and_sorted(components):
 def test_pca_keeps_all_distances_when_it_keeps_all_components():
     vectors = normal(20, 3)
     points = codebook.pca(vectors, 3)
-    np.testing.assert_allclose(np.linalg.norm(points[:, None] - points, axis=2),
-                               np.linalg.norm(vectors[:, None] - vectors, axis=2), atol=1e-10)
+    np.testing.assert_allclose(
+        np.linalg.norm(points[:, None] - points, axis=2),
+        np.linalg.norm(vectors[:, None] - vectors, axis=2),
+        atol=1e-10,
+    )
 
 
 def test_pca_explains_the_largest_variances():
@@ -180,18 +208,27 @@ def test_umap_is_repeatable_for_a_seed_and_keeps_groups_together():
     assert ((distance.argmin(1) < 24) == (np.arange(48) < 24)).all()
 
 
-def test_kept_coordinates_are_computed_once_for_the_same_weights_vectors_and_seed(tmp_path, monkeypatch):
+def test_kept_coordinates_are_computed_once_for_the_same_weights_vectors_and_seed(
+    tmp_path, monkeypatch
+):
     calls = []
-    monkeypatch.setattr(codebook, "umap_coordinates", lambda v, seed: calls.append(seed) or v[:, :2] + seed)
+    monkeypatch.setattr(
+        codebook, "umap_coordinates", lambda v, seed: calls.append(seed) or v[:, :2] + seed
+    )
     path, vectors = tmp_path / "kept.npz", normal(6, 4)
     first = codebook.kept_umap(path, "weights", vectors, 1)
     assert (codebook.kept_umap(path, "weights", vectors, 1) == first).all() and calls == [1]
-    for weights, points, seed in (("others", vectors, 1), ("others", vectors + 1, 1), ("others", vectors + 1, 2)):
+    for weights, points, seed in (
+        ("others", vectors, 1),
+        ("others", vectors + 1, 1),
+        ("others", vectors + 1, 2),
+    ):
         assert (codebook.kept_umap(path, weights, points, seed) == points[:, :2] + seed).all()
     assert calls == [1, 1, 1, 2]
 
 
 # ------------------------------------------------------------ pictures
+
 
 def test_mean_patches_of_one_cell_are_the_mean_cells():
     images = np.array([[[1, 1, 5, 5], [1, 1, 5, 5]], [[3, 3, 7, 9], [3, 3, 7, 9]]], float)
@@ -218,7 +255,9 @@ def test_mean_patches_average_every_use_of_a_code():
     np.testing.assert_allclose(together[0], apart.mean(0))
 
 
-# ------------------------------------------------------------ where codes are used, and what their numbers mean
+# ------------------------------------------------------------ where codes are used, and what their
+# numbers mean
+
 
 def test_one_sided_codes_are_told_from_those_that_ring_the_frame():
     maps = np.zeros((2, 4, 4), int)

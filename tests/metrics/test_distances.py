@@ -1,4 +1,6 @@
-"""Distances between sets: closed forms, brute force, reference formulas, and intervals over subjects."""
+"""Distances between sets: closed forms, brute force, reference formulas, and intervals over
+subjects.
+"""
 
 import numpy as np
 import pytest
@@ -36,8 +38,12 @@ def kernel(x, y):
 
 def test_kid_is_the_unbiased_discrepancy_by_brute_force():
     a, b = vectors(20, 0), vectors(17, 1, 0.5)
-    aa = np.mean([kernel(a[i:i + 1], a[j:j + 1]) for i in range(20) for j in range(20) if i != j])
-    bb = np.mean([kernel(b[i:i + 1], b[j:j + 1]) for i in range(17) for j in range(17) if i != j])
+    aa = np.mean(
+        [kernel(a[i : i + 1], a[j : j + 1]) for i in range(20) for j in range(20) if i != j]
+    )
+    bb = np.mean(
+        [kernel(b[i : i + 1], b[j : j + 1]) for i in range(17) for j in range(17) if i != j]
+    )
     assert kid(a, b) == pytest.approx(aa + bb - 2 * kernel(a, b).mean())
     assert kid(a, b) == pytest.approx(kernel_distance(torch.from_numpy(a), torch.from_numpy(b)))
 
@@ -56,12 +62,16 @@ def test_kid_grows_with_the_distance_and_is_symmetric():
 @pytest.mark.parametrize("sizes", [(15, 100), (100, 15), (1, 1)])
 def test_too_few_images_are_refused(sizes):
     for distance in (kid, frechet):
-        with pytest.raises(ValueError, match=rf"at least 16 images .* got {sizes[0]} and {sizes[1]}:"):
+        with pytest.raises(
+            ValueError, match=rf"at least 16 images .* got {sizes[0]} and {sizes[1]}:"
+        ):
             distance(vectors(sizes[0], 0), vectors(sizes[1], 1))
 
 
 def test_a_resample_of_blocks_is_the_direct_computation():
-    """Rows repeated as drawn; pairs within one copy of a group, and of a row with itself, are left out."""
+    """Rows repeated as drawn; pairs within one copy of a group, and of a row with itself, are left
+    out.
+    """
     a, b = vectors(12, 0), vectors(15, 1, 0.3)
     groups_a, groups_b = np.repeat(np.arange(4), 3), np.repeat(np.arange(5), 3)
     weights_a, weights_b = np.array([2, 0, 1, 1]), np.array([0, 3, 1, 1, 0])
@@ -69,16 +79,26 @@ def test_a_resample_of_blocks_is_the_direct_computation():
     def within(rows, groups, weights):
         copies = [(g, copy) for g, weight in enumerate(weights) for copy in range(weight)]
         drawn = [(i, (g, copy)) for g, copy in copies for i in np.flatnonzero(groups == g)]
-        values = [kernel(rows[[i]], rows[[j]])[0, 0] for i, g in drawn for j, h in drawn if g != h and i != j]
+        values = [
+            kernel(rows[[i]], rows[[j]])[0, 0]
+            for i, g in drawn
+            for j, h in drawn
+            if g != h and i != j
+        ]
         return np.mean(values), rows[[i for i, _ in drawn]]
 
     (aa, rows_a), (bb, rows_b) = within(a, groups_a, weights_a), within(b, groups_b, weights_b)
     direct = aa + bb - 2 * kernel(rows_a, rows_b).mean()
-    assert KernelBlocks.of(a, b, groups_a, groups_b).distance(weights_a, weights_b) == pytest.approx(direct)
+    assert KernelBlocks.of(a, b, groups_a, groups_b).distance(
+        weights_a, weights_b
+    ) == pytest.approx(direct)
 
 
 def test_a_single_group_has_no_distance():
-    with pytest.raises(ValueError, match="compares slices of different people, and a side holds 1: use more subjects"):
+    with pytest.raises(
+        ValueError,
+        match="compares slices of different people, and a side holds 1: use more subjects",
+    ):
         kid(vectors(20, 0), vectors(20, 1), np.zeros(20, int), np.arange(20))
     with pytest.raises(ValueError, match="at least 2 groups on either side"):
         corrected_frechet(vectors(20, 0), vectors(20, 1), np.arange(20), np.zeros(20, int))
@@ -94,27 +114,39 @@ def test_kid_interval_holds_the_distance_and_repeats():
 def test_intervals_of_one_distribution_hold_zero_as_often_as_they_say():
     """95 %, less what six groups a side cannot give."""
     groups = np.arange(60) // 10
-    held = [low <= 0 <= high for low, high in (kid_interval(vectors(60, 2 * s), vectors(60, 2 * s + 1), groups, groups,
-                                                            100) for s in range(40))]
+    held = [
+        low <= 0 <= high
+        for low, high in (
+            kid_interval(vectors(60, 2 * s), vectors(60, 2 * s + 1), groups, groups, 100)
+            for s in range(40)
+        )
+    ]
     assert np.mean(held) >= 0.75
 
 
 def test_intervals_of_two_people_a_side_hold_zero():
     groups, held = np.arange(64) // 32, []
     for seed in range(20):
-        a, b = (np.repeat(vectors(2, 2 * seed + k), 32, axis=0) + vectors(64, 2 * seed + k + 100) for k in range(2))
+        a, b = (
+            np.repeat(vectors(2, 2 * seed + k), 32, axis=0) + vectors(64, 2 * seed + k + 100)
+            for k in range(2)
+        )
         low, high = kid_interval(a, b, groups, groups, 100)
         held.append(low <= 0 <= high)
     assert np.mean(held) >= 0.8
 
 
 def test_slices_of_one_subject_do_not_count_as_independent():
-    """Ten people of one distribution, ten nearly equal slices of each: only intervals over people hold 0."""
+    """Ten people of one distribution, ten nearly equal slices of each: only intervals over people
+    hold 0.
+    """
     groups, widths, held = np.arange(100) // 10, [], []
     for seed in range(0, 30, 3):
         a = vectors(100, seed)
         b = np.repeat(vectors(10, seed + 1), 10, axis=0) + 0.01 * vectors(100, seed + 2)
-        ends = np.array([kid_interval(a, b, np.arange(100), rows, 100) for rows in (groups, np.arange(100))])
+        ends = np.array(
+            [kid_interval(a, b, np.arange(100), rows, 100) for rows in (groups, np.arange(100))]
+        )
         widths.append(np.diff(ends)[:, 0])
         held.append((ends[:, 0] <= 0) & (ends[:, 1] >= 0))
     people, naive = np.mean(widths, axis=0)
@@ -136,7 +168,10 @@ def test_frechet_of_gaussians_in_closed_form():
 
 
 def test_frechet_is_biased_upwards_more_so_for_fewer_images():
-    small, large = (np.mean([frechet(vectors(n, 2 * s), vectors(n, 2 * s + 1)) for s in range(5)]) for n in (20, 400))
+    small, large = (
+        np.mean([frechet(vectors(n, 2 * s), vectors(n, 2 * s + 1)) for s in range(5)])
+        for n in (20, 400)
+    )
     assert small > 5 * large > 0
 
 
@@ -166,7 +201,9 @@ RUNS = 40
 
 
 def simulated(seed, people, slices, independent=False, dim=8):
-    """Slices of people who differ as much as a person's slices do; independent: every slice is of somebody else."""
+    """Slices of people who differ as much as a person's slices do; independent: every slice is of
+    somebody else.
+    """
     rng, n = np.random.default_rng(seed), people * slices
     owners = np.arange(n) if independent else np.repeat(np.arange(people), slices)
     person = rng.standard_normal((owners.max() + 1, dim))
@@ -175,24 +212,35 @@ def simulated(seed, people, slices, independent=False, dim=8):
 
 @pytest.fixture(scope="module", params=[(8, 32), (32, 8)], ids=["8 people", "32 people"])
 def simulations(request):
-    """{metric: (real vs real, perfect generator vs real)}, arrays over runs; all sets of one distribution."""
+    """{metric: (real vs real, perfect generator vs real)}, arrays over runs; all sets of one
+    distribution.
+    """
     found = {}
     for run in range(RUNS):
         (real, whose), (other, others) = (simulated(3 * run + k, *request.param) for k in range(2))
         drawn, own = simulated(3 * run + 2, *request.param, independent=True)
-        near = [Neighbourhoods.of(x, real, groups, whose).means() for x, groups in ((other, others), (drawn, own))]
-        pairs = {"kid": [kid(x, real, groups, whose) for x, groups in ((other, others), (drawn, own))],
-                 "pairs of one person counted": [kid(x, real) for x in (other, drawn)],
-                 "frechet": [corrected_frechet(x, real, g, whose) for x, g in ((other, others), (drawn, own))],
-                 "published frechet": [frechet(x, real) for x in (other, drawn)],
-                 **{name: [side[name] for side in near] for name in near[0]}}
+        near = [
+            Neighbourhoods.of(x, real, groups, whose).means()
+            for x, groups in ((other, others), (drawn, own))
+        ]
+        pairs = {
+            "kid": [kid(x, real, groups, whose) for x, groups in ((other, others), (drawn, own))],
+            "pairs of one person counted": [kid(x, real) for x in (other, drawn)],
+            "frechet": [
+                corrected_frechet(x, real, g, whose) for x, g in ((other, others), (drawn, own))
+            ],
+            "published frechet": [frechet(x, real) for x in (other, drawn)],
+            **{name: [side[name] for side in near] for name in near[0]},
+        }
         for name, pair in pairs.items():
             found.setdefault(name, []).append(pair)
     return {name: np.array(values).T for name, values in found.items()}
 
 
 @pytest.mark.parametrize("metric", ["kid", "frechet"])
-def test_one_distribution_has_distance_zero_whether_rows_are_people_or_independent(simulations, metric):
+def test_one_distribution_has_distance_zero_whether_rows_are_people_or_independent(
+    simulations, metric
+):
     for values in simulations[metric]:
         assert abs(values.mean()) < 3 * values.std() / RUNS**0.5
         assert values.min() < 0 < values.max()
@@ -206,7 +254,9 @@ def test_a_perfect_generator_is_below_real_vs_real_in_about_half_of_the_runs(sim
 
 @pytest.mark.parametrize("metric", ["pairs of one person counted", "published frechet"])
 def test_distances_that_ignore_people_favour_the_generator(simulations, metric):
-    """What the two above correct: seen without groups, independent slices seem nearer to people than people do."""
+    """What the two above correct: seen without groups, independent slices seem nearer to people
+    than people do.
+    """
     people, generator = simulations[metric]
     assert (generator < people).mean() > 0.8 and people.mean() > 1.4 * generator.mean() > 0
 
@@ -237,8 +287,10 @@ def test_kid_and_frechet_agree_with_torchmetrics():
     from torchmetrics.image.kid import KernelInceptionDistance
 
     a, b = vectors(60, 0), vectors(60, 1, 0.4)
-    theirs = {"kid": KernelInceptionDistance(AsItIs(), subsets=1, subset_size=60),
-              "frechet": FrechetInceptionDistance(AsItIs())}
+    theirs = {
+        "kid": KernelInceptionDistance(AsItIs(), subsets=1, subset_size=60),
+        "frechet": FrechetInceptionDistance(AsItIs()),
+    }
     for metric in theirs.values():
         metric.update(torch.from_numpy(a).double(), real=True)
         metric.update(torch.from_numpy(b).double(), real=False)
@@ -251,14 +303,19 @@ def test_kid_and_frechet_agree_with_torchmetrics():
 
 def brute_force(fake, real, k):
     """Naeem 2020, with loops."""
+
     def reach(x):
         return [np.sort(np.linalg.norm(x - row, axis=1))[k] for row in x]
 
     radius_real, radius_fake = reach(real), reach(fake)
     distance = np.linalg.norm(fake[:, None] - real[None], axis=2)
     inside = distance < np.array(radius_real)
-    return {"precision": inside.any(1).mean(), "recall": (distance < np.array(radius_fake)[:, None]).any(0).mean(),
-            "density": inside.sum() / k / len(fake), "coverage": (distance.min(0) < np.array(radius_real)).mean()}
+    return {
+        "precision": inside.any(1).mean(),
+        "recall": (distance < np.array(radius_fake)[:, None]).any(0).mean(),
+        "density": inside.sum() / k / len(fake),
+        "coverage": (distance.min(0) < np.array(radius_real)).mean(),
+    }
 
 
 def test_neighbourhoods_by_brute_force():
@@ -297,14 +354,18 @@ def test_mean_interval_draws_groups():
 
 def blobs(n, seed, size=32):
     coarse = torch.rand(n, 1, 5, 5, generator=torch.Generator().manual_seed(seed))
-    smooth = torch.nn.functional.interpolate(coarse, size=(size, size), mode="bilinear", align_corners=True)
+    smooth = torch.nn.functional.interpolate(
+        coarse, size=(size, size), mode="bilinear", align_corners=True
+    )
     return (smooth[:, 0] * 255).to(torch.uint8).numpy()
 
 
 @pytest.mark.parametrize("measure", [metrics.ssim, metrics.ms_ssim])
 def test_pairs_share_the_position_and_not_the_owner(measure):
     images = blobs(4, 0)[[0, 0, 1, 1]]
-    assert pair_similarity(images, np.array([0, 0, 1, 1]), np.arange(4), measure) == pytest.approx(1.0)
+    assert pair_similarity(images, np.array([0, 0, 1, 1]), np.arange(4), measure) == pytest.approx(
+        1.0
+    )
     assert pair_similarity(images, np.array([0, 1, 0, 1]), np.arange(4), measure) < 0.9
     assert pair_similarity(images, np.array([0, 0, 0, 0]), np.array([5, 5, 6, 6]), measure) < 0.9
     assert np.isnan(pair_similarity(blobs(3, 0), np.arange(3), np.arange(3), measure))
@@ -312,6 +373,7 @@ def test_pairs_share_the_position_and_not_the_owner(measure):
 
 def plain_ms_ssim(a, b, weights):
     """Wang 2003 with scipy's filter; means over whole windows only."""
+
     def smooth(x):
         return gaussian_filter(x, 1.5, truncate=3.5)[5:-5, 5:-5]
 

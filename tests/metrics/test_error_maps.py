@@ -11,7 +11,9 @@ REGION = IMAGE > 0
 
 
 def test_absolute_errors_do_not_wrap_around():
-    error = error_maps.absolute_error(np.array([[[0, 255]]], np.uint8), np.array([[[255, 0]]], np.uint8))
+    error = error_maps.absolute_error(
+        np.array([[[0, 255]]], np.uint8), np.array([[[255, 0]]], np.uint8)
+    )
     assert error.tolist() == [[[1.0, 1.0]]]
 
 

@@ -1,4 +1,6 @@
-"""Learned and hand-made features: shapes, laws of the radiomic numbers, fixed scales, balanced rows."""
+"""Learned and hand-made features: shapes, laws of the radiomic numbers, fixed scales, balanced
+rows.
+"""
 
 import numpy as np
 import pytest
@@ -41,7 +43,9 @@ def test_radiomic_numbers_of_a_disc():
     assert table["area"] == pytest.approx(np.pi * 400 / 64**2, rel=0.02)
     assert table["height"] == table["width"] == 41 / 64
     assert table["fill"] == pytest.approx(np.pi / 4, rel=0.05)
-    assert (table["asymmetry"], table["overlap"], table["deviation"]) == pytest.approx((0, 1, 0), abs=1e-4)
+    assert (table["asymmetry"], table["overlap"], table["deviation"]) == pytest.approx(
+        (0, 1, 0), abs=1e-4
+    )
     assert (table["mean"], table["median"]) == pytest.approx((200 / 255, 200 / 255))
 
 
@@ -77,8 +81,10 @@ def test_blur_and_noise_move_sharpness_apart(brains):
     from oasis_utils.evaluation.corruptions import damaged
 
     images = np.array(brains.split("test").images[8:24])
-    sharp = [radiomic_table(x)["sharpness"].mean()
-             for x in (damaged(images, "blur 1.5 %"), images, damaged(images, "noise 10 %"))]
+    sharp = [
+        radiomic_table(x)["sharpness"].mean()
+        for x in (damaged(images, "blur 1.5 %"), images, damaged(images, "noise 10 %"))
+    ]
     assert sharp == sorted(sharp) and sharp[2] > 2 * sharp[0]
 
 
@@ -92,7 +98,9 @@ def test_standard_scales_training_and_cuts_wild_values():
 def test_projection_keeps_the_leading_directions():
     rows = np.random.default_rng(0).normal(size=(200, 10)) * np.linspace(5, 0.1, 10)
     kept = Projection.fit(rows, 3)(rows)
-    assert kept.var(0, ddof=0) == pytest.approx(np.linalg.eigvalsh(np.cov(rows.T, ddof=0))[::-1][:3])
+    assert kept.var(0, ddof=0) == pytest.approx(
+        np.linalg.eigvalsh(np.cov(rows.T, ddof=0))[::-1][:3]
+    )
 
 
 def test_balanced_rows_cover_the_positions_evenly():
@@ -117,7 +125,11 @@ def test_matched_rows_share_the_position_and_come_near_in_age():
     positions, ages = np.array([0, 0, 0, 1, 1, 1]), np.array([20.0, 50, 80, 20, 50, 80])
     rows = matched(positions, ages, np.array([1, 0, 0]), np.array([78.0, 25, 45]))
     assert rows.tolist() == [5, 0, 1]
-    assert matched(positions, ages, np.array([1, 1, 1]), np.full(3, 80.0)).tolist() != [5, 5, 5]  # none twice
+    assert matched(positions, ages, np.array([1, 1, 1]), np.full(3, 80.0)).tolist() != [
+        5,
+        5,
+        5,
+    ]  # none twice
     unknown = matched(positions, np.full(6, np.nan), np.array([1, 0, 1]), np.full(3, 60.0))
     assert positions[unknown].tolist() == [1, 0, 1] and len(set(unknown)) == 3
     people, unknown = np.arange(64) // 32, np.full(64, np.nan)
@@ -129,7 +141,9 @@ def test_matched_rows_prefer_a_partner_to_an_age_but_not_to_a_position():
     positions, ages = np.array([0, 0, 1]), np.array([20.0, 50, 20])
     stranger = np.array([[False], [True], [False]])
     assert matched(positions, ages, np.array([0]), np.array([50.0]), stranger).tolist() == [0]
-    assert matched(positions[1:], ages[1:], np.array([0]), np.array([50.0]), stranger[1:]).tolist() == [0]
+    assert matched(
+        positions[1:], ages[1:], np.array([0]), np.array([50.0]), stranger[1:]
+    ).tolist() == [0]
     with pytest.raises(ValueError, match="3 slices need as many to be matched with, got 2"):
         matched(positions[:2], ages[:2], np.zeros(3, int), np.zeros(3))
 

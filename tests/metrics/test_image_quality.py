@@ -1,4 +1,6 @@
-"""Image quality: agreement with scikit-image, no flattery by the background, scores of worthless images."""
+"""Image quality: agreement with scikit-image, no flattery by the background, scores of worthless
+images.
+"""
 
 import math
 
@@ -42,10 +44,18 @@ PAIRS = {
 
 # ------------------------------------------------------------ SSIM
 
+
 def reference_ssim(a, b):
     """scikit-image's mean without the border, and its full map."""
-    return structural_similarity(a[0, 0].double().numpy(), b[0, 0].double().numpy(), data_range=1, full=True,
-                                 gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+    return structural_similarity(
+        a[0, 0].double().numpy(),
+        b[0, 0].double().numpy(),
+        data_range=1,
+        full=True,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+    )
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -57,13 +67,22 @@ def test_ssim_equals_scikit_image(name):
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_ssim_and_psnr_agree_with_torchmetrics(name):
-    """In every whole window; torchmetrics' own mean also counts windows that reach over the border."""
-    from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+    """In every whole window; torchmetrics' own mean also counts windows that reach over the
+    border.
+    """
+    from torchmetrics.functional.image import (
+        peak_signal_noise_ratio,
+        structural_similarity_index_measure,
+    )
 
     a, b = (x.double() for x in PAIRS[name])
-    _, full = structural_similarity_index_measure(b, a, data_range=1.0, sigma=1.5, return_full_image=True)
+    _, full = structural_similarity_index_measure(
+        b, a, data_range=1.0, sigma=1.5, return_full_image=True
+    )
     assert float(metrics.ssim(a, b)) == pytest.approx(float(full[..., 5:-5, 5:-5].mean()), abs=1e-9)
-    assert float(metrics.psnr(a, b)) == pytest.approx(float(peak_signal_noise_ratio(b, a, data_range=1.0)), rel=1e-5)
+    assert float(metrics.psnr(a, b)) == pytest.approx(
+        float(peak_signal_noise_ratio(b, a, data_range=1.0)), rel=1e-5
+    )
 
 
 def test_ms_ssim_agrees_with_torchmetrics_up_to_the_border():
@@ -71,7 +90,9 @@ def test_ms_ssim_agrees_with_torchmetrics_up_to_the_border():
 
     a = noise_images(3, 1, 192, 192).double()
     b = (a + 0.3 * noise_images(3, 1, 192, 192, seed=1)).clamp(0, 1)
-    expected = multiscale_structural_similarity_index_measure(b, a, data_range=1.0, normalize="relu")
+    expected = multiscale_structural_similarity_index_measure(
+        b, a, data_range=1.0, normalize="relu"
+    )
     assert float(metrics.ms_ssim(a, b).mean()) == pytest.approx(float(expected), abs=1e-3)
 
 
@@ -85,12 +106,15 @@ def test_ssim_map_equals_scikit_image_in_every_whole_window(name):
 @pytest.mark.parametrize("scale", [4.0, 255.0])
 def test_ssim_depends_on_the_images_relative_to_the_data_range(scale):
     a, b = PAIRS["shifted disc"]
-    torch.testing.assert_close(metrics.ssim(scale * a, scale * b, data_range=scale), metrics.ssim(a, b))
+    torch.testing.assert_close(
+        metrics.ssim(scale * a, scale * b, data_range=scale), metrics.ssim(a, b)
+    )
     assert abs(float(metrics.ssim(a, b) - metrics.ssim(a, b, data_range=scale))) > 0.01
 
 
-@pytest.mark.parametrize("images", [
-    noise_images(2, 1, 32, 32), discs(32, [8, 12]), torch.zeros(2, 1, 32, 32)])
+@pytest.mark.parametrize(
+    "images", [noise_images(2, 1, 32, 32), discs(32, [8, 12]), torch.zeros(2, 1, 32, 32)]
+)
 def test_identical_images_score_one(images):
     torch.testing.assert_close(metrics.ssim(images, images), torch.ones(2))
 
@@ -99,12 +123,17 @@ def test_ssim_is_symmetric_and_scores_each_pair_alone():
     a, b = noise_images(3, 1, 24, 24), noise_images(3, 1, 24, 24, seed=1)
     together = metrics.ssim(a, b)
     torch.testing.assert_close(metrics.ssim(b, a), together)
-    torch.testing.assert_close(torch.cat([metrics.ssim(a[i:i + 1], b[i:i + 1]) for i in range(3)]), together)
+    torch.testing.assert_close(
+        torch.cat([metrics.ssim(a[i : i + 1], b[i : i + 1]) for i in range(3)]), together
+    )
 
 
 def test_ssim_falls_as_noise_grows():
     image = discs(48, [15])
-    scores = [float(metrics.ssim(image, image + s * noise_images(1, 1, 48, 48))) for s in (0, 0.05, 0.2, 0.8)]
+    scores = [
+        float(metrics.ssim(image, image + s * noise_images(1, 1, 48, 48)))
+        for s in (0, 0.05, 0.2, 0.8)
+    ]
     assert scores == sorted(scores, reverse=True) and scores[0] - scores[-1] > 0.5
 
 
@@ -139,8 +168,11 @@ def test_images_below_the_window_are_refused(size):
 
 # ------------------------------------------------------------ SSIM inside the brain
 
+
 def test_brain_mask_is_what_is_brighter_than_the_background():
-    levels = torch.tensor([0.0, metrics.BRAIN_LEVEL / 2, 2 * metrics.BRAIN_LEVEL, 1.0]).view(1, 1, 2, 2)
+    levels = torch.tensor([0.0, metrics.BRAIN_LEVEL / 2, 2 * metrics.BRAIN_LEVEL, 1.0]).view(
+        1, 1, 2, 2
+    )
     assert metrics.brain_mask(levels).flatten().tolist() == [False, False, True, True]
 
 
@@ -180,10 +212,13 @@ def test_an_empty_reference_scores_nan():
 
 # ------------------------------------------------------------ PSNR
 
+
 @pytest.mark.parametrize("name", PAIRS)
 def test_psnr_equals_scikit_image(name):
     a, b = PAIRS[name]
-    expected = peak_signal_noise_ratio(a[0, 0].double().numpy(), b[0, 0].double().numpy(), data_range=1)
+    expected = peak_signal_noise_ratio(
+        a[0, 0].double().numpy(), b[0, 0].double().numpy(), data_range=1
+    )
     assert float(metrics.psnr(a, b)) == pytest.approx(expected, abs=1e-4)
 
 
@@ -200,6 +235,7 @@ def test_psnr_of_equal_images_is_infinite():
 
 
 # ------------------------------------------------------------ floors
+
 
 def check_partners(subjects, positions, partner):
     for slice_, other in enumerate(partner.tolist()):
@@ -244,7 +280,9 @@ def test_floors_are_the_scores_of_worthless_images(split):
     assert set(found) == {"black", "mean", "other_subject"}
     assert found["black"] == metrics.score(images, torch.zeros_like(images))
     assert found["mean"] == metrics.score(images, mean.expand(6, 1, 40, 40))
-    assert found["other_subject"] == metrics.score(images, images[metrics.other_subject(subjects, positions)])
+    assert found["other_subject"] == metrics.score(
+        images, images[metrics.other_subject(subjects, positions)]
+    )
 
 
 def test_black_scores_least_inside_the_brain(split):
@@ -257,15 +295,21 @@ def test_black_scores_least_inside_the_brain(split):
 def test_floors_leave_out_slices_without_a_partner(split):
     images, subjects, positions = split
     alone = torch.cat([images, discs(40, [4])])
-    found = metrics.floors(alone, images.mean(0), torch.cat([subjects, torch.tensor([3])]),
-                           torch.cat([positions, torch.tensor([7])]))
+    found = metrics.floors(
+        alone,
+        images.mean(0),
+        torch.cat([subjects, torch.tensor([3])]),
+        torch.cat([positions, torch.tensor([7])]),
+    )
     without = metrics.floors(images, images.mean(0), subjects, positions)
     assert found["other_subject"] == without["other_subject"]
 
 
 def test_a_single_subject_has_no_other_subject(split):
     images, _, positions = split
-    found = metrics.floors(images[:2], images.mean(0), torch.zeros(2, dtype=torch.long), positions[:2])
+    found = metrics.floors(
+        images[:2], images.mean(0), torch.zeros(2, dtype=torch.long), positions[:2]
+    )
     assert set(found) == {"black", "mean"}
 
 
@@ -275,19 +319,25 @@ def test_the_neighbour_is_the_next_slice_of_the_same_subject():
 
 
 def test_two_sessions_of_a_subject_are_two_heads():
-    """One entry for each slice, never one of another session, although subject and position are the same."""
+    """One entry for each slice, never one of another session, although subject and position are the
+    same.
+    """
     series, positions = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([0, 1, 0, 1, 0, 1])
     assert metrics.neighbour(series, positions).tolist() == [1, 0, 3, 2, 5, 4]
     subjects = torch.tensor([7, 7, 7, 7, 8, 8])
     assert metrics.other_subject(subjects, positions).tolist() == [4, 5, 4, 5, 0, 1]
-    with pytest.raises(ValueError, match="2 slices share series and position with another one: pass Split.series"):
+    with pytest.raises(
+        ValueError, match="2 slices share series and position with another one: pass Split.series"
+    ):
         metrics.neighbour(subjects, positions)
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_the_neighbour_is_of_the_same_series_and_one_position_away(seed):
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(60, generator=generator)[:40]  # of 6 series with 10 positions, in any order
+    chosen = torch.randperm(60, generator=generator)[
+        :40
+    ]  # of 6 series with 10 positions, in any order
     series, positions = chosen // 10, chosen % 10
     near = metrics.neighbour(series, positions)
     assert near.shape == (40,)
@@ -322,7 +372,9 @@ def test_blur_is_a_gaussian_of_that_width(split):
 
 
 def test_score_of_a_perfect_reconstruction():
-    images = torch.cat([discs(40, [12, 8]), torch.zeros(1, 1, 40, 40)])  # the empty slice has no brain
+    images = torch.cat(
+        [discs(40, [12, 8]), torch.zeros(1, 1, 40, 40)]
+    )  # the empty slice has no brain
     found = metrics.score(images, images)
     one = pytest.approx(1, abs=1e-6)
     assert found == {"ssim": one, "brain_ssim": one, "psnr": 100.0}

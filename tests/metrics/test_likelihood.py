@@ -1,4 +1,6 @@
-"""Likelihood baselines: closed forms, distributions that sum to one, and chains that find what was put in."""
+"""Likelihood baselines: closed forms, distributions that sum to one, and chains that find what was
+put in.
+"""
 
 import math
 
@@ -36,7 +38,9 @@ def test_position_unigram_closed_form():
         for b in range(3):
             held_out = np.array([[[a, b]]])
             expected = -(np.log(first[a]) + np.log(second[b])) / 2
-            assert position_unigram_nats(train, held_out, 3, strength=5.0) == pytest.approx(expected)
+            assert position_unigram_nats(train, held_out, 3, strength=5.0) == pytest.approx(
+                expected
+            )
 
 
 def test_uniform_random_codes_cost_about_ln_k():
@@ -98,29 +102,47 @@ def test_markov_chain_beats_the_unigram_and_nears_the_entropy_of_the_source():
 
 def test_markov_chain_of_unrelated_codes_falls_back_to_the_unigram():
     rng = np.random.default_rng(0)
-    train, validate, test = (rng.choice(16, (n, 6, 6), p=np.arange(1, 17) / 136) for n in (40, 100, 100))
-    assert Markov.fit(train, validate, 16).nats(test).mean() == pytest.approx(unigram_nats(train, test, 16), abs=0.01)
+    train, validate, test = (
+        rng.choice(16, (n, 6, 6), p=np.arange(1, 17) / 136) for n in (40, 100, 100)
+    )
+    assert Markov.fit(train, validate, 16).nats(test).mean() == pytest.approx(
+        unigram_nats(train, test, 16), abs=0.01
+    )
 
 
 def test_the_cell_helps_where_codes_depend_on_it():
     rng = np.random.default_rng(0)
-    train, validate, test = (rng.integers(0, 4, (n, 5, 5)) + 4 * (np.arange(25).reshape(5, 5) % 3)
-                             for n in (60, 30, 30))
-    plain, told = (Markov.fit(train, validate, 12, cell).nats(test).mean() for cell in (False, True))
+    train, validate, test = (
+        rng.integers(0, 4, (n, 5, 5)) + 4 * (np.arange(25).reshape(5, 5) % 3) for n in (60, 30, 30)
+    )
+    plain, told = (
+        Markov.fit(train, validate, 12, cell).nats(test).mean() for cell in (False, True)
+    )
     assert told < plain - 0.05
 
 
 def test_baselines_of_code_maps_as_they_are_stored():
-    maps = {s: chain(n, i, 4, 8).astype(np.uint16) for i, (s, n) in
-            enumerate({"train": 20, "validate": 6, "test": 5}.items())}
+    maps = {
+        s: chain(n, i, 4, 8).astype(np.uint16)
+        for i, (s, n) in enumerate({"train": 20, "validate": 6, "test": 5}.items())
+    }
     none = {s: np.zeros(len(m), np.int64) for s, m in maps.items()}
-    codes = CodeMaps(maps, none, none, {s: n.astype(np.float32) for s, n in none.items()}, {"n_codes": 8})
+    codes = CodeMaps(
+        maps, none, none, {s: n.astype(np.float32) for s, n in none.items()}, {"n_codes": 8}
+    )
     train, test = maps["train"].astype(np.int64), maps["test"].astype(np.int64)
     found = likelihood_baselines(codes)
-    assert list(found) == ["unigram_nats", "position_unigram_nats", "markov_nats", "markov_cell_nats"]
+    assert list(found) == [
+        "unigram_nats",
+        "position_unigram_nats",
+        "markov_nats",
+        "markov_cell_nats",
+    ]
     assert found["unigram_nats"] == unigram_nats(train, test, 8)
     assert found["position_unigram_nats"] == position_unigram_nats(train, test, 8)
-    assert found["markov_nats"] == pytest.approx(Markov.fit(train, maps["validate"], 8).nats(test).mean())
+    assert found["markov_nats"] == pytest.approx(
+        Markov.fit(train, maps["validate"], 8).nats(test).mean()
+    )
     assert likelihood_baselines(codes, "validate") != found
     each = baseline_nats(codes)
     assert {len(values) for values in each.values()} == {len(test)}
@@ -132,10 +154,14 @@ def test_nats_of_a_prior_are_those_of_its_validation_map_by_map():
     model, maps = tiny(**AGES), random_maps(10)
     tensors = {"indices": maps, "positions": torch.arange(10) % 4, "ages": torch.full((10,), 30.0)}
     nats = prior_nats(model, Batches(tensors, 4))
-    assert nats.shape == (10,) and nats.mean() == pytest.approx(model.validate(Batches(tensors, 4))["nats_per_code"])
+    assert nats.shape == (10,) and nats.mean() == pytest.approx(
+        model.validate(Batches(tensors, 4))["nats_per_code"]
+    )
     last = {name: values[9:] for name, values in tensors.items()}
     assert nats[9] == pytest.approx(model.validate(Batches(last, 4))["nats_per_code"], rel=1e-5)
-    unknown = prior_nats(model, Batches({name: tensors[name] for name in ("indices", "positions")}, 4))
+    unknown = prior_nats(
+        model, Batches({name: tensors[name] for name in ("indices", "positions")}, 4)
+    )
     assert not np.allclose(unknown, nats)
 
 

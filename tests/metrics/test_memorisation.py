@@ -27,7 +27,9 @@ DISGUISES = {
     "as it is": lambda x, rng: x,
     "moved": lambda x, rng: np.roll(x, (2, -3), (1, 2)),
     "mirrored": lambda x, rng: x[:, :, ::-1],
-    "noisy and moved": lambda x, rng: np.clip(np.roll(x, 1, 2) + rng.normal(0, 8, x.shape), 0, 255).astype(np.uint8),
+    "noisy and moved": lambda x, rng: np.clip(
+        np.roll(x, 1, 2) + rng.normal(0, 8, x.shape), 0, 255
+    ).astype(np.uint8),
     "blurred": lambda x, rng: ndimage.gaussian_filter(x, (0, 0.7, 0.7)),
 }
 
@@ -35,7 +37,9 @@ DISGUISES = {
 @pytest.mark.parametrize("name", DISGUISES)
 def test_planted_copies_are_caught(copies, splits, name):
     train = splits[0]
-    planted = np.ascontiguousarray(DISGUISES[name](np.array(train.images[::2]), np.random.default_rng(0)))
+    planted = np.ascontiguousarray(
+        DISGUISES[name](np.array(train.images[::2]), np.random.default_rng(0))
+    )
     judged = copies.judge(planted)
     assert judged["memorised"] is True and judged["suspicious_share"] > 0.9
     right = [pair["train_index"] == 2 * pair["sample"] for pair in judged["suspicious_pairs"]]
@@ -46,7 +50,9 @@ def test_planted_copies_are_caught(copies, splits, name):
 
 def test_other_people_are_not_copies(splits):
     train, validate, test = splits
-    judged = CopyTest.fit(train, validate, test).judge(np.array(validate.images))  # held out: validate itself
+    judged = CopyTest.fit(train, validate, test).judge(
+        np.array(validate.images)
+    )  # held out: validate itself
     assert judged["memorised"] is False and judged["suspicious_share"] == 0
     judged = CopyTest.fit(train, test, validate).judge(np.array(validate.images))
     assert judged["memorised"] is False and judged["suspicious_share"] <= 0.05
@@ -57,7 +63,9 @@ def test_some_copies_among_new_slices_are_listed_first(copies, splits):
     mixed = np.concatenate([validate.images[:40], train.images[[5, 9]]])
     judged = copies.judge(mixed)
     assert [(p["sample"], p["train_index"]) for p in judged["suspicious_pairs"][:2]] in (
-        [(40, 5), (41, 9)], [(41, 9), (40, 5)])
+        [(40, 5), (41, 9)],
+        [(41, 9), (40, 5)],
+    )
     assert judged["suspicious_pairs"][0]["subject"] == train.subjects[5]
     assert json.loads(json.dumps(judged)) == judged
 
@@ -77,7 +85,10 @@ def test_close_pairs_keep_their_distances(splits):
     mine, theirs = Prints.of(changed), Prints.of(images[[7]])
     near = References.of(images).nearest(mine)
     assert near.index.tolist() == [7]
-    for found, a, b in ((near.grey, mine.grey, theirs.grey), (near.edges, mine.edges, theirs.edges)):
+    for found, a, b in (
+        (near.grey, mine.grey, theirs.grey),
+        (near.edges, mine.edges, theirs.edges),
+    ):
         assert found[0] == pytest.approx(float((a.double() - b.double()).norm()), abs=1e-7)
 
 
@@ -92,19 +103,27 @@ def test_references_are_mirrored_across_the_mid_line_of_the_data(splits, axis):
 
 
 def test_a_split_without_symmetry_is_never_mirrored(splits):
-    train, validate, test = (dataclasses.replace(split, symmetry=Symmetry(None)) for split in splits)
+    train, validate, test = (
+        dataclasses.replace(split, symmetry=Symmetry(None)) for split in splits
+    )
     copies = CopyTest.fit(train, test, validate)
     assert copies.train.mirrored is None and copies.held_out.mirrored is None
     assert copies.judge(np.array(train.images))["suspicious_share"] == 1
-    assert not any(p["mirrored"] for p in copies.nearest_pairs(np.array(train.images[:, :, ::-1]), 64))
+    assert not any(
+        p["mirrored"] for p in copies.nearest_pairs(np.array(train.images[:, :, ::-1]), 64)
+    )
 
 
 def test_two_sessions_of_a_person_are_one_person(splits):
     train, validate, _ = splits
     first, second = np.unique(train.subjects)
-    series = 2 * np.searchsorted([first, second], train.subjects) + (train.positions % 2)  # two sessions each
+    series = 2 * np.searchsorted([first, second], train.subjects) + (
+        train.positions % 2
+    )  # two sessions each
     twice = dataclasses.replace(train, series=series)
-    rows, held_out = equal_rows(twice, dataclasses.replace(validate, subjects=np.zeros(len(validate), int)))
+    rows, held_out = equal_rows(
+        twice, dataclasses.replace(validate, subjects=np.zeros(len(validate), int))
+    )
     assert len(rows) == len(held_out) == 32 and len(np.unique(twice.subjects[rows])) == 1
     assert len(np.unique(twice.series[rows])) == 2
 
@@ -114,7 +133,10 @@ def test_calibration_of_even_ratios():
     ratios, subjects = rng.normal(1, 0.05, 2000), np.arange(2000) // 100
     calibration = Calibration.of(ratios, subjects)
     assert (ratios < calibration.threshold).mean() == pytest.approx(0.01, abs=0.001)
-    assert calibration.rate == pytest.approx(0.01, abs=0.005) and calibration.rate < calibration.limit < 0.03
+    assert (
+        calibration.rate == pytest.approx(0.01, abs=0.005)
+        and calibration.rate < calibration.limit < 0.03
+    )
 
 
 def test_a_person_near_the_training_set_widens_the_limit():
@@ -127,8 +149,13 @@ def test_a_person_near_the_training_set_widens_the_limit():
 
 def test_equal_references_hold_whole_subjects_whichever_split_is_larger(splits):
     train, _, test = splits
-    wide = Split("train", np.concatenate([train.images] * 2), np.concatenate([train.subjects, train.subjects + 50]),
-                 np.tile(train.positions, 2), np.tile(train.ages, 2))
+    wide = Split(
+        "train",
+        np.concatenate([train.images] * 2),
+        np.concatenate([train.subjects, train.subjects + 50]),
+        np.tile(train.positions, 2),
+        np.tile(train.ages, 2),
+    )
     for a, b in ((wide, test), (test, wide)):
         rows_a, rows_b = equal_rows(a, b)
         assert len(rows_a) == len(rows_b) == len(test)

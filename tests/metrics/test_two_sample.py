@@ -1,4 +1,6 @@
-"""The classifier test: chance on equal sets, certainty on different ones, never the same subject on both sides."""
+"""The classifier test: chance on equal sets, certainty on different ones, never the same subject on
+both sides.
+"""
 
 import numpy as np
 import pytest
@@ -13,20 +15,28 @@ def rows(seed, shift=0.0, dim=5):
 
 
 def test_equal_sets_are_separated_by_chance_only():
-    tests = [two_sample(rows(2 * s), rows(2 * s + 1), GROUPS, GROUPS, logistic, 50, s) for s in range(10)]
+    tests = [
+        two_sample(rows(2 * s), rows(2 * s + 1), GROUPS, GROUPS, logistic, 50, s) for s in range(10)
+    ]
     assert np.mean([t.auc for t in tests]) == pytest.approx(0.5, abs=0.05)
     assert np.mean([t.interval[0] <= 0.5 <= t.interval[1] for t in tests]) >= 0.7
 
 
 def people(seed, independent=False):
-    """256 rows of 32 people, who differ as much as a person's rows do; independent: each row is of somebody else."""
+    """256 rows of 32 people, who differ as much as a person's rows do; independent: each row is of
+    somebody else.
+    """
     rng = np.random.default_rng(seed)
     owners = np.arange(256) if independent else np.arange(256) // 8
-    return (rng.standard_normal((owners.max() + 1, 10))[owners] + rng.standard_normal((256, 10))) / 2**0.5, owners
+    return (
+        rng.standard_normal((owners.max() + 1, 10))[owners] + rng.standard_normal((256, 10))
+    ) / 2**0.5, owners
 
 
 def test_intervals_hold_chance_for_a_perfect_generator():
-    """95 %, less what sixteen people a fold cannot give; independent folds would hold it in three of four."""
+    """95 %, less what sixteen people a fold cannot give; independent folds would hold it in three
+    of four.
+    """
     tests = []
     for s in range(40):
         (real, subjects), (drawn, own) = people(2 * s), people(2 * s + 1, independent=True)
@@ -43,7 +53,9 @@ def test_different_sets_are_separated_and_the_order_does_not_matter():
 
 
 def test_subjects_are_not_recognised_again():
-    """Each subject has its own marks; sets of other subjects are alike, so a leak would show as an AUC above chance."""
+    """Each subject has its own marks; sets of other subjects are alike, so a leak would show as an
+    AUC above chance.
+    """
     marks = [np.repeat(rows(s, dim=30)[:8], 10, axis=0) + 0.1 * rows(s + 9, dim=30) for s in (0, 1)]
     aucs = [two_sample(*marks, GROUPS, GROUPS, logistic, 5, seed).auc for seed in range(8)]
     leaked = two_sample(*marks, np.arange(80), np.arange(80), logistic, 5).auc
@@ -52,14 +64,20 @@ def test_subjects_are_not_recognised_again():
 
 def test_folds_never_share_a_group():
     folds = split_groups(GROUPS, 3)
-    assert all(len(set(folds[GROUPS == g])) == 1 for g in range(8)) and np.bincount(folds).tolist() == [40, 40]
+    assert all(len(set(folds[g == GROUPS])) == 1 for g in range(8)) and np.bincount(
+        folds
+    ).tolist() == [40, 40]
     with pytest.raises(ValueError, match="at least 2 subjects on either side, got 1"):
         split_groups(np.zeros(9, int))
 
 
 def test_logistic_finds_the_direction():
     a, b = rows(0, 2.0), rows(1)
-    scores = logistic(np.concatenate([a, b]), np.repeat([1.0, 0.0], 80), np.array([np.full(5, 3.0), np.full(5, -1.0)]))
+    scores = logistic(
+        np.concatenate([a, b]),
+        np.repeat([1.0, 0.0], 80),
+        np.array([np.full(5, 3.0), np.full(5, -1.0)]),
+    )
     assert scores[0] > 1 and scores[1] < -1
 
 
@@ -71,4 +89,6 @@ def test_network_sees_texture_and_repeats_itself():
     assert test.auc > 0.95
     labels = np.repeat([1.0, 0.0], 8)
     images = np.concatenate([smooth[:8], rough[:8]])
-    assert np.array_equal(network(images, labels, rough[:3], 1), network(images, labels, rough[:3], 1))
+    assert np.array_equal(
+        network(images, labels, rough[:3], 1), network(images, labels, rough[:3], 1)
+    )

@@ -1,4 +1,6 @@
-"""The incremental sampler: exact at every cell, its step on fixed addresses, draws from predicted distributions."""
+"""The incremental sampler: exact at every cell, its step on fixed addresses, draws from predicted
+distributions.
+"""
 
 import math
 
@@ -33,19 +35,37 @@ def cached_logits(model, maps, positions, ages=None):
 
 # ------------------------------------------------------------ cache
 
+
 @pytest.mark.parametrize("precision, tolerance", [(torch.float32, 1e-4), (torch.float64, 1e-12)])
-@pytest.mark.parametrize("options", [
-    dict(blocks=1), dict(blocks=2), dict(blocks=5), dict(blocks=3, first_kernel=3, kernel=5),
-    dict(blocks=3, first_kernel=7, kernel=1), dict(blocks=3, kernel=7),
-    dict(blocks=3, kernel=1), dict(grid=9, blocks=4, channels=12, hidden=20), dict(blocks=3, **AGES)])
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(blocks=1),
+        dict(blocks=2),
+        dict(blocks=5),
+        dict(blocks=3, first_kernel=3, kernel=5),
+        dict(blocks=3, first_kernel=7, kernel=1),
+        dict(blocks=3, kernel=7),
+        dict(blocks=3, kernel=1),
+        dict(grid=9, blocks=4, channels=12, hidden=20),
+        dict(blocks=3, **AGES),
+    ],
+)
 @pytest.mark.parametrize("positions", [[3], [0, 2, 2, 1, 3]])
 def test_cached_logits_equal_the_full_forward_pass(options, positions, precision, tolerance):
     model = sharpened(tiny(**options)).to(precision)
     positions = torch.tensor(positions)
     maps = random_maps(len(positions), model.config.grid)
-    ages = torch.tensor([30.0, math.nan, 81.0, 55.0, 20.0])[:len(positions)] if "age_std" in options else None
+    ages = (
+        torch.tensor([30.0, math.nan, 81.0, 55.0, 20.0])[: len(positions)]
+        if "age_std" in options
+        else None
+    )
     with torch.no_grad():
-        full, cached = exact_logits(model, maps, positions, ages), cached_logits(model, maps, positions, ages)
+        full, cached = (
+            exact_logits(model, maps, positions, ages),
+            cached_logits(model, maps, positions, ages),
+        )
     assert cached.dtype == precision and full.std() > 0.5
     torch.testing.assert_close(cached, full, atol=tolerance, rtol=tolerance)
 
@@ -61,7 +81,9 @@ def test_cached_logits_do_not_depend_on_the_other_images_of_the_batch():
 def test_scaled_gate_is_the_gate_of_inputs_whose_first_half_is_scaled():
     x = torch.randn(5, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     scaled = torch.cat([-2 * x[:, :4], x[:, 4:]], dim=1)
-    torch.testing.assert_close(ScaledGate(torch.empty_like(scaled))(scaled), GatedBlock.gate(x), atol=1e-14, rtol=0)
+    torch.testing.assert_close(
+        ScaledGate(torch.empty_like(scaled))(scaled), GatedBlock.gate(x), atol=1e-14, rtol=0
+    )
 
 
 def test_a_step_reads_and_writes_the_same_addresses_for_every_cell():
@@ -69,13 +91,27 @@ def test_a_step_reads_and_writes_the_same_addresses_for_every_cell():
     with torch.no_grad():
         cache = RowCache(model, positions)
         step = Step(cache, SamplingOptions())
-        fixed = [step.ready_first, step.ready, step.noise, cache.codes_left, cache.inputs_left, cache.inputs]
+        fixed = [
+            step.ready_first,
+            step.ready,
+            step.noise,
+            cache.codes_left,
+            cache.inputs_left,
+            cache.inputs,
+        ]
         before = [tensor.data_ptr() for tensor in fixed]
         for row in range(2):
             cache.start_row(row, torch.tensor([[1] * 6, [2] * 6]) if row else None)
             for _ in range(6):
                 step(torch.rand(2))
-    after = [step.ready_first, step.ready, step.noise, cache.codes_left, cache.inputs_left, cache.inputs]
+    after = [
+        step.ready_first,
+        step.ready,
+        step.noise,
+        cache.codes_left,
+        cache.inputs_left,
+        cache.inputs,
+    ]
     assert [tensor.data_ptr() for tensor in after] == before
 
 
@@ -108,12 +144,17 @@ def test_going_on_with_some_maps_of_the_batch():
 
 # ------------------------------------------------------------ options and draws
 
-@pytest.mark.parametrize("values, message", [
-    ({"temperature": -0.1}, r"temperature must be 0 \(likeliest code\) or more, not -0.1"),
-    ({"top_k": -1}, r"top_k must be 0 \(all codes\) or more, not -1"),
-    ({"top_p": 0.0}, r"top_p must be in \(0, 1\], not 0.0"), ({"top_p": 1.5}, "top_p"),
-    ({"top_p": -0.5}, "top_p"),
-])
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"temperature": -0.1}, r"temperature must be 0 \(likeliest code\) or more, not -0.1"),
+        ({"top_k": -1}, r"top_k must be 0 \(all codes\) or more, not -1"),
+        ({"top_p": 0.0}, r"top_p must be in \(0, 1\], not 0.0"),
+        ({"top_p": 1.5}, "top_p"),
+        ({"top_p": -0.5}, "top_p"),
+    ],
+)
 def test_bad_sampling_options_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         SamplingOptions(**values)
@@ -124,7 +165,9 @@ COUNT = 20_000
 
 
 def shares_drawn(options, logits=LOGITS):
-    """How often each code is drawn for evenly spread noise: inversion is exact to one draw per code."""
+    """How often each code is drawn for evenly spread noise: inversion is exact to one draw per
+    code.
+    """
     noise = (torch.arange(COUNT) + 0.5) / COUNT
     return draw(logits.expand(COUNT, -1), noise, options).bincount(minlength=len(logits)) / COUNT
 
@@ -167,8 +210,15 @@ def test_top_p_counts_the_mass_that_top_k_leaves():
     close(shares_drawn(SamplingOptions(top_k=4, top_p=0.7)), shares_of_likeliest(count))
 
 
-@pytest.mark.parametrize("options", [SamplingOptions(temperature=0.0), SamplingOptions(top_k=1),
-                                     SamplingOptions(top_p=1e-6), SamplingOptions(temperature=1e-3)])
+@pytest.mark.parametrize(
+    "options",
+    [
+        SamplingOptions(temperature=0.0),
+        SamplingOptions(top_k=1),
+        SamplingOptions(top_p=1e-6),
+        SamplingOptions(temperature=1e-3),
+    ],
+)
 def test_the_narrowest_options_take_the_likeliest_code(options):
     logits = torch.randn(500, 12, generator=torch.Generator().manual_seed(0))
     logits[torch.arange(500), logits.argmax(1)] += 0.1  # no near ties
@@ -178,7 +228,9 @@ def test_the_narrowest_options_take_the_likeliest_code(options):
 
 
 @pytest.mark.parametrize("noise", [0.0, 1 - 2**-24])
-@pytest.mark.parametrize("options", [SamplingOptions(), SamplingOptions(top_k=3), SamplingOptions(top_p=0.5)])
+@pytest.mark.parametrize(
+    "options", [SamplingOptions(), SamplingOptions(top_k=3), SamplingOptions(top_p=0.5)]
+)
 def test_noise_at_the_ends_draws_a_code_that_is_kept(options, noise):
     logits = torch.randn(300, 12, generator=torch.Generator().manual_seed(0))
     logits[:, 5] = -torch.inf  # never

@@ -1,4 +1,6 @@
-"""Checkpoints: the same model comes back, anything else is refused in words, and reading runs no code."""
+"""Checkpoints: the same model comes back, anything else is refused in words, and reading runs no
+code.
+"""
 
 import json
 import os
@@ -30,7 +32,9 @@ from oasis_utils.models.vqvae import VQVAE
 
 SHAPE = dict(grid=4, n_codes=8, n_positions=3, channels=8)
 MODELS = {
-    "vqvae": lambda: VQVAE(VQVAEConfig(image_size=32, channels=32, residual_blocks=1, n_codes=8, code_dim=4)),
+    "vqvae": lambda: VQVAE(
+        VQVAEConfig(image_size=32, channels=32, residual_blocks=1, n_codes=8, code_dim=4)
+    ),
     "pixelcnn": lambda: PixelCNN(PixelCNNConfig(**SHAPE, blocks=2, hidden=8)),
     "dcgan": lambda: DCGAN(DCGANConfig(**SHAPE, code_dim=4, noise_dim=4)),
 }
@@ -97,11 +101,16 @@ def test_description_comes_back(vqvae, path):
     assert (about["recipe"], about["metrics"], about["complete"]) == ("abc", {"ssim": 0.5}, True)
 
 
-def test_the_version_of_the_code_is_in_the_description_and_another_one_is_refused(vqvae, path, monkeypatch):
+def test_the_version_of_the_code_is_in_the_description_and_another_one_is_refused(
+    vqvae, path, monkeypatch
+):
     save_model(path, vqvae)
     assert read_about(path)["version"] == VQVAE.version
     monkeypatch.setattr(VQVAE, "version", VQVAE.version + 1)
-    with pytest.raises(CheckpointError, match="was trained by version .* of VQVAE, this code is version .*: run the"):
+    with pytest.raises(
+        CheckpointError,
+        match="was trained by version .* of VQVAE, this code is version .*: run the",
+    ):
         load_model(path, VQVAE)
 
 
@@ -117,9 +126,14 @@ def test_a_file_without_a_version_is_of_the_first(vqvae, path, monkeypatch):
 
 
 def test_tensors_of_any_kind_and_layout_come_back(path):
-    tensors = {"channels_last": torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last),
-               "transposed": torch.rand(3, 5).t(), "scalar": torch.tensor(7.0), "bool": torch.rand(2) > 0.5,
-               "state": torch.get_rng_state(), "half": torch.rand(3).bfloat16()}
+    tensors = {
+        "channels_last": torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last),
+        "transposed": torch.rand(3, 5).t(),
+        "scalar": torch.tensor(7.0),
+        "bool": torch.rand(2) > 0.5,
+        "state": torch.get_rng_state(),
+        "half": torch.rand(3).bfloat16(),
+    }
     save_tensors(path, tensors, {})
     loaded, _ = load_tensors(path)
     assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
@@ -144,7 +158,9 @@ def test_digest_does_not_depend_on_the_memory_format(vqvae):
 
 
 def test_missing_file(path):
-    with pytest.raises(CheckpointError, match="no checkpoint .*model.safetensors: run the notebook that"):
+    with pytest.raises(
+        CheckpointError, match="no checkpoint .*model.safetensors: run the notebook that"
+    ):
         load_model(path, VQVAE)
     with pytest.raises(CheckpointError, match="model.safetensors"):
         read_about(path)
@@ -160,14 +176,17 @@ def test_wrong_kind(vqvae, path):
 def test_truncated_file(vqvae, path, share):
     save_model(path, vqvae)
     whole = path.read_bytes()
-    path.write_bytes(whole[:int(share * len(whole))])
+    path.write_bytes(whole[: int(share * len(whole))])
     for read in (lambda: load_model(path, VQVAE), lambda: read_about(path)):
-        with pytest.raises(CheckpointError, match="is not a whole OASIS-VQ checkpoint .*train again"):
+        with pytest.raises(
+            CheckpointError, match="is not a whole OASIS-VQ checkpoint .*train again"
+        ):
             read()
 
 
-@pytest.mark.parametrize("content", [b"x", b"not a checkpoint" * 20, b"\xff" * 64,
-                                     b"\x08" + b"\0" * 7 + b"{" * 8])
+@pytest.mark.parametrize(
+    "content", [b"x", b"not a checkpoint" * 20, b"\xff" * 64, b"\x08" + b"\0" * 7 + b"{" * 8]
+)
 def test_garbage(path, content):
     path.parent.mkdir()
     path.write_bytes(content)
@@ -209,7 +228,9 @@ def test_impossible_config_value(vqvae, path):
 def test_another_format(vqvae, path):
     save_model(path, vqvae)
     rewrite_header(path, format=checkpoints.FORMAT + 1)
-    with pytest.raises(CheckpointError, match=f"has format {checkpoints.FORMAT + 1}, this version reads"):
+    with pytest.raises(
+        CheckpointError, match=f"has format {checkpoints.FORMAT + 1}, this version reads"
+    ):
         load_model(path, VQVAE)
 
 
@@ -239,7 +260,9 @@ def as_torch_archive(payload: bytes, path: Path) -> None:
         archive.writestr("archive/version", "3")
 
 
-@pytest.mark.parametrize("pack", [lambda payload, path: path.write_bytes(payload), as_torch_archive])
+@pytest.mark.parametrize(
+    "pack", [lambda payload, path: path.write_bytes(payload), as_torch_archive]
+)
 def test_pickle_under_our_name_never_runs(tmp_path, pack):
     trace, path = tmp_path / "trace", tmp_path / "vqvae.safetensors"
     payload = pickle.dumps(Canary(trace))
@@ -278,7 +301,9 @@ def test_a_description_cannot_claim_the_memory_of_the_machine(vqvae, path):
         load_model(path, VQVAE)
 
 
-@pytest.mark.parametrize("start", [(1 << 62).to_bytes(8, "little"), ((16 << 20) + 1).to_bytes(8, "little")])
+@pytest.mark.parametrize(
+    "start", [(1 << 62).to_bytes(8, "little"), ((16 << 20) + 1).to_bytes(8, "little")]
+)
 def test_a_giant_header_is_refused_unread(path, start):
     path.parent.mkdir()
     path.write_bytes(start + b"{" * 100)
@@ -295,32 +320,53 @@ def test_a_description_nested_without_end_is_refused(path):
             read(path)
 
 
-WILD = (0, -1, 1 << 40, 0.5, float("inf"), None, True, "", "64", [], [1, 2], {}, {"a": 1}, "é" * 1000)
+WILD = (
+    0,
+    -1,
+    1 << 40,
+    0.5,
+    float("inf"),
+    None,
+    True,
+    "",
+    "64",
+    [],
+    [1, 2],
+    {},
+    {"a": 1},
+    "é" * 1000,
+)
 
 
 def damaged(content, rng):
-    """A checkpoint with flipped bits, a lost end, foreign bytes, or wild values in its description."""
+    """A checkpoint with flipped bits, a lost end, foreign bytes, or wild values in its
+    description.
+    """
     content, size = bytearray(content), int.from_bytes(content[:8], "little")
     kind = rng.choice(["flip", "header", "cut", "splice", "value", "length"])
     if kind in ("flip", "header"):
         for _ in range(rng.choice((1, 3, 50))):
-            content[rng.randrange(size + 8 if kind == "header" else len(content))] ^= 1 << rng.randrange(8)
+            content[rng.randrange(size + 8 if kind == "header" else len(content))] ^= (
+                1 << rng.randrange(8)
+            )
     elif kind == "cut":
-        del content[rng.randrange(len(content)):]
+        del content[rng.randrange(len(content)) :]
     elif kind == "splice":
         at = rng.randrange(len(content))
-        content[at:at + rng.choice((0, 1, 100))] = rng.randbytes(rng.choice((1, 7, 100)))
+        content[at : at + rng.choice((0, 1, 100))] = rng.randbytes(rng.choice((1, 7, 100)))
     elif kind == "length":
-        content[:8] = rng.choice((0, 1, size - 1, size + 1, 1 << 31, (1 << 64) - 1)).to_bytes(8, "little")
+        content[:8] = rng.choice((0, 1, size - 1, size + 1, 1 << 31, (1 << 64) - 1)).to_bytes(
+            8, "little"
+        )
     else:
-        header = json.loads(content[8:8 + size])
+        header = json.loads(content[8 : 8 + size])
         about = json.loads(header["__metadata__"][HEADER])
         place = rng.choice([about, about["config"], header, header[rng.choice(sorted(header))]])
         place[rng.choice(sorted(place))] = rng.choice(WILD)
         if isinstance(header["__metadata__"], dict):
             header["__metadata__"][HEADER] = json.dumps(about)
         new = json.dumps(header).encode()
-        content[:8 + size] = len(new).to_bytes(8, "little") + new
+        content[: 8 + size] = len(new).to_bytes(8, "little") + new
     return bytes(content)
 
 
@@ -355,7 +401,9 @@ def test_failed_save_keeps_the_old_checkpoint(vqvae, path, monkeypatch):
     def break_off(_file):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(os, "fsync", break_off)  # after the new file is written, before it takes the old one's place
+    monkeypatch.setattr(
+        os, "fsync", break_off
+    )  # after the new file is written, before it takes the old one's place
     with pytest.raises(OSError, match="no space"):
         save_model(path, vqvae, complete=True)
     assert path.read_bytes() == before
@@ -373,5 +421,5 @@ def test_the_description_lies_in_the_header(vqvae, path):
     save_model(path, vqvae)
     content = path.read_bytes()
     size = int.from_bytes(content[:8], "little")
-    about = json.loads(json.loads(content[8:8 + size])["__metadata__"][HEADER])
+    about = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][HEADER])
     assert about["kind"] == "VQVAE"

@@ -34,8 +34,16 @@ CONFIG = CodesConfig(variants=4, max_shift=2)
 def make_vqvae(seed=0, n_codes=16):
     """An untrained VQ-VAE whose codes lie among the latents, so that slices use many of them."""
     torch.manual_seed(seed)
-    vqvae = VQVAE(VQVAEConfig(image_size=32, downsampling=4, channels=32, residual_blocks=1, n_codes=n_codes,
-                              code_dim=4))
+    vqvae = VQVAE(
+        VQVAEConfig(
+            image_size=32,
+            downsampling=4,
+            channels=32,
+            residual_blocks=1,
+            n_codes=n_codes,
+            code_dim=4,
+        )
+    )
     with torch.no_grad():
         vqvae.train().quantize(vqvae.encode(torch.from_numpy(discs(range(12)))[:, None] / 255))
     return vqvae.eval()
@@ -44,8 +52,12 @@ def make_vqvae(seed=0, n_codes=16):
 def discs(numbers):
     """Bright discs off the middle, one for each number: no slice is its own mirror image."""
     y, x = np.mgrid[:32, :32]
-    return np.stack([np.where((y - 14) ** 2 + (x - 12 - n % 5) ** 2 < 60 + 8 * n, 90 + 9 * n, 0)
-                     for n in numbers]).astype(np.uint8)
+    return np.stack(
+        [
+            np.where((y - 14) ** 2 + (x - 12 - n % 5) ** 2 < 60 + 8 * n, 90 + 9 * n, 0)
+            for n in numbers
+        ]
+    ).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +68,9 @@ def dataset(tmp_path_factory):
         folder.mkdir(parents=True)
         for subject in subjects:
             for position, picture in enumerate(discs([subject, subject + 5])):
-                Image.fromarray(picture).save(folder / f"case_{subject:03d}_slice_{position}.nii.png")
+                Image.fromarray(picture).save(
+                    folder / f"case_{subject:03d}_slice_{position}.nii.png"
+                )
     return build_cache(root / "tree", root / "cache", DataConfig(image_size=32))
 
 
@@ -94,18 +108,26 @@ def test_shift_and_back_keeps_the_interior():
 
 def test_first_variants_are_plain_and_mirrored():
     assert torch.equal(variant(pictures(), 0, CONFIG, LEFT_RIGHT, torch.Generator()), pictures())
-    assert torch.equal(variant(pictures(), 1, CONFIG, LEFT_RIGHT, torch.Generator()), pictures().flip(-1))
+    assert torch.equal(
+        variant(pictures(), 1, CONFIG, LEFT_RIGHT, torch.Generator()), pictures().flip(-1)
+    )
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_slices_without_symmetry_are_only_shifted(number):
     reach = range(-CONFIG.max_shift, CONFIG.max_shift + 1)
-    made = variant(pictures(), number, CONFIG, Symmetry(None), torch.Generator().manual_seed(number))
-    assert any(torch.equal(shifted(pictures(), rows, cols), made) for rows in reach for cols in reach)
+    made = variant(
+        pictures(), number, CONFIG, Symmetry(None), torch.Generator().manual_seed(number)
+    )
+    assert any(
+        torch.equal(shifted(pictures(), rows, cols), made) for rows in reach for cols in reach
+    )
 
 
 def test_a_horizontal_mid_line_is_mirrored_top_to_bottom():
-    assert torch.equal(variant(pictures(), 1, CONFIG, Symmetry(-2), torch.Generator()), pictures().flip(-2))
+    assert torch.equal(
+        variant(pictures(), 1, CONFIG, Symmetry(-2), torch.Generator()), pictures().flip(-2)
+    )
 
 
 @pytest.mark.parametrize("number", [2, 3, 4, 5])
@@ -126,7 +148,9 @@ def test_variant_depends_on_its_generator_alone():
     torch.manual_seed(0)
     first = variant(pictures(), 2, CONFIG, LEFT_RIGHT, torch.Generator().manual_seed(3))
     torch.manual_seed(1)
-    assert torch.equal(variant(pictures(), 2, CONFIG, LEFT_RIGHT, torch.Generator().manual_seed(3)), first)
+    assert torch.equal(
+        variant(pictures(), 2, CONFIG, LEFT_RIGHT, torch.Generator().manual_seed(3)), first
+    )
 
 
 # ---------------------------------------------------------------- encoding
@@ -151,7 +175,9 @@ def test_maps_are_decoded_as_the_vqvae_does_it(monkeypatch):
     whole = decode_maps(vqvae, maps)
     assert np.array_equal(whole, expected) and len(np.unique(whole)) > 10
     monkeypatch.setattr(codes_module, "BATCH", 2)
-    assert np.abs(decode_maps(vqvae, maps).astype(int) - whole).max() <= 1  # sums of floats, rounded
+    assert (
+        np.abs(decode_maps(vqvae, maps).astype(int) - whole).max() <= 1
+    )  # sums of floats, rounded
 
 
 def test_floats_become_grey_levels():
@@ -168,15 +194,21 @@ def test_change_is_applied_before_encoding():
 
 def test_data_set_is_encoded_with_all_variants(dataset, path):
     vqvae = make_vqvae()
-    dataset = Dataset(dataset.folder, dataset.manifest | {"symmetry": {"axis": -1}})  # discs have none of their own
+    dataset = Dataset(
+        dataset.folder, dataset.manifest | {"symmetry": {"axis": -1}}
+    )  # discs have none of their own
     codes = encode_dataset(vqvae, dataset, CONFIG, path, CPU)
     train = dataset.split("train")
     assert codes.indices["train"].shape == (4 * 6, 8, 8) and codes.n_codes == 16
     for split in ("validate", "test"):
-        assert np.array_equal(codes.indices[split], encode_images(vqvae, dataset.split(split).images, CPU))
+        assert np.array_equal(
+            codes.indices[split], encode_images(vqvae, dataset.split(split).images, CPU)
+        )
     plain, mirrored = codes.indices["train"][:6], codes.indices["train"][6:12]
     assert np.array_equal(plain, encode_images(vqvae, train.images, CPU))
-    assert np.array_equal(mirrored, encode_images(vqvae, np.array(train.images)[:, :, ::-1].copy(), CPU))
+    assert np.array_equal(
+        mirrored, encode_images(vqvae, np.array(train.images)[:, :, ::-1].copy(), CPU)
+    )
     assert np.array_equal(codes.positions["train"], np.tile(train.positions, 4))
     assert np.array_equal(codes.subjects["train"], np.tile(train.subjects, 4))
 
@@ -185,15 +217,24 @@ def test_tensors_for_the_priors(dataset, path):
     codes = encode_dataset(make_vqvae(), dataset, CONFIG, path, CPU)
     tensors = codes.to("test", CPU)
     assert {name: tensor.dtype for name, tensor in tensors.items()} == {
-        "indices": torch.int64, "positions": torch.int64, "subjects": torch.int64, "ages": torch.float32}
+        "indices": torch.int64,
+        "positions": torch.int64,
+        "subjects": torch.int64,
+        "ages": torch.float32,
+    }
     assert np.array_equal(tensors["indices"].numpy(), codes.indices["test"])
     assert tensors["positions"].tolist() == [0, 1]
 
 
 def equal(a: CodeMaps, b: CodeMaps) -> bool:
-    same = all(np.array_equal(getattr(a, kind)[split], getattr(b, kind)[split])
-               for kind in ("indices", "positions", "subjects") for split in SPLITS)
-    same = same and all(np.array_equal(a.ages[split], b.ages[split], equal_nan=True) for split in SPLITS)
+    same = all(
+        np.array_equal(getattr(a, kind)[split], getattr(b, kind)[split])
+        for kind in ("indices", "positions", "subjects")
+        for split in SPLITS
+    )
+    same = same and all(
+        np.array_equal(a.ages[split], b.ages[split], equal_nan=True) for split in SPLITS
+    )
     return same and a.about == b.about
 
 
@@ -217,11 +258,23 @@ def test_up_to_date_maps_are_loaded(dataset, path, monkeypatch, capsys):
     assert "loaded codes.npz" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("change", [dict(vqvae=make_vqvae(1)), dict(seed=1),
-                                    dict(config=CodesConfig(variants=3, max_shift=2)),
-                                    dict(config=CodesConfig(variants=4, max_shift=1))])
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(vqvae=make_vqvae(1)),
+        dict(seed=1),
+        dict(config=CodesConfig(variants=3, max_shift=2)),
+        dict(config=CodesConfig(variants=4, max_shift=1)),
+    ],
+)
 def test_outdated_maps_are_made_again(dataset, path, change):
-    arguments = {"vqvae": make_vqvae(), "dataset": dataset, "config": CONFIG, "path": path, "device": CPU}
+    arguments = {
+        "vqvae": make_vqvae(),
+        "dataset": dataset,
+        "config": CONFIG,
+        "path": path,
+        "device": CPU,
+    }
     old = encode_dataset(**arguments)
     new = encode_dataset(**{**arguments, **change})
     assert not equal(new, old)
@@ -248,11 +301,13 @@ def test_a_raised_version_of_the_code_alone_leaves_the_maps_valid(dataset, monke
 def test_file_round_trip(path):
     rng = np.random.default_rng(0)
     sizes = {"train": 4, "validate": 2, "test": 3}
-    codes = CodeMaps({s: rng.integers(0, 500, (n, 4, 4)).astype(np.uint16) for s, n in sizes.items()},
-                     {s: np.arange(n) for s, n in sizes.items()},
-                     {s: np.arange(n) + 90 for s, n in sizes.items()},
-                     {s: np.linspace(20, 90, n).astype(np.float32) for s, n in sizes.items()},
-                     {"format": codes_module.FORMAT, "n_codes": 500, "variants": 2, "vqvae": "ü"})
+    codes = CodeMaps(
+        {s: rng.integers(0, 500, (n, 4, 4)).astype(np.uint16) for s, n in sizes.items()},
+        {s: np.arange(n) for s, n in sizes.items()},
+        {s: np.arange(n) + 90 for s, n in sizes.items()},
+        {s: np.linspace(20, 90, n).astype(np.float32) for s, n in sizes.items()},
+        {"format": codes_module.FORMAT, "n_codes": 500, "variants": 2, "vqvae": "ü"},
+    )
     save_codes(path, codes)
     loaded = load_codes(path)
     assert equal(loaded, codes)
@@ -261,7 +316,9 @@ def test_file_round_trip(path):
 
 
 def test_missing_file_names_the_notebook(path):
-    with pytest.raises(FileNotFoundError, match="codes.npz is missing: run notebook 03_codebook_analysis"):
+    with pytest.raises(
+        FileNotFoundError, match="codes.npz is missing: run notebook 03_codebook_analysis"
+    ):
         load_codes(path)
 
 
@@ -282,20 +339,31 @@ def test_failed_save_keeps_the_old_maps(dataset, path, monkeypatch):
 
 def with_ages(dataset, ages):
     """The same slices with the ages of their subjects, in the order of the manifest."""
-    subjects = [{**entry, "age": age} for entry, age in zip(dataset.manifest["subjects"], ages, strict=True)]
+    subjects = [
+        {**entry, "age": age} for entry, age in zip(dataset.manifest["subjects"], ages, strict=True)
+    ]
     return dataclasses.replace(dataset, manifest={**dataset.manifest, "subjects": subjects})
 
 
 def test_ages_go_with_their_slices(dataset, path):
-    codes = encode_dataset(make_vqvae(), with_ages(dataset, [20.0, None, 60.0, 33.0, 44.0]), CONFIG, path, CPU)
+    codes = encode_dataset(
+        make_vqvae(), with_ages(dataset, [20.0, None, 60.0, 33.0, 44.0]), CONFIG, path, CPU
+    )
     nan = np.nan
-    assert np.array_equal(codes.ages["train"], np.tile([20, 20, nan, nan, 60, 60], 4), equal_nan=True)
+    assert np.array_equal(
+        codes.ages["train"], np.tile([20, 20, nan, nan, 60, 60], 4), equal_nan=True
+    )
     assert codes.to("test", CPU)["ages"].tolist() == [44, 44]
     assert equal(load_codes(path), codes)
-    assert codes.age_scale() == {"age_mean": 40.0, "age_std": 20.0}  # of training subjects, each counted once
+    assert codes.age_scale() == {
+        "age_mean": 40.0,
+        "age_std": 20.0,
+    }  # of training subjects, each counted once
 
 
-@pytest.mark.parametrize("ages", [[None] * 5, [30.0, None, None, 50.0, 60.0], [30.0, 30.0, 30.0, 50.0, 60.0]])
+@pytest.mark.parametrize(
+    "ages", [[None] * 5, [30.0, None, None, 50.0, 60.0], [30.0, 30.0, 30.0, 50.0, 60.0]]
+)
 def test_without_two_ages_there_is_no_scale(dataset, path, ages):
     codes = encode_dataset(make_vqvae(), with_ages(dataset, ages), CONFIG, path, CPU)
     assert codes.age_scale() == {"age_mean": 0.0, "age_std": 0.0}
@@ -307,7 +375,9 @@ def test_maps_of_an_earlier_version_are_made_again(dataset, path):
     with np.load(path) as file:
         arrays = {name: file[name] for name in file if not name.startswith(("about", "ages"))}
     np.savez_compressed(path, about=np.array(json.dumps(about)), **arrays)
-    with pytest.raises(DataError, match="another version of oasis_utils .*run notebook 03_codebook_analysis again"):
+    with pytest.raises(
+        DataError, match="another version of oasis_utils .*run notebook 03_codebook_analysis again"
+    ):
         load_codes(path)
     assert equal(encode_dataset(make_vqvae(), dataset, CONFIG, path, CPU), new)
     assert equal(load_codes(path), new)
@@ -317,10 +387,19 @@ def test_some_maps_are_a_random_sample_of_whole_rows_from_all_subjects():
     n = 40
     maps = np.broadcast_to(np.arange(n, dtype=np.uint16)[:, None, None], (n, 2, 2)).copy()
     same = {"train": np.arange(n)}
-    codes = CodeMaps({"train": maps}, same, same, {"train": np.arange(n, dtype=np.float32)}, {"n_codes": 64})
+    codes = CodeMaps(
+        {"train": maps}, same, same, {"train": np.arange(n, dtype=np.float32)}, {"n_codes": 64}
+    )
     found = codes.some("train", CPU, 16, seed=1)
     rows = found["subjects"].tolist()
-    assert len(set(rows)) == 16 and rows == sorted(rows) and max(rows) > 30 and rows != list(range(16))
-    assert found["indices"][:, 0, 0].tolist() == found["positions"].tolist() == found["ages"].tolist() == rows
+    assert (
+        len(set(rows)) == 16 and rows == sorted(rows) and max(rows) > 30 and rows != list(range(16))
+    )
+    assert (
+        found["indices"][:, 0, 0].tolist()
+        == found["positions"].tolist()
+        == found["ages"].tolist()
+        == rows
+    )
     assert codes.some("train", CPU, 16, seed=2)["subjects"].tolist() != rows
     assert codes.some("train", CPU, 100)["subjects"].tolist() == list(range(n))

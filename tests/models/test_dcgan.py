@@ -1,4 +1,6 @@
-"""The DCGAN: valid maps, its two players' losses in closed form, and the distances that judge it."""
+"""The DCGAN: valid maps, its two players' losses in closed form, and the distances that judge
+it.
+"""
 
 import dataclasses
 import math
@@ -46,7 +48,10 @@ def random_maps(count, config=CONFIG, seed=0):
 
 
 def batch(count=6):
-    return {"indices": random_maps(count), "positions": torch.arange(count) * CONFIG.n_positions // count}
+    return {
+        "indices": random_maps(count),
+        "positions": torch.arange(count) * CONFIG.n_positions // count,
+    }
 
 
 class Batches(list):
@@ -77,6 +82,7 @@ class Draws(nn.Module):
 
 # ------------------------------------------------------------ maps
 
+
 @pytest.mark.parametrize("space", ["embedding", "index"])
 @pytest.mark.parametrize("grid", [4, 8, 16])
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
@@ -99,7 +105,9 @@ def test_index_space_cuts_the_output_range_into_equal_bins(n_codes):
     levels = torch.linspace(-1, 1, 4 * n_codes + 1)[:-1] + 0.25 / n_codes  # four in each bin
     found = model.quantize(levels.view(1, 1, 4, -1))
     assert torch.equal(found.flatten(), torch.arange(n_codes).repeat_interleave(4))
-    assert model.quantize(torch.tensor([-1.0, 1.0]).view(1, 1, 1, 2)).tolist() == [[[0, n_codes - 1]]]
+    assert model.quantize(torch.tensor([-1.0, 1.0]).view(1, 1, 1, 2)).tolist() == [
+        [[0, n_codes - 1]]
+    ]
     assert torch.equal(model.quantize(model.embed(found)), found)
 
 
@@ -122,7 +130,7 @@ def test_same_seed_same_map_in_any_batch():
     positions = torch.tensor([0, 1, 2, 3, 4])
     together = model.sample(positions, model.noise(seeds))
     for place in range(5):
-        alone = model.sample(positions[place:place + 1], model.noise(seeds[place:place + 1]))
+        alone = model.sample(positions[place : place + 1], model.noise(seeds[place : place + 1]))
         assert torch.equal(alone[0], together[place])
     reversed_ = model.sample(positions.flip(0), model.noise(seeds[::-1]))
     assert torch.equal(reversed_.flip(0), together)
@@ -154,11 +162,17 @@ def test_noise_of_a_cell_changes_the_drawing_near_that_cell_only(grid):
     noise = model.noise([0])
     assert noise.shape == (1, 6 + 2 * (grid // 2) ** 2 + 2 * grid**2) == (1, config.noise_size)
     nudged = noise.clone()
-    nudged[0, config.noise_dim + config.half_noise] += 0.5  # the top left cell of the first full map
+    nudged[0, config.noise_dim + config.half_noise] += (
+        0.5  # the top left cell of the first full map
+    )
     with torch.no_grad():
         model.generator.layers[6] = nn.Identity()  # this norm mixes all cells
-        difference = (model.generator(nudged, position) - model.generator(noise, position)).abs().sum((0, 1))
-    assert difference[:3, :3].min() > 0 and difference[3:].sum() == 0 and difference[:, 3:].sum() == 0
+        difference = (
+            (model.generator(nudged, position) - model.generator(noise, position)).abs().sum((0, 1))
+        )
+    assert (
+        difference[:3, :3].min() > 0 and difference[3:].sum() == 0 and difference[:, 3:].sum() == 0
+    )
 
 
 def test_discriminator_is_told_the_position():
@@ -177,6 +191,7 @@ def test_unknown_positions_are_refused(positions):
 
 # ------------------------------------------------------------ codebook
 
+
 @pytest.fixture
 def codes():
     """A codebook far from standard, and how often each code is used."""
@@ -187,7 +202,9 @@ def codes():
 def test_codebook_has_unit_variance_under_the_counts(codes):
     model, (codebook, counts) = tiny(), codes
     model.use_codebook(codebook, counts)
-    uses = model.codebook.double().repeat_interleave(counts.long(), 0)  # every code as often as it is used
+    uses = model.codebook.double().repeat_interleave(
+        counts.long(), 0
+    )  # every code as often as it is used
     torch.testing.assert_close(uses.mean(0), torch.zeros(3, dtype=torch.double), atol=1e-5, rtol=0)
     assert float(uses.var(0, unbiased=False).mean()) == pytest.approx(1, abs=1e-5)
 
@@ -210,14 +227,22 @@ def test_codebook_is_saved_with_the_model(codes):
     model, loaded = tiny(), tiny()
     model.use_codebook(*codes)
     loaded.load_state_dict(model.state_dict())
-    assert torch.equal(loaded.codebook, model.codebook) and not torch.equal(tiny().codebook, model.codebook)
+    assert torch.equal(loaded.codebook, model.codebook) and not torch.equal(
+        tiny().codebook, model.codebook
+    )
 
 
 # ------------------------------------------------------------ linear start
 
+
 def subjects(n_subjects=40, config=CONFIG):
-    """(maps, positions): one map of each subject at each position; few codes differ between the subjects."""
-    places, generator = torch.arange(config.n_positions).repeat(n_subjects), torch.Generator().manual_seed(7)
+    """(maps, positions): one map of each subject at each position; few codes differ between the
+    subjects.
+    """
+    places, generator = (
+        torch.arange(config.n_positions).repeat(n_subjects),
+        torch.Generator().manual_seed(7),
+    )
     anatomy = random_maps(config.n_positions, config, seed=8)[places]
     changes = torch.rand(anatomy.shape, generator=generator) < 0.2
     return torch.where(changes, random_maps(len(places), config, seed=9), anatomy), places
@@ -233,20 +258,28 @@ def test_an_untrained_generator_draws_the_mean_map_of_the_position():
     model, maps, positions = started()
     drawn = model.generator(torch.zeros(5, model.config.noise_size), torch.arange(5))
     for position in range(5):
-        torch.testing.assert_close(drawn[position], model.embed(maps[positions == position]).mean(0), atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            drawn[position], model.embed(maps[positions == position]).mean(0), atol=1e-5, rtol=0
+        )
 
 
 def test_an_untrained_generator_draws_as_varied_as_the_maps_are():
-    model, maps, positions = started(changed(noise_dim=192))  # as many directions as a map has numbers
+    model, maps, positions = started(
+        changed(noise_dim=192)
+    )  # as many directions as a map has numbers
     model.use_codebook(model.codebook, torch.ones(12))
     model.use_maps(maps, positions)
     noise = normal(4000, 192)
     with torch.no_grad():
         drawn = model.generator(noise, torch.zeros(4000, dtype=torch.long)).flatten(1)
     deviations = model.embed(maps).flatten(1) - model.generator.linear.mean[positions].flatten(1)
-    assert float(drawn.var(0).sum()) == pytest.approx(float(deviations.square().mean(0).sum()), rel=0.03)
+    assert float(drawn.var(0).sum()) == pytest.approx(
+        float(deviations.square().mean(0).sum()), rel=0.03
+    )
     few = started(changed(noise_dim=6))[0].generator.linear.directions.square().sum()
-    assert 0.03 < float(few) / float(deviations.square().mean(0).sum()) < 0.5  # the leading part only
+    assert (
+        0.03 < float(few) / float(deviations.square().mean(0).sum()) < 0.5
+    )  # the leading part only
 
 
 def test_the_discriminator_sees_how_a_map_differs_from_the_mean_of_its_position():
@@ -259,11 +292,15 @@ def test_the_discriminator_sees_how_a_map_differs_from_the_mean_of_its_position(
 
 def test_the_start_is_saved_and_the_same_each_time(tmp_path):
     model, _, positions = started()
-    torch.testing.assert_close(started()[0].generator.linear.directions, model.generator.linear.directions)
+    torch.testing.assert_close(
+        started()[0].generator.linear.directions, model.generator.linear.directions
+    )
     save_model(tmp_path / "dcgan.safetensors", model)
     loaded, _ = load_model(tmp_path / "dcgan.safetensors", DCGAN)
     noise = model.noise([1, 2, 3])
-    assert torch.equal(loaded.generator(noise, positions[:3]), model.generator(noise, positions[:3]))
+    assert torch.equal(
+        loaded.generator(noise, positions[:3]), model.generator(noise, positions[:3])
+    )
 
 
 @pytest.mark.parametrize("values", [dict(start="blank"), dict(space="index")])
@@ -291,10 +328,15 @@ AGES = dict(age_mean=50.0, age_std=20.0)
 
 
 def ageing_subjects():
-    """(model, maps, positions, ages): with age, more and more of the upper half of a map is code 1."""
+    """(model, maps, positions, ages): with age, more and more of the upper half of a map is code
+    1.
+    """
     model, (maps, positions) = tiny(changed(**AGES)), subjects()
     ages = 50 + 20 * normal(len(maps), seed=3)
-    old = torch.rand(maps.shape, generator=torch.Generator().manual_seed(4)) < ((ages - 10) / 80)[:, None, None]
+    old = (
+        torch.rand(maps.shape, generator=torch.Generator().manual_seed(4))
+        < ((ages - 10) / 80)[:, None, None]
+    )
     old[:, 4:] = False
     maps = torch.where(old, 1, maps)
     model.use_maps(maps, positions, ages)
@@ -304,8 +346,10 @@ def ageing_subjects():
 def test_the_linear_start_ages_as_the_maps_do():
     model, positions = ageing_subjects()[0], torch.full((32,), 2)
     noise, upper = model.noise(list(range(32))), np.s_[:, :4]
-    shares = [(model.sample(positions, noise, torch.full((32,), years))[upper] == 1).float().mean()
-              for years in (10.0, 50.0, 90.0)]
+    shares = [
+        (model.sample(positions, noise, torch.full((32,), years))[upper] == 1).float().mean()
+        for years in (10.0, 50.0, 90.0)
+    ]
     assert shares[0] + 0.2 < shares[1] < shares[2] - 0.2
 
 
@@ -314,13 +358,18 @@ def test_an_age_that_is_not_said_is_left_to_the_noise():
     noise = model.noise([4, 5, 6])
     unknown = model.sample(positions, noise, torch.full((3,), math.nan))
     assert torch.equal(unknown, model.sample(positions, noise))
-    said = model.sample(positions, noise, 50 + 20 * noise[:, 0])  # the very ages that the noise stood for
+    said = model.sample(
+        positions, noise, 50 + 20 * noise[:, 0]
+    )  # the very ages that the noise stood for
     assert torch.equal(said, unknown)
 
 
 def test_the_discriminator_is_told_the_age():
     model, maps, positions, _ = ageing_subjects()
-    young, old = (model.discriminator(model.embed(maps[:4]), positions[:4], torch.full((4,), age)) for age in (-1., 1.))
+    young, old = (
+        model.discriminator(model.embed(maps[:4]), positions[:4], torch.full((4,), age))
+        for age in (-1.0, 1.0)
+    )
     assert (young - old).abs().min() > 1e-6
 
 
@@ -328,7 +377,9 @@ def test_the_discriminator_is_told_the_age():
 def test_a_step_with_ages_some_of_them_unknown_is_finite(phase):
     model, maps, positions, ages = ageing_subjects()
     ages[::2] = math.nan
-    losses = model.step({"indices": maps[:10], "positions": positions[:10], "ages": ages[:10]}, phase)
+    losses = model.step(
+        {"indices": maps[:10], "positions": positions[:10], "ages": ages[:10]}, phase
+    )
     losses["loss"].backward()
     assert all(value.isfinite() for value in losses.values())
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
@@ -341,10 +392,13 @@ def test_a_model_without_ages_refuses_them_when_asked_and_ignores_them_in_traini
     torch.manual_seed(1)
     plain = model.step(batch(), "discriminator")["loss"]
     torch.manual_seed(1)
-    assert torch.equal(model.step({**batch(), "ages": torch.full((6,), 30.0)}, "discriminator")["loss"], plain)
+    assert torch.equal(
+        model.step({**batch(), "ages": torch.full((6,), 30.0)}, "discriminator")["loss"], plain
+    )
 
 
 # ------------------------------------------------------------ packs
+
 
 def test_the_variety_of_packs_sees_a_collapse_within_each_position():
     anatomy = 3 * normal(8, 50).repeat_interleave(PACK, 0)  # eight positions, far apart
@@ -359,9 +413,13 @@ def test_a_pack_shares_its_variety_and_sees_no_other(count):
     features = normal(count, 10)
     found = pack_variety(features)
     packs = [len(part) for part in torch.arange(count).tensor_split(max(count // PACK, 1))]
-    assert found.shape == (count,) and len(found.unique()) == len(packs) and min(packs) >= min(count, PACK)
-    features[:packs[0]] += normal(packs[0], 10, seed=2)
-    assert torch.equal(pack_variety(features)[packs[0]:], found[packs[0]:])
+    assert (
+        found.shape == (count,)
+        and len(found.unique()) == len(packs)
+        and min(packs) >= min(count, PACK)
+    )
+    features[: packs[0]] += normal(packs[0], 10, seed=2)
+    assert torch.equal(pack_variety(features)[packs[0] :], found[packs[0] :])
 
 
 def test_the_players_meet_neighbours_in_order_of_position():
@@ -375,8 +433,11 @@ def test_the_players_meet_neighbours_in_order_of_position():
 
 # ------------------------------------------------------------ losses
 
+
 def gradients(model, phase, of):
-    """The gradients of this phase's loss for the parameters of one player; None where there is none."""
+    """The gradients of this phase's loss for the parameters of one player; None where there is
+    none.
+    """
     torch.manual_seed(1)
     loss = model.step(batch(), phase)["loss"]
     return torch.autograd.grad(loss, model.parameter_groups()[of], allow_unused=True)
@@ -404,7 +465,9 @@ def test_every_player_learns_in_its_own_phase(phase):
     assert sum(bool(slope.any()) for slope in slopes if slope is not None) >= len(slopes) - 1
 
 
-@pytest.mark.parametrize("phase, other", [("discriminator", "generator"), ("generator", "discriminator")])
+@pytest.mark.parametrize(
+    "phase, other", [("discriminator", "generator"), ("generator", "discriminator")]
+)
 def test_an_update_in_one_phase_leaves_the_other_player_alone(phase, other):
     model = tiny()
     groups = model.parameter_groups()
@@ -419,7 +482,9 @@ def test_an_update_in_one_phase_leaves_the_other_player_alone(phase, other):
 def test_the_players_share_no_parameter_and_leave_none_out():
     model = tiny()
     players = [{id(p) for p in group} for group in model.parameter_groups().values()]
-    assert players[0].isdisjoint(players[1]) and len(players[0] | players[1]) == len(list(model.parameters()))
+    assert players[0].isdisjoint(players[1]) and len(players[0] | players[1]) == len(
+        list(model.parameters())
+    )
     assert list(model.parameter_groups()) == list(model.phases)
 
 
@@ -427,12 +492,16 @@ def test_penalty_of_a_linear_discriminator_is_the_closed_form():
     model, slope = tiny(), normal(3, 8, 8, seed=5)
     model.discriminator = StandIn(lambda maps: (maps * slope).sum((1, 2, 3)))
     losses = model.step(batch(), "discriminator")
-    assert float(losses["penalty"].detach()) == pytest.approx(2 * float(slope.square().sum()), rel=1e-5)
+    assert float(losses["penalty"].detach()) == pytest.approx(
+        2 * float(slope.square().sum()), rel=1e-5
+    )
 
 
 def test_penalty_of_a_quadratic_discriminator_is_the_closed_form():
     model = tiny()
-    model.codebook.copy_(3 * F.normalize(model.codebook, dim=1))  # |x|² is 9 in every cell of every map
+    model.codebook.copy_(
+        3 * F.normalize(model.codebook, dim=1)
+    )  # |x|² is 9 in every cell of every map
     model.discriminator = StandIn(lambda maps: 0.25 * maps.square().sum((1, 2, 3)))
     losses = model.step(batch(), "discriminator")
     penalty = 2 * 0.5**2 * 64 * 9
@@ -468,18 +537,28 @@ def test_gamma_weighs_the_penalty():
 def test_penalty_is_taken_on_its_share_of_the_batch():
     model, whole = tiny(changed(penalty_share=0.5)), tiny(changed(penalty_share=1.0))
     maps = [model.embed(random_maps(6)), model.embed(random_maps(6, seed=1)), torch.arange(6) % 5]
-    stretches = [float(whole.penalty(*(x[first:first + 3] for x in maps)).detach()) for first in range(4)]
+    stretches = [
+        float(whole.penalty(*(x[first : first + 3] for x in maps)).detach()) for first in range(4)
+    ]
     found = {float(model.penalty(*maps).detach()) for _ in range(40)}
     assert sorted(found) == pytest.approx(sorted(stretches), rel=1e-4)  # every stretch has its turn
 
 
-@pytest.mark.parametrize("kind, real, fake, discriminator, generator", [
-    ("relativistic", [3.0, 0.0], [1.0, 0.0], (math.log1p(math.exp(-2)) + math.log(2)) / 2,
-     (math.log1p(math.exp(2)) + math.log(2)) / 2),
-    ("hinge", [3.0, 0.5], [-2.0, 0.0], 0.25 + 0.5, 1.0),
-    ("bce", [0.0, 0.0], [0.0, 0.0], 2 * math.log(2), math.log(2)),
-    ("bce", [1.0], [-1.0], 2 * math.log1p(math.exp(-1)), math.log1p(math.exp(1))),
-])
+@pytest.mark.parametrize(
+    "kind, real, fake, discriminator, generator",
+    [
+        (
+            "relativistic",
+            [3.0, 0.0],
+            [1.0, 0.0],
+            (math.log1p(math.exp(-2)) + math.log(2)) / 2,
+            (math.log1p(math.exp(2)) + math.log(2)) / 2,
+        ),
+        ("hinge", [3.0, 0.5], [-2.0, 0.0], 0.25 + 0.5, 1.0),
+        ("bce", [0.0, 0.0], [0.0, 0.0], 2 * math.log(2), math.log(2)),
+        ("bce", [1.0], [-1.0], 2 * math.log1p(math.exp(-1)), math.log1p(math.exp(1))),
+    ],
+)
 def test_losses_have_their_closed_forms(kind, real, fake, discriminator, generator):
     real, fake = torch.tensor(real), torch.tensor(fake)
     assert float(discriminator_loss(kind, real, fake)) == pytest.approx(discriminator)
@@ -493,7 +572,9 @@ def test_hinge_comes_with_spectral_norms_of_one():
         discriminator(normal(6, 3, 8, 8), positions)
     for layer in discriminator.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear, nn.Embedding)):
-            assert float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) == pytest.approx(1, abs=0.02)
+            assert float(
+                torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)
+            ) == pytest.approx(1, abs=0.02)
 
 
 def test_equal_scores_cost_ln_two_for_either_player():
@@ -513,8 +594,12 @@ def test_the_players_want_opposite_signs_of_the_margin():
 
     model.discriminator = StandIn(score)
     found = {phase: model.step(batch(), phase) for phase in model.phases}
-    assert float(found["discriminator"]["loss"].detach()) == pytest.approx(math.log1p(math.exp(-4)), rel=1e-4)
-    assert float(found["generator"]["loss"].detach()) == pytest.approx(math.log1p(math.exp(4)), rel=1e-4)
+    assert float(found["discriminator"]["loss"].detach()) == pytest.approx(
+        math.log1p(math.exp(-4)), rel=1e-4
+    )
+    assert float(found["generator"]["loss"].detach()) == pytest.approx(
+        math.log1p(math.exp(4)), rel=1e-4
+    )
     assert float(found["discriminator"]["accuracy"]) == 1
 
 
@@ -535,7 +620,9 @@ def test_generator_gradient_passes_straight_through_the_quantisation():
     slope = normal(3, 8, 8, seed=5) / 100
     model.discriminator = StandIn(lambda maps: (maps * slope).sum((1, 2, 3)))
     model.step(batch(), "generator")["loss"].backward()
-    margin = ((model.embed(model.quantize(drawn)) - model.embed(batch()["indices"])) * slope).sum((1, 2, 3))
+    margin = ((model.embed(model.quantize(drawn)) - model.embed(batch()["indices"])) * slope).sum(
+        (1, 2, 3)
+    )
     expected = -torch.sigmoid(-margin)[:, None, None, None] * slope / 6
     torch.testing.assert_close(drawn.grad, expected)
 
@@ -546,11 +633,14 @@ def test_commitment_pulls_drawn_vectors_to_their_codes():
     for weight, model in found.items():
         torch.manual_seed(1)
         losses[weight] = model.step(batch(), "generator")
-    torch.testing.assert_close(losses[2.0]["loss"], losses[0.0]["loss"] + 2 * losses[2.0]["commitment"])
+    torch.testing.assert_close(
+        losses[2.0]["loss"], losses[0.0]["loss"] + 2 * losses[2.0]["commitment"]
+    )
     assert float(losses[2.0]["commitment"].detach()) > 0
 
 
 # ------------------------------------------------------------ distances
+
 
 def slow_kernel_distance(a, b):
     def kernel(x, y):
@@ -566,12 +656,18 @@ def slow_kernel_distance(a, b):
 @pytest.mark.parametrize("n, m, dim", [(2, 2, 1), (3, 5, 4), (6, 4, 2)])
 def test_kernel_distance_equals_a_double_loop(n, m, dim):
     a, b = normal(n, dim), normal(m, dim, seed=1) + 0.5
-    assert kernel_distance(a, b) == pytest.approx(slow_kernel_distance(a.tolist(), b.tolist()), rel=1e-5)
+    assert kernel_distance(a, b) == pytest.approx(
+        slow_kernel_distance(a.tolist(), b.tolist()), rel=1e-5
+    )
 
 
 def test_kernel_distance_is_unbiased():
-    trials = torch.tensor([kernel_distance(normal(20, 4, seed=2 * i), normal(20, 4, seed=2 * i + 1))
-                           for i in range(400)])
+    trials = torch.tensor(
+        [
+            kernel_distance(normal(20, 4, seed=2 * i), normal(20, 4, seed=2 * i + 1))
+            for i in range(400)
+        ]
+    )
     error = trials.std() / 400**0.5
     assert trials.mean().abs() < 4 * error and (trials < 0).any()
     diagonal = (normal(1000, 4).square().mean(1) + 1).pow(3).mean()
@@ -609,33 +705,42 @@ def test_code_divergence_closed_form():
 
 # ------------------------------------------------------------ validation
 
+
 def test_validation_draws_at_the_held_out_positions_and_pools_all_batches():
     model = tiny().eval()
     whole = batch(12)
-    parts = Batches({name: value[i:i + 6] for name, value in whole.items()} for i in (0, 6))
+    parts = Batches({name: value[i : i + 6] for name, value in whole.items()} for i in (0, 6))
     found = model.validate(parts)
     drawn = model.sample(whole["positions"], model.noise(list(range(12))))
-    expected = kernel_distance(model.embed(whole["indices"]).flatten(1), model.embed(drawn).flatten(1))
+    expected = kernel_distance(
+        model.embed(whole["indices"]).flatten(1), model.embed(drawn).flatten(1)
+    )
     assert found["kernel_distance"] == pytest.approx(expected, rel=1e-4)
     assert found["code_divergence"] == pytest.approx(code_divergence(whole["indices"], drawn, 12))
-    assert found["distinct_codes"] == len(drawn.unique()) and model.monitor == ("kernel_distance", "min")
+    assert found["distinct_codes"] == len(drawn.unique()) and model.monitor == (
+        "kernel_distance",
+        "min",
+    )
 
 
 def test_validation_of_a_perfect_generator_is_near_zero():
     model, real = tiny().eval(), random_maps(12)
-    model.sample = lambda positions, noise, ages: random_maps(12, seed=1)[:len(positions)]
+    model.sample = lambda positions, noise, ages: random_maps(12, seed=1)[: len(positions)]
     batches = Batches([{"indices": real, "positions": torch.zeros(12, dtype=torch.long)}])
     fair = model.validate(batches)
     model.sample = lambda positions, noise, ages: torch.zeros_like(real)
     collapsed = model.validate(batches)
     assert abs(fair["kernel_distance"]) < 0.2 * collapsed["kernel_distance"]
-    assert fair["code_divergence"] < 0.05 < collapsed["code_divergence"] and collapsed["distinct_codes"] == 1
+    assert (
+        fair["code_divergence"] < 0.05 < collapsed["code_divergence"]
+        and collapsed["distinct_codes"] == 1
+    )
 
 
 def test_validation_names_the_variety_and_the_accuracy():
     model, real = tiny().eval(), random_maps(12)
     batches = Batches([{"indices": real, "positions": torch.arange(12) // 3}])
-    model.sample = lambda positions, noise, ages: random_maps(12, seed=1)[:len(positions)]
+    model.sample = lambda positions, noise, ages: random_maps(12, seed=1)[: len(positions)]
     assert model.validate(batches)["variety"] == pytest.approx(1, abs=0.2)
     model.sample = lambda positions, noise, ages: real[positions]  # one map for each position
     assert model.validate(batches)["variety"] == pytest.approx(0, abs=1e-9)
@@ -652,7 +757,9 @@ def test_position_spread_is_the_unbiased_variance_within_positions():
     vectors, positions = normal(9, 4), torch.tensor([7, 7, 7, 2, 2, 2, 5, 5, 5])
     expected = vectors.view(3, 3, 4).var(1).sum(1).mean()
     assert position_spread(vectors, positions) == pytest.approx(float(expected), rel=1e-5)
-    moved = vectors + 10 * normal(8, 4, seed=1)[positions]  # what differs between positions is no variety
+    moved = (
+        vectors + 10 * normal(8, 4, seed=1)[positions]
+    )  # what differs between positions is no variety
     assert position_spread(moved, positions) == pytest.approx(float(expected), rel=1e-4)
     assert position_spread(vectors[:2], torch.tensor([0, 1])) == 0
 
@@ -660,27 +767,41 @@ def test_position_spread_is_the_unbiased_variance_within_positions():
 ILL = {"discriminator_margin": 9.0, "held_out_accuracy": 1.0}
 
 
-@pytest.mark.parametrize("history, words", [
-    ([{}], []), ([{"variety": 0.8, "discriminator_margin": 0.5, "held_out_accuracy": 1.0}] * 2, []),
-    ([{"variety": 0.05}], []),  # the first epoch: nothing is learned yet
-    ([{"variety": 0.05}, {"variety": 0.2}], []),  # on its way up
-    ([{"variety": 0.2}, {"variety": 0.05}], ["nearly alike"]),
-    ([ILL], ["overpowers"]), ([ILL | {"held_out_accuracy": 0.6}], []),
-    ([{"variety": 0.5}, ILL | {"variety": 0.0}], ["overpowers", "nearly alike"])])
+@pytest.mark.parametrize(
+    "history, words",
+    [
+        ([{}], []),
+        ([{"variety": 0.8, "discriminator_margin": 0.5, "held_out_accuracy": 1.0}] * 2, []),
+        ([{"variety": 0.05}], []),  # the first epoch: nothing is learned yet
+        ([{"variety": 0.05}, {"variety": 0.2}], []),  # on its way up
+        ([{"variety": 0.2}, {"variety": 0.05}], ["nearly alike"]),
+        ([ILL], ["overpowers"]),
+        ([ILL | {"held_out_accuracy": 0.6}], []),
+        ([{"variety": 0.5}, ILL | {"variety": 0.0}], ["overpowers", "nearly alike"]),
+    ],
+)
 def test_symptoms_warn_of_an_ill_game_and_say_what_to_try(history, words):
     found = symptoms(history)
-    assert len(found) == len(words) and all(word in text for word, text in zip(words, found, strict=True))
+    assert len(found) == len(words) and all(
+        word in text for word, text in zip(words, found, strict=True)
+    )
     assert all("try" in text for text in found)
 
 
-@pytest.mark.parametrize("space, loss, texture", [("index", "bce", 0), ("embedding", "hinge", 2),
-                                                  ("embedding", "relativistic", 2)])
+@pytest.mark.parametrize(
+    "space, loss, texture",
+    [("index", "bce", 0), ("embedding", "hinge", 2), ("embedding", "relativistic", 2)],
+)
 def test_every_variant_draws_the_same_after_saving_and_loading(tmp_path, space, loss, texture):
     model = tiny(changed(space=space, loss=loss, texture=texture)).eval()
     save_model(tmp_path / "dcgan.safetensors", model)
     loaded, _ = load_model(tmp_path / "dcgan.safetensors", DCGAN)
     positions, maps = torch.arange(5), random_maps(5)
-    assert torch.equal(loaded.sample(positions, loaded.noise(list(range(5)))),
-                       model.sample(positions, model.noise(list(range(5)))))
-    torch.testing.assert_close(loaded.discriminator(loaded.embed(maps), positions),
-                               model.discriminator(model.embed(maps), positions))
+    assert torch.equal(
+        loaded.sample(positions, loaded.noise(list(range(5)))),
+        model.sample(positions, model.noise(list(range(5)))),
+    )
+    torch.testing.assert_close(
+        loaded.discriminator(loaded.embed(maps), positions),
+        model.discriminator(model.embed(maps), positions),
+    )

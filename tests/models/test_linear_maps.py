@@ -7,14 +7,21 @@ from oasis_utils.models.linear_maps import LinearMaps
 
 
 def planted(n=600, noise_dim=3, seed=0):
-    """Maps (n, 2, 4, 4) of a known linear model at four positions, the positions, its mean and its directions."""
+    """Maps (n, 2, 4, 4) of a known linear model at four positions, the positions, its mean and its
+    directions.
+    """
     generator = torch.Generator().manual_seed(seed)
     mean = torch.randn(4, 2, 4, 4, generator=generator)
     axes = torch.linalg.qr(torch.randn(32, noise_dim, generator=generator))[0].t()
     directions = (axes * torch.tensor([3.0, 2.0, 1.0])[:, None]).view(noise_dim, 2, 4, 4)
     positions = torch.arange(n) % 4
     noise = torch.randn(n, noise_dim, generator=generator)
-    return mean[positions] + (noise @ directions.flatten(1)).view(n, 2, 4, 4), positions, mean, directions
+    return (
+        mean[positions] + (noise @ directions.flatten(1)).view(n, 2, 4, 4),
+        positions,
+        mean,
+        directions,
+    )
 
 
 def fitted(maps, positions, noise_dim=3, n_positions=4):
@@ -38,7 +45,9 @@ def test_all_directions_give_the_exact_covariance_of_the_maps():
     model = fitted(maps, positions, noise_dim=32)
     deviations = (maps - model.mean[positions]).flatten(1)
     found = model.directions.flatten(1)
-    torch.testing.assert_close(found.t() @ found, deviations.t() @ deviations / 100, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(
+        found.t() @ found, deviations.t() @ deviations / 100, atol=1e-3, rtol=1e-3
+    )
 
 
 def test_a_map_is_mean_plus_noise_times_directions():

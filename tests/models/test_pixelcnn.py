@@ -11,17 +11,24 @@ from oasis_utils.models.pixelcnn import naive_receptive_field, receptive_field, 
 
 # ------------------------------------------------------------ causality
 
+
 def dependence(model):
-    """[i, j]: do the logits of cell i depend on the code in cell j? Cells are counted in raster order."""
+    """[i, j]: do the logits of cell i depend on the code in cell j? Cells are counted in raster
+    order.
+    """
     model = model.double()
     caught = []
-    hook = model.embedding.register_forward_hook(lambda _module, _inputs, output: caught.append(output))
+    hook = model.embedding.register_forward_hook(
+        lambda _module, _inputs, output: caught.append(output)
+    )
     grid = model.config.grid
     logits = model(random_maps(1, grid, model.config.n_codes), torch.tensor([1]))
     hook.remove()
     direction = torch.randn(model.config.n_codes, generator=torch.Generator().manual_seed(0))
     outputs = (logits[0] * direction[:, None, None]).sum(0).flatten()
-    slopes = torch.stack([torch.autograd.grad(out, caught[0], retain_graph=True)[0][0] for out in outputs])
+    slopes = torch.stack(
+        [torch.autograd.grad(out, caught[0], retain_graph=True)[0][0] for out in outputs]
+    )
     return (slopes != 0).any(-1).flatten(1)
 
 
@@ -29,18 +36,32 @@ def earlier(grid):
     return torch.ones(grid * grid, grid * grid).tril(-1).bool()
 
 
-@pytest.mark.parametrize("options", [
-    dict(blocks=1), dict(blocks=2), dict(blocks=3), dict(blocks=2, first_kernel=3, kernel=5),
-    dict(blocks=2, first_kernel=7, kernel=1), dict(blocks=8, first_kernel=3)])
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(blocks=1),
+        dict(blocks=2),
+        dict(blocks=3),
+        dict(blocks=2, first_kernel=3, kernel=5),
+        dict(blocks=2, first_kernel=7, kernel=1),
+        dict(blocks=8, first_kernel=3),
+    ],
+)
 def test_no_cell_depends_on_itself_or_a_later_cell(options):
     found = dependence(tiny(**options))
     assert not (found & ~earlier(6)).any()
     assert found[1:].any(1).all()  # every cell but the first depends on something
 
 
-@pytest.mark.parametrize("options", [
-    dict(blocks=6, first_kernel=5), dict(blocks=8, first_kernel=3), dict(blocks=4, first_kernel=7),
-    dict(blocks=4, first_kernel=3, kernel=5)])
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(blocks=6, first_kernel=5),
+        dict(blocks=8, first_kernel=3),
+        dict(blocks=4, first_kernel=7),
+        dict(blocks=4, first_kernel=3, kernel=5),
+    ],
+)
 def test_enough_blocks_see_every_earlier_cell_without_blind_spot(options):
     assert torch.equal(dependence(tiny(**options)), earlier(6))
 
@@ -74,10 +95,11 @@ def test_changing_later_codes_does_not_change_a_logit():
     changed = maps.clone()
     changed[:, 3, 2] = (changed[:, 3, 2] + 1) % 10
     difference = (model(maps, positions) - model(changed, positions)).abs().amax((0, 1)).flatten()
-    assert difference[:3 * 6 + 3].max() == 0 and difference[3 * 6 + 3] > 0
+    assert difference[: 3 * 6 + 3].max() == 0 and difference[3 * 6 + 3] > 0
 
 
 # ------------------------------------------------------------ likelihood
+
 
 @pytest.mark.parametrize("n_codes", [10, 64, 256])
 def test_first_loss_is_the_surprise_of_a_uniform_guess(n_codes):
@@ -105,18 +127,25 @@ def test_validation_is_the_mean_over_all_cells_of_all_batches(sizes):
     model, maps, positions = tiny(), random_maps(5), torch.arange(5) % 4
     parts = zip(maps.split(sizes), positions.split(sizes), strict=True)
     found = model.validate([{"indices": a, "positions": b} for a, b in parts])
-    assert found == {"nats_per_code": pytest.approx(float(model.surprise(maps, positions).mean()), rel=1e-5)}
+    assert found == {
+        "nats_per_code": pytest.approx(float(model.surprise(maps, positions).mean()), rel=1e-5)
+    }
 
 
 def test_every_parameter_learns():
     model = tiny(dropout=0.0).train()
     batch = {"indices": random_maps(16), "positions": torch.arange(16) % 4}
     model.step(batch, "likelihood")["loss"].backward()
-    still = {name for name, value in model.named_parameters() if value.grad is None or not value.grad.any()}
+    still = {
+        name
+        for name, value in model.named_parameters()
+        if value.grad is None or not value.grad.any()
+    }
     assert still == set()
 
 
 # ------------------------------------------------------------ condition
+
 
 def test_positions_change_the_logits():
     model, maps = tiny(), random_maps(1).expand(4, 6, 6)
@@ -130,7 +159,9 @@ def test_positions_change_the_logits():
 
 @pytest.fixture(scope="module")
 def told():
-    """Trained on maps whose every code is the slice position, with a marked column; and its last loss."""
+    """Trained on maps whose every code is the slice position, with a marked column; and its last
+    loss.
+    """
     model = tiny(grid=4, n_codes=6, blocks=2, channels=16, dropout=0.0).train()
     positions = torch.arange(16) % 4
     maps = positions[:, None, None].expand(16, 4, 4).clone()
@@ -148,30 +179,46 @@ def test_a_short_training_learns_the_conditional_distribution(told):
     model, maps, loss = told
     assert loss < 0.05 * math.log(6)
     positions = torch.arange(4)
-    drawn = model.sample(positions, uniform_noise([7, 8, 9, 10], 4), SamplingOptions(temperature=0.0))
+    drawn = model.sample(
+        positions, uniform_noise([7, 8, 9, 10], 4), SamplingOptions(temperature=0.0)
+    )
     assert torch.equal(drawn, maps)
-    assert (model.surprise(maps, positions) < model.surprise(maps, positions.roll(1))).float().mean() > 0.6
+    assert (
+        model.surprise(maps, positions) < model.surprise(maps, positions.roll(1))
+    ).float().mean() > 0.6
 
 
 # ------------------------------------------------------------ samples
 
-@pytest.mark.parametrize("options", [
-    SamplingOptions(), SamplingOptions(temperature=0.7), SamplingOptions(temperature=0.0),
-    SamplingOptions(top_k=3), SamplingOptions(top_p=0.8),
-    SamplingOptions(temperature=1.3, top_k=6, top_p=0.9)])
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        SamplingOptions(),
+        SamplingOptions(temperature=0.7),
+        SamplingOptions(temperature=0.0),
+        SamplingOptions(top_k=3),
+        SamplingOptions(top_p=0.8),
+        SamplingOptions(temperature=1.3, top_k=6, top_p=0.9),
+    ],
+)
 def test_cached_samples_equal_naive_ones(options):
     model = sharpened(tiny(), 5.0)
     positions, noise = torch.tensor([0, 1, 2, 3]), uniform_noise([1, 2, 3, 4], 6)
     maps = model.sample(positions, noise, options)
     assert torch.equal(maps, model.sample_naive(positions, noise, options))
-    assert maps.dtype == torch.int64 and maps.min() >= 0 and maps.max() < 10 and len(maps.unique()) > 1
+    assert (
+        maps.dtype == torch.int64 and maps.min() >= 0 and maps.max() < 10 and len(maps.unique()) > 1
+    )
 
 
 def test_same_seed_same_image_in_any_batch():
     model, seeds, positions = sharpened(tiny(), 5.0), [5, 6, 7, 8], torch.tensor([0, 1, 2, 3])
     together = model.sample(positions, uniform_noise(seeds, 6))
     for place in range(4):
-        alone = model.sample(positions[place:place + 1], uniform_noise(seeds[place:place + 1], 6))
+        alone = model.sample(
+            positions[place : place + 1], uniform_noise(seeds[place : place + 1], 6)
+        )
         assert torch.equal(alone[0], together[place])
     turned = model.sample(positions.flip(0), uniform_noise(seeds[::-1], 6))
     assert torch.equal(turned.flip(0), together)
@@ -188,8 +235,10 @@ def test_noise_depends_on_the_seed_alone_and_is_uniform():
 
 def test_temperature_zero_takes_the_likeliest_code_of_every_cell():
     model, positions = sharpened(tiny()), torch.tensor([0, 3])
-    cold, other = (model.sample(positions, uniform_noise(seeds, 6), SamplingOptions(temperature=0.0))
-                   for seeds in ([1, 2], [8, 9]))
+    cold, other = (
+        model.sample(positions, uniform_noise(seeds, 6), SamplingOptions(temperature=0.0))
+        for seeds in ([1, 2], [8, 9])
+    )
     with torch.no_grad():
         assert torch.equal(cold, model(cold, positions).argmax(1))
     assert torch.equal(cold, other)
@@ -213,10 +262,13 @@ def test_samples_follow_the_predicted_distribution():
 
 def test_on_row_is_called_once_a_row_with_the_maps_so_far():
     model, calls = tiny(), []
-    maps = model.sample(torch.tensor([0, 1]), uniform_noise([1, 2], 6),
-                        on_row=lambda row, so_far: calls.append((row, so_far.clone())))
+    maps = model.sample(
+        torch.tensor([0, 1]),
+        uniform_noise([1, 2], 6),
+        on_row=lambda row, so_far: calls.append((row, so_far.clone())),
+    )
     assert [row for row, _ in calls] == list(range(6))
-    assert all(torch.equal(so_far[:, :row + 1], maps[:, :row + 1]) for row, so_far in calls)
+    assert all(torch.equal(so_far[:, : row + 1], maps[:, : row + 1]) for row, so_far in calls)
 
 
 def test_completion_keeps_the_given_cells_and_draws_the_others():
@@ -227,7 +279,9 @@ def test_completion_keeps_the_given_cells_and_draws_the_others():
     assert torch.equal(maps[keep], given[keep]) and not torch.equal(maps[~keep], given[~keep])
     with torch.no_grad():
         logits = model(maps, positions).permute(0, 2, 3, 1)[~keep]
-    assert torch.equal(draw(logits, noise[~keep], SamplingOptions()), maps[~keep])  # told what is kept
+    assert torch.equal(
+        draw(logits, noise[~keep], SamplingOptions()), maps[~keep]
+    )  # told what is kept
 
 
 def test_completion_of_everything_and_of_nothing():
@@ -252,13 +306,22 @@ def test_noise_of_another_shape_is_refused(shape):
         tiny().sample(torch.tensor([0, 1]), torch.zeros(shape))
 
 
-@pytest.mark.parametrize("given, keep", [((2, 5, 6), (2, 6, 6)), ((2, 6, 6), (2, 6, 5)), ((1, 6, 6), (1, 6, 6)),
-                                         ((2, 12, 12), (2, 12, 12))])
+@pytest.mark.parametrize(
+    "given, keep",
+    [
+        ((2, 5, 6), (2, 6, 6)),
+        ((2, 6, 6), (2, 6, 5)),
+        ((1, 6, 6), (1, 6, 6)),
+        ((2, 12, 12), (2, 12, 12)),
+    ],
+)
 @pytest.mark.parametrize("method", ["sample", "complete"])
 def test_maps_of_the_wrong_size_are_not_completed(method, given, keep):
     given, keep = torch.zeros(given, dtype=torch.long), torch.zeros(keep, dtype=torch.bool)
     start = uniform_noise([1, 2], 6) if method == "sample" else [1, 2]
-    with pytest.raises(ValueError, match=r"given and keep must have shape \(2, 6, 6\), one 6x6 map"):
+    with pytest.raises(
+        ValueError, match=r"given and keep must have shape \(2, 6, 6\), one 6x6 map"
+    ):
         getattr(tiny(), method)(torch.tensor([0, 1]), start, given=given, keep=keep)
 
 
@@ -268,7 +331,11 @@ AGED = torch.tensor([25.0, 50.0, 90.0, math.nan])
 
 
 def test_age_changes_the_logits_and_nan_is_the_learned_unknown():
-    model, maps, positions = tiny(**AGES), random_maps(1).expand(4, 6, 6), torch.ones(4, dtype=torch.long)
+    model, maps, positions = (
+        tiny(**AGES),
+        random_maps(1).expand(4, 6, 6),
+        torch.ones(4, dtype=torch.long),
+    )
     torch.nn.init.normal_(model.age_features.unknown, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         logits, unknown = model(maps, positions, AGED), model(maps, positions)
@@ -280,7 +347,11 @@ def test_age_changes_the_logits_and_nan_is_the_learned_unknown():
 @pytest.mark.parametrize("shared", [0.0, 0.5])
 def test_hidden_ages_train_the_vector_of_the_unknown(shared):
     model = tiny(**AGES, age_dropout=shared).train()
-    batch = {"indices": random_maps(16), "positions": torch.arange(16) % 4, "ages": torch.full((16,), 60.0)}
+    batch = {
+        "indices": random_maps(16),
+        "positions": torch.arange(16) % 4,
+        "ages": torch.full((16,), 60.0),
+    }
     torch.manual_seed(0)
     model.step(batch, "likelihood")["loss"].backward()
     assert bool(model.age_features.unknown.grad.any()) == (shared > 0)
@@ -323,7 +394,10 @@ def test_completion_by_particles_keeps_what_is_given_and_depends_on_the_seed_alo
     assert torch.equal(maps[keep], given[keep]) and maps.min() >= 0 and maps.max() < 10
     alone = model.complete(positions[1:2], [8], given[1:2], keep[1:2], particles=particles)
     assert torch.equal(alone[0], maps[1])
-    assert torch.equal(model.complete(positions, [1, 2, 3], given, torch.ones_like(keep), particles=particles), given)
+    assert torch.equal(
+        model.complete(positions, [1, 2, 3], given, torch.ones_like(keep), particles=particles),
+        given,
+    )
 
 
 def test_completion_by_particles_follows_the_distribution_given_all_cells():
@@ -333,12 +407,19 @@ def test_completion_by_particles_follows_the_distribution_given_all_cells():
             weight.mul_(4)  # rows that depend on each other
     count, keep = 2000, torch.tensor([[False, False], [True, True]])
     given, position = torch.tensor([[0, 0], [2, 1]]), torch.tensor([1])
-    every = torch.cartesian_prod(torch.arange(3), torch.arange(3), torch.tensor([2]), torch.tensor([1])).view(9, 2, 2)
+    every = torch.cartesian_prod(
+        torch.arange(3), torch.arange(3), torch.tensor([2]), torch.tensor([1])
+    ).view(9, 2, 2)
     exact = (-model.surprise(every, position.expand(9)).sum((1, 2))).softmax(0)
 
     def shares(particles):
-        maps = model.complete(position.expand(count), list(range(count)), given.expand(count, 2, 2),
-                              keep.expand(count, 2, 2), particles=particles)
+        maps = model.complete(
+            position.expand(count),
+            list(range(count)),
+            given.expand(count, 2, 2),
+            keep.expand(count, 2, 2),
+            particles=particles,
+        )
         return (3 * maps[:, 0, 0] + maps[:, 0, 1]).bincount(minlength=9) / count
 
     blind, heeding = (float((shares(n) - exact).abs().sum()) for n in (1, 32))
@@ -357,7 +438,9 @@ def test_resampling_leaves_even_weights_alone_and_follows_uneven_ones():
     assert parents.tolist() == [0, 1, 2, 3, 4, 4, 4, 4]
     assert torch.equal(left[0], weights[0]) and left[1].tolist() == [0, 0, 0, 0]
     picks = (torch.arange(1000) + 0.5) / 1000
-    chosen, _ = resample(torch.log(torch.tensor([[0.5, 0.3, 0.2]])).expand(1000, 3), picks, last=True)
+    chosen, _ = resample(
+        torch.log(torch.tensor([[0.5, 0.3, 0.2]])).expand(1000, 3), picks, last=True
+    )
     counts = (chosen.view(1000, 3)[:, 0] % 3).bincount()
     assert (counts - torch.tensor([500, 300, 200])).abs().max() <= 1
 

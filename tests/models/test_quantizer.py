@@ -1,4 +1,6 @@
-"""Vector quantisation: exact search, straight-through gradients, the EMA codebook and what keeps it alive."""
+"""Vector quantisation: exact search, straight-through gradients, the EMA codebook and what keeps it
+alive.
+"""
 
 import copy
 
@@ -7,7 +9,13 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
-from oasis_utils.models.quantizer import VectorQuantizer, kmeans, nearest_code, rotate, straight_through
+from oasis_utils.models.quantizer import (
+    VectorQuantizer,
+    kmeans,
+    nearest_code,
+    rotate,
+    straight_through,
+)
 
 
 def normal(*shape, seed=0):
@@ -30,8 +38,14 @@ def same(a, b):
 def prepared(codebook, **options):
     """A quantiser that has already begun with this codebook, each code used once."""
     quantizer = VectorQuantizer(*codebook.shape, **options)
-    quantizer.load_state_dict({"codebook": codebook, "sums": codebook, "counts": torch.ones(len(codebook)),
-                               "started": torch.tensor(True)})
+    quantizer.load_state_dict(
+        {
+            "codebook": codebook,
+            "sums": codebook,
+            "counts": torch.ones(len(codebook)),
+            "started": torch.tensor(True),
+        }
+    )
     return quantizer
 
 
@@ -47,6 +61,7 @@ def wrong_choices(chosen, distances):
 
 
 # ------------------------------------------------------------ search
+
 
 @pytest.fixture(scope="module")
 def unclustered():
@@ -67,7 +82,9 @@ def test_nearest_code_is_exact_inside_a_bfloat16_autocast_block(unclustered):
         inside = nearest_code(latents, codebook)
         rounded = (codebook.square().sum(1) - 2 * (latents @ codebook.t())).argmin(1)
     assert wrong_choices(inside, distances) == 0
-    assert wrong_choices(rounded, distances) > 0  # what would have happened in bfloat16: the test can fail
+    assert (
+        wrong_choices(rounded, distances) > 0
+    )  # what would have happened in bfloat16: the test can fail
 
 
 def test_quantizer_chooses_exact_codes_inside_a_bfloat16_autocast_block(unclustered):
@@ -91,7 +108,9 @@ def test_equal_latents_have_equal_indices_inside_and_outside_autocast(cosine):
 
 def test_nearest_among_all_codes_is_the_nearest_code_and_forbidden_ones_are_never_chosen():
     quantizer, latents = prepared(normal(16, 3)).eval(), normal(2, 3, 8, 8, seed=1)
-    assert torch.equal(quantizer.nearest_among(latents, torch.arange(16)), quantizer(latents).indices)
+    assert torch.equal(
+        quantizer.nearest_among(latents, torch.arange(16)), quantizer(latents).indices
+    )
     allowed = torch.tensor([11, 2, 5])
     chosen = quantizer.nearest_among(latents, allowed)
     assert set(chosen.unique().tolist()) == {2, 5, 11}
@@ -102,7 +121,10 @@ def test_nearest_among_all_codes_is_the_nearest_code_and_forbidden_ones_are_neve
 @pytest.mark.parametrize("n", [1, 2047, 2048, 2049, 5000])
 def test_nearest_code_covers_every_length(n):
     latents, codebook = normal(n, 3), normal(5, 3, seed=1)
-    assert nearest_code(latents, codebook).tolist() == exact_distances(latents, codebook).argmin(1).tolist()
+    assert (
+        nearest_code(latents, codebook).tolist()
+        == exact_distances(latents, codebook).argmin(1).tolist()
+    )
 
 
 def test_every_code_is_nearest_to_itself():
@@ -117,6 +139,7 @@ def test_indices_are_in_the_order_of_the_cells():
 
 
 # ------------------------------------------------------------ gradients and loss
+
 
 @pytest.mark.parametrize("commitment", [0.0, 0.25, 2.0])
 def test_gradient_passes_straight_through_beside_the_commitment(commitment):
@@ -149,25 +172,38 @@ def passed_on(way, latents, codes, incoming):
 
 
 def test_rotation_returns_the_codes_and_keeps_the_angle_of_the_gradient():
-    latents, codes, incoming = normal(2, 5, 4, 4), 3 * normal(2, 5, 4, 4, seed=1), normal(2, 5, 4, 4, seed=2)
+    latents, codes, incoming = (
+        normal(2, 5, 4, 4),
+        3 * normal(2, 5, 4, 4, seed=1),
+        normal(2, 5, 4, 4, seed=2),
+    )
     torch.testing.assert_close(rotate(latents, codes)[0], codes)
     turned = passed_on(rotate, latents, codes, incoming)
     stretch = codes.norm(dim=1) / latents.norm(dim=1)
     torch.testing.assert_close(turned.norm(dim=1), stretch * incoming.norm(dim=1))
-    torch.testing.assert_close(F.cosine_similarity(turned, latents, dim=1),
-                               F.cosine_similarity(incoming, codes, dim=1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        F.cosine_similarity(turned, latents, dim=1),
+        F.cosine_similarity(incoming, codes, dim=1),
+        atol=1e-5,
+        rtol=0,
+    )
     assert not torch.allclose(turned, incoming, atol=0.1)
 
 
 def test_rotation_is_straight_through_where_latents_lie_on_their_codes():
     latents, incoming = normal(2, 5, 4, 4), normal(2, 5, 4, 4, seed=2)
     torch.testing.assert_close(passed_on(rotate, latents, latents.clone(), incoming), incoming)
-    torch.testing.assert_close(passed_on(straight_through, latents, 2 * latents, incoming), incoming)
+    torch.testing.assert_close(
+        passed_on(straight_through, latents, 2 * latents, incoming), incoming
+    )
 
 
 @pytest.mark.parametrize("way", [straight_through, rotate])
 def test_the_distance_passes_its_own_gradient_to_the_latents_alone(way):
-    latents, codes = normal(2, 5, 4, 4).requires_grad_(), normal(2, 5, 4, 4, seed=1).requires_grad_()
+    latents, codes = (
+        normal(2, 5, 4, 4).requires_grad_(),
+        normal(2, 5, 4, 4, seed=1).requires_grad_(),
+    )
     _, distance = way(latents, codes)
     torch.testing.assert_close(distance, F.mse_loss(latents, codes))
     slopes = torch.autograd.grad(3 * distance, (latents, codes), allow_unused=True)
@@ -193,8 +229,11 @@ def test_a_quantizer_rotates_when_asked_to():
 
 # ------------------------------------------------------------ gradient codebook
 
+
 def test_a_gradient_codebook_is_pulled_to_the_latents_it_serves_and_unused_codes_stay():
-    quantizer = VectorQuantizer(9, 3, revive_below=0.0, learning="gradient", start=False, commitment=0.5)
+    quantizer = VectorQuantizer(
+        9, 3, revive_below=0.0, learning="gradient", start=False, commitment=0.5
+    )
     assert quantizer.codebook.abs().max() <= 1 / 9
     with torch.no_grad():
         quantizer.codebook[8] = 1e3
@@ -221,6 +260,7 @@ def test_a_gradient_codebook_can_start_at_clusters_and_be_revived():
 
 
 # ------------------------------------------------------------ several processes
+
 
 def quantize_in_process(rank, folder, scenario):
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
@@ -252,9 +292,13 @@ def test_processes_with_different_data_keep_one_codebook(tmp_path, scenario):
 
 # ------------------------------------------------------------ moving averages
 
+
 def test_uses_count_every_batch_since_training_mode_was_set():
     quantizer = prepared(normal(5, 2, seed=1))
-    counts = sum(quantizer(normal(2, 2, 4, 4, seed=s)).indices.flatten().bincount(minlength=5) for s in range(3))
+    counts = sum(
+        quantizer(normal(2, 2, 4, 4, seed=s)).indices.flatten().bincount(minlength=5)
+        for s in range(3)
+    )
     assert torch.equal(quantizer.uses, counts.float())
     quantizer.eval()(normal(2, 2, 4, 4))
     assert quantizer.uses.sum() == 96 and not quantizer.train().uses.any()
@@ -312,11 +356,16 @@ def test_evaluation_changes_no_buffer():
 
 # ------------------------------------------------------------ start
 
+
 def separated(n_clusters, per_cluster, dim=4):
     cluster = torch.arange(n_clusters)
     centres = 20 * F.one_hot(cluster % dim, dim) * (1 + cluster // dim)[:, None]
-    points = centres.repeat_interleave(per_cluster, 0) + 0.05 * normal(n_clusters * per_cluster, dim)
-    return centres.float(), points[torch.randperm(len(points), generator=torch.Generator().manual_seed(0))]
+    points = centres.repeat_interleave(per_cluster, 0) + 0.05 * normal(
+        n_clusters * per_cluster, dim
+    )
+    return centres.float(), points[
+        torch.randperm(len(points), generator=torch.Generator().manual_seed(0))
+    ]
 
 
 def test_start_recovers_well_separated_clusters():
@@ -359,7 +408,9 @@ def test_training_starts_once_only():
     assert bool(quantizer.started) and quantizer.is_started
     codes = quantizer.codebook.clone()
     quantizer(normal(4, 3, 8, 8, seed=1) + 100)
-    assert (quantizer.codebook - codes).norm(dim=1).median() < 0.2  # a second start would move them by 100
+    assert (quantizer.codebook - codes).norm(
+        dim=1
+    ).median() < 0.2  # a second start would move them by 100
 
 
 def test_loading_never_starts_again():
@@ -386,6 +437,7 @@ def test_loading_an_untrained_state_still_starts():
 
 
 # ------------------------------------------------------------ revival
+
 
 def used(quantizer, latents):
     return len(quantizer(latents).indices.unique())
@@ -416,7 +468,10 @@ def test_revived_codes_are_latents_of_the_batch_and_their_averages_restart():
     flat = normal(512, 4)
     quantizer(latent_map(flat))
     born = quantizer.codebook[1:]
-    assert torch.cdist(born, flat, compute_mode="donot_use_mm_for_euclid_dist").min(1).values.max() == 0
+    assert (
+        torch.cdist(born, flat, compute_mode="donot_use_mm_for_euclid_dist").min(1).values.max()
+        == 0
+    )
     restart = quantizer.counts[1:]
     assert (restart == restart[0]).all() and 0.5 * 512 / 32 < restart[0] < 512 / 32  # alive
     torch.testing.assert_close(quantizer.sums[1:], born * restart[:, None])
@@ -432,6 +487,7 @@ def test_living_codes_are_not_revived():
 
 
 # ------------------------------------------------------------ cosine codes
+
 
 def test_cosine_codes_and_outputs_have_length_sqrt_dim():
     torch.manual_seed(0)
@@ -457,6 +513,7 @@ def test_cosine_choice_ignores_the_length_of_the_latents():
 
 # ------------------------------------------------------------ lookup
 
+
 def test_lookup_returns_the_codes_at_the_indices():
     quantizer = VectorQuantizer(4, 3)
     indices = torch.tensor([[[0, 3], [2, 2]]])
@@ -466,8 +523,10 @@ def test_lookup_returns_the_codes_at_the_indices():
     assert torch.equal(codes[0, :, 1, 0], quantizer.codebook[2])
 
 
-@pytest.mark.parametrize("bad, message", [(4, "range from 0 to 4"), (-1, "range from -1 to 0"),
-                                          (99, r"must be in \[0, 4\)")])
+@pytest.mark.parametrize(
+    "bad, message",
+    [(4, "range from 0 to 4"), (-1, "range from -1 to 0"), (99, r"must be in \[0, 4\)")],
+)
 def test_lookup_refuses_indices_out_of_range(bad, message):
     indices = torch.zeros(1, 2, 2, dtype=torch.long)
     indices[0, 1, 1] = bad

@@ -1,4 +1,6 @@
-"""Sampling through one interface: seeds, positions, decoding, files, and which models fit together."""
+"""Sampling through one interface: seeds, positions, decoding, files, and which models fit
+together.
+"""
 
 import dataclasses
 
@@ -38,8 +40,12 @@ def make_vqvae(seed=0):
 def make_prior(kind, seed=0):
     torch.manual_seed(seed)
     if kind == "dcgan":
-        return DCGAN(DCGANConfig(grid=4, n_codes=16, code_dim=4, n_positions=3, noise_dim=4, channels=8))
-    return PixelCNN(PixelCNNConfig(grid=4, n_codes=16, n_positions=3, channels=8, blocks=2, hidden=16))
+        return DCGAN(
+            DCGANConfig(grid=4, n_codes=16, code_dim=4, n_positions=3, noise_dim=4, channels=8)
+        )
+    return PixelCNN(
+        PixelCNNConfig(grid=4, n_codes=16, n_positions=3, channels=8, blocks=2, hidden=16)
+    )
 
 
 @pytest.fixture(params=["pixelcnn", "dcgan"])
@@ -57,7 +63,9 @@ def save_run(root, names=("vqvae", "pixelcnn", "dcgan"), trained_on=None):
     run, vqvae = RunFolder(root), make_vqvae()
     for name in names:
         model = vqvae if name == "vqvae" else make_prior(name)
-        save_model(run.checkpoint(name), model, inputs={"vqvae": trained_on or weights_digest(vqvae)})
+        save_model(
+            run.checkpoint(name), model, inputs={"vqvae": trained_on or weights_digest(vqvae)}
+        )
     return run
 
 
@@ -91,7 +99,7 @@ def test_samples_have_the_right_shapes_and_codes(sampler):
     samples = sampler.sample(POSITIONS, image_seeds(0, 5))
     assert samples.images.shape == (5, 32, 32) and samples.images.dtype == np.uint8
     assert samples.indices.shape == (5, 4, 4)
-    assert 0 <= samples.indices.min() and samples.indices.max() < 16
+    assert samples.indices.min() >= 0 and samples.indices.max() < 16
     assert np.array_equal(samples.positions, POSITIONS)
 
 
@@ -122,7 +130,7 @@ def test_an_image_is_the_same_in_any_batch(sampler, monkeypatch):
     whole = sampler.sample(POSITIONS, seeds)
     monkeypatch.setattr(sampling, "BATCH", 2)
     parts = sampler.sample(POSITIONS, seeds)
-    alone = [sampler.sample(POSITIONS[i:i + 1], seeds[i:i + 1]) for i in range(5)]
+    alone = [sampler.sample(POSITIONS[i : i + 1], seeds[i : i + 1]) for i in range(5)]
     assert np.array_equal(parts.indices, whole.indices)
     assert np.abs(parts.images.astype(int) - whole.images).max() <= 1  # sums of floats, rounded
     assert np.array_equal(np.concatenate([one.indices for one in alone]), whole.indices)
@@ -158,11 +166,15 @@ def test_temperature_zero_takes_the_likeliest_codes_whatever_the_seed(pixelcnn):
     greedy = SamplingOptions(temperature=0.0)
     maps = pixelcnn.sample(np.array([1, 1]), [1, 2], greedy).indices
     assert np.array_equal(maps[0], maps[1])
-    assert np.array_equal(pixelcnn.sample(np.array([1, 1]), [1, 2], SamplingOptions(top_k=1)).indices, maps)
+    assert np.array_equal(
+        pixelcnn.sample(np.array([1, 1]), [1, 2], SamplingOptions(top_k=1)).indices, maps
+    )
 
 
-@pytest.mark.parametrize("options", [SamplingOptions(temperature=0.5), SamplingOptions(top_k=3),
-                                     SamplingOptions(top_p=0.9)])
+@pytest.mark.parametrize(
+    "options",
+    [SamplingOptions(temperature=0.5), SamplingOptions(top_k=3), SamplingOptions(top_p=0.9)],
+)
 def test_dcgan_has_no_temperature(options):
     sampler = BrainSampler(make_vqvae(), make_prior("dcgan"))
     with pytest.raises(ValueError, match="top-p and completion need the PixelCNN"):
@@ -171,7 +183,11 @@ def test_dcgan_has_no_temperature(options):
 
 def test_dcgan_takes_options_that_ask_for_nothing():
     sampler = BrainSampler(make_vqvae(), make_prior("dcgan"))
-    assert sampler.sample(POSITIONS, image_seeds(0, 5), SamplingOptions()).images.shape == (5, 32, 32)
+    assert sampler.sample(POSITIONS, image_seeds(0, 5), SamplingOptions()).images.shape == (
+        5,
+        32,
+        32,
+    )
 
 
 def test_dcgan_completes_nothing():
@@ -186,8 +202,13 @@ def test_completion_keeps_what_is_given(pixelcnn):
     keep = np.zeros((5, 4, 4), bool)
     keep[:, :2] = True
     rows = []
-    maps = pixelcnn.draw(POSITIONS, image_seeds(0, 5), given=given, keep=keep,
-                         on_row=lambda row, _maps: rows.append(row))
+    maps = pixelcnn.draw(
+        POSITIONS,
+        image_seeds(0, 5),
+        given=given,
+        keep=keep,
+        on_row=lambda row, _maps: rows.append(row),
+    )
     assert np.array_equal(maps[keep], given[keep])
     assert not np.array_equal(maps[~keep], given[~keep])
     assert rows == [0, 1, 2, 3]
@@ -199,7 +220,9 @@ def test_completion_by_particles_needs_the_pixelcnn(pixelcnn):
     maps = pixelcnn.complete(POSITIONS, image_seeds(0, 5), given, keep, particles=3)
     assert np.array_equal(maps[keep], given[keep]) and not np.array_equal(maps, given)
     with pytest.raises(ValueError, match="completion needs the PixelCNN"):
-        BrainSampler(make_vqvae(), make_prior("dcgan")).complete(POSITIONS, image_seeds(0, 5), given, keep)
+        BrainSampler(make_vqvae(), make_prior("dcgan")).complete(
+            POSITIONS, image_seeds(0, 5), given, keep
+        )
 
 
 @pytest.mark.parametrize("grid", [4, 16, 17])
@@ -207,7 +230,9 @@ def test_regions_are_halves_and_a_hole(grid):
     upper, lower, left, right, around = (region(name, grid) for name in REGIONS)
     assert upper.shape == (grid, grid) and upper.sum() == left.sum() == grid * (grid // 2)
     assert upper[0].all() and left[:, 0].all() and (upper ^ lower).all() and (left ^ right).all()
-    assert around[[0, -1]].all() and around[:, [0, -1]].all() and (~around).sum() == (grid // 2)**2
+    assert (
+        around[[0, -1]].all() and around[:, [0, -1]].all() and (~around).sum() == (grid // 2) ** 2
+    )
 
 
 def test_a_hemisphere_is_one_side_of_the_mid_line():
@@ -220,14 +245,26 @@ def test_a_hemisphere_is_one_side_of_the_mid_line():
 
 
 def knowing_pixelcnn(**ages):
-    prior = PixelCNN(PixelCNNConfig(grid=4, n_codes=16, n_positions=3, channels=8, blocks=2, hidden=16, **ages))
+    prior = PixelCNN(
+        PixelCNNConfig(grid=4, n_codes=16, n_positions=3, channels=8, blocks=2, hidden=16, **ages)
+    )
     torch.nn.init.normal_(prior.head[-1].weight)
     return prior
 
 
 def knowing_dcgan(**ages):
-    return DCGAN(DCGANConfig(grid=4, n_codes=16, code_dim=4, n_positions=3, channels=8, noise_dim=4, start="blank",
-                             **ages))
+    return DCGAN(
+        DCGANConfig(
+            grid=4,
+            n_codes=16,
+            code_dim=4,
+            n_positions=3,
+            channels=8,
+            noise_dim=4,
+            start="blank",
+            **ages,
+        )
+    )
 
 
 @pytest.mark.parametrize("made", [knowing_pixelcnn, knowing_dcgan])
@@ -236,7 +273,11 @@ def test_ages_reach_the_prior_that_knows_them(made):
     prior = made(age_mean=50.0, age_std=5.0)
     sampler, same = BrainSampler(make_vqvae(), prior), np.ones(4, int)
     maps = sampler.sample(same, [1] * 4, ages=np.array([20.0, 80.0, 20.0, np.nan])).indices
-    assert sampler.knows_age and np.array_equal(maps[0], maps[2]) and not np.array_equal(maps[0], maps[1])
+    assert (
+        sampler.knows_age
+        and np.array_equal(maps[0], maps[2])
+        and not np.array_equal(maps[0], maps[1])
+    )
     assert np.array_equal(maps[3], sampler.sample(same[:1], [1]).indices[0])
 
 
@@ -258,20 +299,34 @@ def test_samples_round_trip_with_their_keys(pixelcnn, tmp_path):
     for item in dataclasses.fields(Samples):
         np.testing.assert_array_equal(getattr(loaded, item.name), getattr(samples, item.name))
     with np.load(tmp_path / "new" / "samples.npz") as file:
-        assert sorted(file) == ["ages", "images", "indices", "positions"] and np.isnan(file["ages"]).all()
+        assert (
+            sorted(file) == ["ages", "images", "indices", "positions"]
+            and np.isnan(file["ages"]).all()
+        )
 
 
 def test_samples_keep_the_ages_they_were_conditioned_on(samplers, tmp_path):
     ages = np.array([30.0, np.nan, 80.0], np.float32)
-    samplers["PixelCNN"].sample(np.arange(3), image_seeds(0, 3), ages=ages).save(tmp_path / "new.npz")
+    samplers["PixelCNN"].sample(np.arange(3), image_seeds(0, 3), ages=ages).save(
+        tmp_path / "new.npz"
+    )
     np.testing.assert_array_equal(Samples.load(tmp_path / "new.npz").ages, ages)
 
 
 def test_a_sample_file_without_ages_loads(pixelcnn, tmp_path):
     samples = pixelcnn.sample(POSITIONS, image_seeds(0, 5))
-    np.savez(tmp_path / "old.npz", images=samples.images, indices=samples.indices, positions=samples.positions)
+    np.savez(
+        tmp_path / "old.npz",
+        images=samples.images,
+        indices=samples.indices,
+        positions=samples.positions,
+    )
     loaded = Samples.load(tmp_path / "old.npz")
-    assert np.array_equal(loaded.images, samples.images) and np.isnan(loaded.ages).all() and len(loaded.ages) == 5
+    assert (
+        np.array_equal(loaded.images, samples.images)
+        and np.isnan(loaded.ages).all()
+        and len(loaded.ages) == 5
+    )
 
 
 @pytest.mark.parametrize("prior", ["pixelcnn", "dcgan"])
@@ -289,7 +344,9 @@ def test_unknown_prior(tmp_path):
 @pytest.mark.parametrize("prior", ["pixelcnn", "dcgan"])
 def test_prior_trained_on_another_vqvae_is_refused(tmp_path, prior):
     run = save_run(tmp_path, trained_on=weights_digest(make_vqvae(1)))
-    with pytest.raises(CheckpointError, match=rf"{prior}.safetensors was trained on .* another VQ-VAE"):
+    with pytest.raises(
+        CheckpointError, match=rf"{prior}.safetensors was trained on .* another VQ-VAE"
+    ):
         load_sampler(run, prior, CPU)
 
 
@@ -321,5 +378,7 @@ def test_shipped_models_stand_in_and_say_so(tmp_path, monkeypatch, capsys):
 
 def test_no_models_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr(sampling, "shipped", lambda: RunFolder(tmp_path / "none"))
-    with pytest.raises(CheckpointError, match="has no vqvae, pixelcnn, dcgan: run notebooks 02 to 05"):
+    with pytest.raises(
+        CheckpointError, match="has no vqvae, pixelcnn, dcgan: run notebooks 02 to 05"
+    ):
         run_or_shipped(RunFolder(tmp_path / "empty"))

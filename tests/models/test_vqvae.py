@@ -1,4 +1,6 @@
-"""The VQ-VAE: sizes, the law of its verbs, what it refuses, and that its training makes progress."""
+"""The VQ-VAE: sizes, the law of its verbs, what it refuses, and that its training makes
+progress.
+"""
 
 import copy
 import json
@@ -17,8 +19,10 @@ from oasis_utils.training.loop import Trainer
 
 
 def tiny(**changes):
-    values = dict(image_size=32, downsampling=4, channels=16, residual_blocks=1, n_codes=16,
-                  code_dim=4) | changes
+    values = (
+        dict(image_size=32, downsampling=4, channels=16, residual_blocks=1, n_codes=16, code_dim=4)
+        | changes
+    )
     torch.manual_seed(0)
     return VQVAE(VQVAEConfig(**values))
 
@@ -28,7 +32,9 @@ def discs(count, size=32, seed=0):
     generator = torch.Generator().manual_seed(seed)
     radius, level, rows, cols = torch.rand(4, count, 1, 1, generator=generator)
     axis = torch.arange(size).float()
-    distance = (axis[:, None] - size * (0.35 + 0.3 * rows)) ** 2 + (axis - size * (0.35 + 0.3 * cols)) ** 2
+    distance = (axis[:, None] - size * (0.35 + 0.3 * rows)) ** 2 + (
+        axis - size * (0.35 + 0.3 * cols)
+    ) ** 2
     return ((0.4 + 0.6 * level) * (distance < (size * (0.15 + 0.2 * radius)) ** 2))[:, None]
 
 
@@ -48,6 +54,7 @@ def trained():
 
 
 # ------------------------------------------------------------ sizes
+
 
 @pytest.mark.parametrize("cosine", [False, True])
 @pytest.mark.parametrize("downsampling, size", [(4, 32), (8, 32), (16, 64)])
@@ -83,8 +90,16 @@ def test_other_image_sizes_are_refused(rows, cols):
 
 # ------------------------------------------------------------ verbs
 
-@pytest.mark.parametrize("choices", [dict(cosine=False), dict(cosine=True), dict(gradient="rotation"),
-                                     dict(codebook="gradient", kmeans=False, revive_below=0.0)])
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        dict(cosine=False),
+        dict(cosine=True),
+        dict(gradient="rotation"),
+        dict(codebook="gradient", kmeans=False, revive_below=0.0),
+    ],
+)
 @pytest.mark.parametrize("downsampling", [4, 8, 16])
 def test_decoding_the_indices_is_the_reconstruction(downsampling, choices):
     model = tiny(downsampling=downsampling, **choices)
@@ -101,7 +116,9 @@ def test_decoding_the_indices_is_the_reconstruction(downsampling, choices):
 def test_indices_are_whole_numbers_in_range(trained):
     model, images, _ = trained
     indices = model.encode_indices(images)
-    assert indices.dtype == torch.int64 and indices.min() >= 0 and indices.max() < model.config.n_codes
+    assert (
+        indices.dtype == torch.int64 and indices.min() >= 0 and indices.max() < model.config.n_codes
+    )
     assert len(indices.unique()) > 1
 
 
@@ -125,7 +142,9 @@ def test_indices_out_of_range_are_refused(bad):
 def test_images_are_encoded_independently_of_their_batch(trained):
     model, images, _ = trained
     together = model.encode_indices(images)
-    assert torch.equal(together, torch.cat([model.encode_indices(images[i:i + 1]) for i in range(8)]))
+    assert torch.equal(
+        together, torch.cat([model.encode_indices(images[i : i + 1]) for i in range(8)])
+    )
 
 
 def test_verbs_do_not_change_a_model_in_evaluation_mode(trained):
@@ -139,10 +158,13 @@ def test_verbs_do_not_change_a_model_in_evaluation_mode(trained):
 
 # ------------------------------------------------------------ training
 
+
 def test_step_is_the_weighted_sum_of_its_parts():
     model = tiny(ssim_weight=0.7).eval()
     losses = model.step({"images": discs(2)}, "autoencoder")
-    torch.testing.assert_close(losses["loss"], losses["l1"] + 0.7 * losses["1-ssim"] + losses["commitment"])
+    torch.testing.assert_close(
+        losses["loss"], losses["l1"] + 0.7 * losses["1-ssim"] + losses["commitment"]
+    )
     output = model.decode(model.quantize(model.encode(discs(2))).codes)
     torch.testing.assert_close(losses["l1"], (output - discs(2)).abs().mean())
     torch.testing.assert_close(losses["1-ssim"], 1 - metrics.ssim(output, discs(2)).mean())
@@ -151,10 +173,15 @@ def test_step_is_the_weighted_sum_of_its_parts():
 def test_every_parameter_learns():
     model = tiny()
     model.train().step({"images": discs(4)}, "autoencoder")["loss"].backward()
-    still = [name for name, value in model.named_parameters() if value.grad is None or not value.grad.any()]
+    still = [
+        name
+        for name, value in model.named_parameters()
+        if value.grad is None or not value.grad.any()
+    ]
     assert still == []
     assert sum(p.numel() for p in model.parameter_groups()["autoencoder"]) == sum(
-        p.numel() for p in model.parameters())
+        p.numel() for p in model.parameters()
+    )
 
 
 def test_a_few_steps_reduce_the_loss_clearly(trained):
@@ -165,7 +192,10 @@ def test_a_few_steps_reduce_the_loss_clearly(trained):
 
 def test_training_reconstructs_better_than_a_black_image(trained):
     model, images, _ = trained
-    found, black = model.validate([{"images": images}]), metrics.score(images, torch.zeros_like(images))
+    found, black = (
+        model.validate([{"images": images}]),
+        metrics.score(images, torch.zeros_like(images)),
+    )
     assert found["ssim"] > black["ssim"] + 0.1 and found["psnr"] > black["psnr"] + 6
 
 
@@ -181,10 +211,14 @@ def gradients(model, images, precision=torch.float32):
     """All gradients of one step as one vector."""
     with torch.autocast("cpu", precision, enabled=precision != torch.float32):
         loss = model.step({"images": images}, "autoencoder")["loss"]
-    return torch.cat([slope.flatten() for slope in torch.autograd.grad(loss, list(model.parameters()))])
+    return torch.cat(
+        [slope.flatten() for slope in torch.autograd.grad(loss, list(model.parameters()))]
+    )
 
 
-def test_bfloat16_changes_the_gradient_of_a_trained_model_by_a_tenth_and_keeps_its_direction(trained):
+def test_bfloat16_changes_the_gradient_of_a_trained_model_by_a_tenth_and_keeps_its_direction(
+    trained,
+):
     model, images, _ = trained
     plain, rounded = gradients(model.eval(), images), gradients(model, images, torch.bfloat16)
     error = float((rounded - plain).norm() / plain.norm())
@@ -197,30 +231,48 @@ def test_the_memory_format_does_not_change_the_gradient(trained):
     plain = copy.deepcopy(model).eval()
     for parameter in plain.parameters():
         parameter.data = parameter.data.contiguous()
-    torch.testing.assert_close(gradients(plain, images), gradients(model.eval(), images), atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(
+        gradients(plain, images), gradients(model.eval(), images), atol=1e-5, rtol=1e-3
+    )
 
 
 def test_a_long_run_under_bfloat16_autocast_stays_finite():
-    model = tiny(gradient="rotation", ssim_weight=1.0, channels=8, adversarial_weight=0.1, adversarial_start=50)
-    trainer, images = Trainer(model.train(), TrainingConfig(learning_rate=3e-3, warmup_steps=5), 200), discs(4)
+    model = tiny(
+        gradient="rotation",
+        ssim_weight=1.0,
+        channels=8,
+        adversarial_weight=0.1,
+        adversarial_start=50,
+    )
+    trainer, images = (
+        Trainer(model.train(), TrainingConfig(learning_rate=3e-3, warmup_steps=5), 200),
+        discs(4),
+    )
     history = []
     for _ in range(200):
         with torch.autocast("cpu", torch.bfloat16):
             history.append(trainer.step({"images": images}))
-    assert all(value.isfinite().all() for value in [*history[-1].values(), *model.state_dict().values()])
+    assert all(
+        value.isfinite().all() for value in [*history[-1].values(), *model.state_dict().values()]
+    )
     assert history[-1]["autoencoder_l1"] < 0.8 * history[0]["autoencoder_l1"]
 
 
 def test_the_lines_that_notebook_02_quotes_are_in_the_code():
-    cells = json.loads((project_root() / "notebooks/02_train_vqvae.ipynb").read_text(encoding="utf-8"))["cells"]
+    cells = json.loads(
+        (project_root() / "notebooks/02_train_vqvae.ipynb").read_text(encoding="utf-8")
+    )["cells"]
     text = next("".join(cell["source"]) for cell in cells if cell["id"] == "02-05")
-    code = "".join((project_root() / "oasis_utils" / name).read_text(encoding="utf-8")
-                   for name in ("vqvae.py", "quantizer.py"))
+    code = "".join(
+        (project_root() / "oasis_utils" / name).read_text(encoding="utf-8")
+        for name in ("vqvae.py", "quantizer.py")
+    )
     lines = re.findall(r"\| `([^`]+)` \|\n", text)
     assert len(lines) == 7 and [line for line in lines if line not in code] == []
 
 
 # ------------------------------------------------------------ patch discriminator
+
 
 def test_the_two_players_share_no_parameter_and_leave_none_out():
     model = tiny(adversarial_weight=0.5)
@@ -240,12 +292,18 @@ def test_the_opinion_is_heard_after_the_warm_up_in_proportion_to_the_gradients(s
     losses = model.step({"images": discs(4)}, "autoencoder")
     torch.manual_seed(1)
     without = plain.step({"images": discs(4)}, "autoencoder")["loss"]
-    torch.testing.assert_close(losses["loss"] - losses["opinion_weight"] * losses["opinion"], without)
+    torch.testing.assert_close(
+        losses["loss"] - losses["opinion_weight"] * losses["opinion"], without
+    )
     last = model.decoder[-2].weight
-    total, opinion = (torch.autograd.grad(losses[k], last, retain_graph=True)[0] for k in ("loss", "opinion"))
+    total, opinion = (
+        torch.autograd.grad(losses[k], last, retain_graph=True)[0] for k in ("loss", "opinion")
+    )
     ours = torch.autograd.grad(without, plain.decoder[-2].weight)[0]
     weight = losses["opinion_weight"].detach()
-    assert float(weight) == pytest.approx(heard * 0.5 * float(ours.norm() / (opinion.norm() + 1e-4)), rel=1e-3)
+    assert float(weight) == pytest.approx(
+        heard * 0.5 * float(ours.norm() / (opinion.norm() + 1e-4)), rel=1e-3
+    )
     torch.testing.assert_close(total, ours + weight * opinion, atol=1e-5, rtol=1e-3)
 
 
@@ -263,6 +321,7 @@ def test_the_discriminator_learns_to_tell_and_its_steps_survive_a_checkpoint(tmp
 
 # ------------------------------------------------------------ validation
 
+
 def test_validation_equals_the_figures_of_the_whole_split(trained):
     model, images, _ = trained
     with torch.no_grad():
@@ -273,9 +332,12 @@ def test_validation_equals_the_figures_of_the_whole_split(trained):
     assert found["ssim"] == pytest.approx(float(metrics.ssim(output, images).mean()))
     assert found["psnr"] == pytest.approx(float(metrics.psnr(output, images).mean()))
     assert found["validation_loss"] == pytest.approx(
-        float(model.step({"images": images}, "autoencoder")["loss"].detach()), rel=1e-5)
+        float(model.step({"images": images}, "autoencoder")["loss"].detach()), rel=1e-5
+    )
     assert found["used_fraction"] == pytest.approx(float((share > 0).double().mean()))
-    assert found["perplexity"] == pytest.approx(float(torch.exp(-torch.xlogy(share, share).sum())), rel=1e-4)
+    assert found["perplexity"] == pytest.approx(
+        float(torch.exp(-torch.xlogy(share, share).sum())), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("sizes", [(4, 4), (5, 3), (1, 7), (3, 3, 2)])
@@ -301,4 +363,6 @@ def test_training_use_is_counted_over_all_batches_of_the_epoch():
     assert uses.sum() == 8 * 64
     found, share = model.eval().validate([{"images": images}]), uses / uses.sum()
     assert found["training_used_fraction"] == pytest.approx(float((uses > 0).double().mean()))
-    assert found["training_perplexity"] == pytest.approx(float(torch.exp(-torch.xlogy(share, share).sum())), rel=1e-4)
+    assert found["training_perplexity"] == pytest.approx(
+        float(torch.exp(-torch.xlogy(share, share).sum())), rel=1e-4
+    )

@@ -1,4 +1,6 @@
-"""The report page: it holds everything, asks nobody, tells numbers beside their floors, and reads any report."""
+"""The report page: it holds everything, asks nobody, tells numbers beside their floors, and reads
+any report.
+"""
 
 import re
 from html.parser import HTMLParser
@@ -11,10 +13,15 @@ from oasis_utils.pipeline.runner import PRODUCTS
 from oasis_utils.runtime.runtime import RunFolder, read_json, write_json
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
-NUMBERS = {"reconstruction": {"ssim": 0.8875682, "images": 256}, "floors": {"ssim": {"black": 0.25, "mean": 0.5}},
-           "data": {"source": "sample <brains> & co"}, "profile": "demo",
-           "priors": {"dcgan": {"kid": 0.25, "kid_interval": [0.125, 0.5], "kid_real_vs_real": 0.0625}},
-           "provenance": {"torch": "2.14"}, "seconds": {"total": 61.0}}
+NUMBERS = {
+    "reconstruction": {"ssim": 0.8875682, "images": 256},
+    "floors": {"ssim": {"black": 0.25, "mean": 0.5}},
+    "data": {"source": "sample <brains> & co"},
+    "profile": "demo",
+    "priors": {"dcgan": {"kid": 0.25, "kid_interval": [0.125, 0.5], "kid_real_vs_real": 0.0625}},
+    "provenance": {"torch": "2.14"},
+    "seconds": {"total": 61.0},
+}
 
 
 class Page(HTMLParser):
@@ -51,14 +58,19 @@ def test_the_page_is_whole_and_asks_nobody(run):
     text = report.report_page(run)
     page = Page(text)
     assert page.open == [] and page.undescribed == 0
-    assert len(page.addresses) == 3 and all(a.startswith("data:image/png;base64,") for a in page.addresses)
+    assert len(page.addresses) == 3 and all(
+        a.startswith("data:image/png;base64,") for a in page.addresses
+    )
     assert not re.search(r"https?://|@import|url\(", text)
 
 
 def test_numbers_stand_beside_their_floors(run):
     text = report.report_page(run)
-    for row in (("ssim", "0.8876", "black 0.25 · mean 0.5"), ("images", "256", ""),
-                ("dcgan · kid", "0.25", "95 % 0.125 to 0.5 · real vs real 0.0625")):
+    for row in (
+        ("ssim", "0.8876", "black 0.25 · mean 0.5"),
+        ("images", "256", ""),
+        ("dcgan · kid", "0.25", "95 % 0.125 to 0.5 · real vs real 0.0625"),
+    ):
         assert "<td>" + "</td><td>".join(row) + "</td>" in text
     assert "SSIM 0.888" in text and "1:01" in text and "2.14" in text
     assert "sample &lt;brains&gt; &amp; co" in text
@@ -67,7 +79,9 @@ def test_numbers_stand_beside_their_floors(run):
 def test_captions_come_from_the_notebooks(run):
     text = report.report_page(run)
     assert "<strong>Temperature and top-p.</strong> Temperature divides the logits" in text
-    assert "<strong>of my own.</strong>" in text  # a figure that no notebook makes is shown all the same
+    assert (
+        "<strong>of my own.</strong>" in text
+    )  # a figure that no notebook makes is shown all the same
     assert text.index("Temperature and top-p") < text.index("of my own")
 
 
@@ -76,7 +90,9 @@ def test_every_figure_of_a_notebook_has_a_caption(notebook):
     from oasis_utils.runtime.runtime import project_root
 
     cells = read_json(project_root() / "notebooks" / f"{notebook}.ipynb")["cells"]
-    saved = re.findall(r'save_figure\([^)]*"(\d\d_\w+)"\)', "\n".join("".join(c["source"]) for c in cells))
+    saved = re.findall(
+        r'save_figure\([^)]*"(\d\d_\w+)"\)', "\n".join("".join(c["source"]) for c in cells)
+    )
     told = report.captions(cells)
     assert set(told) == set(saved)
     assert all(title and len(text) > 30 for title, text in told.values()), told

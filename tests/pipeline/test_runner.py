@@ -1,4 +1,6 @@
-"""The runner: refuses what it does not know, runs the real series, skips what is done, fails in one line."""
+"""The runner: refuses what it does not know, runs the real series, skips what is done, fails in one
+line.
+"""
 
 import json
 import shutil
@@ -21,16 +23,19 @@ from oasis_utils.runtime.runtime import RunFolder, project_root, read_json, writ
 # ---------------------------------------------------------------- asking wrongly
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (("--profile", "huge"), "unknown profile 'huge': choose one of smoke, demo, full"),
-    (("--only", "08"), "unknown notebook '08'"),
-    (("--only", "0"), "unknown notebook '0'"),
-    (("-p", "epoch=3"), "unknown parameter 'epoch'"),
-    (("-p", "epochs"), "expected NAME=VALUE"),
-    (("-p", "epochs=many"), "epochs='many' is not int"),
-    (("-p", "seed=3"), "parameter 'seed' has its own option"),
-    (("--data", "nowhere"), "no folder"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--profile", "huge"), "unknown profile 'huge': choose one of smoke, demo, full"),
+        (("--only", "08"), "unknown notebook '08'"),
+        (("--only", "0"), "unknown notebook '0'"),
+        (("-p", "epoch=3"), "unknown parameter 'epoch'"),
+        (("-p", "epochs"), "expected NAME=VALUE"),
+        (("-p", "epochs=many"), "epochs='many' is not int"),
+        (("-p", "seed=3"), "parameter 'seed' has its own option"),
+        (("--data", "nowhere"), "no folder"),
+    ],
+)
 def test_unknown_requests_are_refused_in_one_line(arguments, message, tmp_path):
     done = oasis("run", "--out", tmp_path, *arguments)
     assert done.returncode == 2
@@ -47,7 +52,9 @@ def test_parameters_take_the_type_of_the_default(tmp_path):
 
 def test_every_notebook_gets_the_shared_parameters(tmp_path):
     for step in plan("smoke", "", RunFolder(tmp_path), None, {}, seed=7, device="cpu"):
-        assert step.parameters["profile"] == "smoke" and step.parameters["run_folder"] == str(tmp_path)
+        assert step.parameters["profile"] == "smoke" and step.parameters["run_folder"] == str(
+            tmp_path
+        )
         assert step.parameters["seed"] == 7 and step.parameters["device"] == "cpu"
 
 
@@ -66,7 +73,10 @@ def test_a_step_is_done_only_with_its_stamp_and_its_products(tmp_path):
     (step,) = plan("smoke", "", run, "02", {})
     pipeline.stamp_steps([step], "")
     assert not pipeline.is_done(step, run)
-    write_json(pipeline.stamp_file(run, step.name), {"stamp": step.stamp, "seconds": 1.0, "finished": 5, "earlier": {}})
+    write_json(
+        pipeline.stamp_file(run, step.name),
+        {"stamp": step.stamp, "seconds": 1.0, "finished": 5, "earlier": {}},
+    )
     assert not pipeline.is_done(step, run)
     run.checkpoint("vqvae").parent.mkdir()
     run.checkpoint("vqvae").touch()
@@ -79,9 +89,17 @@ def test_a_step_is_done_only_with_its_stamp_and_its_products(tmp_path):
     assert not pipeline.is_done(step, run), "notebook 01 ran after it"
 
 
-@pytest.mark.parametrize("changed", ["model.py", "deep/inner/model.py", "assets/slab.npz", "deep/assets/page.css"])
+@pytest.mark.parametrize(
+    "changed", ["model.py", "deep/inner/model.py", "assets/slab.npz", "deep/assets/page.css"]
+)
 def test_the_package_state_covers_packages_inside_and_assets(tmp_path, monkeypatch, changed):
-    for name in ("__init__.py", "model.py", "deep/inner/model.py", "assets/slab.npz", "deep/assets/page.css"):
+    for name in (
+        "__init__.py",
+        "model.py",
+        "deep/inner/model.py",
+        "assets/slab.npz",
+        "deep/assets/page.css",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"\xff 1")
     monkeypatch.setattr(pipeline.oasis_utils, "__file__", str(tmp_path / "__init__.py"))
@@ -103,10 +121,16 @@ def test_data_state_follows_the_files(tmp_path):
 
 def test_headlines_merge_into_one_report(tmp_path):
     run = RunFolder(tmp_path)
-    pipeline.save_headline(run, "01_data_exploration", "text", data={"source": "x"}, floors={"ssim": {"black": 0.5}})
-    pipeline.save_headline(run, "02_train_vqvae", "text", floors={"ssim": {"mean": 0.6}, "psnr": {"black": 7.0}})
+    pipeline.save_headline(
+        run, "01_data_exploration", "text", data={"source": "x"}, floors={"ssim": {"black": 0.5}}
+    )
+    pipeline.save_headline(
+        run, "02_train_vqvae", "text", floors={"ssim": {"mean": 0.6}, "psnr": {"black": 7.0}}
+    )
     assert pipeline.collect_report(run) == {
-        "data": {"source": "x"}, "floors": {"ssim": {"black": 0.5, "mean": 0.6}, "psnr": {"black": 7.0}}}
+        "data": {"source": "x"},
+        "floors": {"ssim": {"black": 0.5, "mean": 0.6}, "psnr": {"black": 7.0}},
+    }
 
 
 def test_a_failing_cell_gives_one_line_and_the_partial_notebook(tmp_path):
@@ -116,7 +140,11 @@ def test_a_failing_cell_gives_one_line_and_the_partial_notebook(tmp_path):
     assert "03_codebook_analysis, cell 4: FileNotFoundError" in done.stderr
     assert "run notebook 01_data_exploration" in done.stderr
     partial = nbformat.read(tmp_path / "notebooks" / "03_codebook_analysis.ipynb", as_version=4)
-    assert any(output.output_type == "error" for cell in partial.cells for output in cell.get("outputs", []))
+    assert any(
+        output.output_type == "error"
+        for cell in partial.cells
+        for output in cell.get("outputs", [])
+    )
     assert not pipeline.stamp_file(RunFolder(tmp_path), "03_codebook_analysis").exists()
 
 
@@ -148,7 +176,10 @@ def test_the_report_holds_every_promised_figure(series, tree):
     assert set(report["evaluation"]["controls"]) == {"planted copies, decoded", "other people"}
     assert "## Verdicts" in series[1].card.read_text(encoding="utf-8")
     assert set(report["seconds"]) == {"total", *PRODUCTS}
-    assert report["profile"] == "smoke" and report["data"]["source"] == f"PNG slices of {tree.resolve().name}"
+    assert (
+        report["profile"] == "smoke"
+        and report["data"]["source"] == f"PNG slices of {tree.resolve().name}"
+    )
     assert set(report["provenance"]) >= {"torch", "hardware", "revision", "seed"}
 
 
@@ -175,7 +206,9 @@ def test_executed_notebooks_hold_figures_and_no_errors(series):
 
 @pytest.mark.slow
 def test_jupyter_ends_with_the_same_weights_as_papermill(series, tmp_path):
-    """The second notebook, its parameters typed in by hand and run by nbclient, as JupyterLab's kernel would."""
+    """The second notebook, its parameters typed in by hand and run by nbclient, as JupyterLab's
+    kernel would.
+    """
     _, run = series
     again = RunFolder(tmp_path / "by hand")
     shutil.copytree(run.data, again.data)
@@ -185,8 +218,12 @@ def test_jupyter_ends_with_the_same_weights_as_papermill(series, tmp_path):
     quiet = Config(KernelManager={"transport_encryption": "auto"})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        NotebookClient(book, kernel_name="python3", config=quiet,
-                       resources={"metadata": {"path": str(tmp_path)}}).execute()
+        NotebookClient(
+            book,
+            kernel_name="python3",
+            config=quiet,
+            resources={"metadata": {"path": str(tmp_path)}},
+        ).execute()
     (ours, _), (theirs, _) = (load_tensors(r.checkpoint("vqvae")) for r in (again, run))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
@@ -201,10 +238,27 @@ def test_an_identical_run_skips_everything(series, tree):
 
 @pytest.mark.slow
 def test_sample_writes_slices_of_both_priors(series, tmp_path):
-    for prior, extra in (("pixelcnn", ("--temperature", "0.9", "--top-k", "20", "--top-p", "0.9")), ("dcgan", ())):
+    for prior, extra in (
+        ("pixelcnn", ("--temperature", "0.9", "--top-k", "20", "--top-p", "0.9")),
+        ("dcgan", ()),
+    ):
         file = tmp_path / f"{prior}.npz"
-        done = oasis("sample", "--run", series[1].root, "--prior", prior, "--n", 5, "--position", 3, "--seed", 2,
-                     "--out", file, *extra)
+        done = oasis(
+            "sample",
+            "--run",
+            series[1].root,
+            "--prior",
+            prior,
+            "--n",
+            5,
+            "--position",
+            3,
+            "--seed",
+            2,
+            "--out",
+            file,
+            *extra,
+        )
         assert done.returncode == 0, done.stderr
         with np.load(file) as arrays:
             assert arrays["images"].shape == (5, 64, 64) and arrays["images"].dtype == np.uint8
@@ -217,7 +271,9 @@ def test_generation_works_before_any_training(tmp_path):
     """A fresh clone has the shipped models: notebook 06 and `sample` need nothing else."""
     done = oasis("run", "--profile", "smoke", "--only", "06", "--out", tmp_path / "empty")
     assert done.returncode == 0, done.stderr
-    cells = nbformat.read(tmp_path / "empty" / "notebooks" / "06_generation.ipynb", as_version=4).cells
+    cells = nbformat.read(
+        tmp_path / "empty" / "notebooks" / "06_generation.ipynb", as_version=4
+    ).cells
     said = "".join(o.get("text", "") for cell in cells for o in cell.get("outputs", []))
     assert "using the shipped models, trained on synthetic sample brains" in said
     done = oasis("sample", "--run", project_root(), "--n", 2, "--out", tmp_path / "new.npz")
@@ -229,10 +285,25 @@ def test_reconstruct_and_evaluate(series, tree, tmp_path):
     done = oasis("reconstruct", tree, "--run", series[1].root, "--out", tmp_path / "r.npz")
     assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "r.npz") as arrays:
-        assert set(arrays) == {"images", "reconstructions", "indices", "subjects", "positions", "series"}
+        assert set(arrays) == {
+            "images",
+            "reconstructions",
+            "indices",
+            "subjects",
+            "positions",
+            "series",
+        }
         assert arrays["images"].shape == arrays["reconstructions"].shape == (64, 64, 64)
-    done = oasis("evaluate", series[1].samples("pixelcnn"), "--against", tree, "--json", tmp_path / "e.json", "--card",
-                 tmp_path / "e.md")
+    done = oasis(
+        "evaluate",
+        series[1].samples("pixelcnn"),
+        "--against",
+        tree,
+        "--json",
+        tmp_path / "e.json",
+        "--card",
+        tmp_path / "e.md",
+    )
     assert done.returncode == 0, done.stderr
     judged = json.loads((tmp_path / "e.json").read_text())
     check_form(judged)

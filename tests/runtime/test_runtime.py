@@ -55,23 +55,37 @@ def test_project_root_holds_the_notebooks():
 
 
 def test_installed_copy_takes_the_working_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(oasis_utils, "__file__", str(tmp_path / "site" / "oasis_utils" / "__init__.py"))
+    monkeypatch.setattr(
+        oasis_utils, "__file__", str(tmp_path / "site" / "oasis_utils" / "__init__.py")
+    )
     monkeypatch.chdir(tmp_path)
     assert project_root() == tmp_path
 
 
 def test_run_folder_keeps_everything_inside_and_apart(tmp_path):
     run = RunFolder.at(tmp_path)
-    paths = [run.data, run.figures, run.notebooks, run.codes, run.report, run.checkpoint("vqvae"),
-             run.history("vqvae"), run.watched("vqvae"), run.samples("dcgan"), run.samples("pixelcnn"),
-             run.headline("02")]
+    paths = [
+        run.data,
+        run.figures,
+        run.notebooks,
+        run.codes,
+        run.report,
+        run.checkpoint("vqvae"),
+        run.history("vqvae"),
+        run.watched("vqvae"),
+        run.samples("dcgan"),
+        run.samples("pixelcnn"),
+        run.headline("02"),
+    ]
     assert all(tmp_path in path.parents for path in paths)
     assert len(set(paths)) == len(paths)
 
 
 def test_require_gives_the_path_or_names_the_notebook(tmp_path):
     run = RunFolder(tmp_path)
-    with pytest.raises(FileNotFoundError, match="codes.npz is missing: run notebook 03_codebook_analysis"):
+    with pytest.raises(
+        FileNotFoundError, match="codes.npz is missing: run notebook 03_codebook_analysis"
+    ):
         run.require(run.codes, "03_codebook_analysis")
     run.codes.touch()
     assert run.require(run.codes, "03_codebook_analysis") == run.codes
@@ -108,31 +122,38 @@ def test_atomic_refuses_a_block_that_wrote_nothing(tmp_path):
     assert path.read_text() == "old"
 
 
-@pytest.mark.parametrize("number, advice", [
-    (errno.ENOSPC, "the disk is full: free some space"), (errno.EROFS, "read-only: choose another folder"),
-    (errno.EACCES, "no permission"), (errno.EDQUOT, "quota")])
+@pytest.mark.parametrize(
+    "number, advice",
+    [
+        (errno.ENOSPC, "the disk is full: free some space"),
+        (errno.EROFS, "read-only: choose another folder"),
+        (errno.EACCES, "no permission"),
+        (errno.EDQUOT, "quota"),
+    ],
+)
 def test_storage_errors_say_what_to_do_and_keep_the_old_file(tmp_path, number, advice):
     path = tmp_path / "report.json"
     runtime.write_json(path, 1)
-    with pytest.raises(runtime.StorageError, match=f"cannot write .*report.json: .*{advice}.* is kept"):
-        with runtime.atomic(path) as partial:
-            partial.write_text("half")
-            raise OSError(number, "some text of the system")
+    with pytest.raises(
+        runtime.StorageError, match=f"cannot write .*report.json: .*{advice}.* is kept"
+    ), runtime.atomic(path) as partial:
+        partial.write_text("half")
+        raise OSError(number, "some text of the system")
     assert runtime.read_json(path) == 1 and list(tmp_path.iterdir()) == [path]
 
 
 def test_other_errors_of_the_system_pass_unchanged(tmp_path):
-    with pytest.raises(FileNotFoundError, match="elsewhere"):
-        with runtime.atomic(tmp_path / "x"):
-            (tmp_path / "elsewhere").read_text()
+    with pytest.raises(FileNotFoundError, match="elsewhere"), runtime.atomic(tmp_path / "x"):
+        (tmp_path / "elsewhere").read_text()
 
 
 def test_a_held_lock_names_its_holder_and_is_let_go(tmp_path):
     lock = tmp_path / "new folder" / ".lock"
-    with runtime.exclusive(lock, "runs/demo"):
-        with pytest.raises(runtime.FolderInUse, match=f"runs/demo is in use by process {os.getpid()} on .* since 20"):
-            with runtime.exclusive(lock, "runs/demo"):
-                raise AssertionError("two are in")
+    with runtime.exclusive(lock, "runs/demo"), pytest.raises(
+        runtime.FolderInUse,
+        match=f"runs/demo is in use by process {os.getpid()} on .* since 20",
+    ), runtime.exclusive(lock, "runs/demo"):
+        raise AssertionError("two are in")
     with runtime.exclusive(lock, "runs/demo"):
         lock.with_name(".lock.json").unlink()
         with pytest.raises(runtime.FolderInUse, match="in use by another process"):
@@ -215,7 +236,9 @@ def fresh_mib():
     return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.getpagesize() / 5 / 2**20
 print(fresh_mib(), keep_freed_memory(), fresh_mib())
 """
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     given_back, asked, kept = found.stdout.split()
     assert asked == "True" and float(kept) < 1 < 60 < float(given_back)
 
@@ -243,7 +266,15 @@ def test_provenance_is_plain_json_and_names_its_origin():
     assert json.loads(json.dumps(record)) == record
     assert record["seed"] == 7
     assert record["torch"] == torch.__version__
-    assert {"oasis_utils", "python", "numpy", "revision", "hardware", "precision", "platform"} <= set(record)
+    assert {
+        "oasis_utils",
+        "python",
+        "numpy",
+        "revision",
+        "hardware",
+        "precision",
+        "platform",
+    } <= set(record)
 
 
 def test_revision_outside_a_checkout_is_unknown(tmp_path, monkeypatch):
@@ -255,8 +286,18 @@ def test_revision_outside_a_checkout_is_unknown(tmp_path, monkeypatch):
 # ---------------------------------------------------------------- progress
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.0, "0:00"), (59.4, "0:59"), (59.6, "1:00"), (83.0, "1:23"),
-                                               (3599.7, "1:00:00"), (3723.0, "1:02:03"), (36e3, "10:00:00")])
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0:00"),
+        (59.4, "0:59"),
+        (59.6, "1:00"),
+        (83.0, "1:23"),
+        (3599.7, "1:00:00"),
+        (3723.0, "1:02:03"),
+        (36e3, "10:00:00"),
+    ],
+)
 def test_clock(seconds, text):
     assert clock(seconds) == text
 

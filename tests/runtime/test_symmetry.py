@@ -13,7 +13,9 @@ IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
 def test_mirroring_is_a_flip_along_the_axis_for_arrays_and_tensors(axis):
     symmetry = Symmetry(axis)
     assert np.array_equal(symmetry.mirror(IMAGES), np.flip(IMAGES, axis))
-    assert torch.equal(symmetry.mirror(torch.from_numpy(IMAGES)), torch.from_numpy(IMAGES).flip(axis))
+    assert torch.equal(
+        symmetry.mirror(torch.from_numpy(IMAGES)), torch.from_numpy(IMAGES).flip(axis)
+    )
     assert np.array_equal(symmetry.mirror(symmetry.mirror(IMAGES)), IMAGES)
 
 

@@ -1,4 +1,6 @@
-"""The training loop: schedule, learning, best epoch, patience, load-or-train, resume to the bit, blow-ups."""
+"""The training loop: schedule, learning, best epoch, patience, load-or-train, resume to the bit,
+blow-ups.
+"""
 
 import json
 import math
@@ -13,7 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from oasis_utils.config import DCGANConfig, PixelCNNConfig, TrainingConfig, VQVAEConfig, load_profile
+from oasis_utils.config import (
+    DCGANConfig,
+    PixelCNNConfig,
+    TrainingConfig,
+    VQVAEConfig,
+    load_profile,
+)
 from oasis_utils.data.dataset import Batches
 from oasis_utils.models.checkpoints import CheckpointError, load_model, read_about
 from oasis_utils.models.dcgan import DCGAN
@@ -36,7 +44,9 @@ class LineConfig:
 
 
 class Line(nn.Module):
-    """y = 2 x + 1 by least squares; `scores` replaces the validation figures, to steer what the loop does."""
+    """y = 2 x + 1 by least squares; `scores` replaces the validation figures, to steer what the
+    loop does.
+    """
 
     Config = LineConfig
     version = 1
@@ -46,7 +56,12 @@ class Line(nn.Module):
 
     def __init__(self, config: LineConfig):
         super().__init__()
-        self.config, self.layer, self.steps, self.validations = config, nn.Linear(config.width, 1), 0, 0
+        self.config, self.layer, self.steps, self.validations = (
+            config,
+            nn.Linear(config.width, 1),
+            0,
+            0,
+        )
 
     def parameter_groups(self):
         return {"all": list(self.parameters())}
@@ -63,7 +78,9 @@ class Line(nn.Module):
         self.validations += 1
         if self.scores:
             return {"error": self.scores[self.validations - 1]}
-        errors = [F.mse_loss(self.layer(batch["x"]), batch["y"], reduction="none") for batch in batches]
+        errors = [
+            F.mse_loss(self.layer(batch["x"]), batch["y"], reduction="none") for batch in batches
+        ]
         return {"error": float(torch.cat(errors).mean())}
 
 
@@ -109,7 +126,9 @@ def same_weights(a, b):
 
 
 def without_seconds(history):
-    return [{name: value for name, value in record.items() if name != "seconds"} for record in history]
+    return [
+        {name: value for name, value in record.items() if name != "seconds"} for record in history
+    ]
 
 
 # ---------------------------------------------------------------- schedule
@@ -166,7 +185,11 @@ def test_fit_leaves_checkpoint_and_history_and_nothing_else(run):
     lines = run.history("line").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3, 4, 5]
     about = read_about(run.checkpoint("line"))
-    assert about["complete"] and about["inputs"] == {"data": "abc"} and about["provenance"]["seed"] == 3
+    assert (
+        about["complete"]
+        and about["inputs"] == {"data": "abc"}
+        and about["provenance"]["seed"] == 3
+    )
     assert about["metrics"]["error"] == min(record["error"] for record in history)
     assert same_weights(load_model(run.checkpoint("line"), Line)[0], best)
     files = sorted(str(p.relative_to(run.root)) for p in run.root.rglob("*") if p.is_file())
@@ -187,7 +210,12 @@ def test_loss_of_an_epoch_is_the_mean_over_its_batches(run):
 
 def test_losses_of_two_phases_carry_their_names(run):
     _, history = fit_gan(run)
-    names = {"discriminator_loss", "discriminator_penalty", "generator_loss", "generator_commitment"}
+    names = {
+        "discriminator_loss",
+        "discriminator_penalty",
+        "generator_loss",
+        "generator_commitment",
+    }
     assert names <= set(history[0])
     assert "loss" not in history[0]
 
@@ -201,8 +229,11 @@ def test_a_phase_moves_its_own_weights_only():
     trainer.groups = {"generator": trainer.groups["generator"]}
     before = {name: value.clone() for name, value in model.state_dict().items()}
     trainer.step(next(iter(map_batches())))
-    moved = {name.split(".")[0] for name, value in model.state_dict().items()
-             if not torch.equal(value, before[name])}
+    moved = {
+        name.split(".")[0]
+        for name, value in model.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
     assert moved == {"generator"}
 
 
@@ -219,12 +250,15 @@ def test_gradients_are_clipped(run):
 
 
 def test_average_lags_behind_and_is_what_is_kept(run):
-    config = TrainingConfig(epochs=5, batch_size=8, learning_rate=0.05, warmup_steps=2, ema_decay=0.9)
+    config = TrainingConfig(
+        epochs=5, batch_size=8, learning_rate=0.05, warmup_steps=2, ema_decay=0.9
+    )
     model = Line(LineConfig())
     start = model.layer.weight.item()
     best, _ = fit_line(run, model, config)
     assert start < best.layer.weight.item() < model.layer.weight.item() or (
-        start > best.layer.weight.item() > model.layer.weight.item())
+        start > best.layer.weight.item() > model.layer.weight.item()
+    )
 
 
 def test_average_closed_form():
@@ -302,17 +336,30 @@ def test_no_patience_goes_to_the_end(run):
 def test_validation_happens_now_and_then_and_at_the_end(run):
     seen = []
     config = TrainingConfig(epochs=5, batch_size=8, validate_every=2)
-    _, history = fit_line(run, config=config, on_epoch=lambda _model, record: seen.append(record["epoch"]))
+    _, history = fit_line(
+        run, config=config, on_epoch=lambda _model, record: seen.append(record["epoch"])
+    )
     assert seen == [2, 4, 5]
     assert [record["epoch"] for record in history if "error" in record] == seen
 
 
 def test_validation_within_epochs_starts_at_step_0_and_counts_steps(run):
     seen = []
-    config = TrainingConfig(epochs=3, batch_size=8, validate_every_steps=3, validate_every=2)  # epochs of 4 steps
-    _, history = fit_line(run, config=config, on_epoch=lambda _model, record: seen.append(record["steps"]))
+    config = TrainingConfig(
+        epochs=3, batch_size=8, validate_every_steps=3, validate_every=2
+    )  # epochs of 4 steps
+    _, history = fit_line(
+        run, config=config, on_epoch=lambda _model, record: seen.append(record["steps"])
+    )
     assert [(record["epoch"], record["steps"]) for record in history] == [
-        (0, 0), (1, 3), (1, 4), (2, 6), (2, 8), (3, 9), (3, 12)]
+        (0, 0),
+        (1, 3),
+        (1, 4),
+        (2, 6),
+        (2, 8),
+        (3, 9),
+        (3, 12),
+    ]
     assert [record["steps"] for record in history if "error" in record] == [0, 3, 6, 8, 9, 12]
     assert seen == [3, 6, 8, 9, 12]
     assert "loss" not in history[0] and all("loss" in record for record in history[1:])
@@ -320,7 +367,9 @@ def test_validation_within_epochs_starts_at_step_0_and_counts_steps(run):
 
 
 def test_losses_of_a_record_are_means_since_the_record_before(run):
-    frozen = TrainingConfig(epochs=1, batch_size=8, learning_rate=1e-12, warmup_steps=0, validate_every_steps=3)
+    frozen = TrainingConfig(
+        epochs=1, batch_size=8, learning_rate=1e-12, warmup_steps=0, validate_every_steps=3
+    )
     losses, model = [], Line(LineConfig())
 
     class Watched(Batches):
@@ -331,7 +380,9 @@ def test_losses_of_a_record_are_means_since_the_record_before(run):
 
     train = Watched(line_batches().tensors, 8, shuffle=True)
     _, history = fit(model, train, line_batches(shuffle=False), frozen, run, "line")
-    assert [record["loss"] for record in history[1:]] == pytest.approx([np.mean(losses[:3]), losses[3]], rel=1e-4)
+    assert [record["loss"] for record in history[1:]] == pytest.approx(
+        [np.mean(losses[:3]), losses[3]], rel=1e-4
+    )
 
 
 def test_best_model_may_come_from_within_an_epoch_but_not_from_within_the_first(run, capsys):
@@ -340,11 +391,15 @@ def test_best_model_may_come_from_within_an_epoch_but_not_from_within_the_first(
     def note(model, record):
         weights[record["steps"]] = model.layer.weight.item()
 
-    config = TrainingConfig(epochs=2, batch_size=8, validate_every_steps=3)  # validations at 0, 3, 4, 6 and 8 steps
+    config = TrainingConfig(
+        epochs=2, batch_size=8, validate_every_steps=3
+    )  # validations at 0, 3, 4, 6 and 8 steps
     best, history = fit_line(run, steered(Line, [0.0, 0.5, 3.0, 1.0, 2.0]), config, on_epoch=note)
     assert [record["steps"] for record in history if record.get("improved")] == [4, 6]
     assert best.layer.weight.item() == weights[6] and len(set(weights.values())) == 4
-    assert best_record(history)["steps"] == read_about(run.checkpoint("line"))["metrics"]["steps"] == 6
+    assert (
+        best_record(history)["steps"] == read_about(run.checkpoint("line"))["metrics"]["steps"] == 6
+    )
     assert "after 6 steps (epoch 2)" in capsys.readouterr().out
 
 
@@ -357,15 +412,30 @@ def test_patience_counts_validations_within_epochs(run, capsys):
 
 
 def test_validating_more_often_does_not_change_the_training(tmp_path, monkeypatch):
-    """Validation draws nothing from the global random numbers and puts the model back into training mode."""
+    """Validation draws nothing from the global random numbers and puts the model back into training
+    mode.
+    """
     states = spy_on_resume_files(monkeypatch)
-    for kind, batches, config in ((tiny_pixelcnn, map_batches, dict(ema_decay=0.9)), (tiny_pixelcnn, map_batches, {}),
-                                  (tiny_gan, map_batches, dict(ema_decay=0.8)), (tiny_vqvae, picture_batches, {})):
+    for kind, batches, config in (
+        (tiny_pixelcnn, map_batches, dict(ema_decay=0.9)),
+        (tiny_pixelcnn, map_batches, {}),
+        (tiny_gan, map_batches, dict(ema_decay=0.8)),
+        (tiny_vqvae, picture_batches, {}),
+    ):
         ends = []
         for every in (0, 1, 3):
             seed_everything(1)
-            schedule = TrainingConfig(epochs=2, batch_size=4, warmup_steps=3, validate_every_steps=every, **config)
-            fit(kind(), batches(), batches(False), schedule, RunFolder(tmp_path / f"{kind}{config}{every}"), "model")
+            schedule = TrainingConfig(
+                epochs=2, batch_size=4, warmup_steps=3, validate_every_steps=every, **config
+            )
+            fit(
+                kind(),
+                batches(),
+                batches(False),
+                schedule,
+                RunFolder(tmp_path / f"{kind}{config}{every}"),
+                "model",
+            )
             ends.append(tensors_of(states[2]))
         assert ends[0] == ends[1] == ends[2], kind
 
@@ -384,7 +454,11 @@ def test_stages_are_the_start_powers_of_four_and_the_end(run):
     config = TrainingConfig(epochs=9, batch_size=1, warmup_steps=2)
     best, _ = fit_line(run, config=config, on_stage=look)
     total = seen[-1]
-    assert seen == [0] + [n for n in (16, 64, 256) if n < total] + [total] and not any(modes) and not best.training
+    assert (
+        seen == [0] + [n for n in (16, 64, 256) if n < total] + [total]
+        and not any(modes)
+        and not best.training
+    )
     fit_line(run, config=config, on_stage=look_again)
     assert min(seen) >= 0  # a finished training has no stages
 
@@ -398,7 +472,9 @@ def test_the_last_stage_shows_the_model_of_the_last_step_not_the_best(run):
     def look(model, steps):
         stages[steps] = model.layer.weight.item()
 
-    best, history = fit_line(run, steered(Line, [5.0, 1.0, 3.0, 4.0, 2.0]), on_epoch=note, on_stage=look)
+    best, history = fit_line(
+        run, steered(Line, [5.0, 1.0, 3.0, 4.0, 2.0]), on_epoch=note, on_stage=look
+    )
     assert stages[20] == weights[20] and best.layer.weight.item() == weights[8] != weights[20]
     assert best_record(history)["steps"] == 8
 
@@ -410,13 +486,18 @@ def test_looking_at_stages_does_not_change_the_training(tmp_path):
     seed_everything(0)
     plain = weights("a")
     seed_everything(0)
-    watched = weights("b", on_stage=lambda model, _steps: model(torch.zeros(1, 4, 4).long(), torch.zeros(1).long()))
+    watched = weights(
+        "b",
+        on_stage=lambda model, _steps: model(torch.zeros(1, 4, 4).long(), torch.zeros(1).long()),
+    )
     assert all(torch.equal(plain[name], watched[name]) for name in plain)
 
 
 def test_on_epoch_sees_the_model_as_it_is_validated(run):
     modes = []
-    fit_line(run, on_epoch=lambda model, _record: modes.append((model.training, torch.is_grad_enabled())))
+    fit_line(
+        run, on_epoch=lambda model, _record: modes.append((model.training, torch.is_grad_enabled()))
+    )
     assert modes == [(False, False)] * 5
 
 
@@ -432,10 +513,17 @@ def test_finished_training_is_loaded_and_not_repeated(run, capsys):
     assert "trained line" in (text := capsys.readouterr().out) and "loaded line.safetensors" in text
 
 
-@pytest.mark.parametrize("change", [dict(seed=1), dict(inputs={"data": "other"}),
-                                    dict(config=TrainingConfig(epochs=5, batch_size=8, learning_rate=0.04)),
-                                    dict(model=HighLine(LineConfig())), dict(model=NewLine(LineConfig())),
-                                    dict(model=Line(LineConfig(label=1)))])
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(seed=1),
+        dict(inputs={"data": "other"}),
+        dict(config=TrainingConfig(epochs=5, batch_size=8, learning_rate=0.04)),
+        dict(model=HighLine(LineConfig())),
+        dict(model=NewLine(LineConfig())),
+        dict(model=Line(LineConfig(label=1))),
+    ],
+)
 def test_another_recipe_trains_anew(run, change):
     fit_line(run)
     model = change.pop("model", None) or Line(LineConfig())
@@ -447,11 +535,19 @@ def test_another_recipe_trains_anew(run, change):
 
 def test_recipe_depends_on_everything_a_model_depends_on():
     base = dict(model=Line(LineConfig()), config=LINE, seed=0, inputs={"data": "a"})
-    changes = [{}, {"model": HighLine(LineConfig())}, {"model": Line(LineConfig(label=1))}, {"seed": 1},
-               {"model": NewLine(LineConfig())},
-               {"config": TrainingConfig(epochs=6)}, {"inputs": {"data": "b"}}]
+    changes = [
+        {},
+        {"model": HighLine(LineConfig())},
+        {"model": Line(LineConfig(label=1))},
+        {"seed": 1},
+        {"model": NewLine(LineConfig())},
+        {"config": TrainingConfig(epochs=6)},
+        {"inputs": {"data": "b"}},
+    ]
     assert len({recipe(**{**base, **change}) for change in changes}) == len(changes)
-    assert recipe(**base) == recipe(**{**base, "model": Line(LineConfig())})  # the weights are no part of it
+    assert recipe(**base) == recipe(
+        **{**base, "model": Line(LineConfig())}
+    )  # the weights are no part of it
 
 
 def test_unfinished_checkpoint_is_not_taken_for_a_whole_one(run):
@@ -476,7 +572,9 @@ def test_damaged_resume_file_is_named(run):
         fit_line(run, on_epoch=interrupt_at(3))
     path = run.checkpoint("line").with_suffix(".resume.safetensors")
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(CheckpointError, match=r"line.resume.safetensors is not a whole OASIS-VQ checkpoint"):
+    with pytest.raises(
+        CheckpointError, match=r"line.resume.safetensors is not a whole OASIS-VQ checkpoint"
+    ):
         fit_line(run)
 
 
@@ -509,13 +607,26 @@ def map_batches(shuffle=True):
 
 
 def tiny_vqvae():
-    return VQVAE(VQVAEConfig(image_size=32, channels=32, residual_blocks=1, n_codes=32, code_dim=4,
-                             codebook_decay=0.8, revive_below=0.3, cosine=True))
+    return VQVAE(
+        VQVAEConfig(
+            image_size=32,
+            channels=32,
+            residual_blocks=1,
+            n_codes=32,
+            code_dim=4,
+            codebook_decay=0.8,
+            revive_below=0.3,
+            cosine=True,
+        )
+    )
 
 
 def tiny_pixelcnn():
-    return PixelCNN(PixelCNNConfig(grid=4, n_codes=8, n_positions=3, channels=8, blocks=2, hidden=8,
-                                   dropout=0.3))
+    return PixelCNN(
+        PixelCNNConfig(
+            grid=4, n_codes=8, n_positions=3, channels=8, blocks=2, hidden=8, dropout=0.3
+        )
+    )
 
 
 def tiny_gan():
@@ -524,18 +635,33 @@ def tiny_gan():
 
 def fit_vqvae(run, every=0, **options):
     config = TrainingConfig(epochs=4, batch_size=4, warmup_steps=3, validate_every_steps=every)
-    return fit(tiny_vqvae(), picture_batches(), picture_batches(False), config, run, "model", **options)
+    return fit(
+        tiny_vqvae(), picture_batches(), picture_batches(False), config, run, "model", **options
+    )
 
 
 def fit_pixelcnn(run, every=0, **options):
-    config = TrainingConfig(epochs=4, batch_size=4, warmup_steps=3, ema_decay=0.9, weight_decay=0.01,
-                            clip_norm=1.0, validate_every_steps=every)
+    config = TrainingConfig(
+        epochs=4,
+        batch_size=4,
+        warmup_steps=3,
+        ema_decay=0.9,
+        weight_decay=0.01,
+        clip_norm=1.0,
+        validate_every_steps=every,
+    )
     return fit(tiny_pixelcnn(), map_batches(), map_batches(False), config, run, "model", **options)
 
 
 def fit_gan(run, every=0, **options):
-    config = TrainingConfig(epochs=4, batch_size=4, warmup_steps=3, ema_decay=0.8, betas=(0.0, 0.99),
-                            validate_every_steps=every)
+    config = TrainingConfig(
+        epochs=4,
+        batch_size=4,
+        warmup_steps=3,
+        ema_decay=0.8,
+        betas=(0.0, 0.99),
+        validate_every_steps=every,
+    )
     return fit(tiny_gan(), map_batches(), map_batches(False), config, run, "model", **options)
 
 
@@ -554,14 +680,18 @@ def spy_on_resume_files(monkeypatch):
 def tensors_of(content):
     """Everything in a resume file but the history, which holds seconds."""
     size = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8:8 + size])
+    header = json.loads(content[8 : 8 + size])
     header.pop("__metadata__")
-    return header, content[8 + size:]
+    return header, content[8 + size :]
 
 
 @pytest.mark.parametrize("fit_model", [fit_vqvae, fit_pixelcnn, fit_gan])
-@pytest.mark.parametrize(("epoch", "every"), [(1, 0), (3, 0), (3, 3)])  # epochs of four steps: 3 is within one
-def test_interrupted_training_ends_bit_for_bit_as_a_whole_one(tmp_path, monkeypatch, fit_model, epoch, every):
+@pytest.mark.parametrize(
+    ("epoch", "every"), [(1, 0), (3, 0), (3, 3)]
+)  # epochs of four steps: 3 is within one
+def test_interrupted_training_ends_bit_for_bit_as_a_whole_one(
+    tmp_path, monkeypatch, fit_model, epoch, every
+):
     fit_model = partial(fit_model, every=every)
     whole, broken = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "broken")
     states = spy_on_resume_files(monkeypatch)
@@ -579,7 +709,9 @@ def test_interrupted_training_ends_bit_for_bit_as_a_whole_one(tmp_path, monkeypa
     assert same_weights(resumed, expected)
     assert without_seconds(resumed_history) == without_seconds(history)
     assert without_seconds(read_history(broken.history("model"))) == without_seconds(history)
-    assert tensors_of(states[4]) == expected_state  # also averages, optimisers, random state, last weights
+    assert (
+        tensors_of(states[4]) == expected_state
+    )  # also averages, optimisers, random state, last weights
 
 
 @pytest.mark.parametrize("fit_model", [fit_vqvae, fit_pixelcnn, fit_gan])
@@ -616,10 +748,23 @@ def test_what_was_validated_after_the_last_whole_epoch_is_validated_again(run, c
     config = TrainingConfig(epochs=3, batch_size=8, validate_every_steps=1)
     with pytest.raises(KeyboardInterrupt):
         fit_line(run, config=config, on_epoch=stop)
-    assert "stopped in epoch 2 of 3" in (said := capsys.readouterr().out) and "go on after epoch 1" in said
-    assert [record["steps"] for record in read_history(run.history("line"))] == [0, 1, 2, 3, 4, 5, 6]
+    assert (
+        "stopped in epoch 2 of 3" in (said := capsys.readouterr().out)
+        and "go on after epoch 1" in said
+    )
+    assert [record["steps"] for record in read_history(run.history("line"))] == [
+        0,
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+    ]
     steps = []
-    _, history = fit_line(run, config=config, on_epoch=lambda _model, record: steps.append(record["steps"]))
+    _, history = fit_line(
+        run, config=config, on_epoch=lambda _model, record: steps.append(record["steps"])
+    )
     assert steps == [5, 6, 7, 8, 9, 10, 11, 12]
     assert [record["steps"] for record in history] == list(range(13))
 
@@ -664,7 +809,9 @@ def test_interruption_after_the_last_epoch_loses_nothing(run, monkeypatch):
 
 def test_loss_that_is_not_finite_is_named_and_the_last_good_checkpoint_stays(run):
     model = Line(LineConfig(explode_at=11))  # in the third epoch
-    with pytest.raises(FloatingPointError, match=r"loss, half is not finite at step 11: try a smaller"):
+    with pytest.raises(
+        FloatingPointError, match=r"loss, half is not finite at step 11: try a smaller"
+    ):
         fit_line(run, model)
     about = read_about(run.checkpoint("line"))
     assert about["metrics"]["epoch"] == 2 and not about["complete"]
@@ -683,9 +830,15 @@ def test_loss_is_looked_at_within_long_epochs(run):
 
 
 def test_the_slices_of_a_bad_step_are_named(run):
-    tensors = line_batches().tensors | {"subjects": torch.arange(32) + 400, "positions": torch.arange(32) % 4}
+    tensors = line_batches().tensors | {
+        "subjects": torch.arange(32) + 400,
+        "positions": torch.arange(32) % 4,
+    }
     batches = Batches(tensors, 8)  # in order: the third step sees 416 to 423
-    with pytest.raises(FloatingPointError, match=r"at step 3 \(slices, as subject/position: 416/0, 417/1, .*423/3\)"):
+    with pytest.raises(
+        FloatingPointError,
+        match=r"at step 3 \(slices, as subject/position: 416/0, 417/1, .*423/3\)",
+    ):
         fit(Line(LineConfig(explode_at=3)), batches, batches, LINE, run, "line")
 
 
@@ -700,8 +853,13 @@ def test_weights_that_are_not_finite_are_named_before_they_are_kept(run):
     assert not run.checkpoint("line").exists()
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"),
-                                   RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 80 GB")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 80 GB"),
+    ],
+)
 def test_exhausted_memory_gives_the_batch_size_to_try(run, monkeypatch, error):
     def exhausted(self, batch, phase):
         raise error
@@ -723,15 +881,18 @@ def test_any_other_runtime_error_passes_unchanged(run, monkeypatch):
 def test_ctrl_c_says_what_is_kept_and_where_to_go_on(run, capsys):
     with pytest.raises(KeyboardInterrupt):
         fit_line(run, on_epoch=interrupt_at(3, KeyboardInterrupt))
-    assert ("is in line.safetensors and can be used; run this again to go on after epoch 2"
-            in capsys.readouterr().out)
+    assert (
+        "is in line.safetensors and can be used; run this again to go on after epoch 2"
+        in capsys.readouterr().out
+    )
     load_model(run.checkpoint("line"), Line)
 
 
 def test_a_second_training_of_the_same_model_is_refused(run):
-    with exclusive(run.checkpoint("line").with_name(".line.lock"), "elsewhere"):
-        with pytest.raises(FolderInUse, match=f"line.safetensors is in use by process {os.getpid()} on "):
-            fit_line(run)
+    with exclusive(run.checkpoint("line").with_name(".line.lock"), "elsewhere"), pytest.raises(
+        FolderInUse, match=f"line.safetensors is in use by process {os.getpid()} on "
+    ):
+        fit_line(run)
 
 
 def test_held_out_figure_that_is_not_finite_stops_with_its_name(run):
@@ -753,12 +914,20 @@ def test_empty_held_out_slices_do_not_stop_a_vqvae(run):
 
 # ------------------------------------------------------------ snapshots
 
+
 def test_snapshots_outlive_the_training_and_forget_those_of_a_later_one(run):
     path = run.root / "history" / "seen.npz"
     snapshots = Snapshots(path, lambda model: np.full((2, 3), model.validations))
     assert snapshots.arrays() == {}
-    model, history = fit(Line(LineConfig()), line_batches(), line_batches(), TrainingConfig(epochs=3), run,
-                                  "line", on_epoch=lambda now, record: snapshots.keep(now, record["epoch"]))
+    model, history = fit(
+        Line(LineConfig()),
+        line_batches(),
+        line_batches(),
+        TrainingConfig(epochs=3),
+        run,
+        "line",
+        on_epoch=lambda now, record: snapshots.keep(now, record["epoch"]),
+    )
     seen = Snapshots(path, lambda model: 1 / 0).arrays()  # a loaded training looks at nothing
     assert list(seen) == [1, 2, 3] and [int(array[0, 0]) for array in seen.values()] == [1, 2, 3]
     snapshots.keep(model, 2)
@@ -768,9 +937,16 @@ def test_snapshots_outlive_the_training_and_forget_those_of_a_later_one(run):
 def test_snapshots_of_a_resumed_training_are_those_of_one_left_alone(tmp_path):
     def watch(folder, **options):
         seed_everything(0)
-        kept = Snapshots(RunFolder(tmp_path / folder).watched("line"),
-                                  lambda model: model.layer.weight.detach().numpy().copy())
-        fit_line(RunFolder(tmp_path / folder), config=TrainingConfig(epochs=9), on_stage=kept.keep, **options)
+        kept = Snapshots(
+            RunFolder(tmp_path / folder).watched("line"),
+            lambda model: model.layer.weight.detach().numpy().copy(),
+        )
+        fit_line(
+            RunFolder(tmp_path / folder),
+            config=TrainingConfig(epochs=9),
+            on_stage=kept.keep,
+            **options,
+        )
         return kept.arrays()
 
     def stop(_model, record):
@@ -790,7 +966,10 @@ def test_the_best_model_is_a_row_of_its_own_after_the_moments(run):
     for moment in (0, 16, 20):
         snapshots.keep(nn.Identity(), moment)
     rows = snapshots.rows(np.ones(1), 16)
-    assert list(rows) == ["0 steps", "16 steps", "20 steps", "best\n(16 steps)"] and rows["best\n(16 steps)"] == 1
+    assert (
+        list(rows) == ["0 steps", "16 steps", "20 steps", "best\n(16 steps)"]
+        and rows["best\n(16 steps)"] == 1
+    )
 
 
 def test_a_history_without_a_best_model_is_refused():
@@ -801,12 +980,16 @@ def test_a_history_without_a_best_model_is_refused():
 
 # ------------------------------------------------------------ profiles
 
+
 def profile_batch(settings, size=2):
     """Random slices, maps and positions as a profile's models take them."""
     side, grid, n_codes = settings.data.image_size, settings.vqvae.grid, settings.vqvae.n_codes
     generator = torch.Generator().manual_seed(0)
-    return {"images": torch.rand(size, 1, side, side, generator=generator), "positions": torch.full((size,), 3),
-            "indices": torch.randint(n_codes, (size, grid, grid), generator=generator)}
+    return {
+        "images": torch.rand(size, 1, side, side, generator=generator),
+        "positions": torch.full((size,), 3),
+        "indices": torch.randint(n_codes, (size, grid, grid), generator=generator),
+    }
 
 
 @pytest.mark.parametrize("profile", ["smoke", "demo", "full"])
@@ -814,28 +997,38 @@ def test_every_model_of_a_profile_makes_a_step(profile):
     settings = load_profile(profile)
     batch = profile_batch(settings)
     seed_everything(0)
-    for kind, config, schedule in ((VQVAE, settings.vqvae, settings.vqvae_training),
-                                   (PixelCNN, settings.pixelcnn, settings.pixelcnn_training),
-                                   (DCGAN, settings.dcgan, settings.dcgan_training)):
+    for kind, config, schedule in (
+        (VQVAE, settings.vqvae, settings.vqvae_training),
+        (PixelCNN, settings.pixelcnn, settings.pixelcnn_training),
+        (DCGAN, settings.dcgan, settings.dcgan_training),
+    ):
         losses = Trainer(kind(config), schedule, 10).step(batch)
         assert all(value.isfinite().all() for value in losses.values()), kind
 
 
 # ------------------------------------------------------------ torch.compile
 
-@pytest.mark.parametrize(("device", "phases", "steps", "compilers", "expected"), [
-    ("cpu", 1, training.COMPILE_FROM, ("g++",), True),
-    ("cpu", 1, training.COMPILE_FROM - 1, ("g++",), False),
-    ("cpu", 2, training.COMPILE_FROM, ("g++",), False),
-    ("cpu", 1, training.COMPILE_FROM, ("triton",), False),
-    ("cuda", 1, training.COMPILE_FROM, ("triton",), True),
-    ("cuda", 1, training.COMPILE_FROM, ("g++",), False),
-    ("cuda", 1, training.COMPILE_FROM - 1, ("triton",), False)])
-def test_only_long_trainings_are_compiled_and_only_where_a_compiler_is(monkeypatch, device, phases, steps, compilers,
-                                                                       expected):
+
+@pytest.mark.parametrize(
+    ("device", "phases", "steps", "compilers", "expected"),
+    [
+        ("cpu", 1, training.COMPILE_FROM, ("g++",), True),
+        ("cpu", 1, training.COMPILE_FROM - 1, ("g++",), False),
+        ("cpu", 2, training.COMPILE_FROM, ("g++",), False),
+        ("cpu", 1, training.COMPILE_FROM, ("triton",), False),
+        ("cuda", 1, training.COMPILE_FROM, ("triton",), True),
+        ("cuda", 1, training.COMPILE_FROM, ("g++",), False),
+        ("cuda", 1, training.COMPILE_FROM - 1, ("triton",), False),
+    ],
+)
+def test_only_long_trainings_are_compiled_and_only_where_a_compiler_is(
+    monkeypatch, device, phases, steps, compilers, expected
+):
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(training.shutil, "which", lambda name: name if name in compilers else None)
-    monkeypatch.setattr(training.importlib.util, "find_spec", lambda name: name if name in compilers else None)
+    monkeypatch.setattr(
+        training.importlib.util, "find_spec", lambda name: name if name in compilers else None
+    )
     model = Line(LineConfig())
     model.phases = ("all",) * phases
     assert training.compiling_pays(model, torch.device(device), steps) is expected
@@ -845,8 +1038,14 @@ def test_the_random_state_is_that_of_the_model_s_gpu(run, monkeypatch, tmp_path)
     """As if the model were on the second of two GPUs."""
     trainer, asked = Trainer(Line(LineConfig()), LINE, 20), []
     trainer.device = torch.device("cuda:1")
-    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: asked.append(device) or torch.arange(16).byte())
-    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: asked.append((state.sum().item(), device)))
+    monkeypatch.setattr(
+        torch.cuda, "get_rng_state", lambda device: asked.append(device) or torch.arange(16).byte()
+    )
+    monkeypatch.setattr(
+        torch.cuda,
+        "set_rng_state",
+        lambda state, device: asked.append((state.sum().item(), device)),
+    )
     trainer.save(tmp_path / "a.safetensors", "x")
     assert trainer.restore(tmp_path / "a.safetensors", "x")
     assert asked == [trainer.device, (120, trainer.device)]
@@ -855,7 +1054,9 @@ def test_the_random_state_is_that_of_the_model_s_gpu(run, monkeypatch, tmp_path)
 def test_errors_of_the_compiler_are_hidden_during_a_step_only(monkeypatch):
     seen = []
     monkeypatch.setattr(torch, "compile", lambda step: step)
-    step = training.compiled(lambda *args: seen.append((args, torch._dynamo.config.suppress_errors)))
+    step = training.compiled(
+        lambda *args: seen.append((args, torch._dynamo.config.suppress_errors))
+    )
     step("batch", "phase")
     assert seen == [(("batch", "phase"), True)] and not torch._dynamo.config.suppress_errors
 
@@ -864,12 +1065,18 @@ def broken(_graph, _inputs):
     raise RuntimeError("no compiler works here")
 
 
-@pytest.mark.parametrize(("kind", "backend"), [("vqvae", "aot_eager"), ("pixelcnn", "aot_eager"), ("pixelcnn", broken)])
+@pytest.mark.parametrize(
+    ("kind", "backend"), [("vqvae", "aot_eager"), ("pixelcnn", "aot_eager"), ("pixelcnn", broken)]
+)
 def test_a_compiled_training_makes_the_same_steps(monkeypatch, request, kind, backend):
-    """With the compiler's front only, which follows the code but leaves the sums as they are: equal to the bit. And
-    with a compiler that fails."""
+    """With the compiler's front only, which follows the code but leaves the sums as they are: equal
+    to the bit. And
+    with a compiler that fails.
+    """
     was = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)  # the compiler of old versions trips over the checks of types
+    jaxtyping.config.update(
+        "jaxtyping_disable", True
+    )  # the compiler of old versions trips over the checks of types
     request.addfinalizer(lambda: jaxtyping.config.update("jaxtyping_disable", was))
     settings, compiler = load_profile("smoke"), torch.compile
     model, batch = {"vqvae": VQVAE, "pixelcnn": PixelCNN}[kind], profile_batch(settings)
@@ -882,7 +1089,9 @@ def test_a_compiled_training_makes_the_same_steps(monkeypatch, request, kind, ba
     def trained():
         seed_everything(0)
         trainer = Trainer(model(getattr(settings, kind)), TrainingConfig(warmup_steps=0), 10)
-        found = [{name: float(value) for name, value in trainer.step(batch).items()} for _ in range(3)]
+        found = [
+            {name: float(value) for name, value in trainer.step(batch).items()} for _ in range(3)
+        ]
         return found, trainer.model.state_dict()
 
     losses, weights = trained()
@@ -891,7 +1100,9 @@ def test_a_compiled_training_makes_the_same_steps(monkeypatch, request, kind, ba
     torch._dynamo.utils.counters.clear()
     compiled_losses, compiled_weights = trained()
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-    assert (graphs > 0) == (backend != broken)  # without a compiler it gives up and goes on uncompiled
+    assert (graphs > 0) == (
+        backend != broken
+    )  # without a compiler it gives up and goes on uncompiled
     torch.compiler.reset()
     assert len(traced) == 1 and compiled_losses == losses
     assert all(torch.equal(compiled_weights[name], value) for name, value in weights.items())

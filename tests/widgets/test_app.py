@@ -1,4 +1,6 @@
-"""The app: a page made of notebook 06, for this machine only, asking no other. (test_browser.py opens it.)"""
+"""The app: a page made of notebook 06, for this machine only, asking no other. (test_browser.py
+opens it.)
+"""
 
 import json
 import re
@@ -21,7 +23,9 @@ def test_the_page_has_the_panels_and_nothing_slow(run):
     nbformat.validate(notebook)
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     assert any("Explorer(" in source for source in code) and "display(panel.widget)" in code[-1]
-    assert not any(re.search(r"save_figure\(|generate\(|plotting\.slices", source) for source in code)
+    assert not any(
+        re.search(r"save_figure\(|generate\(|plotting\.slices", source) for source in code
+    )
     assert any(f"run_folder = {json.dumps(str(run.root))}" in source for source in code)
     assert notebook.cells[0].source == app.TITLE
 

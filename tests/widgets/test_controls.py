@@ -1,4 +1,6 @@
-"""What panels are made of: the sheet of slices, and the stage that draws in the background, shows rows and stops."""
+"""What panels are made of: the sheet of slices, and the stage that draws in the background, shows
+rows and stops.
+"""
 
 import io
 import threading
@@ -20,8 +22,17 @@ def pixels(png):
 # ---------------------------------------------------------------- sheet
 
 
-@pytest.mark.parametrize(("n", "columns", "size"), [(1, 4, (1, 1)), (3, 4, (3, 1)), (4, 4, (4, 1)),
-                                                    (5, 4, (4, 2)), (8, 4, (4, 2)), (5, 2, (2, 3))])
+@pytest.mark.parametrize(
+    ("n", "columns", "size"),
+    [
+        (1, 4, (1, 1)),
+        (3, 4, (3, 1)),
+        (4, 4, (4, 1)),
+        (5, 4, (4, 2)),
+        (8, 4, (4, 2)),
+        (5, 2, (2, 3)),
+    ],
+)
 def test_sheet_size(n, columns, size):
     sheet = Image.open(io.BytesIO(png_sheet(np.zeros((n, 16, 16), np.uint8), columns, tile=20)))
     assert sheet.format == "PNG" and sheet.mode == "L"
@@ -71,7 +82,9 @@ def test_saved_files_hold_what_is_shown(stage, samplers):
     stage.save.click()
     assert (stage.folder / "some.png").read_bytes() == shown.sheet == stage.picture.value
     again = Samples.load(stage.folder / "some.npz")
-    assert np.array_equal(again.images, shown.samples.images) and np.array_equal(again.positions, [1, 2])
+    assert np.array_equal(again.images, shown.samples.images) and np.array_equal(
+        again.positions, [1, 2]
+    )
     assert stage.status.value == f"saved some.png and .npz in {stage.folder}"
 
 
@@ -95,7 +108,9 @@ def test_rows_are_shown_as_they_come_and_cancel_keeps_the_last(stage, samplers, 
     assert first_row.wait(5)
     assert stage.status.value == "row 1 of 4 …" and not stage.cancel.disabled
     drawn = pixels(stage.picture.value)
-    assert drawn[:TILE // 4 - 8].any() and not drawn[TILE // 4 + 8:].any()  # the border is smoothed
+    assert (
+        drawn[: TILE // 4 - 8].any() and not drawn[TILE // 4 + 8 :].any()
+    )  # the border is smoothed
     stage.cancel.click()
     go_on.set()
     stage.wait()

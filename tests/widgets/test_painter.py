@@ -1,4 +1,6 @@
-"""The painter: a chosen code lands in the selected cell, the slice follows, and every step can be taken back."""
+"""The painter: a chosen code lands in the selected cell, the slice follows, and every step can be
+taken back.
+"""
 
 import io
 
@@ -44,7 +46,10 @@ def test_everything_can_be_taken_back(painter):
     painter.undo.click()
     assert len(painter.history) == 4
     painter.clear.click()
-    assert np.array_equal(painter.maps, before) and (painter.map.picture, painter.brain.picture) == pictures
+    assert (
+        np.array_equal(painter.maps, before)
+        and (painter.map.picture, painter.brain.picture) == pictures
+    )
     painter.undo.click()  # nothing left: stays as it is
     assert np.array_equal(painter.maps, before)
 
@@ -81,4 +86,8 @@ def test_places_without_a_code_paint_nothing(painter):
 
 def test_colours_follow_the_rank():
     shown = np.asarray(Image.open(io.BytesIO(coloured(np.array([[0, 15]]), 16))))
-    assert shown[0, 0].tolist() == [68, 1, 84] and shown[0, -1].tolist() == [253, 231, 36]  # the ends of viridis
+    assert shown[0, 0].tolist() == [68, 1, 84] and shown[0, -1].tolist() == [
+        253,
+        231,
+        36,
+    ]  # the ends of viridis

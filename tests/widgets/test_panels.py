@@ -1,4 +1,6 @@
-"""The panels: their sliders reach the samplers, their pictures follow; a panel draws when its tab is opened."""
+"""The panels: their sliders reach the samplers, their pictures follow; a panel draws when its tab
+is opened.
+"""
 
 import io
 
@@ -9,7 +11,14 @@ from PIL import Image
 from oasis_utils.models.pixelcnn import SamplingOptions
 from oasis_utils.models.sampler import REGIONS, image_seeds, region
 from oasis_utils.widgets.controls import TILE, png_sheet
-from oasis_utils.widgets.panels import CompletionPanel, Explorer, SamplingPanel, StackPanel, WalkPanel, darkened
+from oasis_utils.widgets.panels import (
+    CompletionPanel,
+    Explorer,
+    SamplingPanel,
+    StackPanel,
+    WalkPanel,
+    darkened,
+)
 
 
 def opened(panel):
@@ -43,14 +52,26 @@ def panel(samplers, tmp_path):
 
 
 def test_picture_is_what_the_sampler_draws(panel, samplers):
-    samples = samplers["PixelCNN"].sample(np.full(4, 3), image_seeds(0, 4), SamplingOptions(1.0, 0, 0.95))
+    samples = samplers["PixelCNN"].sample(
+        np.full(4, 3), image_seeds(0, 4), SamplingOptions(1.0, 0, 0.95)
+    )
     assert panel.stage.picture.value == png_sheet(samples.images)
     assert panel.stage.status.value.startswith("4 slices in ")
 
 
-@pytest.mark.parametrize(("control", "value"), [
-    ("position", 0), ("seed", 1), ("count", 2), ("prior", "DCGAN"), ("dials.temperature", 0.0), ("dials.top_k", 1),
-    ("dials.top_p", 0.05), ("dials.age.said", True)])
+@pytest.mark.parametrize(
+    ("control", "value"),
+    [
+        ("position", 0),
+        ("seed", 1),
+        ("count", 2),
+        ("prior", "DCGAN"),
+        ("dials.temperature", 0.0),
+        ("dials.top_k", 1),
+        ("dials.top_p", 0.05),
+        ("dials.age.said", True),
+    ],
+)
 def test_every_control_changes_the_picture_and_the_way_back_restores_it(panel, control, value):
     owner = panel
     *path, name = control.split(".")
@@ -67,7 +88,7 @@ def test_more_images_leave_the_first_ones_alone(panel):
     turn(panel, panel.count, 2)
     two = picture(panel).astype(int)
     turn(panel, panel.count, 4)
-    assert np.abs(picture(panel)[:, :2 * TILE] - two).max() <= 1
+    assert np.abs(picture(panel)[:, : 2 * TILE] - two).max() <= 1
 
 
 def test_dcgan_switches_off_what_it_ignores(panel, samplers):
@@ -88,7 +109,13 @@ def test_sliders_end_where_the_models_do(panel):
     assert panel.dials.top_k.max == 16
     years = panel.dials.age.years
     assert (years.min, years.value, years.max) == (10, 50, 90)
-    for control in (panel.position, panel.dials.temperature, panel.dials.top_k, panel.dials.top_p, panel.seed):
+    for control in (
+        panel.position,
+        panel.dials.temperature,
+        panel.dials.top_k,
+        panel.dials.top_p,
+        panel.seed,
+    ):
         for end in (control.min, control.max):
             turn(panel, control, end)
             assert picture(panel).any()
@@ -109,9 +136,14 @@ def test_the_stack_holds_every_position_of_one_noise(samplers, tmp_path, prior):
     turn(panel, panel.prior, prior)
     for position in range(6):
         panel.place.value = position
-        alone = samplers[prior].sample(np.array([position]), image_seeds(0, 1),
-                                       SamplingOptions(top_p=0.95) if prior == "PixelCNN" else None)
-        shown = np.asarray(Image.open(io.BytesIO(png_sheet(alone.images, tile=2 * TILE)))).astype(int)
+        alone = samplers[prior].sample(
+            np.array([position]),
+            image_seeds(0, 1),
+            SamplingOptions(top_p=0.95) if prior == "PixelCNN" else None,
+        )
+        shown = np.asarray(Image.open(io.BytesIO(png_sheet(alone.images, tile=2 * TILE)))).astype(
+            int
+        )
         assert np.abs(picture(panel) - shown).max() <= 1
     assert panel.stage.shown.samples.positions.tolist() == list(range(6))
 
@@ -124,7 +156,9 @@ def test_a_walk_starts_at_one_seed_and_ends_at_the_other(samplers, tmp_path, pri
     maps = panel.stage.shown.samples.indices
     options = SamplingOptions(top_p=0.95) if prior == "PixelCNN" else None
     for seed, drawn in ((0, maps[0]), (7, maps[-1])):
-        assert np.array_equal(samplers[prior].draw(np.array([3]), image_seeds(seed, 1), options)[0], drawn)
+        assert np.array_equal(
+            samplers[prior].draw(np.array([3]), image_seeds(seed, 1), options)[0], drawn
+        )
     assert len(maps) == panel.steps and (panel.place.min, panel.place.max) == (0, panel.steps - 1)
 
 
@@ -148,7 +182,9 @@ def test_answers_keep_what_is_to_be_kept(samplers, tmp_path, name):
     panel = opened(CompletionPanel(samplers["PixelCNN"], tmp_path))
     turn(panel, panel.answers, 5)
     turn(panel, panel.keep, name)
-    given = samplers["PixelCNN"].draw(np.array([3]), image_seeds(0, 1), SamplingOptions(top_p=0.95))[0]
+    given = samplers["PixelCNN"].draw(
+        np.array([3]), image_seeds(0, 1), SamplingOptions(top_p=0.95)
+    )[0]
     maps, keep = panel.stage.shown.samples.indices, region(name, 4)
     assert (maps[:, keep] == given[keep]).all()
     assert len({tuple(rest) for rest in maps[:, ~keep].tolist()}) > 1

@@ -1,4 +1,6 @@
-"""Background drawing: one at a time, the newest wins, what runs can be stopped, errors do not end the thread."""
+"""Background drawing: one at a time, the newest wins, what runs can be stopped, errors do not end
+the thread.
+"""
 
 import threading
 
