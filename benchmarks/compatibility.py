@@ -19,8 +19,9 @@ from pathlib import Path
 from oasis_utils.runtime.runtime import project_root, revision, write_json
 
 ASK = (
-    "import json, platform, torch, torchvision, numpy; print(json.dumps({'python': platform.python_version(), "
-    "'torch': torch.__version__, 'torchvision': torchvision.__version__, 'numpy': numpy.__version__}))"
+    "import json, platform, torch, torchvision, numpy; print(json.dumps({'python':"
+    " platform.python_version(), 'torch': torch.__version__, 'torchvision':"
+    " torchvision.__version__, 'numpy': numpy.__version__}))"
 )
 COUNTS = re.compile(r"(\d+) (passed|failed|errors?|skipped|deselected)")
 

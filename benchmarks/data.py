@@ -158,7 +158,8 @@ def main() -> None:
     )
     for name, value in figures.items():
         print(
-            f"{name:<28}{value['median']:>12,.1f}   ({value['lowest']:,.1f} to {value['highest']:,.1f})"
+            f"{name:<28}{value['median']:>12,.1f}   ({value['lowest']:,.1f} to"
+            f" {value['highest']:,.1f})"
         )
 
 

@@ -126,8 +126,9 @@ def memory(rounds: int) -> dict[str, dict]:
         }
         figures[name] = {"gain": gain["median"], "spread": gain, "fresh_mib_a_call": fresh}
         print(
-            f"{name}: {gain['median']:.2f} times as fast ({gain['lowest']:.2f} to {gain['highest']:.2f}); "
-            f"fresh memory a call {fresh['given back']:.1f} MiB, kept {fresh['kept']:.1f} MiB"
+            f"{name}: {gain['median']:.2f} times as fast ({gain['lowest']:.2f} to"
+            f" {gain['highest']:.2f}); fresh memory a call {fresh['given back']:.1f} MiB, kept"
+            f" {fresh['kept']:.1f} MiB"
         )
     return figures
 

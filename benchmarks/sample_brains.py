@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -151,10 +151,7 @@ def spectrum_slope(pictures: np.ndarray) -> float:
     power = (np.abs(np.fft.fft2(pictures)) ** 2).mean(0)
     frequency = np.hypot(*np.meshgrid(*[np.fft.fftfreq(n) for n in power.shape], indexing="ij"))
     edges = np.geomspace(0.02, 0.25, 13)
-    radial = [
-        power[(frequency >= a) & (frequency < b)].mean()
-        for a, b in zip(edges, edges[1:], strict=False)
-    ]
+    radial = [power[(frequency >= a) & (frequency < b)].mean() for a, b in pairwise(edges)]
     return float(np.polyfit(np.log(edges[:-1] * edges[1:]) / 2, np.log(radial), 1)[0])
 
 

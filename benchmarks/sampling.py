@@ -79,8 +79,9 @@ def measure(grid: int, rounds: int, device: torch.device) -> dict:
         cells = seconds(lambda: textbook_cells(model, positions, noise, drawn, CELLS[grid]), device)
         forward.append(cells / CELLS[grid])
         print(
-            f"{grid}x{grid}, round {number + 1}: ours {ours[-1]:.2f} s, textbook {forward[-1] * grid**2:.0f} s "
-            f"(from {CELLS[grid]} cells), {forward[-1] * grid**2 / ours[-1]:.0f} times",
+            f"{grid}x{grid}, round {number + 1}: ours {ours[-1]:.2f} s, textbook"
+            f" {forward[-1] * grid**2:.0f} s (from {CELLS[grid]} cells),"
+            f" {forward[-1] * grid**2 / ours[-1]:.0f} times",
             flush=True,
         )
     ratios = spread([f * grid**2 / o for f, o in zip(forward, ours, strict=True)])

@@ -112,7 +112,8 @@ class VQVAEConfig:
             _require(value in known, f"{name} must be {' or '.join(known)}, not {value}")
         _require(
             not (self.cosine and self.codebook == "gradient"),
-            "cosine codes stay on their sphere by moving averages only: use codebook=ema, or cosine=False",
+            "cosine codes stay on their sphere by moving averages only: use codebook=ema, or"
+            " cosine=False",
         )
 
     @property

@@ -68,7 +68,7 @@ def through_json(values):
     return json.loads(json.dumps(values))
 
 
-@pytest.mark.parametrize("kind, name", FIELDS)
+@pytest.mark.parametrize(("kind", "name"), FIELDS)
 def test_every_field_survives_a_json_round_trip(kind, name):
     value = changed(kind, name)
     assert config.from_dict(kind, through_json(config.to_dict(value))) == value
@@ -118,7 +118,7 @@ def test_grid_is_image_size_over_downsampling(size, downsampling):
 
 
 @pytest.mark.parametrize(
-    "kind, values, message",
+    ("kind", "values", "message"),
     [
         (
             DataConfig,
@@ -188,7 +188,7 @@ def test_bad_values_are_refused_with_a_message(kind, values, message):
 
 
 @pytest.mark.parametrize(
-    "kind, values",
+    ("kind", "values"),
     [
         (DataConfig, {"image_size": 32, "crop_margin": 0.0}),
         (VQVAEConfig, {"n_codes": 2, "codebook_decay": 0.0}),
@@ -219,7 +219,7 @@ def test_from_dict_fills_missing_fields_with_defaults():
     assert config.from_dict(DCGANConfig, {"grid": 8}) == DCGANConfig(grid=8)
 
 
-@pytest.mark.parametrize("kind, name", FIELDS)
+@pytest.mark.parametrize(("kind", "name"), FIELDS)
 def test_digest_changes_with_every_field(kind, name):
     assert config.digest(changed(kind, name)) != config.digest(kind())
 
@@ -268,7 +268,7 @@ def test_unknown_profile_names_the_known_ones():
 
 
 @pytest.mark.parametrize(
-    "part, changes, message",
+    ("part", "changes", "message"),
     [
         ("data", {"image_size": 256}, "data and vqvae disagree on image_size"),
         ("pixelcnn", {"grid": 20}, "the priors' grid must be 16"),

@@ -1,6 +1,8 @@
 """environment.yml, pyproject.toml and the lock file agree; pyproject is the single source."""
 
+import functools
 import importlib.metadata
+import operator
 import re
 import tomllib
 from pathlib import Path
@@ -22,7 +24,10 @@ LOCK = [
 EXTRAS = {
     name: texts for name, texts in PROJECT["optional-dependencies"].items() if name != "bench"
 }  # peers, unpinned
-DECLARED = [Requirement(text) for text in PROJECT["dependencies"] + sum(EXTRAS.values(), [])]
+DECLARED = [
+    Requirement(text)
+    for text in PROJECT["dependencies"] + functools.reduce(operator.iadd, EXTRAS.values(), [])
+]
 
 
 def test_conda_brings_python_and_pip_only():

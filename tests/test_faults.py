@@ -140,7 +140,7 @@ def whole(tmp_path_factory):
 
 def assert_same_end(run, whole):
     tensors, about = checkpoints.load_tensors(run.checkpoint("vqvae"))
-    expected, known = checkpoints.load_tensors(whole.checkpoint("vqvae"))
+    expected, _known = checkpoints.load_tensors(whole.checkpoint("vqvae"))
     assert about["complete"] and tensors.keys() == expected.keys()
     assert all(torch.equal(tensors[name], expected[name]) for name in expected)
     histories = [

@@ -32,13 +32,14 @@ def recorded(kind, case):
 def test_a_training_gives_the_recorded_losses(kind, case):
     name, known = kind.__name__, recorded(kind, case)
     assert known, (
-        f"{name}, version {kind.version}, {case} is not recorded: run `python -m tests.golden`, commit both"
+        f"{name}, version {kind.version}, {case} is not recorded: run `python -m tests.golden`,"
+        " commit both"
     )
     wrong = golden.differences(golden.losses(kind, case), known)
     assert not wrong, (
-        f"{name} trains differently than before, so old weights must not pass for new ones: if that is "
-        f"wanted, raise {name}.version to {kind.version + 1}, run `python -m tests.golden` and commit "
-        "both together\n" + "\n".join(wrong[:5])
+        f"{name} trains differently than before, so old weights must not pass for new ones: if that"
+        f" is wanted, raise {name}.version to {kind.version + 1}, run `python -m tests.golden` and"
+        " commit both together\n" + "\n".join(wrong[:5])
     )
 
 

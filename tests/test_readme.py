@@ -94,9 +94,7 @@ def test_the_two_commands_come_first():
 
 
 def test_every_figure_is_used_with_an_alt_text():
-    used = dict(
-        (path, alt) for alt, path in re.findall(r"!\[([^\]]*)\]\((figures/[^)]+)\)", README)
-    )
+    used = {path: alt for alt, path in re.findall(r"!\[([^\]]*)\]\((figures/[^)]+)\)", README)}
     assert set(used) == {f"figures/{path.name}" for path in (ROOT / "figures").iterdir()}
     assert all(len(alt) > 20 for alt in used.values())
 

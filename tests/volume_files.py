@@ -58,7 +58,9 @@ def session(
     files = {
         f"{folder}/RAW/{subject}_mpr-1_anon.img": b"x" * 999,
         f"{folder}/RAW/{subject}_mpr-1_anon.hdr": b"x" * 348,
-        f"{folder}/{subject}.txt": b"SESSION ID: x\nAGE:          33\nM/F:          Male\nCDR:          0.5\n",
+        f"{folder}/{subject}.txt": (
+            b"SESSION ID: x\nAGE:          33\nM/F:          Male\nCDR:          0.5\n"
+        ),
     }
     image = f"{folder}/PROCESSED/MPRAGE/T88_111/{stem}"
     files[f"{image}.hdr"], files[f"{image}.img"] = analyze(voxels, endian, (*SHAPE, 1))

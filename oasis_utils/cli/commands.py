@@ -58,7 +58,7 @@ def prepare(args: argparse.Namespace) -> None:
     if args.png:
         with Progress("writing PNG", 1) as progress:
             print(
-                f"wrote PNG slices to "
+                "wrote PNG slices to "
                 f"{exporting.export_png(dataset, args.png, progress, args.as_source)}"
             )
 
@@ -104,8 +104,8 @@ def sample(args: argparse.Namespace) -> None:
         )
     if args.age is not None and not sampler.knows_age:
         raise UsageError(
-            f"--age: the {args.prior} of {args.run} was trained without ages; leave the option out, or "
-            "train it on data with ages"
+            f"--age: the {args.prior} of {args.run} was trained without ages; leave the option out,"
+            " or train it on data with ages"
         )
     positions = (
         sampling.spread_positions(args.n, sampler.n_positions)
@@ -163,8 +163,8 @@ def reconstruct(args: argparse.Namespace) -> None:
             + ")"
         )
     print(
-        f"wrote {len(images)} slices to {args.out} (keys images, reconstructions, indices, subjects, series, "
-        "positions)"
+        f"wrote {len(images)} slices to {args.out} (keys images, reconstructions, indices,"
+        " subjects, series, positions)"
     )
 
 
@@ -241,7 +241,8 @@ def _data_of(run: str):
     folder = _run_folder(run).data
     if not data.is_cache(folder):
         raise UsageError(
-            f"--as-source: {run} has no data, so how its source lies is unknown; leave the option out"
+            f"--as-source: {run} has no data, so how its source lies is unknown; leave the"
+            " option out"
         )
     return data.open_cache(folder)
 

@@ -93,15 +93,18 @@ _fraction_above_zero.__name__ = _millimetres.__name__ = _years.__name__ = "float
 _count.__name__ = _port.__name__ = "int"
 
 SOURCES = (
-    "a folder that holds keras_png_slices_train/ and so on, a folder of images (with --pattern), OASIS discs, "
-    "NIfTI or Analyze volumes"
+    "a folder that holds keras_png_slices_train/ and so on, a folder of images (with --pattern),"
+    " OASIS discs, NIfTI or Analyze volumes"
 )
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m oasis_utils",
-        description="Generate brain MRI slices with discrete models: run the notebooks, or use what they trained.",
+        description=(
+            "Generate brain MRI slices with discrete models: run the notebooks, or use what they"
+            " trained."
+        ),
     )
     parser.add_argument("--version", action="version", version=__version__)
     _add_debug(parser, False)
@@ -135,8 +138,10 @@ def _add_run(parsers) -> None:
     run = parsers.add_parser(
         "run",
         help="execute the notebooks in order with papermill",
-        description="Execute the notebooks in order. Finished, unchanged steps are skipped; a training that was "
-        "interrupted goes on.",
+        description=(
+            "Execute the notebooks in order. Finished, unchanged steps are skipped; a training that"
+            " was interrupted goes on."
+        ),
     )
     run.add_argument(
         "--profile", default="demo", help=f"one of {', '.join(PROFILES)} (default: demo)"
@@ -145,8 +150,10 @@ def _add_run(parsers) -> None:
         "--data",
         default="",
         metavar="PATH",
-        help="PNG slices, volumes (see `prepare`), or a folder "
-        "made by `prepare` (default: synthetic sample brains)",
+        help=(
+            "PNG slices, volumes (see `prepare`), or a folder "
+            "made by `prepare` (default: synthetic sample brains)"
+        ),
     )
     run.add_argument(
         "--out", default="", metavar="DIR", help="run folder (default: runs/PROFILE in the project)"
@@ -177,7 +184,10 @@ def _add_prepare(parsers) -> None:
     prepare = parsers.add_parser(
         "prepare",
         help="check data of any kind and build the memory-mapped cache",
-        description="Check, split, cut and resize slices or volumes into one memory-mapped cache, for `run --data`.",
+        description=(
+            "Check, split, cut and resize slices or volumes into one memory-mapped cache, for `run"
+            " --data`."
+        ),
     )
     prepare.add_argument("source", metavar="SOURCE", help=SOURCES)
     prepare.add_argument("--out", required=True, metavar="DIR", help="where the cache goes")
@@ -192,16 +202,20 @@ def _add_prepare(parsers) -> None:
         "--orient",
         default="auto",
         metavar="TURN",
-        help="auto (forehead up, as measured), as-is, "
-        "rot90, rot180 or rot270 (anticlockwise), optionally with ,flip behind it (default: auto)",
+        help=(
+            "auto (forehead up, as measured), as-is, rot90, rot180 or rot270 (anticlockwise),"
+            " optionally with ,flip behind it (default: auto)"
+        ),
     )
     prepare.add_argument(
         "--split",
         type=_shares,
         default=(0.8, 0.1, 0.1),
         metavar="A,B,C",
-        help="shares of subjects "
-        "to train, validate and test on, where the source has no splits (default: 0.8,0.1,0.1)",
+        help=(
+            "shares of subjects "
+            "to train, validate and test on, where the source has no splits (default: 0.8,0.1,0.1)"
+        ),
     )
     prepare.add_argument(
         "--seed", type=_not_negative(int), default=0, help="decides that split (default: 0)"
@@ -219,9 +233,10 @@ def _add_prepare(parsers) -> None:
     images.add_argument(
         "--pattern",
         metavar="REGEX",
-        help="finds the subject in each path below SOURCE: a regular "
-        "expression with groups (?P<subject>...) and, if wanted, (?P<session>...) and, of images, "
-        "(?P<slice>...)",
+        help=(
+            "finds the subject in each path below SOURCE: a regular expression with groups"
+            " (?P<subject>...) and, if wanted, (?P<session>...) and, of images, (?P<slice>...)"
+        ),
     )
     volumes = prepare.add_argument_group("volumes")
     volumes.add_argument(
@@ -331,8 +346,10 @@ def _add_app(parsers) -> None:
         "--run",
         default="runs/demo",
         metavar="DIR",
-        help="run folder (default: runs/demo; the models "
-        "that come with the project are used where it has none)",
+        help=(
+            "run folder (default: runs/demo; the models "
+            "that come with the project are used where it has none)"
+        ),
     )
     app.add_argument("--port", type=_port, default=8866, help="default: 8866")
     app.add_argument("--theme", choices=("light", "dark"), default="light")

@@ -305,7 +305,8 @@ def open_cache(folder: str | Path) -> Dataset:
     folder = Path(folder)
     if not is_cache(folder):
         raise DataError(
-            f"no prepared data in {folder}: run notebook 01 or `python -m oasis_utils prepare` first"
+            f"no prepared data in {folder}: run notebook 01 or `python -m oasis_utils prepare`"
+            " first"
         )
     manifest = read_json(folder / "manifest.json")
     if manifest["format"] != FORMAT:
@@ -447,9 +448,11 @@ class Batches:
             part = slice(i * self.batch_size, (i + 1) * self.batch_size)
             rows = order_there[part]
             batch = {
-                name: tensor.read(order[part])
-                if isinstance(tensor, Streamed)
-                else tensor.index_select(0, rows)
+                name: (
+                    tensor.read(order[part])
+                    if isinstance(tensor, Streamed)
+                    else tensor.index_select(0, rows)
+                )
                 for name, tensor in self.tensors.items()
             }
             if "images" in batch:

@@ -114,8 +114,7 @@ def _decode(content: bytes, path: Path, mask: bool) -> Picture:
         notes = (
             [FEW_BITS]
             if max(_tiff_depths(image)) < 8
-            or (content.startswith(PNG_SIGNATURE)
-            and (content[24] < 8 and image.mode == "L"))
+            or (content.startswith(PNG_SIGNATURE) and (content[24] < 8 and image.mode == "L"))
             else []
         )
         if "exif" in image.info and image.getexif().get(ORIENTATION, 1) in range(2, 9):

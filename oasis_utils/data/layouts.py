@@ -116,9 +116,9 @@ def by_pattern(root: Path, files: Iterable[Path], expression: re.Pattern) -> lis
     for (subject, session), stems in owners.items():
         if len(stems) > 1:
             raise DataError(
-                f"{volumes[stems[0]][0]} and {volumes[stems[1]][0]} are two volumes of subject {subject}"
-                f"{f', session {session}' if session else ''}: narrow --pattern to one of them, or name "
-                "what differs with its group `session`"
+                f"{volumes[stems[0]][0]} and {volumes[stems[1]][0]} are two volumes of subject"
+                f" {subject}{f', session {session}' if session else ''}: narrow --pattern to one of"
+                " them, or name what differs with its group `session`"
             )
     notes = (f"{maps} label maps that --pattern finds, not taken for heads",) if maps else ()
     return [
@@ -199,8 +199,9 @@ def _bids(root: Path, volumes: Volumes) -> list[Scan]:
         homes = sorted({_above(stem, subject) for stem in own})
         if len(homes) > 1:
             raise DataError(
-                f"{subject} is in {homes[0]} and in {homes[1]}: give the folder of one of them, or say "
-                "with --pattern who is who, such as --pattern '(?P<subject>site.+/sub-.+)/.*_T1w.nii'"
+                f"{subject} is in {homes[0]} and in {homes[1]}: give the folder of one of them, or"
+                " say with --pattern who is who, such as --pattern"
+                " '(?P<subject>site.+/sub-.+)/.*_T1w.nii'"
             )
         own.sort(key=lambda stem: ("_space-" in stem.name, stem.name))
         scans.append(_scan(own[0], volumes, subject, session, _left_out(own)))
@@ -235,8 +236,8 @@ def _neurite(root: Path, volumes: Volumes) -> list[Scan]:
     flat = [p for p in volumes if re.fullmatch(r"(.+_)?slice_(orig|norm)", p.name)]
     if flat and not scans:
         raise DataError(
-            f"{volumes[flat[0]][0]} is one coronal slice of neurite-OASIS's 2-D form: the models take "
-            "stacks of slices, so give the 3-D form (neurite-oasis.v1.0.tar) instead"
+            f"{volumes[flat[0]][0]} is one coronal slice of neurite-OASIS's 2-D form: the models"
+            " take stacks of slices, so give the 3-D form (neurite-oasis.v1.0.tar) instead"
         )
     _refuse_doubles(scans)
     return scans
@@ -246,7 +247,8 @@ def _neurite_note(head: str) -> str:
     skull = "without the skull" if "norm" in head else "with the skull"
     space = "in template space" if "aligned" in head else "in scanner space"
     return (
-        f"heads of neurite-OASIS are {head} ({skull}, {space}), other volumes are left out; another one: "
+        f"heads of neurite-OASIS are {head} ({skull}, {space}), other volumes are left out; another"
+        " one: "
         r"--pattern '(?P<subject>OAS1_\d+)_(?P<session>MR\d)/orig\.nii'"
     )
 
@@ -295,8 +297,8 @@ def _refuse_doubles(scans: list[Scan]) -> None:
         other = first.setdefault((scan.subject, scan.session), scan)
         if other is not scan:
             raise DataError(
-                f"{other.where} and {scan.where} are the same session of {scan.subject}: keep one, or say "
-                f"who is who with --pattern, such as --pattern '{EXAMPLE}'"
+                f"{other.where} and {scan.where} are the same session of {scan.subject}: keep one,"
+                f" or say who is who with --pattern, such as --pattern '{EXAMPLE}'"
             )
 
 
@@ -367,8 +369,9 @@ def _head_of(stems: list[Path], owner: Owner, volumes: Volumes) -> Path:
     if len(named) == 1 and len({p.parent for p in stems}) == 1:
         return named[0]
     raise DataError(
-        f"{volumes[stems[0]][0]} and {volumes[stems[1]][0]} seem to be volumes of one person "
-        f"({owner.person}): say with --pattern which file is whose head, such as --pattern '{EXAMPLE}'"
+        f"{volumes[stems[0]][0]} and {volumes[stems[1]][0]} seem to be volumes of one person"
+        f" ({owner.person}): say with --pattern which file is whose head, such as --pattern"
+        f" '{EXAMPLE}'"
     )
 
 
@@ -393,8 +396,8 @@ def _refuse_shared(people: Iterable[str], root: Path) -> None:
     doubtful += [some for first, some in named.items() if first in again and len(some) > 1]
     if doubtful:
         raise DataError(
-            f"{doubtful[0][0]} and {doubtful[0][1]} in {root} may be two volumes of one person: say with "
-            f"--pattern which part of a path names the subject, such as --pattern '{EXAMPLE}'"
+            f"{doubtful[0][0]} and {doubtful[0][1]} in {root} may be two volumes of one person: say"
+            f" with --pattern which part of a path names the subject, such as --pattern '{EXAMPLE}'"
         )
 
 
@@ -416,7 +419,7 @@ def _refuse_folders(people: Mapping[Path, str], root: Path) -> None:
         ):
             some = ", ".join(sorted(names)[:3])
             raise DataError(
-                f"{root / folder} holds {len(names)} volumes of different names ({some}): if they are one "
-                "person's is not clear; say with --pattern which part of a path names the subject, such "
-                f"as --pattern '{EXAMPLE}'"
+                f"{root / folder} holds {len(names)} volumes of different names ({some}): if they"
+                " are one person's is not clear; say with --pattern which part of a path names the"
+                f" subject, such as --pattern '{EXAMPLE}'"
             )

@@ -55,8 +55,8 @@ def quarter_turns(orient: str) -> tuple[int, bool]:
     turn, _, flip = orient.partition(",")
     if turn not in TURNS or orient not in (turn, f"{turn},flip"):
         raise ValueError(
-            f"orient must be {AUTO} or one of {', '.join(TURNS)}, optionally with ',flip' behind it, "
-            f"not {orient!r}"
+            f"orient must be {AUTO} or one of {', '.join(TURNS)}, optionally with ',flip' behind"
+            f" it, not {orient!r}"
         )
     return TURNS[turn], bool(flip)
 

@@ -175,7 +175,8 @@ def refuse_inside(path: Path, folder: Path) -> None:
     """DataError for a folder to write to that lies in the source."""
     if path.is_dir() and folder.resolve().is_relative_to(path.resolve()):
         raise DataError(
-            f"{folder} lies inside the source {path}, which is never written to: choose another folder"
+            f"{folder} lies inside the source {path}, which is never written to: choose another"
+            " folder"
         )
 
 
@@ -247,8 +248,8 @@ def _read_file(
             mask = oriented(read_picture(mask_path, mask=True).pixels, orient)
             if mask.shape != image.shape:
                 raise DataError(
-                    f"{mask_path} is {_size(mask)} pixels, but its slice {path.name} is {_size(image)}: "
-                    "a mask needs the size of its slice"
+                    f"{mask_path} is {_size(mask)} pixels, but its slice {path.name} is"
+                    f" {_size(image)}: a mask needs the size of its slice"
                 )
         return Reading(
             series, position, path, image, mask, hashlib.sha256(image).digest(), picture.notes
@@ -374,8 +375,8 @@ class Stack:
         first, where = self.seen.setdefault(reading.digest, (split, reading.where))
         if first != split:
             raise DataError(
-                f"{where} in {first} and {reading.where} in {split} are the same picture: a figure on "
-                "slices seen in training is too good; keep one of them"
+                f"{where} in {first} and {reading.where} in {split} are the same picture: a figure"
+                " on slices seen in training is too good; keep one of them"
             )
         if where is not reading.where:
             self.notes[REPEATED] += 1
@@ -455,9 +456,11 @@ class Stack:
                 "sex": s.sex,
                 "cdr": s.cdr,
                 "positions": [position for position, _, _ in sorted(places)],
-                "sha256": hashlib.sha256(
-                    b"".join(digest for _, _, digest in sorted(places))
-                ).hexdigest()[:16],
+                "sha256": (
+                    hashlib.sha256(b"".join(digest for _, _, digest in sorted(places))).hexdigest()[
+                        :16
+                    ]
+                ),
             }
             for s, places in zip(self.source.series, self.places, strict=True)
             if places

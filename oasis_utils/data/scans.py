@@ -57,7 +57,8 @@ def find_scans(source: str | Path, pattern: re.Pattern | None = None) -> list[Sc
     source = Path(source).absolute()
     if not source.exists():
         raise DataError(
-            f"no file or folder {source}: give a volume, an OASIS disc or the folder that holds them"
+            f"no file or folder {source}: give a volume, an OASIS disc or the folder that holds"
+            " them"
         )
     if source.is_dir():
         root, files = source, _walk(source)
@@ -263,8 +264,8 @@ def archive_members(
                 if wanted(member.name):
                     if member.size > MAX_BYTES:
                         raise DataError(
-                            f"{archive}!{member.name} claims {member.size} bytes: the archive is damaged, "
-                            "fetch it again"
+                            f"{archive}!{member.name} claims {member.size} bytes: the archive is"
+                            " damaged, fetch it again"
                         )
                     content = bytes(take(tar.extractfile(member), member.size))
                 yield member.name, content

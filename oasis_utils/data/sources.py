@@ -30,8 +30,9 @@ LEVELS = ("", "*/", "*/*/")
 EXPORT_RECORD = "source.json"  # beside slices that `prepare --png` wrote: what they were made from
 EXAMPLE = r"(?P<subject>OAS1_\d+)_(?P<session>MR\d+)_.*_(?P<slice>\d+)\.jpg"
 OASIS_ACKNOWLEDGEMENT = (  # as the data use agreement words it
-    "Data were provided by OASIS: Cross-Sectional: Principal Investigators: D. Marcus, R, Buckner, J, Csernansky "
-    "J. Morris; P50 AG05681, P01 AG03991, P01 AG026276, R01 AG021910, P20 MH071616, U24 RR021382"
+    "Data were provided by OASIS: Cross-Sectional: Principal Investigators: D. Marcus, R, Buckner,"
+    " J, Csernansky J. Morris; P50 AG05681, P01 AG03991, P01 AG026276, R01 AG021910, P20 MH071616,"
+    " U24 RR021382"
 )
 
 
@@ -114,8 +115,8 @@ def discover(path: str | Path, pattern: str | None = None) -> Source:
     path = Path(path)
     if not path.exists():
         raise DataError(
-            f"no folder {path}: give the folder that holds keras_png_slices_train/, a folder of images, "
-            "or volumes; see README, Data"
+            f"no folder {path}: give the folder that holds keras_png_slices_train/, a folder of"
+            " images, or volumes; see README, Data"
         )
     if pattern is not None:
         return _by_pattern(path, pattern)
@@ -129,8 +130,9 @@ def discover(path: str | Path, pattern: str | None = None) -> Source:
     images = image_files(path)
     if images:
         raise DataError(
-            f"{path} holds {len(images)} images such as {_examples(path, images)}: say with --pattern "
-            f"which part of a path names the subject, and which the slice, such as --pattern '{EXAMPLE}'"
+            f"{path} holds {len(images)} images such as {_examples(path, images)}: say with"
+            " --pattern which part of a path names the subject, and which the slice, such as"
+            f" --pattern '{EXAMPLE}'"
         )
     found = (
         ", ".join(sorted(p.name for p in path.iterdir())[:5])
@@ -138,8 +140,8 @@ def discover(path: str | Path, pattern: str | None = None) -> Source:
         else "a file of another kind"
     )
     raise DataError(
-        f"no data in {path}, found {found or 'nothing'}: expected keras_png_slices_train/ and so on, "
-        "a folder of images, OASIS discs or NIfTI files; see README, Data"
+        f"no data in {path}, found {found or 'nothing'}: expected keras_png_slices_train/ and so"
+        " on, a folder of images, OASIS discs or NIfTI files; see README, Data"
     )
 
 
@@ -233,9 +235,9 @@ def _refuse_shared_subjects(files: dict[tuple[str, int], dict[int, Path]]) -> No
     for (split, subject), slices in files.items():
         if home.setdefault(subject, split) != split:
             raise DataError(
-                f"subject {subject} is in both {home[subject]} and {split} "
-                f"({next(iter(slices.values()))}): a subject may be in one split only, else every figure "
-                "is too good"
+                f"subject {subject} is in both {home[subject]} and {split}"
+                f" ({next(iter(slices.values()))}): a subject may be in one split only, else every"
+                " figure is too good"
             )
 
 
@@ -245,8 +247,8 @@ def _refuse_split_people(series: list[Series]) -> None:
     for s in series:
         if home.setdefault(s.subject, s.split) != s.split:
             raise DataError(
-                f"participants.tsv says that {s.files[0]} ({s.split}) is a session of subject {s.subject}, "
-                f"which is in {home[s.subject]}: a subject may be in one split only"
+                f"participants.tsv says that {s.files[0]} ({s.split}) is a session of subject"
+                f" {s.subject}, which is in {home[s.subject]}: a subject may be in one split only"
             )
 
 
@@ -373,8 +375,8 @@ def _images(root: Path, matches: list[tuple[Path, dict[str, str]]], left: int) -
         position = ranks[_slice_key(text)] if text else len(own)
         if position in own:
             raise DataError(
-                f"{own[position]} and {path} are the same slice of subject {groups['subject']}: keep one, "
-                "or name what differs with a group `session` in --pattern"
+                f"{own[position]} and {path} are the same slice of subject {groups['subject']}:"
+                " keep one, or name what differs with a group `session` in --pattern"
             )
         own[position] = path
     people = read_people(root)

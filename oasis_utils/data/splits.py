@@ -36,8 +36,8 @@ def deal(people: Mapping[str, Person], counts: Mapping[str, int], seed: int = 0)
         raise ValueError("no subjects to deal to splits: give at least one")
     if sum(counts.values()) != len(people):
         raise ValueError(
-            f"{len(people)} subjects cannot be dealt to splits of {dict(counts)}: the counts must sum to "
-            "the number of subjects"
+            f"{len(people)} subjects cannot be dealt to splits of {dict(counts)}: the counts must"
+            " sum to the number of subjects"
         )
     names = sorted(people, key=lambda name: (_age(people[name]), digest([seed, name]), name))
     slots, blocks = (

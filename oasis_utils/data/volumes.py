@@ -214,7 +214,8 @@ def _read_volume(scan: Scan, parts: tuple[str, ...], opener: Opener, order: int)
     if len(parts) == 1 and where.endswith((".hdr", ".img")):
         other = where[:-4] + (".img" if where.endswith(".hdr") else ".hdr")
         raise DataError(
-            f"{where} has no {PurePosixPath(other).name} beside it: fetch the missing half of the pair"
+            f"{where} has no {PurePosixPath(other).name} beside it: fetch the missing half of the"
+            " pair"
         )
     voxels, affine = read_voxels(parts, opener, where, last)
     turns = io_orientation(affine)
@@ -234,8 +235,8 @@ def _on_millimetres(
     sides = [max(1, round(n * size)) for n, size in zip(voxels.shape, sizes, strict=True)]
     if math.prod(sides) > MAX_FIELD:
         raise DataError(
-            f"{where} covers {' x '.join(map(str, sides))} mm, more than a head: the voxel sizes are "
-            "damaged, replace the file"
+            f"{where} covers {' x '.join(map(str, sides))} mm, more than a head: the voxel sizes"
+            " are damaged, replace the file"
         )
     if (abs(sizes - 1) <= 0.01).all():
         return voxels
@@ -303,8 +304,8 @@ def _refuse_label_map(values: np.ndarray, where: str) -> None:
         and (different % 1 == 0).all()
     ):
         raise DataError(
-            f"{where} holds {len(different)} different whole numbers, as a label map does, and no grey "
-            "levels: give a T1 volume, or say with --pattern which files are heads"
+            f"{where} holds {len(different)} different whole numbers, as a label map does, and no"
+            " grey levels: give a T1 volume, or say with --pattern which files are heads"
         )
 
 

@@ -47,7 +47,8 @@ def read_voxels(
             voxels = voxels * np.float32(slope) + np.float32(inter)
         if not max(-float(voxels.min()), float(voxels.max())) < 1e30:  # not: nan compares as false
             raise DataError(
-                f"{where} has voxels that are nan, infinite or above 1e30: repair or replace the volume"
+                f"{where} has voxels that are nan, infinite or above 1e30: repair or replace the"
+                " volume"
             )
     return voxels, affine
 
@@ -87,8 +88,8 @@ def _read_stored(
     if len(content) != needed:
         size = f"only {len(content)}" if len(content) < needed else f"more than {needed}"
         raise DataError(
-            f"{last} holds {size} bytes, the header promises {needed}: the file is cut off or the header "
-            "damaged; replace it"
+            f"{last} holds {size} bytes, the header promises {needed}: the file is cut off or the"
+            " header damaged; replace it"
         )
     return np.frombuffer(content, dtype, math.prod(shape), offset).reshape(shape, order="F"), header
 
@@ -127,7 +128,8 @@ def _layout(header: AnyHeader, where: str, single: bool) -> tuple[tuple[int, ...
         raise DataError(f"{where} holds {math.prod(dims[3:n])} volumes: give one T1 volume")
     if math.prod(dims[:3]) > MAX_VOXELS:
         raise DataError(
-            f"{where} claims {dims[:3]} voxels, more than 512³: the header is damaged, replace the file"
+            f"{where} claims {dims[:3]} voxels, more than 512³: the header is damaged, replace the"
+            " file"
         )
     try:
         dtype = header.get_data_dtype()
@@ -159,8 +161,8 @@ def _affine(header: AnyHeader, where: str) -> np.ndarray:
     except (HeaderDataError, ValueError):
         pass
     raise DataError(
-        f"{where} has no usable orientation or voxel size (0.05 to {MAX_SIZE} mm): the header is damaged, "
-        "replace the file"
+        f"{where} has no usable orientation or voxel size (0.05 to {MAX_SIZE} mm): the header is"
+        " damaged, replace the file"
     )
 
 

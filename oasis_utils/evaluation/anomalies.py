@@ -329,8 +329,8 @@ def planted_slices(split: Split, millimetres: float, seed: int = 0) -> tuple[np.
     rows = np.flatnonzero(centres[:, 0] >= 0)
     if len(rows) == 0:
         raise ValueError(
-            f"no {split.name} slice has room for discs of {DISC:.0f} mm: its {split.region_name}s are "
-            "too small"
+            f"no {split.name} slice has room for discs of {DISC:.0f} mm: its {split.region_name}s"
+            " are too small"
         )
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), LIMIT)).astype(int)]
     return rows, plant(split.images[rows], centres[rows], millimetres, region[rows], split.symmetry)

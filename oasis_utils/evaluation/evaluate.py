@@ -174,8 +174,8 @@ def evaluate_images(
     require_images(images, reference.real.images.shape[1:])
     if len(images) < reference.n_images:
         raise ValueError(
-            f"got {len(images)} images, the real sets have {reference.n_images}: sets of unequal size "
-            "must not be compared; make the reference with n_judged, or generate more"
+            f"got {len(images)} images, the real sets have {reference.n_images}: sets of unequal"
+            " size must not be compared; make the reference with n_judged, or generate more"
         )
     seconds: dict[str, float] = {}
     with timed(seconds, "images described"):
@@ -277,11 +277,13 @@ def _variety(drawn: Described, reference: Reference) -> dict[str, dict[str, Esti
     sides = {"generated": drawn, "real": reference.real, "decoded": reference.decoded_real}
     measures = {"pair_ssim": metrics.ssim, "pair_ms_ssim": metrics.ms_ssim}
     return {
-        name: some
-        and {
-            measure: some.similarity(kind, reference.config.bootstrap)
-            for measure, kind in measures.items()
-        }
+        name: (
+            some
+            and {
+                measure: some.similarity(kind, reference.config.bootstrap)
+                for measure, kind in measures.items()
+            }
+        )
         for name, some in sides.items()
     }
 
@@ -372,8 +374,8 @@ def require_images(images: np.ndarray, shape: tuple[int, ...]) -> None:
         )
     if images.shape[1:] != shape:
         raise ValueError(
-            f"images are {images.shape[2]}x{images.shape[1]}, the data {shape[1]}x{shape[0]}: bring them "
-            "to one size"
+            f"images are {images.shape[2]}x{images.shape[1]}, the data {shape[1]}x{shape[0]}: bring"
+            " them to one size"
         )
     fidelity.require_enough(len(images), len(images))
 
@@ -392,13 +394,13 @@ def as_grey(images: np.ndarray, source: str) -> UInt8[np.ndarray, "n height widt
         raise ValueError(f"images in {source} are {images.dtype}: give uint8, or floats in [0, 1]")
     if not np.isfinite(images).all():
         raise ValueError(
-            f"{int((~np.isfinite(images)).any((1, 2)).sum())} images in {source} hold nan or infinite "
-            "pixels: remove them"
+            f"{int((~np.isfinite(images)).any((1, 2)).sum())} images in {source} hold nan or"
+            " infinite pixels: remove them"
         )
     if images.size and not 0 <= images.min() <= images.max() <= 1:
         raise ValueError(
-            f"images in {source} are floats from {images.min():g} to {images.max():g}: scale them to "
-            "[0, 1]"
+            f"images in {source} are floats from {images.min():g} to {images.max():g}: scale them"
+            " to [0, 1]"
         )
     return np.rint(images * 255).astype(np.uint8)
 
@@ -426,8 +428,8 @@ def load_images(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
         positions.shape != (len(images),) or positions.dtype.kind not in "iu"
     ):
         raise ValueError(
-            f"positions in {path} are {positions.dtype} {positions.shape}, expected one whole number for "
-            f"each of {len(images)} images"
+            f"positions in {path} are {positions.dtype} {positions.shape}, expected one whole"
+            f" number for each of {len(images)} images"
         )
     return images, positions
 
@@ -436,7 +438,8 @@ def _load_folder(folder: Path) -> tuple[np.ndarray, np.ndarray | None]:
     files = sorted(folder.glob("*.png"))
     if not files:
         raise ValueError(
-            f"no .png files in {folder}: give a folder of grey slices or an .npz file that `sample` wrote"
+            f"no .png files in {folder}: give a folder of grey slices or an .npz file that `sample`"
+            " wrote"
         )
     images = [read_slice(file) for file in files]
     other = next((i for i, image in enumerate(images) if image.shape != images[0].shape), None)

@@ -420,8 +420,9 @@ def _restrict(split: Split, positions: np.ndarray | None) -> Integer[np.ndarray,
     subjects = np.unique(split.subjects)
     if len(subjects) < 2:
         raise ValueError(
-            f"the {split.name} split holds 1 subject, at least 2 are needed: slices of one person say "
-            "nothing on how people differ, and intervals draw whole subjects; use more subjects"
+            f"the {split.name} split holds 1 subject, at least 2 are needed: slices of one person"
+            " say nothing on how people differ, and intervals draw whole subjects; use more"
+            " subjects"
         )
     if positions is None:
         return np.arange(len(split))
@@ -435,8 +436,8 @@ def _restrict(split: Split, positions: np.ndarray | None) -> Integer[np.ndarray,
     rows = np.flatnonzero(np.isin(split.positions, positions))
     if len(rows) < fidelity.MINIMUM:
         raise ValueError(
-            f"the {split.name} split has {len(rows)} slices at the positions of the images, at least "
-            f"{fidelity.MINIMUM} are needed: judge images of more positions"
+            f"the {split.name} split has {len(rows)} slices at the positions of the images, at"
+            f" least {fidelity.MINIMUM} are needed: judge images of more positions"
         )
     return rows
 

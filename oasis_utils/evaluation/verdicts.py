@@ -112,13 +112,13 @@ def check_form(evaluation: dict[str, Any]) -> None:
     for name, test in FORM.items():
         if name not in evaluation:
             raise ValueError(
-                f"an evaluation needs {name!r} (form {SCHEMA}, version {VERSION}): write it with this "
-                "version of oasis_utils"
+                f"an evaluation needs {name!r} (form {SCHEMA}, version {VERSION}): write it with"
+                " this version of oasis_utils"
             )
         if not test(evaluation[name]):
             raise ValueError(
-                f"{name!r} of an evaluation is {evaluation[name]!r}, which is not its form ({SCHEMA}, "
-                f"version {VERSION}): write it with this version of oasis_utils"
+                f"{name!r} of an evaluation is {evaluation[name]!r}, which is not its form"
+                f" ({SCHEMA}, version {VERSION}): write it with this version of oasis_utils"
             )
 
 
@@ -152,7 +152,10 @@ def differs(estimate: dict[str, Any], reference: dict[str, Any]) -> str:
 def _said(item: dict[str, Any], form: str = ".3f") -> str:
     if item["interval"] is None:
         return f"{item['value']:{form}}"
-    return f"{item['value']:{form}} (95 %: {item['interval'][0]:{form}} to {item['interval'][1]:{form}})"
+    return (
+        f"{item['value']:{form}} (95 %: {item['interval'][0]:{form}} to"
+        f" {item['interval'][1]:{form}})"
+    )
 
 
 def _against(
@@ -171,9 +174,10 @@ def _fidelity(e: dict[str, Any]) -> str:
     )
     people = sides["real_vs_real"]
     text = (
-        f"Kernel distance to real slices {_against(e, kid, people['learned']['kid'], 'real vs real')}. "
-        f"AUC of a network that separates them from real slices "
-        f"{_against(e, auc, people['two_sample']['network'], 'real vs real', '.2f')}."
+        "Kernel distance to real slices"
+        f" {_against(e, kid, people['learned']['kid'], 'real vs real')}. AUC of a network that"
+        " separates them from real slices"
+        f" {_against(e, auc, people['two_sample']['network'], 'real vs real', '.2f')}."
     )
     if sides["decoded"] is None:
         return text
@@ -198,7 +202,8 @@ def _diversity(e: dict[str, Any]) -> str:
         )
     )
     shares = " ".join(
-        f"{key.capitalize()} {_against(e, space['learned'][key], null['learned'][key], f'{name} vs {name}', '.0%')}."
+        f"{key.capitalize()}"
+        f" {_against(e, space['learned'][key], null['learned'][key], f'{name} vs {name}', '.0%')}."
         for key in ("coverage", "recall", "precision")
     )
     ours, theirs = e["variety"]["generated"]["pair_ms_ssim"], like["pair_ms_ssim"]
@@ -242,27 +247,28 @@ def _anatomy(e: dict[str, Any]) -> str:
     )
     farthest = _against(e, found[worst], null[worst], f"{name} vs {name}", ".2f")
     return (
-        f"Slices with a measure outside the real range of their position: {outside}. Farthest beyond its "
-        f"reference: {worst}, in real deviations {farthest}. {position}"
+        f"Slices with a measure outside the real range of their position: {outside}. Farthest"
+        f" beyond its reference: {worst}, in real deviations {farthest}. {position}"
     )
 
 
 def _privacy(e: dict[str, Any]) -> str:
     m = e["memorisation"]
     share = (
-        f"{m['suspicious']} of {e['images']} samples ({m['suspicious_share']:.1%}) are suspiciously near a "
-        f"training slice. Of a real person's slices, judged by the threshold of all other people, this is said of "
-        f"{m['suspicious_share_real']:.1%} (95 % upper bound {m['suspicious_share_limit']:.1%})."
+        f"{m['suspicious']} of {e['images']} samples ({m['suspicious_share']:.1%}) are suspiciously"
+        " near a training slice. Of a real person's slices, judged by the threshold of all other"
+        f" people, this is said of {m['suspicious_share_real']:.1%} (95 % upper bound"
+        f" {m['suspicious_share_limit']:.1%})."
     )
     if e["memorised"]:
         return (
-            f"The samples contain copies of training slices: {share} Do not release them: a person in the training "
-            "data may be recognisable."
+            f"The samples contain copies of training slices: {share} Do not release them: a person"
+            " in the training data may be recognisable."
         )
     listed = " Look at each listed pair before using those samples." if m["suspicious"] else ""
     return (
-        f"Copying is not shown: {share}{listed} This finds whole-slice copies, also moved and, where slices have a "
-        "mid-line, mirrored; it is no proof of privacy."
+        f"Copying is not shown: {share}{listed} This finds whole-slice copies, also moved and,"
+        " where slices have a mid-line, mirrored; it is no proof of privacy."
     )
 
 
@@ -335,11 +341,13 @@ def variety_rows(evaluations: dict[str, dict[str, Any]]) -> dict[str, dict[str, 
     """
     some = next(iter(evaluations.values()))
     table = {
-        "MS-SSIM of two slices of one position": {"better": "as real"}
-        | {
-            column: cell(side and side["pair_ms_ssim"])
-            for column, side in _columns(evaluations, some, "variety")
-        }
+        "MS-SSIM of two slices of one position": (
+            {"better": "as real"}
+            | {
+                column: cell(side and side["pair_ms_ssim"])
+                for column, side in _columns(evaluations, some, "variety")
+            }
+        )
     }
     for name, key in (
         ("share outside the real range", "outside_share"),
@@ -395,8 +403,11 @@ def model_card(
         "",
         "## Intended use",
         "",
-        "Teaching and research on generative models and on how to judge them. Not for diagnosis, not for training "
-        "clinical software, not as evidence on anatomy: slices are drawn one at a time and belong to nobody.",
+        (
+            "Teaching and research on generative models and on how to judge them. Not for"
+            " diagnosis, not for training clinical software, not as evidence on anatomy: slices are"
+            " drawn one at a time and belong to nobody."
+        ),
         "",
         "## Verdicts",
         "",
@@ -425,12 +436,23 @@ def _limits(some: dict[str, Any]) -> list[str]:
     return [
         "## Limits",
         "",
-        f"- {some['real_subjects']} test people: the intervals draw whole people. Real vs real, KID is known to "
-        f"± {finest['learned kid']:.3f}, the network's AUC to ± {finest['two_sample network']:.2f}: smaller "
-        "differences are not resolved.",
-        "- Distances do not add up: distance to real minus distance of decoded slices is not the prior's share.",
-        "- The learned features come from photographs; kernel and Fréchet distances here are no published FIDs.",
-        "- The copy test compares whole slices. It cannot exclude that a part of a person is remembered.",
+        (
+            f"- {some['real_subjects']} test people: the intervals draw whole people. Real vs real,"
+            f" KID is known to ± {finest['learned kid']:.3f}, the network's AUC to ±"
+            f" {finest['two_sample network']:.2f}: smaller differences are not resolved."
+        ),
+        (
+            "- Distances do not add up: distance to real minus distance of decoded slices is not"
+            " the prior's share."
+        ),
+        (
+            "- The learned features come from photographs; kernel and Fréchet distances here are no"
+            " published FIDs."
+        ),
+        (
+            "- The copy test compares whole slices. It cannot exclude that a part of a person is"
+            " remembered."
+        ),
         "",
     ]
 

@@ -221,7 +221,7 @@ def _asymmetry(image: np.ndarray, shape: np.ndarray) -> float:
     if not shape.any():
         return 0.0
     scaled = np.where(shape, image, 0).astype(np.float64)
-    column = int(round(np.average(np.arange(image.shape[1]), weights=shape.sum(0))))
+    column = round(np.average(np.arange(image.shape[1]), weights=shape.sum(0)))
     mirror = np.clip(2 * column - np.arange(image.shape[1]), 0, image.shape[1] - 1)
     return np.abs(scaled - scaled[:, mirror]).sum() / max(scaled.sum(), 1e-9)
 

@@ -108,7 +108,8 @@ def attraction(
     """
     if strength <= 0:
         raise ValueError(
-            f"strength must be positive, not {strength}: without it pairs that never meet have no value"
+            f"strength must be positive, not {strength}: without it pairs that never meet have no"
+            " value"
         )
     return np.log((table + strength) / (expected_pairs(table) + strength))
 

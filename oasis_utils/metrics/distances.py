@@ -116,8 +116,8 @@ class KernelBlocks:
         for hot in (hot_a, hot_b):
             if hot.shape[1] < 2:
                 raise ValueError(
-                    "a kernel distance compares slices of different people, and a side holds 1: use more "
-                    "subjects, or give every independent row a group of its own"
+                    "a kernel distance compares slices of different people, and a side holds 1: use"
+                    " more subjects, or give every independent row a group of its own"
                 )
         grams = [polynomial_kernel(x, x).fill_diagonal_(0).numpy() for x in (a, b)]
         aa, bb = (hot.T @ gram @ hot for hot, gram in zip((hot_a, hot_b), grams, strict=True))
@@ -149,8 +149,9 @@ def require_enough(n: int, m: int) -> None:
     """ValueError if either side is too small for a distance."""
     if min(n, m) < MINIMUM:
         raise ValueError(
-            f"a distance between sets needs at least {MINIMUM} images on either side, got {n} and {m}: "
-            "with fewer its error is larger than what it measures; generate more or use a larger split"
+            f"a distance between sets needs at least {MINIMUM} images on either side, got {n} and"
+            f" {m}: with fewer its error is larger than what it measures; generate more or use a"
+            " larger split"
         )
 
 
@@ -341,8 +342,8 @@ class Neighbourhoods:
         """Without groups, the published definitions. ValueError if a set has no k neighbours."""
         if min(len(fake), len(real)) <= k:
             raise ValueError(
-                f"neighbourhoods of {k} need more than {k} images on either side, got {len(fake)} and "
-                f"{len(real)}: generate more"
+                f"neighbourhoods of {k} need more than {k} images on either side, got {len(fake)}"
+                f" and {len(real)}: generate more"
             )
         fake, real = (torch.from_numpy(np.ascontiguousarray(x)).double() for x in (fake, real))
         reach_fake, reach_real = _reach(fake, fake_groups, k), _reach(real, real_groups, k)

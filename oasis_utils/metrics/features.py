@@ -11,6 +11,7 @@ the head where the skull is on.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -312,7 +313,7 @@ def _spectrum(x: Float[Tensor, "n height width"]) -> dict[str, Tensor]:
         f"{low:g} to {high:g} cycles a pixel": (
             power * ((frequency >= low) & (frequency < high))
         ).sum((1, 2))
-        for low, high in zip(BANDS, BANDS[1:], strict=False)
+        for low, high in itertools.pairwise(BANDS)
     }
     return {name: torch.log10(ring / total + 1e-9) for name, ring in rings.items()}
 

@@ -32,10 +32,11 @@ LEVEL = 1.0  # percentile of real held-out ratios below which a sample is suspic
 SIGNIFICANCE = 0.01
 LISTED = 50  # suspicious pairs kept in a report, lowest ratio first
 RULE = (
-    f"A sample is suspicious if its distance to the nearest training slice, divided by that to the nearest "
-    f"held-out slice, is below the {LEVEL:g}st percentile of the same ratio of real slices of other people. "
-    f"Memorised: a binomial test (p < {SIGNIFICANCE:g}) finds more suspicious samples than the upper 95 % bound of "
-    "the share that a real person's slices reach under the threshold of the others."
+    "A sample is suspicious if its distance to the nearest training slice, divided by that to the"
+    f" nearest held-out slice, is below the {LEVEL:g}st percentile of the same ratio of real slices"
+    f" of other people. Memorised: a binomial test (p < {SIGNIFICANCE:g}) finds more suspicious"
+    " samples than the upper 95 % bound of the share that a real person's slices reach under the"
+    " threshold of the others."
 )
 
 
@@ -176,8 +177,8 @@ class Calibration:
         names = np.unique(subjects)
         if len(names) < 2:
             raise ValueError(
-                f"calibrating copies needs at least 2 held-out subjects, got {len(names)}: one sets the "
-                "threshold and another one checks it; use a larger split"
+                f"calibrating copies needs at least 2 held-out subjects, got {len(names)}: one sets"
+                " the threshold and another one checks it; use a larger split"
             )
         shares = np.array(
             [

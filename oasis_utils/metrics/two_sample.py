@@ -108,8 +108,8 @@ def split_groups(groups: Integer[np.ndarray, " n"], seed: int = 0) -> Integer[np
     names = np.unique(groups)
     if len(names) < FOLDS:
         raise ValueError(
-            f"a two-sample test needs at least {FOLDS} subjects on either side, got {len(names)}: one "
-            "would have to train and test the classifier; use more subjects"
+            f"a two-sample test needs at least {FOLDS} subjects on either side, got {len(names)}:"
+            " one would have to train and test the classifier; use more subjects"
         )
     fold = dict(
         zip(

@@ -48,7 +48,7 @@ def load_tensors(
     file.
     """
     with _opened(path) as (file, text):
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
         if file.metadata().get(FINGERPRINT) not in (
             None,
             _fingerprint(text, tensors),
@@ -165,7 +165,8 @@ def _check_shapes(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None
     ]
     if wrong:
         raise ValueError(
-            f"other weights than its configuration asks for ({', '.join(wrong[:3])}, {len(wrong)} in all)"
+            f"other weights than its configuration asks for ({', '.join(wrong[:3])}, {len(wrong)}"
+            " in all)"
         )
 
 

@@ -219,8 +219,9 @@ def load_codes(path: Path) -> CodeMaps:
     about = _read_about(path)
     if about.get("format") != FORMAT:
         raise DataError(
-            f"{path} was written by another version of oasis_utils (format {about.get('format', 1)}, this "
-            f"one reads {FORMAT}): run notebook 03_codebook_analysis again, it makes the maps anew"
+            f"{path} was written by another version of oasis_utils (format"
+            f" {about.get('format', 1)}, this one reads {FORMAT}): run notebook"
+            " 03_codebook_analysis again, it makes the maps anew"
         )
     with np.load(path, allow_pickle=False) as file:
         return CodeMaps(

@@ -204,7 +204,8 @@ class DCGAN(nn.Module):
         scale = (weights * (codebook - mean).square()).sum().div(self.config.code_dim).sqrt()
         if not scale > 0:
             raise ValueError(
-                "the training maps use a single code: the codebook has collapsed, train the VQ-VAE again"
+                "the training maps use a single code: the codebook has collapsed, train the VQ-VAE"
+                " again"
             )
         self.codebook.copy_((codebook - mean) / scale)
 
@@ -283,8 +284,8 @@ class DCGAN(nn.Module):
         """
         if ages is not None and not self.config.knows_age:
             raise ValueError(
-                "this DCGAN was trained without ages: leave the age out, or train on data with ages "
-                "(participants.tsv)"
+                "this DCGAN was trained without ages: leave the age out, or train on data with ages"
+                " (participants.tsv)"
             )
         if (
             len(positions) == 0
@@ -443,8 +444,8 @@ def symptoms(history: Sequence[Mapping[str, float]]) -> list[str]:
     found, last = [], history[-1]
     if last.get("discriminator_margin", 0.0) > MARGIN and last.get("held_out_accuracy", 0.0) > 0.95:
         found.append(
-            "the discriminator overpowers the generator: try a larger gamma, a smaller learning_rate "
-            "or loss='relativistic'"
+            "the discriminator overpowers the generator: try a larger gamma, a smaller"
+            " learning_rate or loss='relativistic'"
         )
     if len(history) > 1 and last.get("variety", 1.0) < min(
         VARIETY, history[-2].get("variety", 1.0)

@@ -318,8 +318,8 @@ class PixelCNN(nn.Module):
             )
         if ages is not None and not self.config.knows_age:
             raise ValueError(
-                "this PixelCNN was trained without ages: leave the age out, or train on data with ages "
-                "(participants.tsv)"
+                "this PixelCNN was trained without ages: leave the age out, or train on data with"
+                " ages (participants.tsv)"
             )
         if noise is not None and noise.shape != size:
             raise ValueError(f"noise must have shape {size}, not {tuple(noise.shape)}")
@@ -331,8 +331,8 @@ class PixelCNN(nn.Module):
             return
         if given.shape != size or keep.shape != size:
             raise ValueError(
-                f"given and keep must have shape {size}, one {grid}x{grid} map for each position, not "
-                f"{tuple(given.shape)} and {tuple(keep.shape)}"
+                f"given and keep must have shape {size}, one {grid}x{grid} map for each position,"
+                f" not {tuple(given.shape)} and {tuple(keep.shape)}"
             )
         if ((given[keep] < 0) | (given[keep] >= self.config.n_codes)).any():
             raise ValueError(f"given codes must be in [0, {self.config.n_codes})")

@@ -63,7 +63,7 @@ class Samples:
                 file["images"],
                 file["indices"],
                 file["positions"],
-                file["ages"] if "ages" in file else None,
+                file.get("ages", None),
             )
 
 
@@ -145,8 +145,8 @@ class BrainSampler:
         if isinstance(self.prior, DCGAN):
             if options not in (None, SamplingOptions()) or keep is not None:
                 raise ValueError(
-                    "temperature, top-k, top-p and completion need the PixelCNN: a DCGAN draws whole maps "
-                    "at once; choose prior pixelcnn or leave them out"
+                    "temperature, top-k, top-p and completion need the PixelCNN: a DCGAN draws"
+                    " whole maps at once; choose prior pixelcnn or leave them out"
                 )
             return (
                 self.prior.sample(where, self.prior.noise(seeds), self._tensor(ages, np.float32))
@@ -325,6 +325,7 @@ def run_or_shipped(run: RunFolder) -> RunFolder:
             f"{run.root} has no {missing}: run notebooks 02 to 05 with the same run folder first"
         )
     print(
-        f"{run.root.name} has no {missing} yet: using the shipped models, trained on synthetic sample brains"
+        f"{run.root.name} has no {missing} yet: using the shipped models, trained on synthetic"
+        " sample brains"
     )
     return spare

@@ -9,6 +9,7 @@ convolutions over one channel, and the reconstruction loss is L1 + SSIM instead 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 
@@ -54,7 +55,7 @@ def build_encoder(config: VQVAEConfig) -> nn.Sequential:
         nn.PixelUnshuffle(PATCH),
         nn.Conv2d(PATCH**2, widths[0], 3, padding=1),
     ]
-    for narrow, wide in zip(widths, widths[1:], strict=False):
+    for narrow, wide in itertools.pairwise(widths):
         layers += [
             ResidualBlock(narrow),
             nn.ReLU(),
@@ -70,7 +71,7 @@ def build_decoder(config: VQVAEConfig) -> nn.Sequential:
     widths = [channels] + [max(channels // 2 ** (i + 1), 32) for i in range(halvings)]
     layers: list[nn.Module] = [nn.Conv2d(config.code_dim, channels, 3, padding=1)]
     layers += [ResidualBlock(channels) for _ in range(config.residual_blocks)]
-    for wide, narrow in zip(widths, widths[1:], strict=False):
+    for wide, narrow in itertools.pairwise(widths):
         layers += [
             nn.ReLU(),
             nn.Conv2d(wide, 4 * narrow, 3, padding=1),
@@ -143,8 +144,8 @@ class VQVAE(nn.Module):
         size = self.config.image_size
         if tuple(images.shape[-2:]) != (size, size):
             raise ValueError(
-                f"this VQ-VAE takes {size}x{size} slices, not {images.shape[-2]}x{images.shape[-1]}: "
-                f"prepare the data with image_size={size}"
+                f"this VQ-VAE takes {size}x{size} slices, not"
+                f" {images.shape[-2]}x{images.shape[-1]}: prepare the data with image_size={size}"
             )
         return self.encoder(images.contiguous(memory_format=torch.channels_last))
 

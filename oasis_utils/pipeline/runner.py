@@ -80,7 +80,8 @@ def notebook_names(only: str | None = None) -> list[str]:
         matches = [name for name in names if name.startswith(wanted.strip()) and wanted.strip()]
         if len(matches) != 1:
             raise UsageError(
-                f"unknown notebook {wanted.strip()!r}: choose from {', '.join(n[:2] for n in names)}"
+                f"unknown notebook {wanted.strip()!r}: choose from"
+                f" {', '.join(n[:2] for n in names)}"
             )
         chosen += matches
     return [name for name in names if name in chosen]
@@ -116,8 +117,8 @@ def plan(
         raise UsageError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}")
     if data and not Path(data).exists():
         raise UsageError(
-            f"no folder {data}: give the folder that holds keras_png_slices_train/, volumes, or data made "
-            "by `prepare`; see README, Data"
+            f"no folder {data}: give the folder that holds keras_png_slices_train/, volumes, or"
+            " data made by `prepare`; see README, Data"
         )
     shared = dict(zip(SHARED, (profile, data, str(run.root), seed, device), strict=True))
     steps, known = [], set()

@@ -181,7 +181,8 @@ def exclusive(lock: Path, what: str | Path) -> Iterator[None]:
         held = FileLock(lock, timeout=0).acquire()
     except Timeout:
         raise FolderInUse(
-            f"{what} is in use by {_holder(holder)}: wait for it, stop it, or choose another run folder"
+            f"{what} is in use by {_holder(holder)}: wait for it, stop it, or choose another run"
+            " folder"
         ) from None
     with held:
         write_json(
@@ -202,7 +203,10 @@ def exclusive(lock: Path, what: str | Path) -> Iterator[None]:
 def _holder(path: Path) -> str:
     with contextlib.suppress(OSError, ValueError, KeyError):
         about = read_json(path)
-        return f"process {about['process']} on {about['host']} since {about['since']} ({about['command']})"
+        return (
+            f"process {about['process']} on {about['host']} since {about['since']}"
+            f" ({about['command']})"
+        )
     return "another process"
 
 
@@ -330,8 +334,8 @@ def banner(seed: int, device: str = "auto") -> str:
     seed_everything(seed)
     precision = str(select_dtype(chosen)).removeprefix("torch.")
     return (
-        f"oasis_utils {oasis_utils.__version__} · Python {platform.python_version()} · torch {torch.__version__} · "
-        f"{hardware(chosen)} · {precision} · seed {seed}"
+        f"oasis_utils {oasis_utils.__version__} · Python {platform.python_version()} · torch"
+        f" {torch.__version__} · {hardware(chosen)} · {precision} · seed {seed}"
     )
 
 
@@ -386,7 +390,7 @@ def in_notebook() -> bool:
 
 def clock(seconds: float) -> str:
     """Seconds as 1:23 or 1:02:03."""
-    seconds = int(round(seconds))
+    seconds = round(seconds)
     hours, rest = divmod(seconds, 3600)
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 

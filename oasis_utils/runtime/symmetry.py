@@ -37,7 +37,8 @@ class Symmetry:
         """
         if self.axis is None:
             raise ValueError(
-                "these slices have no mid-line, so they may not be mirrored: ask `if symmetry` first"
+                "these slices have no mid-line, so they may not be mirrored: ask `if symmetry`"
+                " first"
             )
         if hasattr(images, "flip"):  # a tensor
             return images.flip(self.axis)

@@ -41,8 +41,8 @@ def best_record(history: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     kept = [record for record in history if record.get("improved")]
     if not kept:
         raise ValueError(
-            "the history names no best model: it is empty or of another version; delete the checkpoint "
-            "and train again"
+            "the history names no best model: it is empty or of another version; delete the"
+            " checkpoint and train again"
         )
     return kept[-1]
 

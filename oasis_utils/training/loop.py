@@ -35,7 +35,10 @@ from oasis_utils.training.history import best_record as best_record
 COMPILE_FROM = 10_000
 LOOK_EVERY = 20  # steps between looks at the losses: each look waits for the GPU
 ORIGIN = ("subjects", "positions")  # what in a batch names its slices
-REMEDY = "try a smaller learning_rate or clip_norm=1, and look at the data; the last good checkpoint is kept"
+REMEDY = (
+    "try a smaller learning_rate or clip_norm=1, and look at the data; the last good checkpoint is"
+    " kept"
+)
 
 
 def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
@@ -333,7 +336,8 @@ def _explained(trainer: Trainer, path: Path, batch_size: int):
             "nothing is kept yet"
             if trainer.best is None
             else (
-                f"the best model so far, {trainer.model.monitor[0]} {trainer.best:.4f}, is in {path.name} and can be used"
+                f"the best model so far, {trainer.model.monitor[0]} {trainer.best:.4f}, is in"
+                f" {path.name} and can be used"
             )
         )
         print(
@@ -463,6 +467,7 @@ def _summary(name: str, trainer: Trainer, best: Record) -> str:
     figure, _ = trainer.model.monitor
     early = " (stopped early)" if trainer.epochs < trainer.config.epochs else ""
     return (
-        f"trained {name}: {trainer.epochs} epochs{early}, {trainer.steps} steps; "
-        f"best held-out {figure} {best[figure]:.4f} after {int(best['steps'])} steps (epoch {int(best['epoch'])})"
+        f"trained {name}: {trainer.epochs} epochs{early}, {trainer.steps} steps; best held-out"
+        f" {figure} {best[figure]:.4f} after {int(best['steps'])} steps (epoch"
+        f" {int(best['epoch'])})"
     )

@@ -319,7 +319,7 @@ def memory_map(path, n=24):
     )
 
 
-@pytest.mark.parametrize("shuffle, mirror", [(False, None), (True, None), (True, LEFT_RIGHT)])
+@pytest.mark.parametrize(("shuffle", "mirror"), [(False, None), (True, None), (True, LEFT_RIGHT)])
 def test_streamed_batches_equal_those_held(tmp_path, shuffle, mirror):
     split = memory_map(tmp_path / "a.npy")
     held, streamed = (

@@ -161,7 +161,7 @@ def test_several_pictures_are_refused(tmp_path, suffix):
 
 
 @pytest.mark.parametrize(
-    "suffix, keep",
+    ("suffix", "keep"),
     [("png", 0.999), ("tif", 0.999)]
     + [  # a JPEG decodes without its last bytes
         (suffix, keep) for suffix in ("png", "jpg", "tif") for keep in (0, 5, 20, 0.5, 0.9)

@@ -267,7 +267,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(
-    "options, message",
+    ("options", "message"),
     [
         (
             ImportOptions(split=(0.5, 0.3, 0.2)),
@@ -364,7 +364,7 @@ def test_changed_file_of_the_same_size_is_imported_again(tree, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "config, options",
+    ("config", "options"),
     [
         (DataConfig(image_size=48), ImportOptions()),
         (CONFIG, ImportOptions(slices=SliceOptions(orient="rot90"))),

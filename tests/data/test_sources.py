@@ -225,7 +225,7 @@ def test_images_without_a_pattern_ask_for_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "pattern, message",
+    ("pattern", "message"),
     [
         (
             r"(?P<subject>sub-\d+)",

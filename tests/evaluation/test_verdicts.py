@@ -160,12 +160,13 @@ def test_only_separate_intervals_differ(value, half, word):
 def test_verdicts_print_each_value_beside_the_reference_of_its_own_kind():
     said = verdicts(evaluation())
     assert (
-        "Kernel distance to real slices 0.200 (95 %: 0.190 to 0.210); real vs real 0.000 (95 %: -0.010 to 0.010): "
-        "higher."
-    ) in said["fidelity"]
+        "Kernel distance to real slices 0.200 (95 %: 0.190 to 0.210); real vs real 0.000 (95 %:"
+        " -0.010 to 0.010): higher." in said["fidelity"]
+    )
     assert (
-        "kernel distance 0.050 (95 %: 0.040 to 0.060); decoded vs decoded 0.000 (95 %: -0.010 to 0.010): higher"
-    ) in said["fidelity"]
+        "kernel distance 0.050 (95 %: 0.040 to 0.060); decoded vs decoded 0.000 (95 %: -0.010 to"
+        " 0.010): higher" in said["fidelity"]
+    )
     assert "Coverage 70% (95 %: 69% to 71%); decoded vs decoded 90%" in said["diversity"]
     assert "two decoded people 0.50 (95 %: 0.49 to 0.51): not shown to differ" in said["diversity"]
     assert (

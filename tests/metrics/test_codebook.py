@@ -44,7 +44,7 @@ def test_usage_counts_the_whole_split():
 
 
 @pytest.mark.parametrize(
-    "indices, message",
+    ("indices", "message"),
     [
         (np.zeros((0, 4, 4), int), "no indices: encode a split that holds slices"),
         (np.array([[[0, 8]]]), r"indices must be in \[0, 8\), but range from 0 to 8"),

@@ -36,7 +36,9 @@ def cached_logits(model, maps, positions, ages=None):
 # ------------------------------------------------------------ cache
 
 
-@pytest.mark.parametrize("precision, tolerance", [(torch.float32, 1e-4), (torch.float64, 1e-12)])
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-12)]
+)
 @pytest.mark.parametrize(
     "options",
     [
@@ -146,7 +148,7 @@ def test_going_on_with_some_maps_of_the_batch():
 
 
 @pytest.mark.parametrize(
-    "values, message",
+    ("values", "message"),
     [
         ({"temperature": -0.1}, r"temperature must be 0 \(likeliest code\) or more, not -0.1"),
         ({"top_k": -1}, r"top_k must be 0 \(all codes\) or more, not -1"),

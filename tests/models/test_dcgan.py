@@ -466,7 +466,7 @@ def test_every_player_learns_in_its_own_phase(phase):
 
 
 @pytest.mark.parametrize(
-    "phase, other", [("discriminator", "generator"), ("generator", "discriminator")]
+    ("phase", "other"), [("discriminator", "generator"), ("generator", "discriminator")]
 )
 def test_an_update_in_one_phase_leaves_the_other_player_alone(phase, other):
     model = tiny()
@@ -545,7 +545,7 @@ def test_penalty_is_taken_on_its_share_of_the_batch():
 
 
 @pytest.mark.parametrize(
-    "kind, real, fake, discriminator, generator",
+    ("kind", "real", "fake", "discriminator", "generator"),
     [
         (
             "relativistic",
@@ -653,7 +653,7 @@ def slow_kernel_distance(a, b):
     return within(a) + within(b) - 2 * sum(kernel(x, y) for x in a for y in b) / (len(a) * len(b))
 
 
-@pytest.mark.parametrize("n, m, dim", [(2, 2, 1), (3, 5, 4), (6, 4, 2)])
+@pytest.mark.parametrize(("n", "m", "dim"), [(2, 2, 1), (3, 5, 4), (6, 4, 2)])
 def test_kernel_distance_equals_a_double_loop(n, m, dim):
     a, b = normal(n, dim), normal(m, dim, seed=1) + 0.5
     assert kernel_distance(a, b) == pytest.approx(
@@ -768,7 +768,7 @@ ILL = {"discriminator_margin": 9.0, "held_out_accuracy": 1.0}
 
 
 @pytest.mark.parametrize(
-    "history, words",
+    ("history", "words"),
     [
         ([{}], []),
         ([{"variety": 0.8, "discriminator_margin": 0.5, "held_out_accuracy": 1.0}] * 2, []),
@@ -789,7 +789,7 @@ def test_symptoms_warn_of_an_ill_game_and_say_what_to_try(history, words):
 
 
 @pytest.mark.parametrize(
-    "space, loss, texture",
+    ("space", "loss", "texture"),
     [("index", "bce", 0), ("embedding", "hinge", 2), ("embedding", "relativistic", 2)],
 )
 def test_every_variant_draws_the_same_after_saving_and_loading(tmp_path, space, loss, texture):

@@ -86,7 +86,7 @@ def test_fitting_is_repeatable_and_leaves_the_random_state_alone():
 
 
 def test_the_first_direction_is_the_regression_on_what_the_first_number_means():
-    maps, positions, _, directions = planted(n=6000)
+    maps, positions, _, _directions = planted(n=6000)
     years = torch.randn(6000, generator=torch.Generator().manual_seed(5))
     growth = torch.randn(2, 4, 4, generator=torch.Generator().manual_seed(6))
     maps = maps + years[:, None, None, None] * growth

@@ -1,5 +1,6 @@
 """The PixelCNN: causality cell by cell, likelihood, conditions, sampling and completion."""
 
+import itertools
 import math
 
 import pytest
@@ -79,11 +80,11 @@ def test_a_single_block_sees_the_window_of_its_kernel(width):
 
 def test_receptive_fields_only_grow_with_more_blocks():
     fields = [dependence(tiny(blocks=blocks, first_kernel=3)) for blocks in (1, 2, 3, 4)]
-    for small, large in zip(fields, fields[1:], strict=False):
+    for small, large in itertools.pairwise(fields):
         assert (large | ~small).all() and large.sum() > small.sum()
 
 
-@pytest.mark.parametrize("row, col", [(0, 0), (0, 3), (2, 0), (3, 4), (5, 5)])
+@pytest.mark.parametrize(("row", "col"), [(0, 0), (0, 3), (2, 0), (3, 4), (5, 5)])
 def test_receptive_field_of_a_cell(row, col):
     model = tiny(blocks=6)
     field = receptive_field(model, row, col)
@@ -307,7 +308,7 @@ def test_noise_of_another_shape_is_refused(shape):
 
 
 @pytest.mark.parametrize(
-    "given, keep",
+    ("given", "keep"),
     [
         ((2, 5, 6), (2, 6, 6)),
         ((2, 6, 6), (2, 6, 5)),

@@ -524,7 +524,7 @@ def test_lookup_returns_the_codes_at_the_indices():
 
 
 @pytest.mark.parametrize(
-    "bad, message",
+    ("bad", "message"),
     [(4, "range from 0 to 4"), (-1, "range from -1 to 0"), (99, r"must be in \[0, 4\)")],
 )
 def test_lookup_refuses_indices_out_of_range(bad, message):

@@ -57,7 +57,7 @@ def trained():
 
 
 @pytest.mark.parametrize("cosine", [False, True])
-@pytest.mark.parametrize("downsampling, size", [(4, 32), (8, 32), (16, 64)])
+@pytest.mark.parametrize(("downsampling", "size"), [(4, 32), (8, 32), (16, 64)])
 def test_shapes_follow_the_configuration(downsampling, size, cosine):
     model = tiny(downsampling=downsampling, image_size=size, cosine=cosine).eval()
     images, grid = discs(2, size), model.config.grid
@@ -80,7 +80,7 @@ def test_a_cell_sees_its_part_of_the_image(downsampling):
     assert own.mean() > 2 * slope.mean() and opposite.mean() < 0.1 * own.mean()
 
 
-@pytest.mark.parametrize("rows, cols", [(64, 64), (16, 16), (32, 64), (64, 32)])
+@pytest.mark.parametrize(("rows", "cols"), [(64, 64), (16, 16), (32, 64), (64, 32)])
 def test_other_image_sizes_are_refused(rows, cols):
     message = f"takes 32x32 slices, not {rows}x{cols}: prepare the data with image_size=32"
     for verb in (tiny().encode, tiny().encode_indices, tiny().reconstruct):
@@ -283,7 +283,7 @@ def test_the_two_players_share_no_parameter_and_leave_none_out():
     assert tiny().phases == ("autoencoder",)
 
 
-@pytest.mark.parametrize("start, heard", [(0, True), (1, False)])
+@pytest.mark.parametrize(("start", "heard"), [(0, True), (1, False)])
 def test_the_opinion_is_heard_after_the_warm_up_in_proportion_to_the_gradients(start, heard):
     model = tiny(adversarial_weight=0.5, adversarial_start=start).train()
     plain = tiny().train()

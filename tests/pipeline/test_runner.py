@@ -24,7 +24,7 @@ from oasis_utils.runtime.runtime import RunFolder, project_root, read_json, writ
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
+    ("arguments", "message"),
     [
         (("--profile", "huge"), "unknown profile 'huge': choose one of smoke, demo, full"),
         (("--only", "08"), "unknown notebook '08'"),

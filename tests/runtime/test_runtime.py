@@ -123,7 +123,7 @@ def test_atomic_refuses_a_block_that_wrote_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "number, advice",
+    ("number", "advice"),
     [
         (errno.ENOSPC, "the disk is full: free some space"),
         (errno.EROFS, "read-only: choose another folder"),
@@ -134,9 +134,12 @@ def test_atomic_refuses_a_block_that_wrote_nothing(tmp_path):
 def test_storage_errors_say_what_to_do_and_keep_the_old_file(tmp_path, number, advice):
     path = tmp_path / "report.json"
     runtime.write_json(path, 1)
-    with pytest.raises(
-        runtime.StorageError, match=f"cannot write .*report.json: .*{advice}.* is kept"
-    ), runtime.atomic(path) as partial:
+    with (
+        pytest.raises(
+            runtime.StorageError, match=f"cannot write .*report.json: .*{advice}.* is kept"
+        ),
+        runtime.atomic(path) as partial,
+    ):
         partial.write_text("half")
         raise OSError(number, "some text of the system")
     assert runtime.read_json(path) == 1 and list(tmp_path.iterdir()) == [path]
@@ -149,10 +152,14 @@ def test_other_errors_of_the_system_pass_unchanged(tmp_path):
 
 def test_a_held_lock_names_its_holder_and_is_let_go(tmp_path):
     lock = tmp_path / "new folder" / ".lock"
-    with runtime.exclusive(lock, "runs/demo"), pytest.raises(
-        runtime.FolderInUse,
-        match=f"runs/demo is in use by process {os.getpid()} on .* since 20",
-    ), runtime.exclusive(lock, "runs/demo"):
+    with (
+        runtime.exclusive(lock, "runs/demo"),
+        pytest.raises(
+            runtime.FolderInUse,
+            match=f"runs/demo is in use by process {os.getpid()} on .* since 20",
+        ),
+        runtime.exclusive(lock, "runs/demo"),
+    ):
         raise AssertionError("two are in")
     with runtime.exclusive(lock, "runs/demo"):
         lock.with_name(".lock.json").unlink()

@@ -889,8 +889,11 @@ def test_ctrl_c_says_what_is_kept_and_where_to_go_on(run, capsys):
 
 
 def test_a_second_training_of_the_same_model_is_refused(run):
-    with exclusive(run.checkpoint("line").with_name(".line.lock"), "elsewhere"), pytest.raises(
-        FolderInUse, match=f"line.safetensors is in use by process {os.getpid()} on "
+    with (
+        exclusive(run.checkpoint("line").with_name(".line.lock"), "elsewhere"),
+        pytest.raises(
+            FolderInUse, match=f"line.safetensors is in use by process {os.getpid()} on "
+        ),
     ):
         fit_line(run)
 
@@ -919,7 +922,7 @@ def test_snapshots_outlive_the_training_and_forget_those_of_a_later_one(run):
     path = run.root / "history" / "seen.npz"
     snapshots = Snapshots(path, lambda model: np.full((2, 3), model.validations))
     assert snapshots.arrays() == {}
-    model, history = fit(
+    model, _history = fit(
         Line(LineConfig()),
         line_batches(),
         line_batches(),
