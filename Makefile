@@ -1,20 +1,27 @@
 # make demo: set-up and the whole series on sample brains · make test: set-up and all tests · make app: slider panels
+# make test-fast: the tests of the daily loop · make lint: style, imports, docstrings
 # make bench: measure this machine, beside the usual ways of doing the same
 PYTHON ?= python3
+# make demo TORCH=cpu: without the CUDA libraries, where the index below has a CPU wheel
+TORCH ?=
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BROWSER := $(VENV)/.browser
 
-.PHONY: demo test lab app bench lint clean
+FAST := not slow and not browser and not faults and not fuzz
+
+.PHONY: demo test test-fast lab app bench lint clean
 
 demo: $(READY)
 	$(BIN)/python -m oasis_utils run --profile demo
 
-test: $(READY) $(BROWSER)
-	$(BIN)/ruff check .
-	$(BIN)/ruff check --isolated --select F821 notebooks
+test: lint $(BROWSER)
 	$(BIN)/python -m pytest
+
+test-fast: $(READY)
+	$(BIN)/python -m pytest -q -m '$(FAST)'
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks
@@ -31,6 +38,8 @@ bench: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff check --isolated --select F821 notebooks
+	$(BIN)/ruff format --check oasis_utils tests benchmarks
+	$(BIN)/lint-imports
 	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
 
 clean:
@@ -40,7 +49,14 @@ clean:
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
+ifeq ($(TORCH),cpu)
+	grep -E '^torch(vision)?==' requirements.lock > $(VENV)/torch.txt
+	grep -vE '^(torch(vision)?|triton|nvidia-|cuda-)' requirements.lock > $(VENV)/others.txt
+	$(BIN)/python -m pip install --quiet --index-url $(TORCH_INDEX) --no-deps -r $(VENV)/torch.txt
+	$(BIN)/python -m pip install --quiet -r $(VENV)/others.txt
+else
 	$(BIN)/python -m pip install --quiet -r requirements.lock
+endif
 	$(BIN)/python -m pip install --quiet --no-deps -e .
 	@touch $@
 

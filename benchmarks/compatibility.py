@@ -16,7 +16,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from oasis_utils.runtime.runtime import project_root, revision, write_json
+from oasis_utils.runtime import project_root, revision, write_json
 
 ASK = (
     "import json, platform, torch, torchvision, numpy; print(json.dumps({'python':"

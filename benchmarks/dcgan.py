@@ -31,7 +31,7 @@ from oasis_utils.models import checkpoints, codes
 from oasis_utils.models import sampler as sampling
 from oasis_utils.models.dcgan import DCGAN, code_divergence
 from oasis_utils.models.vqvae import VQVAE
-from oasis_utils.runtime.runtime import (
+from oasis_utils.runtime import (
     RunFolder,
     project_root,
     provenance,

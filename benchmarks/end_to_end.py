@@ -18,7 +18,7 @@ from pathlib import Path
 
 from measure import begin, ceilings, record, results_file
 
-from oasis_utils.runtime.runtime import RunFolder, read_json
+from oasis_utils.runtime import RunFolder, read_json
 
 
 def finished(folder: RunFolder) -> tuple[str, dict]:

@@ -25,7 +25,7 @@ from oasis_utils.config import load_profile
 from oasis_utils.metrics.features import learned
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.vqvae import VQVAE
-from oasis_utils.runtime.runtime import keep_freed_memory
+from oasis_utils.runtime import keep_freed_memory
 from oasis_utils.training.loop import Trainer, compiled
 
 CPU = torch.device("cpu")

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from oasis_utils.runtime.runtime import (
+from oasis_utils.runtime import (
     hardware,
     keep_freed_memory,
     project_root,

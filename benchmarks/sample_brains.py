@@ -24,7 +24,7 @@ from PIL import Image
 from oasis_utils.data import synthetic
 from oasis_utils.data.dataset import read_ages
 from oasis_utils.metrics import image_quality as metrics
-from oasis_utils.runtime.runtime import project_root, provenance, write_json
+from oasis_utils.runtime import project_root, provenance, write_json
 
 REAL_SSIM = {
     "black": 0.675,

@@ -16,7 +16,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from oasis_utils.runtime.runtime import atomic, project_root, read_json
+from oasis_utils.runtime import atomic, project_root, read_json
 
 README, FIGURE = project_root() / "README.md", project_root() / "figures/growth.png"
 BEGIN, END = "<!-- speed: made by benchmarks/summary.py -->", "<!-- end of speed -->"

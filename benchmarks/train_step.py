@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from oasis_utils.config import VQVAEConfig
 from oasis_utils.models.quantizer import VectorQuantizer
 from oasis_utils.models.vqvae import VQVAE
-from oasis_utils.runtime.runtime import autocast, select_dtype
+from oasis_utils.runtime import autocast, select_dtype
 
 SIZE, WIDTH, RATE = 256, 128, 3e-4
 QUANTISER = ("aten::addmm", "aten::min", "aten::index_add_")
@@ -88,9 +88,9 @@ class Monai(nn.Module):
 
     def __init__(self):
         super().__init__()
-        from monai.networks.nets import VQVAE as Peer
+        from monai.networks import nets
 
-        self.model = Peer(
+        self.model = nets.VQVAE(
             spatial_dims=2,
             in_channels=1,
             out_channels=1,

@@ -33,7 +33,7 @@ from oasis_utils.metrics import image_quality as metrics
 from oasis_utils.metrics.codebook import usage
 from oasis_utils.models.checkpoints import load_model
 from oasis_utils.models.vqvae import VQVAE
-from oasis_utils.runtime.runtime import (
+from oasis_utils.runtime import (
     RunFolder,
     project_root,
     provenance,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
+BRAIN_LEVEL = 0.03  # grey level above which a pixel counts as brain in a skull-stripped slice
 SPLITS = ("train", "validate", "test")
 VQVAE_CHOICES = {
     "pixel_loss": ("l1", "mse"),

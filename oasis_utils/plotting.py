@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from oasis_utils.runtime.runtime import in_notebook
+from oasis_utils.runtime import in_notebook
 
 STYLE = {
     "figure.dpi": 110,

@@ -45,7 +45,7 @@ def series(tree, tmp_path_factory):
     """(finished process, run folder) of the whole series in the smoke profile on that folder."""
     from command_line import contents, oasis
 
-    from oasis_utils.runtime.runtime import RunFolder
+    from oasis_utils.runtime import RunFolder
 
     run = RunFolder(tmp_path_factory.mktemp("läufe") / "smoke run")
     before = contents(tree)

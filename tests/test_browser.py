@@ -23,7 +23,7 @@ import pytest
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-from oasis_utils.runtime.runtime import RunFolder
+from oasis_utils.runtime import RunFolder
 from oasis_utils.widgets import app, painter
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -198,8 +198,10 @@ class Person:
     def settled(self):
         self.page.wait_for_function(
             """tab => {
-            const texts = [...tab.querySelectorAll('.widget-label')].map(label => label.textContent);
-            return texts.some(text => / in [\\d.]+ s$|^cells painted|^cancelled|^could/.test(text)); }""",
+            const labels = [...tab.querySelectorAll('.widget-label')];
+            const texts = labels.map(label => label.textContent);
+            const done = / in [\\d.]+ s$|^cells painted|^cancelled|^could/;
+            return texts.some(text => done.test(text)); }""",
             arg=self.tab.element_handle(),
             timeout=LONG,
         )

@@ -14,7 +14,7 @@ from oasis_utils.config import SPLITS
 from oasis_utils.data.dataset import open_cache
 from oasis_utils.data.splits import balance
 from oasis_utils.pipeline.runner import PRODUCTS
-from oasis_utils.runtime.runtime import read_json
+from oasis_utils.runtime import read_json
 
 pytestmark = pytest.mark.slow
 IMAGES = r"(?P<subject>OAS1_\d+)_(?P<session>MR\d)_mpr-1_(?P<slice>\d+)\.jpg"

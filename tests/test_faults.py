@@ -22,7 +22,7 @@ from oasis_utils.data.dataset import Batches
 from oasis_utils.models import checkpoints
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.pipeline import runner as pipeline
-from oasis_utils.runtime.runtime import (
+from oasis_utils.runtime import (
     RunFolder,
     StorageError,
     exclusive,
@@ -199,7 +199,7 @@ def test_no_room_for_a_checkpoint_is_one_clear_error_and_keeps_the_last_good_one
 FULL_DISK = """
 import sys
 from pathlib import Path
-from oasis_utils.runtime.runtime import StorageError, atomic, write_json
+from oasis_utils.runtime import StorageError, atomic, write_json
 folder = Path(sys.argv[1])
 write_json(folder / "report.json", {"good": True})
 try:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from papermill.cli import papermill
 
 from oasis_utils.pipeline.runner import PRODUCTS
-from oasis_utils.runtime.runtime import project_root
+from oasis_utils.runtime import project_root
 
 NOTEBOOKS = project_root() / "notebooks"
 

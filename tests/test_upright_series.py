@@ -14,7 +14,7 @@ from oasis_utils.models.codes import encode_images
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.sampler import Samples
 from oasis_utils.models.vqvae import VQVAE
-from oasis_utils.runtime.runtime import RunFolder, read_json
+from oasis_utils.runtime import RunFolder, read_json
 from oasis_utils.runtime.symmetry import Symmetry
 
 CASES = {  # name: how sample brains are written, and how they are prepared

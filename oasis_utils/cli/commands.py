@@ -13,7 +13,7 @@ from pathlib import Path
 
 from oasis_utils.config import SPLITS, DataConfig, from_dict
 from oasis_utils.pipeline.runner import UsageError, plan, run_series, table
-from oasis_utils.runtime.runtime import Progress, RunFolder, project_root, read_json, write_json
+from oasis_utils.runtime import Progress, RunFolder, project_root, read_json, write_json
 
 
 def run(args: argparse.Namespace) -> None:
@@ -93,7 +93,7 @@ def sample(args: argparse.Namespace) -> None:
 
     from oasis_utils.models import sampler as sampling
     from oasis_utils.models.cached_sampling import SamplingOptions
-    from oasis_utils.runtime.runtime import select_device
+    from oasis_utils.runtime import select_device
 
     if args.as_source:
         _data_of(args.run)  # refused before anything is drawn
@@ -130,7 +130,7 @@ def reconstruct(args: argparse.Namespace) -> None:
     from oasis_utils.evaluation import evaluate as evaluation
     from oasis_utils.models.checkpoints import load_model
     from oasis_utils.models.vqvae import VQVAE
-    from oasis_utils.runtime.runtime import atomic, select_device
+    from oasis_utils.runtime import atomic, select_device
 
     folder, device = _run_folder(args.run), select_device(args.device)
     vqvae, _ = load_model(folder.checkpoint("vqvae"), VQVAE, device)
@@ -173,7 +173,7 @@ def evaluate(args: argparse.Namespace) -> None:
     from oasis_utils.evaluation import evaluate as evaluation
     from oasis_utils.evaluation.reference import Reference
     from oasis_utils.evaluation.verdicts import model_card
-    from oasis_utils.runtime.runtime import atomic, select_device
+    from oasis_utils.runtime import atomic, select_device
 
     images, positions = evaluation.load_images(args.images)
     evaluation.require_images(images, images.shape[1:])

@@ -15,7 +15,7 @@ from oasis_utils import __version__
 from oasis_utils.cli import commands
 from oasis_utils.config import PROFILES
 from oasis_utils.pipeline.runner import NotebookFailed, UsageError
-from oasis_utils.runtime.runtime import DEVICES, is_device_name
+from oasis_utils.runtime import DEVICES, is_device_name
 
 
 def _finite(text: str) -> float:

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from oasis_utils.config import SPLITS, DataConfig, digest
+from oasis_utils.config import BRAIN_LEVEL, SPLITS, DataConfig, digest
 from oasis_utils.data import synthetic
 from oasis_utils.data.orientation import AUTO, agreement, oriented, turned_back
 from oasis_utils.data.prepare import (
@@ -30,9 +30,7 @@ from oasis_utils.data.prepare import (
     import_source,
     is_cache,
 )
-from oasis_utils.metrics.image_quality import BRAIN_LEVEL
-from oasis_utils.runtime import gpu
-from oasis_utils.runtime.runtime import DataError, atomic, project_root, read_json, write_json
+from oasis_utils.runtime import DataError, atomic, gpu, project_root, read_json, write_json
 from oasis_utils.runtime.symmetry import LEFT_RIGHT, Symmetry
 
 __all__ = [

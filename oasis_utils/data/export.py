@@ -15,7 +15,7 @@ from PIL import Image
 from oasis_utils.config import SPLITS
 from oasis_utils.data.dataset import Dataset
 from oasis_utils.data.sources import EXPORT_RECORD
-from oasis_utils.runtime.runtime import DataError, write_json
+from oasis_utils.runtime import DataError, write_json
 
 COLUMNS = ("participant_id", "age", "sex", "cdr", "split", "name", "session")
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from oasis_utils.runtime.runtime import DataError
+from oasis_utils.runtime import DataError
 
 VOLUME = re.compile(r"(.+?)\.(nii|nii\.gz|hdr|img|mgz|mgh)")
 SINGLE = (".nii", ".nii.gz", ".mgz", ".mgh")

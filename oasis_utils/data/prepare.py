@@ -30,7 +30,7 @@ from oasis_utils.data import volumes
 from oasis_utils.data.image_files import quiet, read_picture
 from oasis_utils.data.orientation import AUTO, SAMPLE, Lie, measure, oriented
 from oasis_utils.data.sources import Source, discover, with_splits
-from oasis_utils.runtime.runtime import DataError, atomic, read_json, write_json
+from oasis_utils.runtime import DataError, atomic, read_json, write_json
 
 FOREGROUND = 16  # grey level of 255 above which a pixel belongs to the head
 FORMAT = 3  # of the cache; 3: upright, with its symmetry

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from oasis_utils.data.layouts import SINGLE, VOLUME, Scan, by_pattern, recognise
 from oasis_utils.data.splits import Person
-from oasis_utils.runtime.runtime import DataError
+from oasis_utils.runtime import DataError
 
 MAX_BYTES = 2**30  # of a file
 CHUNK = 2**20

@@ -21,7 +21,7 @@ from oasis_utils.config import SPLITS, digest
 from oasis_utils.data import volumes
 from oasis_utils.data.image_files import SUFFIXES
 from oasis_utils.data.splits import Person, deal
-from oasis_utils.runtime.runtime import DataError, read_json
+from oasis_utils.runtime import DataError, read_json
 
 FOLDER_NAMES = {"train": ("train",), "validate": ("validate", "val"), "test": ("test",)}
 SLICE_NAME = re.compile(r"case_(\d+)_slice_(\d+)(?:\.nii)?\.png")

@@ -29,7 +29,7 @@ from scipy import ndimage
 from oasis_utils.data.orientation import AUTO, oriented, quarter_turns
 from oasis_utils.data.scans import Scan, archive_members, find_scans, open_file
 from oasis_utils.data.voxels import Opener, read_voxels
-from oasis_utils.runtime.runtime import DataError
+from oasis_utils.runtime import DataError
 
 __all__ = ["Scan", "SliceOptions", "find_scans", "read_scans"]
 

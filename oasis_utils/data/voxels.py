@@ -17,7 +17,7 @@ from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 
 from oasis_utils.data.scans import CHUNK, GZIP_ERRORS, refuse_pointer, take
-from oasis_utils.runtime.runtime import DataError
+from oasis_utils.runtime import DataError
 
 MAX_VOXELS = 2**27  # 512³: a header that promises more is damaged
 MAX_SIZE = 10  # mm, of a voxel

@@ -42,7 +42,7 @@ from oasis_utils.models.cached_sampling import SamplingOptions
 from oasis_utils.models.codes import decode_maps, encode_images
 from oasis_utils.models.sampler import BrainSampler, Samples, image_seeds, spread_positions
 from oasis_utils.models.vqvae import VQVAE
-from oasis_utils.runtime.runtime import Progress
+from oasis_utils.runtime import Progress
 
 INTERVAL_ROUNDS = 1000  # resamples behind the intervals of a reconstruction's scores
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
-from oasis_utils.data.dataset import Split
 from oasis_utils.metrics import anatomy
 from oasis_utils.metrics import image_quality as metrics
 from oasis_utils.metrics.features import as_floats
+from oasis_utils.metrics.slices import LabelledSlices
 
 MIDDLE = 60.0  # years, where levels are compared: within the ages of most data sets
 ROUNDS = 1000  # resamples of people behind an interval
@@ -113,7 +113,7 @@ class Study:
     def of(
         cls,
         generated: UInt8[np.ndarray, "n height width"],
-        split: Split,
+        split: LabelledSlices,
         rows: Integer[np.ndarray, " n"],
     ) -> Study:
         """generated: one slice, each of noise of its own, for each of these rows of the split, at
@@ -149,7 +149,7 @@ class Study:
         }
 
 
-def darkest_rows(split: Split) -> tuple[int, Integer[np.ndarray, " n"]]:
+def darkest_rows(split: LabelledSlices) -> tuple[int, Integer[np.ndarray, " n"]]:
     """(slice position where ageing shows best, rows of the split at it): at most LIMIT rows,
     evenly.
     """

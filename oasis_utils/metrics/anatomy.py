@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Integer, UInt8
 from scipy import ndimage, stats
 
-from oasis_utils.data.dataset import Split
+from oasis_utils.config import BRAIN_LEVEL
 from oasis_utils.metrics.features import Standard, as_floats, balanced
-from oasis_utils.metrics.image_quality import BRAIN_LEVEL
+from oasis_utils.metrics.slices import LabelledSlices
 from oasis_utils.runtime.symmetry import LEFT_RIGHT, Symmetry
 
 TISSUES = ("ventricles", "fluid", "grey matter", "white matter")
@@ -158,7 +158,9 @@ class Anatomist:
     )
 
     @classmethod
-    def fit(cls, train: Split, rows: Integer[np.ndarray, " k"] | slice = slice(None)) -> Anatomist:
+    def fit(
+        cls, train: LabelledSlices, rows: Integer[np.ndarray, " k"] | slice = slice(None)
+    ) -> Anatomist:
         """From these rows of the training split."""
         images, positions = np.array(train.images[rows]), train.positions[rows]
         if train.content == "brain":
@@ -243,7 +245,7 @@ class DarkMiddle:
     level: float  # of 255
 
     @classmethod
-    def fit(cls, train: Split) -> DarkMiddle:
+    def fit(cls, train: LabelledSlices) -> DarkMiddle:
         """ValueError if no training slice shows anything."""
         rows = balanced(train.positions, FIT_ROWS)
         positions = train.positions[rows]

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from oasis_utils.config import digest
-from oasis_utils.runtime.runtime import atomic
+from oasis_utils.runtime import atomic
 
 
 @dataclass(frozen=True)

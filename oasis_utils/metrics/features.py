@@ -22,8 +22,8 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from oasis_utils.metrics.image_quality import BRAIN_LEVEL
-from oasis_utils.runtime.runtime import Progress
+from oasis_utils.config import BRAIN_LEVEL
+from oasis_utils.runtime import Progress
 from oasis_utils.runtime.symmetry import LEFT_RIGHT, Symmetry
 
 LEARNED = "EfficientNet-Lite0, ImageNet weights, pooled last layer (1280), slices resized to 224"

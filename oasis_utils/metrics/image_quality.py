@@ -15,12 +15,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from oasis_utils.config import BRAIN_LEVEL
+
 DATA_RANGE = 1.0  # of every figure in this project unless said otherwise
 WINDOW, SIGMA = 11, 1.5  # pixels
 K1, K2 = 0.01, 0.03  # stabilising constants of the paper
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM, finest scale first
 PSNR_LIMIT = 100.0  # dB that equal images count as in a mean; their own figure is infinite
-BRAIN_LEVEL = 0.03  # grey level above which a pixel counts as brain in a skull-stripped slice
 
 
 @lru_cache(maxsize=8)

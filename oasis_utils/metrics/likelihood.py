@@ -8,16 +8,13 @@ weights by EM on the validation split.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float, Integer
 
-from oasis_utils.data.dataset import Batches
 from oasis_utils.metrics.distances import mean_interval
-from oasis_utils.models.codes import CodeMaps
-from oasis_utils.models.pixelcnn import PixelCNN
 
 FEWEST = 4  # subjects from which on an interval is given
 ROUNDS = 30  # of EM: the weights of so few parts have long converged
@@ -190,14 +187,16 @@ def _bucket(seen: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------- together
 
 
-def baseline_nats(codes: CodeMaps, split: str = "test") -> dict[str, Float[np.ndarray, " n"]]:
+def baseline_nats(
+    indices: Mapping[str, Integer[np.ndarray, "_ rows cols"]], n_codes: int, split: str = "test"
+) -> dict[str, Float[np.ndarray, " n"]]:
     """What a prior must beat: {name: mean nats per code of each map of the split}. The training
     maps are taken with their mirrored and shifted variants, as the prior's; interpolation weights
     come from the validation maps. None of the baselines is conditioned on slice position or age.
     """
-    train, held_out, n_codes = codes.indices["train"], codes.indices[split], codes.n_codes
+    train, held_out = indices["train"], indices[split]
     chains = {
-        name: Markov.fit(train, codes.indices["validate"], n_codes, cell)
+        name: Markov.fit(train, indices["validate"], n_codes, cell)
         for name, cell in (("markov_nats", False), ("markov_cell_nats", True))
     }
     cells = {
@@ -208,25 +207,14 @@ def baseline_nats(codes: CodeMaps, split: str = "test") -> dict[str, Float[np.nd
     return {name: values.mean((1, 2)) for name, values in cells.items()}
 
 
-def likelihood_baselines(codes: CodeMaps, split: str = "test") -> dict[str, float]:
+def likelihood_baselines(
+    indices: Mapping[str, Integer[np.ndarray, "_ rows cols"]], n_codes: int, split: str = "test"
+) -> dict[str, float]:
     """`baseline_nats`, averaged over the maps."""
-    return {name: float(values.mean()) for name, values in baseline_nats(codes, split).items()}
-
-
-@torch.inference_mode()
-def prior_nats(prior: PixelCNN, batches: Batches) -> Float[np.ndarray, " n"]:
-    """Mean nats per code of each map under a prior, in the order of the batches {"indices",
-    "positions"[, "ages"]}.
-    """
-    parts = [
-        prior.surprise(batch["indices"], batch["positions"], batch.get("ages"))
-        .double()
-        .mean((1, 2))
-        .cpu()
-        .numpy()
-        for batch in batches
-    ]
-    return np.concatenate(parts)
+    return {
+        name: float(values.mean())
+        for name, values in baseline_nats(indices, n_codes, split).items()
+    }
 
 
 def interval(

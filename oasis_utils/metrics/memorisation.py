@@ -21,8 +21,8 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from scipy import stats
 from torch import Tensor
 
-from oasis_utils.data.dataset import Split
 from oasis_utils.metrics.features import as_floats
+from oasis_utils.metrics.slices import LabelledSlices
 from oasis_utils.runtime.symmetry import LEFT_RIGHT, Symmetry
 
 CHUNK = 256  # slices described at once
@@ -191,7 +191,9 @@ class Calibration:
         return cls(float(np.percentile(ratios, LEVEL)), float(shares.mean()), limit)
 
 
-def equal_rows(a: Split, b: Split) -> tuple[Integer[np.ndarray, " k"], Integer[np.ndarray, " k"]]:
+def equal_rows(
+    a: LabelledSlices, b: LabelledSlices
+) -> tuple[Integer[np.ndarray, " k"], Integer[np.ndarray, " k"]]:
     """Rows of both splits: slices of equally many subjects, and equally many slices; the larger
     side is thinned evenly.
 
@@ -222,7 +224,9 @@ class CopyTest:
     positions: Integer[np.ndarray, " n"]
 
     @classmethod
-    def fit(cls, train: Split, held_out: Split, others: Split) -> CopyTest:
+    def fit(
+        cls, train: LabelledSlices, held_out: LabelledSlices, others: LabelledSlices
+    ) -> CopyTest:
         """`held_out` stands against `train`; the slices of `others`, in neither, tell what is
         normal.
         """

@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from oasis_utils.config import digest, from_dict, to_dict
-from oasis_utils.runtime.runtime import atomic
+from oasis_utils.runtime import atomic
 
 FORMAT = 1
 FIRST_VERSION = 1  # of a model's code, where a file names none

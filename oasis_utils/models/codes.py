@@ -19,7 +19,7 @@ from oasis_utils.config import SPLITS, CodesConfig, digest
 from oasis_utils.data.dataset import Dataset
 from oasis_utils.models.checkpoints import weights_digest
 from oasis_utils.models.vqvae import VQVAE
-from oasis_utils.runtime.runtime import DataError, Progress, atomic
+from oasis_utils.runtime import DataError, Progress, atomic
 from oasis_utils.runtime.symmetry import Symmetry
 
 BATCH = 64  # slices encoded or decoded at once

@@ -20,8 +20,8 @@ from oasis_utils.models.codes import decode_maps
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.vqvae import VQVAE
+from oasis_utils.runtime import Progress, RunFolder, atomic, project_root
 from oasis_utils.runtime.gpu import exclusively
-from oasis_utils.runtime.runtime import Progress, RunFolder, atomic, project_root
 from oasis_utils.runtime.symmetry import Symmetry
 
 PRIORS = {"pixelcnn": PixelCNN, "dcgan": DCGAN}

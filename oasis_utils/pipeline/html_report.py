@@ -16,7 +16,7 @@ from typing import Any
 
 import oasis_utils
 from oasis_utils.pipeline.runner import PRODUCTS, UsageError, collect_report
-from oasis_utils.runtime.runtime import RunFolder, atomic, clock, project_root, read_json
+from oasis_utils.runtime import RunFolder, atomic, clock, project_root, read_json
 
 ASSETS = Path(__file__).parent / "assets"
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import oasis_utils
 from oasis_utils.config import PROFILES, digest
-from oasis_utils.runtime.runtime import (
+from oasis_utils.runtime import (
     RunFolder,
     clock,
     exclusive,

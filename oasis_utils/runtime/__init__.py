@@ -1,1 +1,52 @@
 """Where code runs and writes: device, precision, files, run folders, progress."""
+
+from oasis_utils.runtime.device import (
+    DEVICES,
+    autocast,
+    is_device_name,
+    keep_freed_memory,
+    seed_everything,
+    select_device,
+    select_dtype,
+)
+from oasis_utils.runtime.files import (
+    STORAGE_ADVICE,
+    DataError,
+    FolderInUse,
+    StorageError,
+    atomic,
+    exclusive,
+    read_json,
+    write_json,
+)
+from oasis_utils.runtime.folders import RunFolder, anchored, project_root
+from oasis_utils.runtime.origin import banner, hardware, provenance, revision
+from oasis_utils.runtime.progress import Progress, clock, in_notebook
+
+__all__ = [
+    "DEVICES",
+    "STORAGE_ADVICE",
+    "DataError",
+    "FolderInUse",
+    "Progress",
+    "RunFolder",
+    "StorageError",
+    "anchored",
+    "atomic",
+    "autocast",
+    "banner",
+    "clock",
+    "exclusive",
+    "hardware",
+    "in_notebook",
+    "is_device_name",
+    "keep_freed_memory",
+    "project_root",
+    "provenance",
+    "read_json",
+    "revision",
+    "seed_everything",
+    "select_device",
+    "select_dtype",
+    "write_json",
+]

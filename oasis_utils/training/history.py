@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from oasis_utils.runtime.runtime import atomic
+from oasis_utils.runtime import atomic
 
 Record = dict[str, int | float]
 

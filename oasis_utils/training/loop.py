@@ -26,7 +26,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from oasis_utils.config import TrainingConfig, digest, to_dict
 from oasis_utils.data.dataset import Batches
 from oasis_utils.models import checkpoints
-from oasis_utils.runtime.runtime import Progress, RunFolder, autocast, exclusive, provenance
+from oasis_utils.runtime import Progress, RunFolder, autocast, exclusive, provenance
 from oasis_utils.training.history import Record, read_history, write_history
 from oasis_utils.training.history import Snapshots as Snapshots
 from oasis_utils.training.history import best_record as best_record

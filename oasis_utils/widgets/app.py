@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from oasis_utils.runtime.runtime import RunFolder, atomic, project_root, write_json
+from oasis_utils.runtime import RunFolder, atomic, project_root, write_json
 
 TAG = "app"  # cells of notebook 06 that make the page: parameters, imports, loading, panels
 SOURCE = "06_generation"

@@ -21,7 +21,7 @@ from PIL import Image
 
 from oasis_utils.models.cached_sampling import SamplingOptions
 from oasis_utils.models.sampler import BrainSampler, Samples
-from oasis_utils.runtime.runtime import atomic
+from oasis_utils.runtime import atomic
 from oasis_utils.widgets.worker import Latest, Stopped, Ticket
 
 TILE = 224  # pixels a side of one slice on the screen

@@ -9,7 +9,7 @@ from oasis_utils.data import export as exporting
 from oasis_utils.data.dataset import build_cache
 from oasis_utils.data.export import case_numbers, export_png
 from oasis_utils.data.prepare import ImportOptions
-from oasis_utils.runtime.runtime import DataError
+from oasis_utils.runtime import DataError
 
 CONFIG = DataConfig(image_size=32)
 

@@ -14,7 +14,7 @@ from slice_files import disc, write
 
 from oasis_utils.data import image_files as images
 from oasis_utils.data.image_files import quiet, read_picture, read_slice
-from oasis_utils.runtime.runtime import DataError
+from oasis_utils.runtime import DataError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
 

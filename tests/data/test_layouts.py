@@ -7,7 +7,7 @@ import re
 import pytest
 
 from oasis_utils.data.layouts import by_pattern, identity, recognise
-from oasis_utils.runtime.runtime import DataError
+from oasis_utils.runtime import DataError
 
 
 def found(root, names, pattern=None):

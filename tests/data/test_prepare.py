@@ -21,7 +21,7 @@ from oasis_utils.data.orientation import oriented
 from oasis_utils.data.prepare import FOREGROUND, ImportOptions, fit_window, is_cache
 from oasis_utils.data.sources import discover
 from oasis_utils.data.volumes import SliceOptions
-from oasis_utils.runtime.runtime import DataError
+from oasis_utils.runtime import DataError
 
 CONFIG = DataConfig(image_size=32)
 WHOLE = DataConfig(image_size=64, fit_crop=False)

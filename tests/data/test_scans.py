@@ -11,7 +11,7 @@ import pytest
 from volume_files import POINTER, analyze, make_head, nifti, pack, session, unpack
 
 from oasis_utils.data.scans import find_scans
-from oasis_utils.runtime.runtime import DataError
+from oasis_utils.runtime import DataError
 
 
 def test_notes_of_a_session_replace_the_table(tmp_path):

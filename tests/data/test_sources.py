@@ -19,7 +19,7 @@ from oasis_utils.data.sources import (
     read_people,
     with_splits,
 )
-from oasis_utils.runtime.runtime import DataError, write_json
+from oasis_utils.runtime import DataError, write_json
 
 PATTERN = r"(?P<subject>OAS1_\d+)_(?P<session>MR\d)_mpr-\d_(?P<slice>\d+)\.(png|jpg|tif)"
 

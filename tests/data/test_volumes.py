@@ -14,7 +14,7 @@ from volume_files import CSV, POINTER, SHAPE, analyze, make_head, nifti, pack, s
 
 from oasis_utils.data.orientation import oriented
 from oasis_utils.data.volumes import TISSUES, Scan, SliceOptions, find_scans, read_scans
-from oasis_utils.runtime.runtime import DataError
+from oasis_utils.runtime import DataError
 
 AXIAL = SliceOptions(span=(0, SHAPE[2]), every=1.0)
 

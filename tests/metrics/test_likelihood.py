@@ -10,13 +10,13 @@ import torch
 from small_pixelcnn import AGES, random_maps, tiny
 
 from oasis_utils.data.dataset import Batches
+from oasis_utils.evaluation.likelihood import prior_nats
 from oasis_utils.metrics.likelihood import (
     Markov,
     baseline_nats,
     interval,
     likelihood_baselines,
     position_unigram_nats,
-    prior_nats,
     unigram_nats,
 )
 from oasis_utils.models.codes import CodeMaps
@@ -131,7 +131,7 @@ def test_baselines_of_code_maps_as_they_are_stored():
         maps, none, none, {s: n.astype(np.float32) for s, n in none.items()}, {"n_codes": 8}
     )
     train, test = maps["train"].astype(np.int64), maps["test"].astype(np.int64)
-    found = likelihood_baselines(codes)
+    found = likelihood_baselines(codes.indices, 8)
     assert list(found) == [
         "unigram_nats",
         "position_unigram_nats",
@@ -143,8 +143,8 @@ def test_baselines_of_code_maps_as_they_are_stored():
     assert found["markov_nats"] == pytest.approx(
         Markov.fit(train, maps["validate"], 8).nats(test).mean()
     )
-    assert likelihood_baselines(codes, "validate") != found
-    each = baseline_nats(codes)
+    assert likelihood_baselines(codes.indices, 8, "validate") != found
+    each = baseline_nats(codes.indices, 8)
     assert {len(values) for values in each.values()} == {len(test)}
     assert [values.mean() for values in each.values()] == pytest.approx(list(found.values()))
     assert each["unigram_nats"][2] == pytest.approx(unigram_nats(train, test[2:3], 8))

@@ -24,7 +24,7 @@ from oasis_utils.models.codes import (
     variant,
 )
 from oasis_utils.models.vqvae import VQVAE
-from oasis_utils.runtime.runtime import DataError
+from oasis_utils.runtime import DataError
 from oasis_utils.runtime.symmetry import LEFT_RIGHT, Symmetry
 
 CPU = torch.device("cpu")

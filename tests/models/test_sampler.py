@@ -25,7 +25,7 @@ from oasis_utils.models.sampler import (
     spread_positions,
 )
 from oasis_utils.models.vqvae import VQVAE
-from oasis_utils.runtime.runtime import Progress, RunFolder
+from oasis_utils.runtime import Progress, RunFolder
 from oasis_utils.runtime.symmetry import Symmetry
 
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from oasis_utils.config import TrainingConfig, VQVAEConfig
 from oasis_utils.metrics import image_quality as metrics
 from oasis_utils.models import checkpoints
 from oasis_utils.models.vqvae import VQVAE
-from oasis_utils.runtime.runtime import project_root
+from oasis_utils.runtime import project_root
 from oasis_utils.training.loop import Trainer
 
 

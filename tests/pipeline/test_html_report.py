@@ -10,7 +10,7 @@ import pytest
 from oasis_utils.cli.parser import main
 from oasis_utils.pipeline import html_report as report
 from oasis_utils.pipeline.runner import PRODUCTS
-from oasis_utils.runtime.runtime import RunFolder, read_json, write_json
+from oasis_utils.runtime import RunFolder, read_json, write_json
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 NUMBERS = {
@@ -87,7 +87,7 @@ def test_captions_come_from_the_notebooks(run):
 
 @pytest.mark.parametrize("notebook", PRODUCTS)
 def test_every_figure_of_a_notebook_has_a_caption(notebook):
-    from oasis_utils.runtime.runtime import project_root
+    from oasis_utils.runtime import project_root
 
     cells = read_json(project_root() / "notebooks" / f"{notebook}.ipynb")["cells"]
     saved = re.findall(

@@ -18,7 +18,7 @@ from oasis_utils.evaluation.verdicts import SCHEMA, VERSION, check_form
 from oasis_utils.models.checkpoints import load_tensors
 from oasis_utils.pipeline import runner as pipeline
 from oasis_utils.pipeline.runner import PRODUCTS, UsageError, plan
-from oasis_utils.runtime.runtime import RunFolder, project_root, read_json, write_json
+from oasis_utils.runtime import RunFolder, project_root, read_json, write_json
 
 # ---------------------------------------------------------------- asking wrongly
 

@@ -27,7 +27,7 @@ from oasis_utils.models.checkpoints import CheckpointError, load_model, read_abo
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.vqvae import VQVAE
-from oasis_utils.runtime.runtime import FolderInUse, RunFolder, exclusive, seed_everything
+from oasis_utils.runtime import FolderInUse, RunFolder, exclusive, seed_everything
 from oasis_utils.runtime.symmetry import LEFT_RIGHT
 from oasis_utils.training import loop as training
 from oasis_utils.training.history import Snapshots, best_record, read_history

@@ -9,7 +9,7 @@ import socket
 import nbformat
 import pytest
 
-from oasis_utils.runtime.runtime import RunFolder
+from oasis_utils.runtime import RunFolder
 from oasis_utils.widgets import app
 
 

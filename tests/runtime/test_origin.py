@@ -1,0 +1,51 @@
+"""The banner, and where a result comes from."""
+
+import json
+
+import torch
+
+import oasis_utils
+from oasis_utils import runtime
+from oasis_utils.runtime import (
+    banner,
+    origin,
+    provenance,
+    runtime,
+    seed_everything,
+)
+
+CPU = torch.device("cpu")
+
+
+def test_banner_is_one_line_with_versions_and_seed_and_seeds():
+    text = banner(123, "cpu")
+    first = draws()
+    assert "\n" not in text
+    assert f"oasis_utils {oasis_utils.__version__}" in text
+    assert f"torch {torch.__version__}" in text
+    assert runtime.hardware(torch.device("cpu")) in text and "threads" in text
+    assert text.endswith("seed 123")
+    seed_everything(123)
+    assert draws() == first
+
+
+def test_provenance_is_plain_json_and_names_its_origin():
+    record = provenance(7, CPU)
+    assert json.loads(json.dumps(record)) == record
+    assert record["seed"] == 7
+    assert record["torch"] == torch.__version__
+    assert {
+        "oasis_utils",
+        "python",
+        "numpy",
+        "revision",
+        "hardware",
+        "precision",
+        "platform",
+    } <= set(record)
+
+
+def test_revision_outside_a_checkout_is_unknown(tmp_path, monkeypatch):
+    monkeypatch.setattr(origin, "project_root", lambda: tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert runtime.revision() == "unknown"
