@@ -229,9 +229,8 @@ class VectorQuantizer(nn.Module):
             passed, distance = self.past_argmin(latents, codes)
             loss = self.commitment * distance  # third term of eq. 3
             if self.learning == "gradient":
-                loss = loss + F.mse_loss(
-                    codes, latents.detach()
-                )  # second term; else the averages take its place
+                # second term of eq. 3; else the averages take its place
+                loss = loss + F.mse_loss(codes, latents.detach())
             if self.training:
                 self._update(flat, flat_indices)
             return Quantized(passed, indices, loss)

@@ -12,7 +12,6 @@ import torch
 from oasis_utils import runtime
 from oasis_utils.runtime import (
     device,
-    runtime,
     seed_everything,
     select_device,
     select_dtype,
