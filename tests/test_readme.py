@@ -242,3 +242,16 @@ def test_the_index_names_every_page():
     linked = set(re.findall(r"\]\((\w+\.md)\)", text))
     assert linked == {path.name for path in DOCS} - {"index.md"}
     assert all(f"docs/{path.name}" in README for path in DOCS)
+
+
+def test_the_index_names_definitions_that_exist():
+    text = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(\w+)` in `(oasis_utils/[\w./]+)`", text)
+    assert len(named) > 10
+    for name, place in named:
+        path = ROOT / place
+        files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+        defined = rf"^ *(def|class) {name}\b"
+        assert any(
+            re.search(defined, file.read_text(encoding="utf-8"), re.MULTILINE) for file in files
+        ), (name, place)
