@@ -1,5 +1,5 @@
-"""Vector quantisation: nearest code, the gradient past it, the codebook's own learning, k-means
-start, revival.
+"""Vector quantisation: nearest code, gradient estimator, codebook learning, k-means initialisation,
+replacement of unused codes.
 
 Neural Discrete Representation Learning (van den Oord 2017, arXiv 1711.00937), section 3.1 and
 appendix A.1. Rotation trick: Restructuring Vector Quantization with the Rotation Trick (Fifty 2024,
@@ -24,7 +24,7 @@ BLOCK = {
 
 @dataclass(frozen=True)
 class Quantized:
-    """What the quantiser returns, in this order for ever."""
+    """Output of the quantiser."""
 
     codes: Float[Tensor, "batch dim rows cols"]  # nearest codes; gradients pass on to the latents
     indices: Int[Tensor, "batch rows cols"]  # in [0, n_codes)
@@ -150,21 +150,30 @@ def of_first_process(value: Tensor) -> Tensor:
 
 
 class VectorQuantizer(nn.Module):
-    """The codebook and everything that keeps it alive.
+    """A codebook that quantises latents and learns from them.
 
-    n_codes: K. code_dim: D. decay: gamma of the moving averages, 0 forgets all but the last batch.
-    commitment: beta (eq. 3). revive_below: a code whose average use falls below this fraction of
-    the mean use is replaced by a latent of the batch; 0 never. cosine: latents and codes are scaled
-    to length sqrt(D) first. learning: "ema", moving averages of the latents; "gradient", a
-    parameter with the second term of eq. 3. gradient: how it passes the arg min, "straight-through"
-    or "rotation". start: begin at k-means centres. In a distributed training all processes keep one
-    codebook: as from the joined batch, or as the first one draws it.
+    In a distributed training all processes keep one codebook: as learned from the joined batch, or
+    as drawn by the first process.
+
+    Args:
+        n_codes: K, number of codes.
+        code_dim: D, dimensions of a code.
+        decay: gamma of the moving averages, in [0, 1); 0 keeps the last batch only.
+        commitment: beta, weight of the commitment loss (eq. 3).
+        revive_below: a code whose average use falls below this fraction of the mean use is replaced
+            by a latent of the batch; 0: never.
+        cosine: latents and codes are scaled to length sqrt(D) first.
+        learning: "ema", moving averages of the latents (appendix A.1), or "gradient", a parameter
+            with the second term of eq. 3.
+        gradient: past the arg min, "straight-through" or "rotation".
+        start: initialise the codes with k-means centres of the first batch.
     """
 
     def __init__(
         self,
         n_codes: int,
         code_dim: int,
+        *,
         decay: float = 0.99,
         commitment: float = 0.25,
         revive_below: float = 0.03,
