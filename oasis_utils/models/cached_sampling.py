@@ -59,16 +59,14 @@ class RowCache:
         channels, weight = model.config.channels, model.embedding.weight
         blank = weight.new_zeros
         # each layer's vertical input, padded in width: columns first, so that a shift by a column
-        # is a plain slice; in
-        # the channels lie the rows that are still needed, the newest last
+        # is a plain slice; the channels hold the rows that are still needed, the newest last
         self.rows = [
             blank(self.grid + 2 * (block.width // 2), self.batch, block.height * channels)
             for block in model.blocks
         ]
         self.ready_first = blank(self.grid, self.batch, 2 * channels)
         self.ready = blank(self.grid, len(self.others), self.batch, 2 * channels)
-        # embedded codes left of the next cell, and the layers' horizontal inputs there: the newest
-        # last
+        # embedded codes left of the next cell, and the layers' horizontal inputs there, newest last
         self.codes_left = blank(self.batch, self.first.look_back * channels)
         self.inputs_left = blank(
             len(self.others), self.batch, (model.config.kernel // 2) * channels
@@ -96,14 +94,12 @@ class RowCache:
         scale = torch.cat([torch.full((channels,), -2.0), torch.ones(channels)]).to(self.rows[0])
         self.scale = scale
 
-        def flat(
-            kernel: Tensor,
-        ) -> Tensor:  # (2 channels, channels, 1, columns) to (columns * channels, 2 channels)
+        # (2 channels, channels, 1, columns) to (columns * channels, 2 channels)
+        def flat(kernel: Tensor) -> Tensor:
             return (kernel[:, :, 0].permute(2, 1, 0).flatten(0, 1) * scale).contiguous()
 
-        def columns(
-            block: nn.Module,
-        ) -> list[Tensor]:  # (rows * channels, 2 channels) for each column of the kernel
+        # (rows * channels, 2 channels) for each column of the kernel
+        def columns(block: nn.Module) -> list[Tensor]:
             return [
                 (column.permute(2, 1, 0).flatten(0, 1) * scale).contiguous()
                 for column in block.vertical.weight.unbind(3)
@@ -315,19 +311,15 @@ class KeptSteps:
         options: SamplingOptions,
     ) -> Iterator[Step]:
         """A step that begins new maps. While it is in use no other caller gets it."""
-        key, weights = (
-            (len(positions), DrawingRule.of(options, model.config.n_codes)),
-            state_of(model),
-        )
+        key = (len(positions), DrawingRule.of(options, model.config.n_codes))
+        weights = state_of(model)
         if weights != self._weights:
             self._steps.clear()
             self._weights = weights
         step = self._steps.pop(key, None)
         if step is None:
-            with (
-                torch.inference_mode(False),
-                torch.no_grad(),
-            ):  # its memory must serve callers of any mode
+            # its memory must serve callers of any mode
+            with torch.inference_mode(False), torch.no_grad():
                 step = Step(
                     RowCache(model, positions.clone(), None if ages is None else ages.clone()),
                     options,

@@ -49,9 +49,8 @@ class DCGAN(nn.Module):
         super().__init__()
         self.config = config
         self.generator, self.discriminator = Generator(config), Discriminator(config)
-        self.register_buffer(
-            "codebook", torch.randn(config.n_codes, config.code_dim)
-        )  # standardised
+        # standardised, see `use_codebook`
+        self.register_buffer("codebook", torch.randn(config.n_codes, config.code_dim))
         if config.space == "index":
             centres = (2 * torch.arange(config.n_codes) + 1) / config.n_codes - 1
             self.register_buffer("bins", centres[:, None], persistent=False)
@@ -233,14 +232,10 @@ class DCGAN(nn.Module):
     def _discriminator_step(
         self, real: Tensor, fake: Tensor, *condition: Tensor | None
     ) -> dict[str, Tensor]:
-        real_score, fake_score = (
-            self.discriminator(real, *condition),
-            self.discriminator(fake, *condition),
-        )
-        loss, margin = (
-            discriminator_loss(self.config.loss, real_score, fake_score),
-            real_score - fake_score,
-        )
+        real_score = self.discriminator(real, *condition)
+        fake_score = self.discriminator(fake, *condition)
+        loss = discriminator_loss(self.config.loss, real_score, fake_score)
+        margin = real_score - fake_score
         found = {"margin": margin.mean(), "accuracy": (margin > 0).float().mean()}
         if self.config.loss == "relativistic":
             found["penalty"] = self.penalty(real, fake, *condition)
@@ -282,10 +277,8 @@ class DCGAN(nn.Module):
                 range(i * batches.batch_size, i * batches.batch_size + len(batch["positions"]))
             )
             ages = batch.get("ages") if self.config.knows_age else None
-            maps, condition = (
-                self.sample(batch["positions"], self.noise(seeds), ages),
-                self.standardize_ages(ages),
-            )
+            maps = self.sample(batch["positions"], self.noise(seeds), ages)
+            condition = self.standardize_ages(ages)
             scores = [
                 self.discriminator(self.embed(x), batch["positions"], condition)
                 for x in (batch["indices"], maps)
@@ -321,9 +314,8 @@ def discriminator_loss(
         return F.softplus(fake - real).mean()
     if kind == "hinge":  # Miyato 2018, SN-GAN (arXiv 1802.05957), eq. 16
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-    return (
-        F.softplus(-real) + F.softplus(fake)
-    ).mean()  # Goodfellow 2014: cross-entropy of real and drawn
+    # Goodfellow 2014 (arXiv 1406.2661): cross-entropy of real and drawn
+    return (F.softplus(-real) + F.softplus(fake)).mean()
 
 
 def generator_loss(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How codes are drawn from the predicted distributions."""
+    """How codes are drawn from the predicted distributions; the defaults change nothing."""
 
     temperature: float = 1.0  # divides the logits; 0 takes the likeliest code
     top_k: int = 0  # keep the k likeliest codes; 0, or K and more: all
@@ -39,8 +39,8 @@ AS_LEARNED = SamplingOptions()
 
 @dataclass(frozen=True)
 class DrawingRule:
-    """Which operations draw a code; how strong they are may change, in numbers at fixed addresses
-    of a CUDA graph.
+    """Which operations draw a code. A CUDA graph is recorded for one rule; option values
+    are read from fixed addresses and may change.
     """
 
     likeliest: bool  # temperature 0
@@ -57,9 +57,18 @@ class DrawingRule:
 def draw(
     logits: Float[Tensor, "batch n_codes"], noise: Float[Tensor, " batch"], options: SamplingOptions
 ) -> Int[Tensor, " batch"]:
-    """One code for each row by inverting the distribution function at `noise`, uniform in [0, 1).
-    The codes are taken from the likeliest to the least likely, so a small change of the options or
+    """One code for each row, by inversion of the distribution function.
+
+    The codes are sorted from the likeliest to the least likely, so a small change of the options or
     the model changes few draws.
+
+    Args:
+        logits: of each code.
+        noise: uniform in [0, 1).
+        options: temperature, top-k and top-p.
+
+    Returns:
+        Codes in [0, n_codes).
     """
     rule = DrawingRule.of(options, logits.shape[1])
     return draw_by(rule, logits, noise, options.temperature, options.top_k, options.top_p)
@@ -74,7 +83,7 @@ def draw_by(
     top_p: float | Tensor,
 ) -> Int[Tensor, " batch"]:
     """`draw` with numbers, or tensors of one number on the device of the logits; `rule` says which
-    of them count.
+    of them are used.
     """
     if rule.likeliest:
         return logits.argmax(1)
@@ -83,15 +92,12 @@ def draw_by(
     if rule.top_k:
         shares = torch.where(torch.arange(shares.shape[1], device=shares.device) < top_k, shares, 0)
     if rule.top_p:
-        before = (
-            shares.cumsum(1) - shares
-        )  # mass of the likelier codes: the first code always stays
+        before = shares.cumsum(1) - shares  # mass of the likelier codes: the first always stays
         shares = torch.where(before < top_p * shares.sum(1, keepdim=True), shares, 0)
     reached = shares.cumsum(1)
     chosen = torch.searchsorted(reached, noise[:, None] * reached[:, -1:], right=True)
-    chosen = torch.minimum(
-        chosen, (shares > 0).sum(1, keepdim=True) - 1
-    )  # rounding at the very end
+    # rounding can pass the last code that is kept
+    chosen = torch.minimum(chosen, (shares > 0).sum(1, keepdim=True) - 1)
     return codes.gather(1, chosen)[:, 0]
 
 
@@ -105,9 +111,9 @@ def descending(logits: Float[Tensor, "batch n_codes"]) -> Int[Tensor, "batch n_c
 
 
 def uniform_noise(seeds: list[int], grid: int) -> Float[Tensor, "batch rows cols"]:
-    """Noise that depends on each image's seed alone, in any batch and on any device. Codes drawn
-    with it differ only where rounding, which is another for each device and batch size, tips a cell
-    over to a neighbouring code.
+    """Uniform noise in [0, 1) that depends on each image's seed alone, in any batch and on any
+    device. Codes drawn with it differ only where rounding, which depends on device and batch size,
+    selects a neighbouring code.
     """
     maps = [torch.rand(grid, grid, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     return torch.stack(maps)

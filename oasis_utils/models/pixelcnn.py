@@ -26,9 +26,8 @@ from oasis_utils.models.drawing import (
     uniform_noise,
 )
 
-Condition = tuple[
-    Tensor, Tensor
-]  # additions to a block's vertical and horizontal gate, (batch, 2 channels, 1, 1)
+# additions to a block's vertical and horizontal gate, (batch, 2 channels, 1, 1)
+Condition = tuple[Tensor, Tensor]
 
 
 class AgeFeatures(nn.Module):
@@ -65,9 +64,8 @@ class GatedBlock(nn.Module):
         self.horizontal = nn.Conv2d(channels, 2 * channels, (1, self.look_back))
         self.vertical_to_horizontal = nn.Conv2d(2 * channels, 2 * channels, 1)
         self.output = nn.Conv2d(channels, channels, 1)
-        self.condition = nn.Embedding(
-            config.n_positions, 4 * channels
-        )  # V h of eq. 4, for both gates
+        # V h of eq. 4, for both gates
+        self.condition = nn.Embedding(config.n_positions, 4 * channels)
         self.age = (
             nn.Linear(config.age_features, 4 * channels, bias=False) if config.knows_age else None
         )

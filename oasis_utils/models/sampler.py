@@ -35,9 +35,8 @@ class Samples:
     images: UInt8[np.ndarray, "n height width"]
     indices: Integer[np.ndarray, "n rows cols"]  # in [0, n_codes)
     positions: Integer[np.ndarray, " n"]  # the slice positions asked for
-    ages: Float[np.ndarray, " n"] | None = (
-        None  # the ages asked for, in years, nan for none; None: nan everywhere
-    )
+    # the ages asked for, in years, nan for none; None: nan everywhere
+    ages: Float[np.ndarray, " n"] | None = None
 
     def __post_init__(self):
         if self.ages is None:
@@ -67,7 +66,7 @@ class Samples:
 
 
 def image_seeds(seed: int, n: int) -> list[int]:
-    """One seed for each image; image i of seed s is the same whatever n is."""
+    """One seed for each of n images; seed i does not depend on n."""
     return [seed * 1_000_003 + i for i in range(n)]
 
 
@@ -77,8 +76,14 @@ def spread_positions(n: int, n_positions: int) -> Integer[np.ndarray, " n"]:
 
 
 def region(name: str, grid: int) -> Bool[np.ndarray, "grid grid"]:
-    """The cells of a map that are kept, one of `REGIONS`; the hole is a square of half the map's
-    side in its middle.
+    """The cells of a map that a completion keeps.
+
+    Args:
+        name: one of `REGIONS`; the hole is a square of half the map's side in its middle.
+        grid: cells a side.
+
+    Returns:
+        True where a cell is kept.
     """
     keep, half, quarter = np.zeros((grid, grid), bool), grid // 2, grid // 4
     where = {
@@ -93,7 +98,17 @@ def region(name: str, grid: int) -> Bool[np.ndarray, "grid grid"]:
 
 
 def hemisphere(symmetry: Symmetry) -> str:
-    """Which of `REGIONS` is one side of the mid-line, to be kept; ValueError without a mid-line."""
+    """Name of the region on one side of the mid-line.
+
+    Args:
+        symmetry: of the slices.
+
+    Returns:
+        One of `REGIONS`.
+
+    Raises:
+        ValueError: the slices have no mid-line.
+    """
     if not symmetry:
         raise ValueError(
             "these slices have no mid-line, so they show no hemispheres: ask `if symmetry` first"
@@ -102,8 +117,13 @@ def hemisphere(symmetry: Symmetry) -> str:
 
 
 class BrainSampler:
-    """A VQ-VAE and a prior trained on its codes. Several threads may draw and decode; on a GPU they
-    take turns.
+    """A VQ-VAE and a prior trained on its codes.
+
+    Several threads may draw and decode; on a GPU they take turns.
+
+    Args:
+        vqvae: decodes index maps.
+        prior: draws index maps, on the device of the VQ-VAE.
     """
 
     def __init__(self, vqvae: VQVAE, prior: Prior):
@@ -333,7 +353,7 @@ def shipped() -> RunFolder:
 
 
 def run_or_shipped(run: RunFolder) -> RunFolder:
-    """`run` if it holds trained models, else the shipped ones; says so when it falls back."""
+    """`run` if it holds trained models, else the shipped ones; prints when it falls back."""
     needed = [run.checkpoint(name) for name in ("vqvae", *PRIORS)]
     if all(path.exists() for path in needed):
         return run

@@ -130,9 +130,8 @@ class VQVAE(nn.Module):
         if config.adversarial_weight:
             self.phases += ("discriminator",)
             self.discriminator = build_discriminator()
-            self.register_buffer(
-                "steps", torch.tensor(0)
-            )  # saved, so that the warm-up is not repeated
+            # saved, so that the warm-up is not repeated
+            self.register_buffer("steps", torch.tensor(0))
         self.to(memory_format=torch.channels_last)
 
     # ------------------------------------------------------------ verbs

@@ -16,11 +16,12 @@ COMPILE_FROM = 10_000
 
 
 def compiling_pays(model: nn.Module, device: torch.device, total_steps: int) -> bool:
-    """Whether a training should use torch.compile: a long one, where the compiler finds its own.
-    Models of two phases differentiate within a step, which it cannot follow.
+    """Whether a training should use torch.compile: a long one, on a machine with a
+    C++ compiler or Triton. Models of two phases differentiate within a step, which torch.compile
+    does not support.
 
     Decided by the length of the whole training, so that a resumed one makes the same steps. The
-    length is that from which it pays on a CPU; on a GPU compiling may pay sooner, which nobody has
+    length is that from which it pays on a CPU; on a GPU compiling may pay sooner, which is not
     measured.
     """
     if len(model.phases) > 1 or total_steps < COMPILE_FROM:
@@ -33,8 +34,8 @@ def compiling_pays(model: nn.Module, device: torch.device, total_steps: int) -> 
 
 
 def compiled(step: Callable) -> Callable:
-    """The step under torch.compile; where that fails, it goes on uncompiled, with a warning. Errors
-    in what others compile are not hidden: the setting holds during the step only.
+    """The step under torch.compile; where that fails, it goes on uncompiled, with a warning. The
+    setting holds during the step only, so errors of other compilations are not hidden.
     """
     fast = torch.compile(step)
 

@@ -312,9 +312,8 @@ def _explained(trainer: Trainer, path: Path, batch_size: int):
             f"run this again to go on after epoch {trainer.epochs}"
         )
         raise
-    except (
-        RuntimeError
-    ) as error:  # torch.OutOfMemoryError on a GPU, a plain RuntimeError on the CPU
+    # torch.OutOfMemoryError on a GPU, a plain RuntimeError on the CPU
+    except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
         raise MemoryError(
@@ -337,13 +336,8 @@ def _epoch(trainer: Trainer, train: Batches, progress: Progress, on_stage=None) 
     """One pass over the training split. Yields the means of the losses since the record before:
     wherever a validation within the epoch is due, and at its end.
     """
-    every, start, sums, count, recent = (
-        trainer.config.validate_every_steps,
-        time.monotonic(),
-        {},
-        0,
-        [],
-    )
+    every, start = trainer.config.validate_every_steps, time.monotonic()
+    sums, count, recent = {}, 0, []
     trainer.model.train()
     for done, batch in enumerate(train.epoch(trainer.epochs), start=1):
         if on_stage and is_milestone(trainer.steps):
