@@ -92,7 +92,7 @@ def sample(args: argparse.Namespace) -> None:
     import numpy as np
 
     from oasis_utils.models import sampler as sampling
-    from oasis_utils.models.cached_sampling import SamplingOptions
+    from oasis_utils.models.drawing import SamplingOptions
     from oasis_utils.runtime import select_device
 
     if args.as_source:

@@ -38,8 +38,8 @@ from oasis_utils.evaluation.verdicts import SCHEMA, VERSION, check_form, verdict
 from oasis_utils.metrics import distances as fidelity
 from oasis_utils.metrics import image_quality as metrics
 from oasis_utils.metrics.features import as_floats, balanced, matched
-from oasis_utils.models.cached_sampling import SamplingOptions
 from oasis_utils.models.codes import decode_maps, encode_images
+from oasis_utils.models.drawing import SamplingOptions
 from oasis_utils.models.sampler import BrainSampler, Samples, image_seeds, spread_positions
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import Progress

@@ -1,11 +1,12 @@
 """Networks and their files; encoding, decoding and sampling with them."""
 
-from oasis_utils.models.cached_sampling import SamplingOptions, uniform_noise
 from oasis_utils.models.checkpoints import load_model, save_model, weights_digest
 from oasis_utils.models.codes import to_uint8
 from oasis_utils.models.dcgan import DCGAN
+from oasis_utils.models.drawing import SamplingOptions, uniform_noise
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.quantizer import VectorQuantizer, rotate, straight_through
+from oasis_utils.models.receptive_field import naive_receptive_field, receptive_field
 from oasis_utils.models.sampler import (
     PRIORS,
     BrainSampler,
@@ -32,6 +33,8 @@ __all__ = [
     "image_seeds",
     "load_model",
     "load_sampler",
+    "naive_receptive_field",
+    "receptive_field",
     "region",
     "rotate",
     "run_or_shipped",

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image
 
-from oasis_utils.models.cached_sampling import SamplingOptions
+from oasis_utils.models.drawing import SamplingOptions
 from oasis_utils.models.sampler import BrainSampler, Samples
 from oasis_utils.runtime import atomic
 from oasis_utils.widgets.worker import Latest, Stopped, Ticket
@@ -139,7 +139,7 @@ class Dials:
     def allow(self, sampler: BrainSampler) -> None:
         """Switch off what this prior ignores."""
         for control in (self.temperature, self.top_k, self.top_p):
-            control.disabled = sampler.name != "PixelCNN"
+            control.disabled = not sampler.prior.supports_options
         self.age.allow(sampler)
 
 
