@@ -1,1 +1,33 @@
 """Any source of slices or volumes to one prepared data set with splits and batches."""
+
+from oasis_utils.data.dataset import (
+    FOREGROUND,
+    Batches,
+    Dataset,
+    Split,
+    build_cache,
+    is_cache,
+    one_each,
+    open_cache,
+    open_or_build,
+    sample_brains,
+    thinned,
+)
+from oasis_utils.data.sources import OASIS_ACKNOWLEDGEMENT
+from oasis_utils.data.splits import balance
+
+__all__ = [
+    "FOREGROUND",
+    "OASIS_ACKNOWLEDGEMENT",
+    "Batches",
+    "Dataset",
+    "Split",
+    "balance",
+    "build_cache",
+    "is_cache",
+    "one_each",
+    "open_cache",
+    "open_or_build",
+    "sample_brains",
+    "thinned",
+]

@@ -1,1 +1,44 @@
 """Networks and their files; encoding, decoding and sampling with them."""
+
+from oasis_utils.models.checkpoints import load_model, save_model, weights_digest
+from oasis_utils.models.codes import to_uint8
+from oasis_utils.models.dcgan import DCGAN
+from oasis_utils.models.drawing import SamplingOptions, uniform_noise
+from oasis_utils.models.pixelcnn import PixelCNN
+from oasis_utils.models.quantizer import VectorQuantizer, rotate, straight_through
+from oasis_utils.models.sampler import (
+    PRIORS,
+    BrainSampler,
+    Samples,
+    hemisphere,
+    image_seeds,
+    load_sampler,
+    region,
+    run_or_shipped,
+    spread_positions,
+)
+from oasis_utils.models.vqvae import VQVAE
+
+__all__ = [
+    "DCGAN",
+    "PRIORS",
+    "VQVAE",
+    "BrainSampler",
+    "PixelCNN",
+    "Samples",
+    "SamplingOptions",
+    "VectorQuantizer",
+    "hemisphere",
+    "image_seeds",
+    "load_model",
+    "load_sampler",
+    "region",
+    "rotate",
+    "run_or_shipped",
+    "save_model",
+    "spread_positions",
+    "straight_through",
+    "to_uint8",
+    "uniform_noise",
+    "weights_digest",
+]

@@ -1,1 +1,14 @@
 """The training loop, its history, and trainings of equal time."""
+
+from oasis_utils.training.equal_time import gradient_codebook, rivals, ssim_without_rarest, textbook
+from oasis_utils.training.loop import Snapshots, best_record, fit
+
+__all__ = [
+    "Snapshots",
+    "best_record",
+    "fit",
+    "gradient_codebook",
+    "rivals",
+    "ssim_without_rarest",
+    "textbook",
+]

@@ -113,6 +113,7 @@ def test_debug_lets_errors_through_wherever_it_stands(monkeypatch, capsys, comma
             main(arguments)
 
 
+@pytest.mark.slow
 def test_a_traceback_ends_with_code_1(tmp_path):
     command = [
         sys.executable,

@@ -264,8 +264,8 @@ def test_the_lines_that_notebook_02_quotes_are_in_the_code():
     )["cells"]
     text = next("".join(cell["source"]) for cell in cells if cell["id"] == "02-05")
     code = "".join(
-        (project_root() / "oasis_utils" / name).read_text(encoding="utf-8")
-        for name in ("models/vqvae.py", "models/quantizer.py")
+        (project_root() / "oasis_utils/models" / name).read_text(encoding="utf-8")
+        for name in ("vqvae.py", "quantizer.py")
     )
     lines = re.findall(r"\| `([^`]+)` \|\n", text)
     assert len(lines) == 7 and [line for line in lines if line not in code] == []

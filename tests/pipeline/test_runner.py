@@ -133,6 +133,7 @@ def test_headlines_merge_into_one_report(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_a_failing_cell_gives_one_line_and_the_partial_notebook(tmp_path):
     done = oasis("run", "--profile", "smoke", "--only", "03", "--out", tmp_path)
     assert done.returncode == 1
@@ -228,6 +229,7 @@ def test_jupyter_ends_with_the_same_weights_as_papermill(series, tmp_path):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.slow
 def test_an_identical_run_skips_everything(series, tree):
     before = {p: p.stat().st_mtime_ns for p in series[1].root.glob("checkpoints/*")}
     again = oasis("run", "--profile", "smoke", "--data", tree, "--out", series[1].root)

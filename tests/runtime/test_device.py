@@ -12,7 +12,6 @@ import torch
 from oasis_utils import runtime
 from oasis_utils.runtime import (
     device,
-    runtime,
     seed_everything,
     select_device,
     select_dtype,
@@ -62,6 +61,7 @@ def test_seed_beyond_numpys_range_is_taken():
     assert draws() == large
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
 def test_freed_memory_is_kept_for_the_next_tensor():
     """Fresh pages are counted, in a process of its own, before and after it is asked for."""

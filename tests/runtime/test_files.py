@@ -10,7 +10,6 @@ from oasis_utils import runtime
 from oasis_utils.runtime import (
     atomic,
     read_json,
-    runtime,
     write_json,
 )
 
@@ -84,9 +83,11 @@ def test_a_held_lock_names_its_holder_and_is_let_go(tmp_path):
         raise AssertionError("two are in")
     with runtime.exclusive(lock, "runs/demo"):
         lock.with_name(".lock.json").unlink()
-        with pytest.raises(runtime.FolderInUse, match="in use by another process"):
-            with runtime.exclusive(lock, "runs/demo"):
-                raise AssertionError("two are in")
+        with (
+            pytest.raises(runtime.FolderInUse, match="in use by another process"),
+            runtime.exclusive(lock, "runs/demo"),
+        ):
+            raise AssertionError("two are in")
 
 
 def test_json_round_trip(tmp_path):

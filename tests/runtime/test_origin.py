@@ -1,7 +1,9 @@
 """The banner, and where a result comes from."""
 
 import json
+import random
 
+import numpy as np
 import torch
 
 import oasis_utils
@@ -10,11 +12,14 @@ from oasis_utils.runtime import (
     banner,
     origin,
     provenance,
-    runtime,
     seed_everything,
 )
 
 CPU = torch.device("cpu")
+
+
+def draws():
+    return random.random(), float(np.random.rand()), float(torch.rand(()))
 
 
 def test_banner_is_one_line_with_versions_and_seed_and_seeds():
