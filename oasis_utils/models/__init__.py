@@ -1,5 +1,6 @@
 """Networks and their files; encoding, decoding and sampling with them."""
 
+from oasis_utils.models import receptive_field
 from oasis_utils.models.checkpoints import load_model, save_model, weights_digest
 from oasis_utils.models.codes import to_uint8
 from oasis_utils.models.dcgan import DCGAN
@@ -33,7 +34,6 @@ __all__ = [
     "image_seeds",
     "load_model",
     "load_sampler",
-    "naive_receptive_field",
     "receptive_field",
     "region",
     "rotate",
