@@ -1,5 +1,4 @@
-"""What slider panels are made of: labelled controls, and a stage where slices are drawn in the
-background, row by row.
+"""Parts of the slider panels: labelled controls, and an output area with background drawing.
 
 Needs a live kernel; a static figure of the same content goes first in a notebook, because executed
 copies keep no widget state. The panels themselves are in `panels` and `painter`.

@@ -16,7 +16,7 @@ from oasis_utils.config import PixelCNNConfig, VQVAEConfig
 from oasis_utils.models.checkpoints import save_model, weights_digest
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.vqvae import VQVAE
-from oasis_utils.pipeline.runner import NotebookFailed, UsageError
+from oasis_utils.pipeline.series import NotebookFailed, UsageError
 
 COMMANDS = ("run", "prepare", "sample", "reconstruct", "evaluate", "report", "app")
 
