@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from scipy import ndimage, stats
 
 from oasis_utils.config import BRAIN_LEVEL
-from oasis_utils.metrics.features import Standard, as_floats, balanced
+from oasis_utils.metrics.features import Standardizer, as_floats, balanced
 from oasis_utils.metrics.slices import LabelledSlices
 from oasis_utils.runtime.symmetry import LEFT_RIGHT, Symmetry
 
@@ -378,7 +378,7 @@ class PositionReader:
     blur to matter.
     """
 
-    standard: Standard
+    standard: Standardizer
     weights: Float[np.ndarray, " dim"]
     mean: float
 
@@ -390,7 +390,7 @@ class PositionReader:
         ridge: float = 300.0,
     ) -> PositionReader:
         rows = _thumbnails(images)
-        standard, mean = Standard.fit(rows), float(positions.mean())
+        standard, mean = Standardizer.fit(rows), float(positions.mean())
         x = standard(rows)
         weights = np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ (positions - mean))
         return cls(standard, weights, mean)
