@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from oasis_utils import evaluation
 from oasis_utils.config import DCGANConfig, load_profile
 from oasis_utils.data.dataset import Batches, Split, open_cache
-from oasis_utils.evaluation import evaluate as evaluation
 from oasis_utils.metrics import distances as fidelity
 from oasis_utils.metrics import features
 from oasis_utils.models import checkpoints, codes
@@ -93,13 +93,13 @@ class Judge:
     """Real test slices described once; the features of slices to be compared with them."""
 
     real: Split
-    standard: features.Standard
+    standard: features.Standardizer
     learned: np.ndarray
     radiomic: np.ndarray
 
     @classmethod
     def of(cls, train: Split, real: Split) -> Judge:
-        standard = features.Standard.fit(features.radiomic(train.images[::4], train.symmetry))
+        standard = features.Standardizer.fit(features.radiomic(train.images[::4], train.symmetry))
         numbers = standard(features.radiomic(real.images, real.symmetry))
         return cls(real, standard, features.learned(real.images, CPU), numbers)
 

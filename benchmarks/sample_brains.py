@@ -23,6 +23,7 @@ from PIL import Image
 
 from oasis_utils.data import synthetic
 from oasis_utils.data.dataset import read_ages
+from oasis_utils.metrics import baselines
 from oasis_utils.metrics import image_quality as metrics
 from oasis_utils.runtime import project_root, provenance, write_json
 
@@ -191,9 +192,9 @@ def compared_with_real(slices: np.ndarray) -> dict[str, dict[str, float]]:
     images = torch.from_numpy(held_out).flatten(0, 1)[:, None].float() / 255
     subjects = torch.arange(len(held_out)).repeat_interleave(synthetic.SLICES)
     positions = torch.arange(synthetic.SLICES).repeat(len(held_out))
-    scores = metrics.floors(images, means.mean(0), subjects, positions) | metrics.yardsticks(
-        images, means, subjects, positions
-    )
+    scores = baselines.trivial_baselines(
+        images, means.mean(0), subjects, positions
+    ) | baselines.informed_baselines(images, means, subjects, positions)
     return {
         name: {
             "ours": round(scores[name]["ssim"], 4),

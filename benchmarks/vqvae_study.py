@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from oasis_utils import evaluation
 from oasis_utils.config import TrainingConfig, VQVAEConfig, load_profile
 from oasis_utils.data.dataset import Batches, Dataset, Split, build_cache, sample_brains
-from oasis_utils.evaluation import evaluate as evaluation
 from oasis_utils.metrics import distances as fidelity
 from oasis_utils.metrics import features
 from oasis_utils.metrics import image_quality as metrics

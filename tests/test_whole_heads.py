@@ -11,14 +11,16 @@ import torch
 from oasis_utils.config import EvaluationConfig
 from oasis_utils.data.dataset import Split
 from oasis_utils.data.synthetic import load_template, make_subject
-from oasis_utils.evaluation import reference
+from oasis_utils.evaluation import measured_sets, reference
 from oasis_utils.evaluation.anomalies import DISC, judge, planted_slices, pooled
 from oasis_utils.evaluation.corruptions import DAMAGES, damaged, possible
-from oasis_utils.evaluation.evaluate import judge_reconstruction, mean_image, sensitivities
-from oasis_utils.metrics import image_quality as metrics
+from oasis_utils.evaluation.evaluate import sensitivities
+from oasis_utils.evaluation.reconstruction import judge_reconstruction, mean_image
+from oasis_utils.metrics import baselines
 from oasis_utils.metrics.anatomy import Anatomist, DarkMiddle
+from oasis_utils.metrics.baselines import trivial_baselines
 from oasis_utils.metrics.features import as_floats
-from oasis_utils.metrics.image_quality import brain_ssim, floors, score, ssim
+from oasis_utils.metrics.image_quality import brain_ssim, score, ssim
 from oasis_utils.runtime.symmetry import Symmetry
 
 CPU = torch.device("cpu")
@@ -110,16 +112,19 @@ def test_trivial_baselines_take_the_region_of_the_chosen_slices(heads):
         torch.cat([subjects[:-1], torch.tensor([99])]),
         torch.cat([positions[:-1], torch.tensor([9])]),
     )
-    found = floors(real, real.mean(0), *alone, heads.inside())
-    rows = metrics.other_subject(*alone)
+    found = trivial_baselines(real, real.mean(0), *alone, heads.inside())
+    rows = baselines.other_subject(*alone)
     partner = rows[rows >= 0]
     assert (rows < 0).sum() == 1
     assert found["other_subject"] == score(
         real[rows >= 0], real[partner], heads.inside()[rows >= 0]
     )
-    assert found["mean"]["brain_ssim"] != floors(real, real.mean(0), *alone)["mean"]["brain_ssim"]
+    assert (
+        found["mean"]["brain_ssim"]
+        != trivial_baselines(real, real.mean(0), *alone)["mean"]["brain_ssim"]
+    )
     means = torch.stack([real[positions == p].mean(0) for p in positions.unique()])
-    blurred = metrics.yardsticks(real, means, subjects, positions, heads.inside())
+    blurred = baselines.informed_baselines(real, means, subjects, positions, heads.inside())
     assert blurred["position_mean"] == score(real, means[positions], heads.inside())
 
 
@@ -269,16 +274,16 @@ def test_a_judgement_names_only_what_can_be_measured(brains, monkeypatch):
         replace(brains.split(name), content="head", symmetry=Symmetry(None), masks=None)
         for name in ("train", "validate", "test")
     ]
-    yardsticks = reference.Yardsticks.fit(*splits, CPU)
+    fitted = measured_sets.FittedReference.fit(*splits, CPU)
     sides = [
-        reference.Described.of(np.array(s.images), s.positions, s.subjects, yardsticks, CPU, "")
+        measured_sets.MeasuredSet.of(np.array(s.images), s.positions, s.subjects, fitted, CPU, "")
         for s in splits[1:]
     ]
-    floor = reference.compare(*sides, 10, classify=False)
+    floor = measured_sets.compare(*sides, 10, classify=False)
     assert set(floor["anatomy"]) == {"head area"} and sides[0].radiomic.shape[1] == 28
-    assert yardsticks.spaces["radiomic"].startswith("28 hand-made numbers on shape, grey levels")
+    assert fitted.spaces["radiomic"].startswith("28 hand-made numbers on shape, grey levels")
     judge = reference.Reference(
-        yardsticks,
+        fitted,
         sides[1],
         splits[2].ages,
         None,
@@ -290,4 +295,4 @@ def test_a_judgement_names_only_what_can_be_measured(brains, monkeypatch):
         {},
     )
     damages = sensitivities(judge, 16)
-    assert set(damages) == set(possible(yardsticks.anatomist)) and len(damages) == len(DAMAGES) - 3
+    assert set(damages) == set(possible(fitted.anatomist)) and len(damages) == len(DAMAGES) - 3

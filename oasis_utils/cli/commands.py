@@ -132,7 +132,7 @@ def sample(args: argparse.Namespace) -> None:
 def reconstruct(args: argparse.Namespace) -> None:
     import numpy as np
 
-    from oasis_utils.evaluation import evaluate as evaluation
+    from oasis_utils import evaluation
     from oasis_utils.models.checkpoints import load_model
     from oasis_utils.models.vqvae import VQVAE
     from oasis_utils.runtime import atomic, select_device
@@ -174,10 +174,10 @@ def reconstruct(args: argparse.Namespace) -> None:
 
 
 def evaluate(args: argparse.Namespace) -> None:
+    from oasis_utils import evaluation
     from oasis_utils.config import EvaluationConfig
-    from oasis_utils.evaluation import evaluate as evaluation
+    from oasis_utils.evaluation.model_card import model_card
     from oasis_utils.evaluation.reference import Reference
-    from oasis_utils.evaluation.verdicts import model_card
     from oasis_utils.runtime import atomic, select_device
 
     images, positions = evaluation.load_images(args.images)

@@ -1,131 +1,38 @@
-"""A set of slices judged: all metrics together, in one form, with verdicts in words.
+"""Evaluation of a set of generated slices: all metrics in one dictionary, with verdicts in words.
 
 Every metric stands beside its real reference (see reference.py).
 """
 
 from __future__ import annotations
 
-import re
-import zipfile
-import zlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Integer, UInt8
-from torch import Tensor
 
 from oasis_utils.data.dataset import Split
-from oasis_utils.data.image_files import read_slice
 from oasis_utils.evaluation import corruptions as sensitivity
-from oasis_utils.evaluation.reference import (
-    DECODED,
-    PRIOR,
-    REAL,
+from oasis_utils.evaluation.image_sets import require_images
+from oasis_utils.evaluation.measured_sets import (
     SPACES,
     Comparison,
-    Described,
     Estimate,
-    Reference,
+    MeasuredSet,
     compare,
     estimate,
-    judged_rows,
     resolution,
-    timed,
 )
-from oasis_utils.evaluation.verdicts import SCHEMA, VERSION, check_form, verdicts
-from oasis_utils.metrics import distances as fidelity
+from oasis_utils.evaluation.reference import DECODED, PRIOR, REAL, Reference, judged_rows, timed
+from oasis_utils.evaluation.schema import SCHEMA, VERSION, check_form
+from oasis_utils.evaluation.verdicts import verdicts
 from oasis_utils.metrics import image_quality as metrics
-from oasis_utils.metrics.features import as_floats, balanced, matched
-from oasis_utils.models.codes import decode_maps, encode_images
+from oasis_utils.metrics.features import balanced, matched
 from oasis_utils.models.drawing import SamplingOptions
 from oasis_utils.models.sampler import BrainSampler, Samples, image_seeds, spread_positions
-from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import Progress
-
-INTERVAL_ROUNDS = 1000  # resamples behind the intervals of a reconstruction's scores
-
-# ---------------------------------------------------------------- reconstruction
-
-
-@torch.inference_mode()
-def reconstruct_split(
-    vqvae: VQVAE, split: Split, device: torch.device
-) -> tuple[np.ndarray, np.ndarray]:
-    """(reconstructions uint8 (n, height, width), index maps (n, rows, cols)) of a split."""
-    indices = encode_images(vqvae, split.images, device).astype(np.int64)
-    return decode_maps(vqvae, indices), indices
-
-
-def judge_reconstruction(
-    split: Split,
-    reconstructions: UInt8[np.ndarray, "n height width"],
-    train_mean: Float[Tensor, "1 height width"],
-) -> dict[str, Any]:
-    """{"reconstruction": {ssim, brain_ssim, psnr, intervals, split, region, images, subjects},
-    "floors": {metric: {floor: value}}}. region: "brain" or "head", what brain_ssim covers.
-    intervals: central 95 % of each metric's mean over resamples of whole people.
-    """
-    real, region = split.floats(), split.inside()
-    values = {
-        name: x.numpy()
-        for name, x in metrics.slice_scores(real, as_floats(reconstructions), region).items()
-    }
-    scores = {name: float(np.nanmean(x)) for name, x in values.items()}
-    intervals = {name: _interval(x, split.subjects) for name, x in values.items()}
-    floors = metrics.floors(
-        real,
-        train_mean,
-        torch.from_numpy(split.subjects),
-        torch.from_numpy(split.positions),
-        region,
-    )
-    by_metric = {name: {floor: values[name] for floor, values in floors.items()} for name in scores}
-    return {
-        "reconstruction": {
-            **scores,
-            "intervals": intervals,
-            "split": split.name,
-            "region": split.region_name,
-            "images": len(split),
-            "subjects": len(np.unique(split.subjects)),
-        },
-        "floors": by_metric,
-    }
-
-
-def _interval(values: Float[np.ndarray, " n"], subjects: Integer[np.ndarray, " n"]) -> list[float]:
-    """Central 95 % of the mean of the finite values over resamples of subjects; nan without any."""
-    known = np.isfinite(values)
-    if not known.any():
-        return [float("nan")] * 2
-    return list(fidelity.mean_interval(values[known], subjects[known], INTERVAL_ROUNDS))
-
-
-def mean_image(split: Split) -> Float[Tensor, "1 height width"]:
-    """Mean slice of a split, in [0, 1]; the sums run over chunks, so the array may be larger than
-    memory.
-    """
-    total = sum(
-        split.images[i : i + 512].sum(0, dtype=np.float64) for i in range(0, len(split), 512)
-    )
-    return torch.from_numpy(total / len(split) / 255).float()[None]
-
-
-def position_means(split: Split, n_positions: int) -> Float[Tensor, "n_positions 1 height width"]:
-    """Mean slice of each position, in [0, 1]; a position that the split lacks gets the mean of
-    all.
-    """
-    means = mean_image(split).repeat(n_positions, 1, 1)
-    for position in np.unique(split.positions):
-        means[position] = torch.from_numpy(split.images[split.positions == position].mean(0) / 255)
-    return means[:, None]
 
 
 # ---------------------------------------------------------------- samples
-
-
 def generate(
     sampler: BrainSampler,
     n: int,
@@ -155,8 +62,6 @@ def code_use(samples: Samples, n_codes: int) -> dict[str, float]:
 
 
 # ---------------------------------------------------------------- judgement
-
-
 def evaluate_images(
     images: UInt8[np.ndarray, "n height width"],
     positions: Integer[np.ndarray, " n"] | None,
@@ -164,7 +69,7 @@ def evaluate_images(
     name: str = "the images",
     ages: Float[np.ndarray, " n"] | None = None,
 ) -> dict[str, Any]:
-    """One evaluation in the form of `verdicts.FORM`. Positions that are None are read from the
+    """One evaluation in the form of `schema.FORM`. Positions that are None are read from the
     slices.
 
     Set distances use as many images as the reference has, those nearest to the real slices in
@@ -187,7 +92,7 @@ def evaluate_images(
             drawn, reference.decoded_real, reference.config.bootstrap
         )
     with timed(seconds, "copies"):
-        copies = reference.yardsticks.copies.judge(images)
+        copies = reference.fitted.copies.judge(images)
     comparisons = {"real": real, "decoded": prior, **reference.comparisons}
     result = without_nan(
         {
@@ -197,9 +102,9 @@ def evaluate_images(
             "compared": reference.n_images,
             "real_subjects": len(np.unique(reference.real.groups)),
             "reference_subjects": len(np.unique(reference.other.groups)),
-            "features": reference.yardsticks.spaces,
+            "features": reference.fitted.spaces,
             "positions": "given" if positions is not None else "read from the slices",
-            **_headline(comparisons),
+            **_summary(comparisons),
             "resolution": resolution(reference.comparisons[REAL]),
             "memorised": copies.pop("memorised"),
             "suspicious_pairs": copies.pop("suspicious_pairs"),
@@ -222,17 +127,17 @@ def _judged_set(
     ages: np.ndarray | None,
     reference: Reference,
     name: str,
-) -> Described:
+) -> MeasuredSet:
     """As many images as the reference has, matched with the real slices; each is an independent
     draw.
     """
     ages = np.full(len(images), np.nan) if ages is None else np.asarray(ages)
     rows = matched(positions, ages, reference.real.positions, reference.ages)
-    return Described.of(
+    return MeasuredSet.of(
         np.array(images[rows]),
         positions[rows],
         np.arange(len(rows)),
-        reference.yardsticks,
+        reference.fitted,
         reference.device,
         name,
     )
@@ -244,12 +149,10 @@ def _positions(
     if positions is not None:
         return np.asarray(positions, np.int64)
     known = np.unique(reference.real.positions)
-    return (
-        np.rint(reference.yardsticks.reader.read(images)).clip(known[0], known[-1]).astype(np.int64)
-    )
+    return np.rint(reference.fitted.reader.read(images)).clip(known[0], known[-1]).astype(np.int64)
 
 
-def _headline(comparisons: dict[str, Comparison | None]) -> dict[str, Any]:
+def _summary(comparisons: dict[str, Comparison | None]) -> dict[str, Any]:
     """Kernel distance and classifier's AUC to real and to decoded slices, each with its own
     reference.
     """
@@ -272,7 +175,7 @@ def _headline(comparisons: dict[str, Comparison | None]) -> dict[str, Any]:
     return result
 
 
-def _variety(drawn: Described, reference: Reference) -> dict[str, dict[str, Estimate] | None]:
+def _variety(drawn: MeasuredSet, reference: Reference) -> dict[str, dict[str, Estimate] | None]:
     """Similarity of two slices of one position, by set and measure."""
     sides = {"generated": drawn, "real": reference.real, "decoded": reference.decoded_real}
     measures = {"pair_ssim": metrics.ssim, "pair_ms_ssim": metrics.ms_ssim}
@@ -288,7 +191,7 @@ def _variety(drawn: Described, reference: Reference) -> dict[str, dict[str, Esti
     }
 
 
-def _anatomy(drawn: Described, reference: Reference) -> dict[str, Any]:
+def _anatomy(drawn: MeasuredSet, reference: Reference) -> dict[str, Any]:
     sides = {"generated": drawn, "real": reference.other, "decoded": reference.decoded}
     return {
         name: some and some.anatomy_shares(reference.config.bootstrap)
@@ -316,8 +219,8 @@ def sensitivities(reference: Reference, n: int, seed: int = 0) -> dict[str, dict
     )
 
     def scores(changed: np.ndarray) -> dict[str, Estimate]:
-        described = Described.of(
-            changed, positions, groups, reference.yardsticks, reference.device, ""
+        described = MeasuredSet.of(
+            changed, positions, groups, reference.fitted, reference.device, ""
         )
         result = compare(described, reference.real, reference.config.bootstrap, classify=False)
         shares = described.anatomy_shares(reference.config.bootstrap)
@@ -339,7 +242,7 @@ def sensitivities(reference: Reference, n: int, seed: int = 0) -> dict[str, dict
             )
         }
 
-    anatomist = reference.yardsticks.anatomist
+    anatomist = reference.fitted.anatomist
     table, still, names = {}, scores(images), sensitivity.possible(anatomist)
     least = {
         "outside range": 3 / len(images)
@@ -359,94 +262,3 @@ def _excess(value: float, still: Estimate, least: float) -> float:
     """least: width of an interval that a bootstrap cannot see, as of a share of 0."""
     width = max(still["interval"][1] - still["value"], least)
     return float((value - still["value"]) / width)
-
-
-# ---------------------------------------------------------------- images from outside
-
-
-def require_images(images: np.ndarray, shape: tuple[int, ...]) -> None:
-    """ValueError unless the images are uint8 (n, height, width) of the data's size and enough of
-    them.
-    """
-    if images.ndim != 3 or images.dtype != np.uint8:
-        raise ValueError(
-            f"images must be uint8 (n, height, width), not {images.dtype} {images.shape}"
-        )
-    if images.shape[1:] != shape:
-        raise ValueError(
-            f"images are {images.shape[2]}x{images.shape[1]}, the data {shape[1]}x{shape[0]}: bring"
-            " them to one size"
-        )
-    fidelity.require_enough(len(images), len(images))
-
-
-def as_grey(images: np.ndarray, source: str) -> UInt8[np.ndarray, "n height width"]:
-    """8-bit slices from uint8 ones, or from floats in [0, 1]. ValueError that says what else was
-    found.
-    """
-    if images.ndim != 3:
-        raise ValueError(
-            f"images in {source} have shape {images.shape}, expected (n, height, width)"
-        )
-    if images.dtype == np.uint8:
-        return images
-    if not np.issubdtype(images.dtype, np.floating):
-        raise ValueError(f"images in {source} are {images.dtype}: give uint8, or floats in [0, 1]")
-    if not np.isfinite(images).all():
-        raise ValueError(
-            f"{int((~np.isfinite(images)).any((1, 2)).sum())} images in {source} hold nan or"
-            " infinite pixels: remove them"
-        )
-    if images.size and not 0 <= images.min() <= images.max() <= 1:
-        raise ValueError(
-            f"images in {source} are floats from {images.min():g} to {images.max():g}: scale them"
-            " to [0, 1]"
-        )
-    return np.rint(images * 255).astype(np.uint8)
-
-
-def load_images(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """(images uint8, positions or None) of an .npz file as `sample` writes it, or of a folder of
-    grey PNGs.
-
-    Positions of a folder are taken from names such as case_001_slice_7.png where all have one.
-    ValueError that names any other file.
-    """
-    if Path(path).is_dir():
-        return _load_folder(Path(path))
-    try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("images", "positions") if name in file}
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(
-            f"cannot read {path} ({error}): give an .npz file that `sample` wrote"
-        ) from None
-    if "images" not in arrays:
-        raise ValueError(f"{path} has no array 'images': give a file that `sample` wrote")
-    images, positions = as_grey(arrays["images"], str(path)), arrays.get("positions")
-    if positions is not None and (
-        positions.shape != (len(images),) or positions.dtype.kind not in "iu"
-    ):
-        raise ValueError(
-            f"positions in {path} are {positions.dtype} {positions.shape}, expected one whole"
-            f" number for each of {len(images)} images"
-        )
-    return images, positions
-
-
-def _load_folder(folder: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    files = sorted(folder.glob("*.png"))
-    if not files:
-        raise ValueError(
-            f"no .png files in {folder}: give a folder of grey slices or an .npz file that `sample`"
-            " wrote"
-        )
-    images = [read_slice(file) for file in files]
-    other = next((i for i, image in enumerate(images) if image.shape != images[0].shape), None)
-    if other is not None:
-        raise ValueError(
-            f"{files[0].name} and {files[other].name} in {folder} have different sizes, "
-            f"{images[0].shape} and {images[other].shape}: bring them to one size"
-        )
-    places = [re.search(r"slice_(\d+)", file.name) for file in files]
-    return np.stack(images), np.array([int(m[1]) for m in places]) if all(places) else None

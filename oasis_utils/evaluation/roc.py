@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
 from oasis_utils.evaluation.anomalies import Planted, covered
-from oasis_utils.metrics.distances import central, draw_weights, number_groups
+from oasis_utils.metrics.bootstrap import central, draw_weights, number_groups
 
 Images = UInt8[np.ndarray, "n height width"]
 Scores = Float[np.ndarray, "n rows cols"]

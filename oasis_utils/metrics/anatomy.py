@@ -1,11 +1,9 @@
-"""Is it a brain of this slice position? Area, symmetry, ventricles, tissue fractions, and the
-position read back.
+"""Anatomical measures of slices: area, asymmetry, tissues, ventricles, position read back.
 
-Texture distances do not see anatomy (Wu 2024, arXiv 2409.08463; WASABI, 2504.21771), so a few
-volumes are measured and compared. The method is small: grey levels are divided by each slice's own
-95th percentile in the brain, and two thresholds, chosen once on training slices (Otsu's criterion
-for three classes, doi 10.1109/TSMC.1979.4310076), part fluid, grey and white matter. Ventricles are
-fluid deep inside the outline.
+Texture distances do not see anatomy (Wu 2024, arXiv 2409.08463; WASABI, 2504.21771). Grey levels
+are divided by each slice's 95th percentile in the brain; two thresholds of the training slices
+(Otsu for three classes, doi 10.1109/TSMC.1979.4310076) part fluid, grey and white matter.
+Ventricles are fluid deep inside the outline.
 
 In skull-stripped slices the brain is what is not background. Where the skull is on, the outline is
 the head's, and the brain lies where most masks of the training slices of a position say; generated
@@ -23,7 +21,7 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from scipy import ndimage, stats
 
 from oasis_utils.config import BRAIN_LEVEL
-from oasis_utils.metrics.features import Standard, as_floats, balanced
+from oasis_utils.metrics.features import Standardizer, as_floats, balanced
 from oasis_utils.metrics.slices import LabelledSlices
 from oasis_utils.runtime.symmetry import LEFT_RIGHT, Symmetry
 
@@ -378,7 +376,7 @@ class PositionReader:
     blur to matter.
     """
 
-    standard: Standard
+    standard: Standardizer
     weights: Float[np.ndarray, " dim"]
     mean: float
 
@@ -390,7 +388,7 @@ class PositionReader:
         ridge: float = 300.0,
     ) -> PositionReader:
         rows = _thumbnails(images)
-        standard, mean = Standard.fit(rows), float(positions.mean())
+        standard, mean = Standardizer.fit(rows), float(positions.mean())
         x = standard(rows)
         weights = np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ (positions - mean))
         return cls(standard, weights, mean)

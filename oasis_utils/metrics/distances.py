@@ -1,9 +1,9 @@
 """Distances between two sets of slices, and their variety: KID, Frechet distance, precision,
 recall, density, coverage.
 
-KID: Binkowski 2018 (arXiv 1801.01401); Frechet: Heusel 2017 (1706.08500), here never on Inception
-features, so compare these metrics with one another and not with published FIDs; precision and
-recall: Kynkaanniemi 2019 (1904.06991); density and coverage: Naeem 2020 (2002.09797). Slices of one
+KID: Binkowski 2018 (arXiv 1801.01401). Frechet: Heusel 2017 (1706.08500), here never on Inception
+features, so the values are comparable with one another but not with published FIDs. Precision and
+recall: Kynkaanniemi 2019 (1904.06991). Density and coverage: Naeem 2020 (2002.09797). Slices of one
 subject are not independent: pairs of them are left out, and every interval draws whole subjects
 with replacement. Generated slices are independent, each its own group.
 """
@@ -17,72 +17,20 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Integer, UInt8
 
-from oasis_utils.metrics import image_quality as metrics
+from oasis_utils.metrics.baselines import other_subject
+from oasis_utils.metrics.bootstrap import Weights, bootstrap, mean_interval, number_groups
 from oasis_utils.metrics.features import as_floats
+from oasis_utils.metrics.image_quality import ms_ssim
 from oasis_utils.metrics.kernel import polynomial_kernel
 
 MINIMUM = 16  # images of either side below which a distance says nothing
+
 NEIGHBOURS = 5  # k of the neighbourhoods
+
 PARTS = 10  # of the groups, each left out once to estimate the bias of a Frechet distance
-Weights = Integer[np.ndarray, " _"]  # how often each group of one side is drawn
-
-
-# ---------------------------------------------------------------- resampling of subjects
-
-
-def number_groups(groups: Integer[np.ndarray, " n"]) -> Integer[np.ndarray, " n"]:
-    """Group labels as 0, 1, 2 …"""
-    return np.unique(groups, return_inverse=True)[1]
-
-
-def draw_weights(
-    n_groups: int, rounds: int, rng: np.random.Generator
-) -> Integer[np.ndarray, "rounds groups"]:
-    """How often each group comes in each bootstrap resample."""
-    return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=rounds)
-
-
-def central(values: Float[np.ndarray, " rounds"]) -> tuple[float, float]:
-    """The central 95 %."""
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def bootstrap(
-    statistic: Callable[[Weights, Weights], float],
-    groups_a: int,
-    groups_b: int,
-    rounds: int,
-    seed: int = 0,
-    centre: float | None = None,
-) -> tuple[float, float]:
-    """Central 95 % of a statistic of two sets over resamples of the groups of both.
-
-    centre: shift the mean of the resamples there, for a statistic whose bias grows when rows
-    repeat.
-    """
-    rng = np.random.default_rng(seed)
-    draws = zip(
-        draw_weights(groups_a, rounds, rng), draw_weights(groups_b, rounds, rng), strict=True
-    )
-    values = np.array([statistic(a, b) for a, b in draws])
-    values = values[np.isfinite(values)]
-    return central(values if centre is None else values + centre - values.mean())
-
-
-def mean_interval(
-    values: Float[np.ndarray, " n"], groups: Integer[np.ndarray, " n"], rounds: int
-) -> tuple[float, float]:
-    """Central 95 % of a mean over resamples of whole groups."""
-    groups = number_groups(groups)
-    totals, sizes = np.bincount(groups, values), np.bincount(groups)
-    weights = draw_weights(len(sizes), rounds, np.random.default_rng(0))
-    return central((weights @ totals) / (weights @ sizes))
 
 
 # ---------------------------------------------------------------- kernel distance
-
-
 @dataclass(frozen=True)
 class KernelBlocks:
     """Kernel sums over each pair of groups: a resample of groups then costs a few small products,
@@ -192,8 +140,6 @@ def kid_interval(
 
 
 # ---------------------------------------------------------------- Frechet distance
-
-
 def frechet_gaussians(
     mean_a: Float[np.ndarray, " dim"],
     cov_a: Float[np.ndarray, "dim dim"],
@@ -312,10 +258,7 @@ def frechet_interval(
     )
 
 
-# ---------------------------------------------------------------- precision, recall, density,
-# coverage
-
-
+# ---------------------------------------------------------------- neighbourhoods
 @dataclass(frozen=True)
 class Neighbourhoods:
     """Who lies in whose neighbourhood: the ball that reaches to the k-th nearest slice of the same
@@ -370,7 +313,7 @@ class Neighbourhoods:
         real_groups: Integer[np.ndarray, " m"],
         rounds: int,
     ) -> dict[str, tuple[float, float]]:
-        """Central 95 % over whole groups of the slices that each figure averages, the other set
+        """Central 95 % over whole groups of the slices that each metric averages, the other set
         held fixed.
         """
         sides = {
@@ -399,18 +342,16 @@ def _distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 # ---------------------------------------------------------------- variety within a position
-
-
 def pair_scores(
     images: UInt8[np.ndarray, "n height width"],
     positions: Integer[np.ndarray, " n"],
     owners: Integer[np.ndarray, " n"],
-    measure: Callable = metrics.ms_ssim,
+    measure: Callable = ms_ssim,
 ) -> Float[np.ndarray, " n"]:
     """Similarity of each slice to one at the same position with another owner; nan where nobody
     else has it.
     """
-    partner = metrics.other_subject(torch.from_numpy(owners), torch.from_numpy(positions)).numpy()
+    partner = other_subject(torch.from_numpy(owners), torch.from_numpy(positions)).numpy()
     paired = np.flatnonzero(partner >= 0)
     scores = np.full(len(images), np.nan)
     if len(paired):
@@ -424,7 +365,7 @@ def pair_similarity(
     images: UInt8[np.ndarray, "n height width"],
     positions: Integer[np.ndarray, " n"],
     owners: Integer[np.ndarray, " n"],
-    measure: Callable = metrics.ms_ssim,
+    measure: Callable = ms_ssim,
 ) -> float:
     """Mean similarity of such pairs: much above real means too little variety. nan if no position
     occurs twice.

@@ -109,7 +109,7 @@ class Projection:
 
 
 @dataclass(frozen=True)
-class Standard:
+class Standardizer:
     """Mean and deviation of training features: every radiomic number counts in units of the real
     spread.
     """
@@ -118,7 +118,7 @@ class Standard:
     deviation: Float[np.ndarray, " dim"]
 
     @classmethod
-    def fit(cls, features: Float[np.ndarray, "n dim"]) -> Standard:
+    def fit(cls, features: Float[np.ndarray, "n dim"]) -> Standardizer:
         deviation = features.std(0).astype(np.float64)
         return cls(features.mean(0).astype(np.float64), np.where(deviation > 1e-9, deviation, 1.0))
 

@@ -1,5 +1,4 @@
-"""How good is an image? PSNR and SSIM with a stated data range, in the full frame and inside the
-brain; floors.
+"""Quality of single images: PSNR and SSIM in the full frame and inside the brain, and MS-SSIM.
 
 SSIM: Wang 2004 (doi 10.1109/TIP.2003.819861), Gaussian window of sigma 1.5 over 11 pixels, as in
 scikit-image with gaussian_weights=True, sigma=1.5, use_sample_covariance=False. Images are float32
@@ -12,16 +11,20 @@ from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from oasis_utils.config import BRAIN_LEVEL
 
-DATA_RANGE = 1.0  # of every figure in this project unless said otherwise
+DATA_RANGE = 1.0  # of every metric in this project unless said otherwise
+
 WINDOW, SIGMA = 11, 1.5  # pixels
+
 K1, K2 = 0.01, 0.03  # stabilising constants of the paper
+
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM, finest scale first
-PSNR_LIMIT = 100.0  # dB that equal images count as in a mean; their own figure is infinite
+
+PSNR_LIMIT = 100.0  # dB that equal images count as in a mean; their own value is infinite
 
 
 @lru_cache(maxsize=8)
@@ -147,102 +150,6 @@ def psnr(
     """Peak signal-to-noise ratio of each pair in dB; infinite for equal images."""
     error = (a - b).square().mean(dim=(1, 2, 3))
     return 10 * torch.log10(data_range**2 / error)
-
-
-def other_subject(subjects: Int[Tensor, " n"], positions: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """For each slice the index of the same position in another subject; -1 where nobody else has
-    it.
-    """
-    partner = torch.full_like(subjects, -1)
-    for position in positions.unique():
-        here = (positions == position).nonzero()[:, 0]
-        here = here[subjects[here].argsort(stable=True)]
-        owners = subjects[here]
-        for place, index in enumerate(here):
-            others = torch.roll(here, -place)[torch.roll(owners, -place) != owners[place]]
-            if len(others):
-                partner[index] = others[0]
-    return partner
-
-
-def neighbour(series: Int[Tensor, " n"], positions: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """For each slice the index of the next one up in the same series, of the next one down at the
-    top; -1: neither.
-
-    A series is one session of one subject, see `data.Split.series`: two sessions of a subject are
-    two heads. ValueError where two slices are of one series and one position.
-    """
-    pairs = list(zip(series.tolist(), positions.tolist(), strict=True))
-    rows = {pair: row for row, pair in enumerate(pairs)}
-    if len(rows) < len(pairs):
-        raise ValueError(
-            f"{len(pairs) - len(rows)} slices share series and position with another one: pass "
-            "Split.series, which differs between the sessions of a subject"
-        )
-    return torch.tensor(
-        [rows.get((s, p + 1), rows.get((s, p - 1), -1)) for s, p in pairs], dtype=torch.long
-    )
-
-
-@torch.no_grad()
-def floors(
-    images: Float[Tensor, "batch 1 height width"],
-    mean_image: Float[Tensor, "1 height width"],
-    subjects: Int[Tensor, " batch"],
-    positions: Int[Tensor, " batch"],
-    region: Bool[Tensor, "batch 1 height width"] | None = None,
-) -> dict[str, dict[str, float]]:
-    """What worthless reconstructions score: {"black" | "mean" | "other_subject": {"ssim",
-    "brain_ssim", "psnr"}}.
-
-    mean_image comes from the training split. A split of a single subject has no other_subject.
-    region: see `score`.
-    """
-    fakes = {"black": torch.zeros_like(images), "mean": mean_image.expand_as(images)}
-    partner = other_subject(subjects.cpu(), positions.cpu()).to(images.device)
-    return _scores(images, fakes, {"other_subject": partner}, region)
-
-
-@torch.no_grad()
-def yardsticks(
-    images: Float[Tensor, "batch 1 height width"],
-    position_means: Float[Tensor, "n_positions 1 height width"],
-    series: Int[Tensor, " batch"],
-    positions: Int[Tensor, " batch"],
-    region: Bool[Tensor, "batch 1 height width"] | None = None,
-) -> dict[str, dict[str, float]]:
-    """What simple but informed answers score, keyed as `floors`: "position_mean", "blur_2",
-    "blur_1", "neighbour".
-
-    position_means come from the training split. blur_1 and blur_2 are the slice itself through a
-    Gaussian of that sigma in pixels; neighbour is the next slice of the same series. A
-    reconstruction below them has lost that much. region: see `score`.
-    """
-    from torchvision.transforms.v2.functional import (
-        gaussian_blur,
-    )  # slow to import, and needed only here
-
-    fakes = {"position_mean": position_means[positions]}
-    for sigma in (2, 1):
-        fakes[f"blur_{sigma}"] = gaussian_blur(images, [8 * sigma + 1] * 2, [float(sigma)] * 2)
-    near = neighbour(series.cpu(), positions.cpu()).to(images.device)
-    return _scores(images, fakes, {"neighbour": near}, region)
-
-
-def _scores(
-    images: Tensor, fakes: dict[str, Tensor], partners: dict[str, Tensor], region: Tensor | None
-) -> dict[str, dict[str, float]]:
-    """Scores of each set of fakes, and of other slices of the same set; a partner of -1 is left
-    out.
-    """
-    result = {name: score(images, fake, region) for name, fake in fakes.items()}
-    for name, partner in partners.items():
-        rows = (partner >= 0).nonzero()[:, 0]
-        if len(rows):
-            result[name] = score(
-                images[rows], images[partner[rows]], None if region is None else region[rows]
-            )
-    return result
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 features of images).
 
 Binkowski 2018 (arXiv 1801.01401); MMD: Gretton 2012 (JMLR 13, 723-773). Rows are taken as
-independent draws here; `fidelity.KernelBlocks` leaves out the pairs of one person.
+independent draws here; `distances.KernelBlocks` leaves out the pairs of one person.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Integer
 
-from oasis_utils.metrics.distances import mean_interval
+from oasis_utils.metrics.bootstrap import mean_interval
 
 FEWEST = 4  # subjects from which on an interval is given
 ROUNDS = 30  # of EM: the weights of so few parts have long converged

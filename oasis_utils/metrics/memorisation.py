@@ -44,7 +44,7 @@ RULE = (
 
 
 @dataclass(frozen=True)
-class Prints:
+class Fingerprints:
     """What identifies slices, whatever their exact place in the frame."""
 
     grey: Float[
@@ -55,7 +55,7 @@ class Prints:
     @classmethod
     def of(
         cls, images: UInt8[np.ndarray, "n height width"], mirror: Symmetry | None = None
-    ) -> Prints:
+    ) -> Fingerprints:
         """mirror: the slices are mirrored first, across its mid-line."""
         chunks = (images[i : i + CHUNK] for i in range(0, len(images), CHUNK))
         parts = [
@@ -66,8 +66,8 @@ class Prints:
     def __len__(self) -> int:
         return len(self.grey)
 
-    def __getitem__(self, rows: Any) -> Prints:
-        return Prints(self.grey[rows], self.edges[rows])
+    def __getitem__(self, rows: Any) -> Fingerprints:
+        return Fingerprints(self.grey[rows], self.edges[rows])
 
 
 @torch.inference_mode()
@@ -113,19 +113,19 @@ class Nearest:
 class References:
     """A set of real slices, as they are and, where their symmetry allows it, mirrored."""
 
-    plain: Prints
-    mirrored: Prints | None  # None: slices without a mid-line
+    plain: Fingerprints
+    mirrored: Fingerprints | None  # None: slices without a mid-line
 
     @classmethod
     def of(
         cls, images: UInt8[np.ndarray, "n height width"], symmetry: Symmetry = LEFT_RIGHT
     ) -> References:
-        return cls(Prints.of(images), Prints.of(images, symmetry) if symmetry else None)
+        return cls(Fingerprints.of(images), Fingerprints.of(images, symmetry) if symmetry else None)
 
     def __getitem__(self, rows: Any) -> References:
         return References(self.plain[rows], self.mirrored and self.mirrored[rows])
 
-    def nearest(self, prints: Prints) -> Nearest:
+    def nearest(self, prints: Fingerprints) -> Nearest:
         """The nearest slice of each row, and whether it is the mirrored one."""
         sides = [self.plain] if self.mirrored is None else [self.plain, self.mirrored]
         mine, theirs = (
@@ -231,7 +231,7 @@ class CopyTest:
         normal.
         """
         near, far = (References.of(split.images, train.symmetry) for split in (train, held_out))
-        prints = Prints.of(others.images)
+        prints = Fingerprints.of(others.images)
         ratios = near.nearest(prints).distance / far.nearest(prints).distance
         return cls(
             near,
@@ -242,12 +242,12 @@ class CopyTest:
             train.positions,
         )
 
-    def ratios(self, prints: Prints) -> tuple[Float[np.ndarray, " n"], Nearest]:
+    def ratios(self, prints: Fingerprints) -> tuple[Float[np.ndarray, " n"], Nearest]:
         """(nearest training over nearest held-out distance, the nearest training slices)."""
         near = self.train.nearest(prints)
         return near.distance / self.held_out.nearest(prints).distance, near
 
-    def gap(self, prints: Prints) -> float:
+    def gap(self, prints: Fingerprints) -> float:
         """(held-out - training) / held-out of the median nearest distances, references of equal
         size: about 0 for new brains, towards 1 for copies of the training subjects that are
         left.
@@ -262,7 +262,7 @@ class CopyTest:
         """The test's numbers; `rule` says what `memorised` means, suspicious_pairs are sorted,
         worst first.
         """
-        prints = Prints.of(images)
+        prints = Fingerprints.of(images)
         ratios, near = self.ratios(prints)
         suspicious = np.flatnonzero(ratios < self.calibration.threshold)
         p_value = float(
@@ -287,7 +287,7 @@ class CopyTest:
         self, images: UInt8[np.ndarray, "n height width"], count: int
     ) -> list[dict[str, Any]]:
         """The pairs of lowest ratio, suspicious or not: for the eye."""
-        ratios, near = self.ratios(Prints.of(images))
+        ratios, near = self.ratios(Fingerprints.of(images))
         return [self._pair(i, ratios, near) for i in np.argsort(ratios)[:count].tolist()]
 
     def _pair(self, i: int, ratios: np.ndarray, near: Nearest) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from torch import nn
 
-from oasis_utils.metrics.distances import bootstrap, number_groups
+from oasis_utils.metrics.bootstrap import bootstrap, number_groups
 from oasis_utils.metrics.features import as_floats
 
 FOLDS = 2  # each half of the groups is scored by a classifier that was trained on the other half

@@ -7,7 +7,6 @@ from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.drawing import SamplingOptions, uniform_noise
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.quantizer import VectorQuantizer, rotate, straight_through
-from oasis_utils.models.receptive_field import naive_receptive_field, receptive_field
 from oasis_utils.models.sampler import (
     PRIORS,
     BrainSampler,

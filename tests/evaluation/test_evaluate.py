@@ -2,39 +2,32 @@
 
 import dataclasses
 import json
-import os
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from oasis_utils.config import DCGANConfig, EvaluationConfig, PixelCNNConfig, VQVAEConfig
 from oasis_utils.data.dataset import Split
 from oasis_utils.evaluation import corruptions as sensitivity
 from oasis_utils.evaluation import evaluate as evaluation
+from oasis_utils.evaluation import measured_sets
 from oasis_utils.evaluation import reference as reference_module
-from oasis_utils.evaluation.evaluate import (
-    as_grey,
-    evaluate_images,
-    generate,
+from oasis_utils.evaluation.evaluate import evaluate_images, generate, sensitivities, without_nan
+from oasis_utils.evaluation.model_card import model_card
+from oasis_utils.evaluation.reconstruction import (
     judge_reconstruction,
-    load_images,
     mean_image,
-    position_means,
-    reconstruct_split,
-    sensitivities,
-    without_nan,
 )
 from oasis_utils.evaluation.reference import DECODED, PRIOR, REAL, TRAINING, Reference
-from oasis_utils.evaluation.verdicts import check_form, model_card
-from oasis_utils.models import codes
+from oasis_utils.evaluation.schema import check_form
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.pixelcnn import PixelCNN
-from oasis_utils.models.sampler import BrainSampler, Samples
+from oasis_utils.models.sampler import BrainSampler
 from oasis_utils.models.vqvae import VQVAE
 
 CPU = torch.device("cpu")
+
 CONFIG = EvaluationConfig(n_images=32, bootstrap=50)
 
 
@@ -54,96 +47,12 @@ def split_of(name, images, per_subject=4):
     return Split(name, images, rows // per_subject + 100 * len(name), rows % per_subject, ages)
 
 
-def samples_of(images):
-    n = len(images)
-    return Samples(images, np.full((n, 4, 4), 3), np.arange(n) % 4)
-
-
-# ---------------------------------------------------------------- reconstruction
-
-
-def test_reconstructions_of_a_split_are_those_of_the_vqvae(monkeypatch):
-    torch.manual_seed(0)
-    vqvae = VQVAE(
-        VQVAEConfig(image_size=32, channels=32, residual_blocks=1, n_codes=8, code_dim=4)
-    ).eval()
-    split = split_of("test", blobs(7, 0))
-    monkeypatch.setattr(codes, "BATCH", 3)
-    images, indices = reconstruct_split(vqvae, split, CPU)
-    with torch.no_grad():
-        expected = vqvae.reconstruct(split.floats())[:, 0]
-    assert images.dtype == np.uint8 and images.shape == (7, 32, 32)
-    assert np.abs(images / 255 - expected.numpy()).max() <= 0.5 / 255 + 1e-5
-    assert np.array_equal(indices, vqvae.encode_indices(split.floats()).numpy())
-
-
-def test_position_means_are_means_over_subjects_of_one_position():
-    split = split_of("train", blobs(12, 0))
-    found = position_means(split, 5)  # nobody has position 4
-    assert found.shape == (5, 1, 32, 32)
-    np.testing.assert_allclose(found[2, 0].numpy() * 255, split.images[2::4].mean(0), atol=1e-3)
-    assert torch.equal(found[4], mean_image(split))
-
-
 def judged(images, reconstructions, per_subject=4):
     split = split_of("test", images, per_subject)
     return judge_reconstruction(split, reconstructions, mean_image(split))
 
 
-def test_floors_are_keyed_by_metric_and_then_by_floor():
-    result = judged(blobs(8, 0), blobs(8, 0))
-    assert set(result) == {"reconstruction", "floors"}
-    assert set(result["floors"]) == {"ssim", "brain_ssim", "psnr"}
-    assert all(
-        set(floors) == {"black", "mean", "other_subject"} for floors in result["floors"].values()
-    )
-    assert {"split": "test", "images": 8, "subjects": 2}.items() <= result["reconstruction"].items()
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
-
-
-def test_perfect_reconstruction_beats_every_floor_and_each_floor_scores_itself():
-    images = blobs(8, 0)
-    perfect, black = judged(images, images), judged(images, np.zeros_like(images))
-    for metric, floors in perfect["floors"].items():
-        assert perfect["reconstruction"][metric] > max(floors.values())
-        assert black["reconstruction"][metric] == pytest.approx(floors["black"])
-    assert perfect["reconstruction"]["ssim"] == pytest.approx(1.0)
-
-
-def test_intervals_of_a_reconstruction_are_over_people():
-    """Slices of one person that score alike are one observation, not many."""
-    real = blobs(32, 0)
-    worse = np.where(
-        np.arange(32)[:, None, None] % 8 < 4, real, real // 2
-    )  # people 1, 3 … of four slices each
-    few, many = (
-        judge_reconstruction(
-            split_of("test", real, per_subject=k), worse, mean_image(split_of("test", real))
-        )
-        for k in (4, 1)
-    )
-    for name in ("ssim", "psnr"):
-        (low, high), value = few["reconstruction"]["intervals"][name], few["reconstruction"][name]
-        assert low < value < high
-        assert high - low > 1.5 * np.ptp(many["reconstruction"]["intervals"][name])
-
-
-def test_one_subject_has_no_other_subject():
-    assert set(judged(blobs(4, 0), blobs(4, 0))["floors"]["ssim"]) == {"black", "mean"}
-
-
-def test_mean_image_over_chunks():
-    images = np.concatenate(
-        [np.full((600, 8, 8), 51, np.uint8), np.full((200, 8, 8), 255, np.uint8)]
-    )
-    mean = mean_image(split_of("train", images))
-    assert mean.shape == (1, 8, 8) and mean.dtype == torch.float32
-    assert mean.numpy() == pytest.approx(0.75 * 0.2 + 0.25)
-
-
 # ---------------------------------------------------------------- samples
-
-
 def test_metrics_that_could_not_be_taken_become_none():
     assert without_nan(
         {"a": float("nan"), "b": [1.0, float("inf")], "c": {"d": np.float64("nan")}}
@@ -195,8 +104,6 @@ def test_a_prior_without_ages_is_given_none(sampler):
 
 
 # ---------------------------------------------------------------- judgement on sample brains
-
-
 @pytest.fixture(scope="session")
 def splits(brains):
     return [brains.split(name) for name in ("train", "validate", "test")]
@@ -206,7 +113,7 @@ def splits(brains):
 def cheap_features(monkeypatch):
     """Grey means in place of the network, where its features do not matter."""
     monkeypatch.setattr(
-        reference_module,
+        measured_sets,
         "learned",
         lambda images, device, label: np.tile(
             images[:, ::8, ::8].reshape(len(images), -1)[:, :64] / 255, 20
@@ -417,8 +324,6 @@ def test_sensitivity_is_given_in_widths_of_the_interval(reference, monkeypatch, 
 
 
 # ---------------------------------------------------------------- refusals
-
-
 def test_too_few_images_say_how_many_and_why(splits):
     with pytest.raises(
         ValueError, match="at least 16 images on either side, got 15 and 15: with fewer its error"
@@ -444,27 +349,6 @@ def test_unknown_and_lonely_positions_are_refused(splits):
         Reference.of(*splits, CONFIG, CPU, n_judged=64, positions=np.full(64, 3))
 
 
-@pytest.mark.parametrize(
-    ("images", "message"),
-    [
-        (blobs(20, 3).astype(np.int64), "are int64: give uint8, or floats in"),
-        (blobs(20, 3)[0], r"have shape \(32, 32\), expected"),
-        (blobs(20, 3).astype(np.float32), "are floats from .* scale them"),
-        (
-            np.where(np.arange(20)[:, None, None] == 3, np.nan, blobs(20, 3) / 255),
-            "1 images in x hold nan",
-        ),
-    ],
-)
-def test_images_of_another_kind_are_refused(images, message):
-    with pytest.raises(ValueError, match=message):
-        as_grey(images, "x")
-
-
-def test_floats_become_grey_levels():
-    assert np.array_equal(as_grey(blobs(20, 3) / 255.0, "x"), blobs(20, 3))
-
-
 def test_images_of_another_size_or_number_are_refused(reference):
     with pytest.raises(
         ValueError, match="images are 32x32, the data 64x64: bring them to one size"
@@ -474,105 +358,3 @@ def test_images_of_another_size_or_number_are_refused(reference):
         ValueError, match="got 20 images, the real sets have 32: sets of unequal size"
     ):
         evaluate_images(blobs(20, 3, 64), None, reference)
-
-
-# ---------------------------------------------------------------- files
-
-
-def test_images_of_a_sample_file(tmp_path):
-    samples = samples_of(blobs(5, 0))
-    samples.save(tmp_path / "samples.npz")
-    images, positions = load_images(tmp_path / "samples.npz")
-    assert np.array_equal(images, samples.images) and np.array_equal(positions, samples.positions)
-
-
-def test_positions_are_optional(tmp_path):
-    np.savez(tmp_path / "images.npz", images=blobs(5, 0))
-    assert load_images(tmp_path / "images.npz")[1] is None
-
-
-def test_file_without_images(tmp_path):
-    np.savez(tmp_path / "other.npz", pictures=blobs(5, 0))
-    with pytest.raises(
-        ValueError, match="other.npz has no array 'images': give a file that `sample` wrote"
-    ):
-        load_images(tmp_path / "other.npz")
-
-
-def test_missing_file(tmp_path):
-    with pytest.raises(ValueError, match="cannot read .*none.npz"):
-        load_images(tmp_path / "none.npz")
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
-def test_truncated_file(tmp_path, share):
-    samples_of(blobs(5, 0)).save(path := tmp_path / "samples.npz")
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(ValueError, match="cannot read .*samples.npz"):
-        load_images(path)
-
-
-def test_damaged_file(tmp_path):
-    samples_of(blobs(5, 0)).save(path := tmp_path / "samples.npz")
-    content = bytearray(path.read_bytes())
-    content[200:400] = bytes(range(200))
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match="cannot read .*samples.npz"):
-        load_images(path)
-
-
-def test_single_array_is_no_sample_file(tmp_path):
-    np.save(tmp_path / "images.npy", blobs(5, 0))
-    with pytest.raises(ValueError, match=r"images.npy.*`sample` wrote"):
-        load_images(tmp_path / "images.npy")
-
-
-def test_text_is_no_sample_file(tmp_path):
-    (tmp_path / "images.npz").write_text("hello")
-    with pytest.raises(ValueError, match="cannot read .*images.npz"):
-        load_images(tmp_path / "images.npz")
-
-
-class Canary:
-    def __reduce__(self):
-        return (os.mkdir, ("canary",))
-
-
-def test_pickled_images_never_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    np.savez("images.npz", images=np.array([Canary()], dtype=object))
-    with pytest.raises(ValueError, match="images.npz"):
-        load_images("images.npz")
-    assert not (tmp_path / "canary").exists()
-
-
-# ---------------------------------------------------------------- folders of PNGs
-
-
-def write_pngs(folder, images, names):
-    for image, name in zip(images, names, strict=True):
-        Image.fromarray(image).save(folder / name)
-
-
-def test_a_folder_of_pngs_with_positions_in_its_names(tmp_path):
-    images = blobs(3, 0)
-    write_pngs(tmp_path, images, [f"case_00{i}_slice_{7 + i}.nii.png" for i in range(3)])
-    loaded, positions = load_images(tmp_path)
-    assert np.array_equal(loaded, images) and positions.tolist() == [7, 8, 9]
-    write_pngs(tmp_path, images[:1], ["other.png"])
-    assert load_images(tmp_path)[1] is None
-
-
-def test_a_folder_without_pngs_or_with_two_sizes(tmp_path):
-    with pytest.raises(ValueError, match="no .png files in"):
-        load_images(tmp_path)
-    write_pngs(tmp_path, [blobs(1, 0)[0], blobs(1, 0, 64)[0]], ["a.png", "b.png"])
-    with pytest.raises(ValueError, match="a.png and b.png in .* have different sizes"):
-        load_images(tmp_path)
-
-
-def test_positions_must_be_whole_numbers_one_for_each_image(tmp_path):
-    np.savez(tmp_path / "x.npz", images=blobs(5, 0), positions=np.arange(4))
-    with pytest.raises(ValueError, match=r"expected one whole number for each of 5 images"):
-        load_images(tmp_path / "x.npz")

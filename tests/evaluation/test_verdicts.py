@@ -4,18 +4,9 @@ of real ones.)
 
 import pytest
 
-from oasis_utils.evaluation.verdicts import (
-    FORM,
-    SCHEMA,
-    VERSION,
-    cell,
-    check_form,
-    differs,
-    metric_rows,
-    model_card,
-    variety_rows,
-    verdicts,
-)
+from oasis_utils.evaluation.model_card import cell, metric_rows, model_card, variety_rows
+from oasis_utils.evaluation.schema import FORM, SCHEMA, VERSION, check_form
+from oasis_utils.evaluation.verdicts import differs, verdicts
 
 PAIR = {
     "sample": 1,

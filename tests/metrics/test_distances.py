@@ -19,7 +19,6 @@ from oasis_utils.metrics.distances import (
     frechet_interval,
     kid,
     kid_interval,
-    mean_interval,
     pair_similarity,
 )
 from oasis_utils.metrics.kernel import kernel_distance
@@ -34,8 +33,6 @@ def kernel(x, y):
 
 
 # ---------------------------------------------------------------- kernel distance
-
-
 def test_kid_is_the_unbiased_discrepancy_by_brute_force():
     a, b = vectors(20, 0), vectors(17, 1, 0.5)
     aa = np.mean(
@@ -155,8 +152,6 @@ def test_slices_of_one_subject_do_not_count_as_independent():
 
 
 # ---------------------------------------------------------------- Frechet
-
-
 def test_frechet_of_gaussians_in_closed_form():
     mean, cov = np.zeros(2), np.diag([4.0, 1.0])
     assert frechet_gaussians(mean, cov, np.array([3.0, 4.0]), np.diag([9.0, 1.0])) == pytest.approx(
@@ -198,7 +193,6 @@ def test_the_correction_leaves_a_large_distance_as_it_is():
 
 
 # ---------------------------------------------------------------- simulated people
-
 RUNS = 40
 
 
@@ -271,8 +265,6 @@ def test_coverage_and_recall_favour_independent_slices_by_little(simulations, me
 
 
 # ---------------------------------------------------------------- torchmetrics
-
-
 class AsItIs(torch.nn.Module):
     """Stands where torchmetrics expects an Inception network, and passes features on."""
 
@@ -301,8 +293,6 @@ def test_kid_and_frechet_agree_with_torchmetrics():
 
 
 # ---------------------------------------------------------------- neighbourhoods
-
-
 def brute_force(fake, real, k):
     """Naeem 2020, with loops."""
 
@@ -344,16 +334,7 @@ def test_neighbourhoods_need_neighbours():
         Neighbourhoods.of(vectors(5, 0), vectors(30, 1))
 
 
-def test_mean_interval_draws_groups():
-    values, groups = np.repeat([0.0, 1.0], 50), np.arange(100) // 50
-    assert mean_interval(values, groups, 200) == (0.0, 1.0)
-    low, high = mean_interval(values, np.arange(100), 200)
-    assert 0.35 < low < 0.5 < high < 0.65
-
-
 # ---------------------------------------------------------------- variety
-
-
 def blobs(n, seed, size=32):
     coarse = torch.rand(n, 1, 5, 5, generator=torch.Generator().manual_seed(seed))
     smooth = torch.nn.functional.interpolate(

@@ -9,7 +9,7 @@ import torch
 from oasis_utils.metrics import features
 from oasis_utils.metrics.features import (
     Projection,
-    Standard,
+    Standardizer,
     balanced,
     learned,
     matched,
@@ -90,9 +90,9 @@ def test_blur_and_noise_move_sharpness_apart(brains):
 
 def test_standard_scales_training_and_cuts_wild_values():
     rows = np.random.default_rng(0).normal(3, 2, (500, 4)) * [1, 1, 1, 0]
-    scaled = Standard.fit(rows)(rows)
+    scaled = Standardizer.fit(rows)(rows)
     assert scaled[:, :3].std(0) == pytest.approx(1, abs=1e-6) and np.abs(scaled[:, 3]).max() == 0
-    assert Standard.fit(rows)(rows + 1000)[:, 0].max() == features.LIMIT
+    assert Standardizer.fit(rows)(rows + 1000)[:, 0].max() == features.LIMIT
 
 
 def test_projection_keeps_the_leading_directions():

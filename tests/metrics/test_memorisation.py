@@ -8,7 +8,13 @@ import pytest
 from scipy import ndimage
 
 from oasis_utils.data.dataset import Split
-from oasis_utils.metrics.memorisation import Calibration, CopyTest, Prints, References, equal_rows
+from oasis_utils.metrics.memorisation import (
+    Calibration,
+    CopyTest,
+    Fingerprints,
+    References,
+    equal_rows,
+)
 from oasis_utils.runtime.symmetry import Symmetry
 
 
@@ -72,7 +78,7 @@ def test_some_copies_among_new_slices_are_listed_first(copies, splits):
 
 def test_distance_of_a_slice_to_itself_is_nothing(splits):
     images = np.array(splits[0].images[:8])
-    near = References.of(images).nearest(Prints.of(images[[3, 1]]))
+    near = References.of(images).nearest(Fingerprints.of(images[[3, 1]]))
     assert near.index.tolist() == [3, 1] and near.grey == pytest.approx(0, abs=1e-6)
     assert near.edges == pytest.approx(0, abs=1e-6) and not near.mirrored.any()
 
@@ -82,7 +88,7 @@ def test_close_pairs_keep_their_distances(splits):
     images = np.array(splits[0].images[:300])
     changed = images[[7]].copy()
     changed[0, 32, 32] ^= 1
-    mine, theirs = Prints.of(changed), Prints.of(images[[7]])
+    mine, theirs = Fingerprints.of(changed), Fingerprints.of(images[[7]])
     near = References.of(images).nearest(mine)
     assert near.index.tolist() == [7]
     for found, a, b in (
@@ -98,7 +104,7 @@ def test_references_are_mirrored_across_the_mid_line_of_the_data(splits, axis):
     references = References.of(images, symmetry)
     assert (references.mirrored is None) == (axis is None)
     for flipped in (-1, -2):
-        near = references.nearest(Prints.of(images, Symmetry(flipped)))
+        near = references.nearest(Fingerprints.of(images, Symmetry(flipped)))
         assert np.mean(near.mirrored & (near.grey < 1e-6)) == float(flipped == axis)
 
 

@@ -14,7 +14,7 @@ from command_line import oasis
 from nbclient import NotebookClient
 from traitlets.config import Config
 
-from oasis_utils.evaluation.verdicts import SCHEMA, VERSION, check_form
+from oasis_utils.evaluation.schema import SCHEMA, VERSION, check_form
 from oasis_utils.models.checkpoints import load_tensors
 from oasis_utils.pipeline import cache_keys, results
 from oasis_utils.pipeline import series as notebooks

@@ -1,0 +1,102 @@
+"""Image sets from files: reading, conversion to 8-bit slices, and checks."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from oasis_utils.data.image_files import read_slice
+from oasis_utils.metrics.distances import require_enough
+
+
+def require_images(images: np.ndarray, shape: tuple[int, ...]) -> None:
+    """ValueError unless the images are uint8 (n, height, width) of the data's size and enough of
+    them.
+    """
+    if images.ndim != 3 or images.dtype != np.uint8:
+        raise ValueError(
+            f"images must be uint8 (n, height, width), not {images.dtype} {images.shape}"
+        )
+    if images.shape[1:] != shape:
+        raise ValueError(
+            f"images are {images.shape[2]}x{images.shape[1]}, the data {shape[1]}x{shape[0]}: bring"
+            " them to one size"
+        )
+    require_enough(len(images), len(images))
+
+
+def as_grey(images: np.ndarray, source: str) -> UInt8[np.ndarray, "n height width"]:
+    """8-bit slices from uint8 ones, or from floats in [0, 1]. ValueError that says what else was
+    found.
+    """
+    if images.ndim != 3:
+        raise ValueError(
+            f"images in {source} have shape {images.shape}, expected (n, height, width)"
+        )
+    if images.dtype == np.uint8:
+        return images
+    if not np.issubdtype(images.dtype, np.floating):
+        raise ValueError(f"images in {source} are {images.dtype}: give uint8, or floats in [0, 1]")
+    if not np.isfinite(images).all():
+        raise ValueError(
+            f"{int((~np.isfinite(images)).any((1, 2)).sum())} images in {source} hold nan or"
+            " infinite pixels: remove them"
+        )
+    if images.size and not 0 <= images.min() <= images.max() <= 1:
+        raise ValueError(
+            f"images in {source} are floats from {images.min():g} to {images.max():g}: scale them"
+            " to [0, 1]"
+        )
+    return np.rint(images * 255).astype(np.uint8)
+
+
+def load_images(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """(images uint8, positions or None) of an .npz file as `sample` writes it, or of a folder of
+    grey PNGs.
+
+    Positions of a folder are taken from names such as case_001_slice_7.png where all have one.
+    ValueError that names any other file.
+    """
+    if Path(path).is_dir():
+        return _load_folder(Path(path))
+    try:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ("images", "positions") if name in file}
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"cannot read {path} ({error}): give an .npz file that `sample` wrote"
+        ) from None
+    if "images" not in arrays:
+        raise ValueError(f"{path} has no array 'images': give a file that `sample` wrote")
+    images, positions = as_grey(arrays["images"], str(path)), arrays.get("positions")
+    if positions is not None and (
+        positions.shape != (len(images),) or positions.dtype.kind not in "iu"
+    ):
+        raise ValueError(
+            f"positions in {path} are {positions.dtype} {positions.shape}, expected one whole"
+            f" number for each of {len(images)} images"
+        )
+    return images, positions
+
+
+def _load_folder(folder: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    files = sorted(folder.glob("*.png"))
+    if not files:
+        raise ValueError(
+            f"no .png files in {folder}: give a folder of grey slices or an .npz file that `sample`"
+            " wrote"
+        )
+    images = [read_slice(file) for file in files]
+    other = next((i for i, image in enumerate(images) if image.shape != images[0].shape), None)
+    if other is not None:
+        raise ValueError(
+            f"{files[0].name} and {files[other].name} in {folder} have different sizes, "
+            f"{images[0].shape} and {images[other].shape}: bring them to one size"
+        )
+    places = [re.search(r"slice_(\d+)", file.name) for file in files]
+    return np.stack(images), np.array([int(m[1]) for m in places]) if all(places) else None

@@ -1,0 +1,241 @@
+"""Measurements of a set of slices, and the comparison of two measured sets.
+
+Training slices fix all scales, principal components, ranges and thresholds (`FittedReference`)
+before any set is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Integer, UInt8
+from scipy.stats import wasserstein_distance
+
+from oasis_utils.data.dataset import Split
+from oasis_utils.metrics import distances
+from oasis_utils.metrics.anatomy import Anatomist, Atlas, PositionReader, compare_measures
+from oasis_utils.metrics.bootstrap import bootstrap, mean_interval, number_groups
+from oasis_utils.metrics.features import (
+    LEARNED,
+    RADIOMIC,
+    Projection,
+    Standardizer,
+    balanced,
+    learned,
+    radiomic,
+    radiomic_text,
+)
+from oasis_utils.metrics.memorisation import CopyTest
+from oasis_utils.metrics.two_sample import logistic, network, small_pictures, two_sample
+
+COMPONENTS = (
+    32  # principal components of the learned features in which the Frechet distance is taken
+)
+
+TRAINING_ROWS = 512  # training slices that fix the scales, thresholds and ranges
+
+LEARNED_ROWS = 128  # of them, those that fix the principal components: the network is slow
+
+SPACES = {"learned": LEARNED, "radiomic": RADIOMIC}
+
+
+@dataclass(frozen=True)
+class FittedReference:
+    """Everything that training slices fix before anything is judged."""
+
+    projection: Projection
+    standard: Standardizer
+    anatomist: Anatomist
+    atlas: Atlas
+    reader: PositionReader
+    copies: CopyTest
+
+    @classmethod
+    def fit(cls, train: Split, other: Split, real: Split, device: torch.device) -> FittedReference:
+        rows = balanced(train.positions, TRAINING_ROWS)
+        images, positions = np.array(train.images[rows]), train.positions[rows]
+        n_positions = 1 + int(max(split.positions.max() for split in (train, other, real)))
+        few = balanced(positions, LEARNED_ROWS)
+        principal = Projection.fit(
+            learned(images[few], device, "features of training slices"),
+            min(COMPONENTS, len(few) // 2),
+        )
+        anatomist = Anatomist.fit(train, rows)
+        return cls(
+            principal,
+            Standardizer.fit(radiomic(images, train.symmetry)),
+            anatomist,
+            Atlas.fit(anatomist.measure(images, positions), positions, n_positions),
+            PositionReader.fit(images, positions),
+            CopyTest.fit(train, real, other),
+        )
+
+    @property
+    def spaces(self) -> dict[str, str]:
+        """SPACES, with the radiomic numbers that these data have."""
+        return SPACES | {"radiomic": radiomic_text(self.anatomist.symmetry)}
+
+
+@dataclass(frozen=True)
+class MeasuredSet:
+    """A set of slices and all that is measured on each of them, once."""
+
+    images: UInt8[np.ndarray, "n height width"]
+    positions: Integer[np.ndarray, " n"]
+    groups: Integer[
+        np.ndarray, " n"
+    ]  # subjects; generated slices are independent, each its own group
+    learned: Float[np.ndarray, "n features"]
+    projected: Float[np.ndarray, "n components"]
+    radiomic: Float[np.ndarray, "n numbers"]
+    anatomy: Float[np.ndarray, "n measures"]  # in real deviations from the mean of the position
+    outside: Bool[np.ndarray, "n measures"]
+    measures: tuple[str, ...]  # names of the columns of anatomy and outside
+    read_positions: Float[np.ndarray, " n"]
+
+    @classmethod
+    def of(
+        cls,
+        images: UInt8[np.ndarray, "n height width"],
+        positions: Integer[np.ndarray, " n"],
+        groups: Integer[np.ndarray, " n"],
+        fitted: FittedReference,
+        device: torch.device,
+        name: str,
+    ) -> MeasuredSet:
+        """name: of the set, for the progress; "" shows none."""
+        features = learned(images, device, name and f"features of {name}")
+        measured = fitted.anatomist.measure(images, positions)
+        return cls(
+            images,
+            positions,
+            groups,
+            features,
+            fitted.projection(features),
+            fitted.standard(radiomic(images, fitted.anatomist.symmetry)),
+            fitted.atlas.scaled(measured, positions),
+            fitted.atlas.outside(measured, positions),
+            fitted.anatomist.measures,
+            fitted.reader.read(images),
+        )
+
+    def similarity(self, kind: Callable, rounds: int) -> Estimate:
+        """Mean similarity of two slices of one position and different groups; kind: metrics.ssim or
+        metrics.ms_ssim.
+        """
+        scores = distances.pair_scores(self.images, self.positions, self.groups, kind)
+        known = np.isfinite(scores)
+        if not known.any():
+            return estimate(float("nan"))
+        return estimate(
+            scores[known].mean(), mean_interval(scores[known], self.groups[known], rounds)
+        )
+
+    def anatomy_shares(self, rounds: int) -> dict[str, Any]:
+        """Slices outside the real range and the position error, with intervals, and the share
+        outside by measure.
+        """
+        sides = {
+            "outside_share": self.outside.any(1).astype(np.float64),
+            "position_error": np.abs(self.read_positions - self.positions),
+        }
+        result: dict[str, Any] = {
+            "outside": dict(zip(self.measures, self.outside.mean(0).tolist(), strict=True))
+        }
+        for name, values in sides.items():
+            result[name] = float(values.mean())
+            result[f"{name}_interval"] = list(mean_interval(values, self.groups, rounds))
+        return result
+
+
+Estimate = dict[str, Any]  # {"value": float, "interval": [low, high] or None}
+
+Comparison = dict[str, dict[str, Estimate]]
+
+
+def compare(a: MeasuredSet, b: MeasuredSet, rounds: int, classify: bool = True) -> Comparison:
+    """{family: {metric: {"value", "interval"}}} of two sets; families learned, radiomic,
+    two_sample, anatomy.
+
+    Intervals are central 95 % over whole subjects of both sides. classify=False leaves the network
+    out: it is slow.
+    """
+    owners = a.groups, b.groups
+    spaces = {
+        "learned": (a.learned, b.learned, a.projected, b.projected),
+        "radiomic": (a.radiomic, b.radiomic, a.radiomic, b.radiomic),
+    }
+    result = {name: _compare_space(*arrays, *owners, rounds) for name, arrays in spaces.items()}
+    tests = {"logistic": two_sample(a.radiomic, b.radiomic, *owners, logistic, rounds)}
+    if classify:
+        tests["network"] = two_sample(
+            small_pictures(a.images), small_pictures(b.images), *owners, network, rounds
+        )
+    result["two_sample"] = {name: estimate(test.auc, test.interval) for name, test in tests.items()}
+    result["anatomy"] = _compare_anatomy(a, b, rounds)
+    return result
+
+
+def estimate(value: float, interval: tuple[float, float] | None = None) -> Estimate:
+    """A value with its interval, as it stands in a report."""
+    return {
+        "value": float(value),
+        "interval": None if interval is None else [float(end) for end in interval],
+    }
+
+
+def resolution(comparison: Comparison) -> dict[str, float]:
+    """{family metric: half width of its interval}: differences from the reference below this are
+    not resolved.
+    """
+    return {
+        f"{family} {name}": (item["interval"][1] - item["interval"][0]) / 2
+        for family, metrics in comparison.items()
+        for name, item in metrics.items()
+        if item["interval"]
+    }
+
+
+def _compare_space(
+    a: np.ndarray,
+    b: np.ndarray,
+    few_a: np.ndarray,
+    few_b: np.ndarray,
+    groups_a: np.ndarray,
+    groups_b: np.ndarray,
+    rounds: int,
+) -> dict[str, Estimate]:
+    near = distances.Neighbourhoods.of(a, b, groups_a, groups_b)
+    intervals = near.intervals(groups_a, groups_b, rounds)
+    return {
+        "kid": estimate(
+            distances.kid(a, b, groups_a, groups_b),
+            distances.kid_interval(a, b, groups_a, groups_b, rounds),
+        ),
+        "frechet": estimate(
+            distances.corrected_frechet(few_a, few_b, groups_a, groups_b),
+            distances.frechet_interval(few_a, few_b, groups_a, groups_b, rounds),
+        ),
+        **{name: estimate(value, intervals[name]) for name, value in near.means().items()},
+    }
+
+
+def _compare_anatomy(a: MeasuredSet, b: MeasuredSet, rounds: int) -> dict[str, Estimate]:
+    """Wasserstein distances of the measures, at least 0 and biased upwards where people are few."""
+    result = {}
+    groups = [number_groups(side.groups) for side in (a, b)]
+    counts = [int(numbers.max()) + 1 for numbers in groups]
+    for i, (name, value) in enumerate(compare_measures(a.anatomy, b.anatomy, a.measures).items()):
+
+        def resampled(u: np.ndarray, v: np.ndarray, i: int = i) -> float:
+            return float(
+                wasserstein_distance(a.anatomy[:, i], b.anatomy[:, i], u[groups[0]], v[groups[1]])
+            )
+
+        interval = bootstrap(resampled, *counts, rounds, centre=value)
+        result[name] = estimate(value, (max(interval[0], 0.0), interval[1]))
+    return result

@@ -1,0 +1,201 @@
+"""Tables of metrics and the model card (Mitchell 2019, arXiv 1810.03993), as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+BETTER = {
+    "kid": "lower",
+    "frechet": "lower",
+    "precision": "higher",
+    "recall": "higher",
+    "density": "higher",
+    "coverage": "higher",
+    "network": "near 0.5",
+    "logistic": "near 0.5",
+}
+
+NAMES = {
+    "kid": "KID",
+    "frechet": "Fréchet distance",
+    "network": "two-sample AUC, network",
+    "logistic": "two-sample AUC, logistic",
+}
+
+ROWS = (
+    ("learned", "kid"),
+    ("learned", "frechet"),
+    ("learned", "precision"),
+    ("learned", "recall"),
+    ("learned", "density"),
+    ("learned", "coverage"),
+    ("radiomic", "kid"),
+    ("radiomic", "frechet"),
+    ("radiomic", "coverage"),
+    ("two_sample", "network"),
+    ("two_sample", "logistic"),
+)
+
+
+def metric_rows(
+    evaluations: dict[str, dict[str, Any]],
+    against: str = "real",
+    rows: Sequence[tuple[str, str]] = ROWS,
+) -> dict[str, dict[str, str]]:
+    """{metric: {column: cell}}: every set against real slices, or against decoded ones, beside the
+    references of that comparison. against: "real" or "decoded".
+    """
+    some = next(iter(evaluations.values()))["comparisons"]
+    references = (
+        {
+            "real vs real": some["real_vs_real"],
+            "training vs real": some["training_vs_real"],
+            "decoded vs real": some["decoded_vs_real"],
+        }
+        if against == "real"
+        else {"decoded vs decoded": some["decoded_vs_decoded"]}
+    )
+    table = {}
+    for family, key in rows:
+        if key not in some[against][family]:
+            continue  # whole heads without masks show no ventricles
+        name = NAMES.get(key, key) + (f", {family}" if family in ("learned", "radiomic") else "")
+        sides = {who: e["comparisons"][against] for who, e in evaluations.items()} | references
+        table[name] = {"better": BETTER.get(key, "lower")} | {
+            column: cell(side and side[family].get(key)) for column, side in sides.items()
+        }
+    return table
+
+
+def variety_rows(evaluations: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """{metric: {column: cell}} of what is measured on each set by itself, beside real and decoded
+    slices of people.
+    """
+    some = next(iter(evaluations.values()))
+    table = {
+        "MS-SSIM of two slices of one position": (
+            {"better": "as real"}
+            | {
+                column: cell(side and side["pair_ms_ssim"])
+                for column, side in _columns(evaluations, some, "variety")
+            }
+        )
+    }
+    for name, key in (
+        ("share outside the real range", "outside_share"),
+        ("position error, slices", "position_error"),
+    ):
+        table[name] = {"better": "lower"} | {
+            column: cell(side and {"value": side[key], "interval": side[f"{key}_interval"]})
+            for column, side in _columns(evaluations, some, "anatomy")
+        }
+    return table
+
+
+def _columns(
+    evaluations: dict[str, dict[str, Any]], some: dict[str, Any], section: str
+) -> list[tuple[str, Any]]:
+    return [
+        *((name, e[section]["generated"]) for name, e in evaluations.items()),
+        ("real", some[section]["real"]),
+        ("decoded real", some[section]["decoded"]),
+    ]
+
+
+def markdown(rows: dict[str, dict[str, str]], corner: str = "metric") -> list[str]:
+    """The lines of a Markdown table, and an empty one."""
+    columns = list(next(iter(rows.values())))
+    return [
+        f"| {corner} | {' | '.join(columns)} |",
+        "|---|" + "---:|" * len(columns),
+        *(
+            f"| {name} | {' | '.join(row[column] for column in columns)} |"
+            for name, row in rows.items()
+        ),
+        "",
+    ]
+
+
+def model_card(
+    evaluations: dict[str, dict[str, Any]], about: dict[str, str], pictures: list[str] | None = None
+) -> str:
+    """One page of Markdown: what made the slices, what they are for, the verdicts, the metrics and
+    the limits.
+
+    about: rows of the first table, such as {"data": "…"}; pictures: paths relative to the card.
+    """
+    names = list(evaluations)
+    some = evaluations[names[0]]
+    lines = [
+        "# Model card: generated brain MRI slices",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| **{name}** | {value} |" for name, value in about.items()),
+        "",
+        "## Intended use",
+        "",
+        (
+            "Teaching and research on generative models and on how to judge them. Not for"
+            " diagnosis, not for training clinical software, not as evidence on anatomy: slices are"
+            " drawn one at a time and belong to nobody."
+        ),
+        "",
+        "## Verdicts",
+        "",
+    ]
+    for name in names:
+        lines += [
+            f"**{name}**",
+            "",
+            *(f"- *{key}*: {text}" for key, text in evaluations[name]["verdicts"].items()),
+            "",
+        ]
+    lines += ["## Metrics", "", "Against real slices:", "", *markdown(metric_rows(evaluations))]
+    if some["comparisons"]["decoded"]:
+        lines += [
+            "Against decoded real slices:",
+            "",
+            *markdown(metric_rows(evaluations, "decoded")),
+        ]
+    lines += ["Each set by itself:", "", *markdown(variety_rows(evaluations))]
+    lines += [f"![{path}]({path})" for path in pictures or []] + ([""] if pictures else [])
+    return "\n".join([*lines, *_limits(some)])
+
+
+def _limits(some: dict[str, Any]) -> list[str]:
+    finest = some["resolution"]
+    return [
+        "## Limits",
+        "",
+        (
+            f"- {some['real_subjects']} test people: the intervals draw whole people. Real vs real,"
+            f" KID is known to ± {finest['learned kid']:.3f}, the network's AUC to ±"
+            f" {finest['two_sample network']:.2f}: smaller differences are not resolved."
+        ),
+        (
+            "- Distances do not add up: distance to real minus distance of decoded slices is not"
+            " the prior's share."
+        ),
+        (
+            "- The learned features come from photographs; kernel and Fréchet distances here are no"
+            " published FIDs."
+        ),
+        (
+            "- The copy test compares whole slices. It cannot exclude that a part of a person is"
+            " remembered."
+        ),
+        "",
+    ]
+
+
+def cell(item: dict[str, Any] | None) -> str:
+    """A value with its interval as a table shows it; empty without one."""
+    if item is None or item["value"] is None:
+        return ""
+    value, interval = item["value"], item["interval"]
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
+    return f"{value:.{digits}f}" + (
+        f" ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})" if interval else ""
+    )

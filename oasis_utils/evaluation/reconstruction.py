@@ -1,0 +1,95 @@
+"""Reconstructions of a split by a VQ-VAE, and their scores beside trivial baselines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Integer, UInt8
+from torch import Tensor
+
+from oasis_utils.data.dataset import Split
+from oasis_utils.metrics import baselines, image_quality
+from oasis_utils.metrics.bootstrap import mean_interval
+from oasis_utils.metrics.features import as_floats
+from oasis_utils.models.codes import decode_maps, encode_images
+from oasis_utils.models.vqvae import VQVAE
+
+INTERVAL_ROUNDS = 1000  # resamples behind the intervals of a reconstruction's scores
+
+
+@torch.inference_mode()
+def reconstruct_split(
+    vqvae: VQVAE, split: Split, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
+    """(reconstructions uint8 (n, height, width), index maps (n, rows, cols)) of a split."""
+    indices = encode_images(vqvae, split.images, device).astype(np.int64)
+    return decode_maps(vqvae, indices), indices
+
+
+def judge_reconstruction(
+    split: Split,
+    reconstructions: UInt8[np.ndarray, "n height width"],
+    train_mean: Float[Tensor, "1 height width"],
+) -> dict[str, Any]:
+    """{"reconstruction": {ssim, brain_ssim, psnr, intervals, split, region, images, subjects},
+    "floors": {metric: {baseline: value}}}. region: "brain" or "head", what brain_ssim covers.
+    intervals: central 95 % of each metric's mean over resamples of whole people.
+    """
+    real, region = split.floats(), split.inside()
+    values = {
+        name: x.numpy()
+        for name, x in image_quality.slice_scores(real, as_floats(reconstructions), region).items()
+    }
+    scores = {name: float(np.nanmean(x)) for name, x in values.items()}
+    intervals = {name: _interval(x, split.subjects) for name, x in values.items()}
+    trivial = baselines.trivial_baselines(
+        real,
+        train_mean,
+        torch.from_numpy(split.subjects),
+        torch.from_numpy(split.positions),
+        region,
+    )
+    by_metric = {
+        name: {answer: values[name] for answer, values in trivial.items()} for name in scores
+    }
+    return {
+        "reconstruction": {
+            **scores,
+            "intervals": intervals,
+            "split": split.name,
+            "region": split.region_name,
+            "images": len(split),
+            "subjects": len(np.unique(split.subjects)),
+        },
+        "floors": by_metric,
+    }
+
+
+def _interval(values: Float[np.ndarray, " n"], subjects: Integer[np.ndarray, " n"]) -> list[float]:
+    """Central 95 % of the mean of the finite values over resamples of subjects; nan without any."""
+    known = np.isfinite(values)
+    if not known.any():
+        return [float("nan")] * 2
+    return list(mean_interval(values[known], subjects[known], INTERVAL_ROUNDS))
+
+
+def mean_image(split: Split) -> Float[Tensor, "1 height width"]:
+    """Mean slice of a split, in [0, 1]; the sums run over chunks, so the array may be larger than
+    memory.
+    """
+    total = sum(
+        split.images[i : i + 512].sum(0, dtype=np.float64) for i in range(0, len(split), 512)
+    )
+    return torch.from_numpy(total / len(split) / 255).float()[None]
+
+
+def position_means(split: Split, n_positions: int) -> Float[Tensor, "n_positions 1 height width"]:
+    """Mean slice of each position, in [0, 1]; a position that the split lacks gets the mean of
+    all.
+    """
+    means = mean_image(split).repeat(n_positions, 1, 1)
+    for position in np.unique(split.positions):
+        means[position] = torch.from_numpy(split.images[split.positions == position].mean(0) / 255)
+    return means[:, None]
