@@ -2,8 +2,7 @@
 
 Texture distances do not see anatomy (Wu 2024, arXiv 2409.08463; WASABI, 2504.21771). Grey levels
 are divided by each slice's 95th percentile in the brain; two thresholds of the training slices
-(Otsu for three classes, doi 10.1109/TSMC.1979.4310076) part fluid, grey and white matter;
-ventricles are fluid deep inside the outline.
+(Otsu, doi 10.1109/TSMC.1979.4310076) part three tissues; ventricles are fluid deep inside.
 
 In skull-stripped slices the brain is what is not background. With the skull on, the outline is the
 head's and the brain is the consensus of the training masks of a position.
