@@ -1,4 +1,4 @@
-"""Whose head is which file? Recognises published layouts of T1 volumes by their names; no voxel is
+"""Recognises published layouts of T1 volumes by their names; no voxel is
 read.
 
 BIDS and fMRIPrep (Gorgolewski et al. 2016, Sci Data 3:160044; Esteban et al. 2019, Nat Methods
