@@ -64,7 +64,7 @@ EVERY_FIGURE = {
     "scatter": lambda: plotting.scatter([("PCA", CLOUD)], [("use", np.arange(8))], "title"),
     "heat": lambda: plotting.heat(FLOATS, TITLES, "nats", title="title"),
     "matrix": lambda: plotting.matrix({"blur": {"kid": 12.0, "auc": 0.4}}, "widths", 20.0, "title"),
-    "bars": lambda: plotting.bars({"ours": 1.0, "floor": 2.0}, "SSIM", ["ours"], "title"),
+    "bars": lambda: plotting.bars({"ours": 1.0, "baseline": 2.0}, "SSIM", ["ours"], "title"),
     "lines": lambda: plotting.lines(np.arange(3), {"a": np.arange(3)}, "pixels", "share", "title"),
     "trends": lambda: plotting.trends(
         {"real": (np.arange(3), np.arange(3), np.arange(3))}, "age", "share", "title"
@@ -110,7 +110,7 @@ def test_every_function_gives_a_titled_figure_that_can_be_saved(name, tmp_path):
         ),
         ("trends", {"age", "share", "real"}),
         ("heat", {"nats"}),
-        ("bars", {"SSIM", "ours", "floor"}),
+        ("bars", {"SSIM", "ours", "baseline"}),
         ("lines", {"pixels", "share"}),
         ("histograms", {"age", "subjects", "a"}),
         ("overlay", {"slice", "with mask", "fluid", "white", *TITLES}),
@@ -224,7 +224,7 @@ def test_index_maps_are_coloured_by_rank():
     assert shown.get_clim() == (0, 7)
 
 
-# ---------------------------------------------------------------- curves and figures
+# ---------------------------------------------------------------- curves and charts
 
 
 def test_curves_show_the_records_that_have_a_metric_over_steps():
@@ -303,8 +303,8 @@ def test_maps_of_classes_have_a_named_field_for_each_in_the_bar():
 def test_bars_show_their_numbers_and_highlight_ours():
     figure = plotting.bars({"ours": 0.91234, "other_subject": 0.5}, "SSIM", ["ours"])
     assert {"0.912", "0.5", "other\nsubject"} <= texts(figure)
-    ours, floor = figure.axes[0].patches
-    assert ours.get_facecolor() != floor.get_facecolor()
+    ours, baseline = figure.axes[0].patches
+    assert ours.get_facecolor() != baseline.get_facecolor()
 
 
 def test_trends_draw_each_line_from_end_to_end():
@@ -343,12 +343,12 @@ def test_a_given_axis_is_drawn_on(draw):
 
 
 def test_table_as_markdown():
-    rows = {"ours": {"ssim": 0.91234, "images": 5}, "black": {"ssim": 0.5, "note": "floor"}}
+    rows = {"ours": {"ssim": 0.91234, "images": 5}, "black": {"ssim": 0.5, "note": "baseline"}}
     assert plotting.table(rows, "set").data.splitlines() == [
         "| set | ssim | images | note |",
         "|---|---:|---:|---:|",
         "| ours | 0.912 | 5 |  |",
-        "| black | 0.500 |  | floor |",
+        "| black | 0.500 |  | baseline |",
     ]
 
 
