@@ -63,7 +63,7 @@ def chapter(run: RunFolder, notebook: str) -> dict[str, Any]:
     """
     source = notebook_file(notebook)
     cells = read_json(source)["cells"] if source.exists() else []
-    headline = read_json(run.headline(notebook)) if run.headline(notebook).exists() else {}
+    headline = read_json(run.summary(notebook)) if run.summary(notebook).exists() else {}
     told, figures = captions(cells), []
     order = {name: place for place, name in enumerate(told)}
     for path in sorted(

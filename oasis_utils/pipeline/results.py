@@ -18,14 +18,14 @@ def save_summary(run: RunFolder, notebook: str, summary: str, **parts: Any) -> N
         summary: One line for the final table.
         parts: JSON values; dictionaries of several notebooks are merged.
     """
-    write_json(run.headline(notebook), {"summary": summary, **parts})
+    write_json(run.summary(notebook), {"summary": summary, **parts})
 
 
 def collect_report(run: RunFolder) -> dict[str, Any]:
     """The parts that the notebooks of a run have saved, merged into one dictionary."""
     report: dict[str, Any] = {}
     for name in PRODUCTS:
-        path = run.headline(name)
+        path = run.summary(name)
         if path.exists():
             report = _merge(report, {k: v for k, v in read_json(path).items() if k != "summary"})
     return report

@@ -40,8 +40,8 @@ def _run_series(steps: list[Step], run: RunFolder, data: str, force: bool) -> di
             print(f"{head} …", flush=True)
             execute(step, run)
             print(f"{head} · {clock(step.seconds)}", flush=True)
-        if run.headline(step.name).exists():
-            step.summary = read_json(run.headline(step.name)).get("summary", "")
+        if run.summary(step.name).exists():
+            step.summary = read_json(run.summary(step.name)).get("summary", "")
     return finish_report(run)
 
 

@@ -49,7 +49,7 @@ def run(tmp_path):
     run.figures.mkdir(parents=True)
     for name in ("02_reconstructions", "06_dials", "06_of_my_own"):
         (run.figures / f"{name}.png").write_bytes(PNG)
-    write_json(run.headline("02_train_vqvae"), {"summary": "SSIM 0.888"})
+    write_json(run.summary("02_train_vqvae"), {"summary": "SSIM 0.888"})
     write_json(run.report, NUMBERS)
     return run
 
@@ -102,7 +102,7 @@ def test_a_run_in_progress_is_told_from_its_headlines(run):
     run.report.unlink()
     text = report.report_page(run)
     assert "not finished" in text and "SSIM 0.888" in text
-    run.headline("02_train_vqvae").unlink()
+    run.summary("02_train_vqvae").unlink()
     assert "06_dials" not in report.report_page(run)
 
 

@@ -123,7 +123,7 @@ def test_data_state_follows_the_files(tmp_path):
     assert cache_keys.data_state(str(tmp_path)) != before
 
 
-def test_headlines_merge_into_one_report(tmp_path):
+def test_summaries_merge_into_one_report(tmp_path):
     run = RunFolder(tmp_path)
     results.save_summary(
         run, "01_data_exploration", "text", data={"source": "x"}, floors={"ssim": {"black": 0.5}}
