@@ -11,7 +11,19 @@ import signal
 import sys
 
 from oasis_utils import __version__
-from oasis_utils.cli import argument_types, commands
+from oasis_utils.cli import commands
+from oasis_utils.cli.argument_types import (
+    count,
+    device,
+    finite,
+    fraction_above_zero,
+    interval,
+    millimetres,
+    not_negative,
+    port,
+    shares,
+    years,
+)
 from oasis_utils.config import PROFILES
 from oasis_utils.pipeline.series import NotebookFailed, UsageError
 from oasis_utils.runtime import DEVICES
@@ -56,9 +68,7 @@ def _add_debug(parser: argparse.ArgumentParser, default: bool | str) -> None:
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--device", type=argument_types.device, default="auto", help=f"{DEVICES}; default: auto"
-    )
+    parser.add_argument("--device", type=device, default="auto", help=f"{DEVICES}; default: auto")
 
 
 def _add_run(parsers) -> None:
@@ -91,7 +101,7 @@ def _add_run(parsers) -> None:
     run.add_argument("--force", action="store_true", help="run steps again even if nothing changed")
     run.add_argument(
         "--seed",
-        type=argument_types.not_negative(int),
+        type=not_negative(int),
         default=0,
         help="decides every random choice (default: 0)",
     )
@@ -120,7 +130,7 @@ def _add_prepare(parsers) -> None:
     prepare.add_argument("--out", required=True, metavar="DIR", help="folder of the cache")
     prepare.add_argument(
         "--size",
-        type=argument_types.count,
+        type=count,
         default=256,
         help="pixels a side after crop and resize (default: 256)",
     )
@@ -136,7 +146,7 @@ def _add_prepare(parsers) -> None:
     )
     prepare.add_argument(
         "--split",
-        type=argument_types.shares,
+        type=shares,
         default=(0.8, 0.1, 0.1),
         metavar="A,B,C",
         help=(
@@ -145,10 +155,7 @@ def _add_prepare(parsers) -> None:
         ),
     )
     prepare.add_argument(
-        "--seed",
-        type=argument_types.not_negative(int),
-        default=0,
-        help="decides that split (default: 0)",
+        "--seed", type=not_negative(int), default=0, help="decides that split (default: 0)"
     )
     prepare.add_argument(
         "--skip-bad",
@@ -175,19 +182,19 @@ def _add_prepare(parsers) -> None:
     which = volumes.add_mutually_exclusive_group()
     which.add_argument(
         "--slices",
-        type=argument_types.interval,
+        type=interval,
         metavar="A:B",
         help="only from millimetre A up to B of the plane's axis",
     )
     which.add_argument(
         "--every",
-        type=argument_types.millimetres,
+        type=millimetres,
         metavar="MM",
         help="distance of the slices in the head, in millimetres",
     )
     volumes.add_argument(
         "--count",
-        type=argument_types.count,
+        type=count,
         default=32,
         metavar="N",
         help="without --every: N slices, evenly (default: 32)",
@@ -199,39 +206,35 @@ def _add_sample(parsers) -> None:
     sample = parsers.add_parser("sample", help="generate slices with the models of a run")
     _add_model_options(sample)
     sample.add_argument("--prior", choices=("pixelcnn", "dcgan"), default="pixelcnn")
+    sample.add_argument("--n", type=count, default=16, help="how many slices (default: 16)")
     sample.add_argument(
-        "--n", type=argument_types.count, default=16, help="how many slices (default: 16)"
-    )
-    sample.add_argument(
-        "--position",
-        type=argument_types.not_negative(int),
-        help="slice position (default: all, evenly)",
+        "--position", type=not_negative(int), help="slice position (default: all, evenly)"
     )
     sample.add_argument(
         "--age",
-        type=argument_types.years,
+        type=years,
         metavar="YEARS",
         help="age of the brains, for models trained with ages (default: none)",
     )
     sample.add_argument(
         "--temperature",
-        type=argument_types.not_negative(argument_types.finite),
+        type=not_negative(finite),
         default=1.0,
         help="0: the likeliest code",
     )
     sample.add_argument(
         "--top-k",
-        type=argument_types.not_negative(int),
+        type=not_negative(int),
         default=0,
         help="only the K likeliest codes; 0: all",
     )
     sample.add_argument(
         "--top-p",
-        type=argument_types.fraction_above_zero,
+        type=fraction_above_zero,
         default=1.0,
         help="only the likeliest codes that together have this probability",
     )
-    sample.add_argument("--seed", type=argument_types.not_negative(int), default=0)
+    sample.add_argument("--seed", type=not_negative(int), default=0)
     sample.add_argument(
         "--as-source",
         action="store_true",
@@ -289,7 +292,7 @@ def _add_app(parsers) -> None:
             "that come with the project are used where it has none)"
         ),
     )
-    app.add_argument("--port", type=argument_types.port, default=8866, help="default: 8866")
+    app.add_argument("--port", type=port, default=8866, help="default: 8866")
     app.add_argument("--theme", choices=("light", "dark"), default="light")
     app.add_argument("--no-browser", action="store_true", help="only serve")
     _add_device(app)
