@@ -46,7 +46,7 @@ class Row:
         return f"≤ {self.form.format(self.at_most)}" if self.at_most else "0"
 
     def cell(self, record: Record) -> str:
-        """The value as it is shown; a dash where it was not measured."""
+        """The value as text; a dash if it was not measured."""
         value = find(record, self.path)
         if value is None:
             return "–"

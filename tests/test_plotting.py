@@ -18,7 +18,7 @@ HISTORY = [
     {"epoch": 2, "steps": 16, "loss": 2.0},
     {"epoch": 3, "steps": 24, "loss": 1.0, "ssim": 0.6},
 ]
-RIVAL = [
+CODEBOOK_HISTORY = [
     {"seconds": 1.0, "used_fraction": 0.5, "ssim": 0.2, "validation_loss": 4.0},
     {"seconds": 2.0, "used_fraction": 1.0, "ssim": 0.4, "validation_loss": 1.0},
 ]
@@ -27,7 +27,7 @@ TITLES = [f"slice {i}" for i in range(5)]
 
 
 @pytest.fixture(autouse=True)
-def house_style():
+def shared_style():
     with plt.rc_context():
         plotting.use_style()
         yield
@@ -54,12 +54,14 @@ EVERY_FIGURE = {
     "curves": lambda: plotting.curves(HISTORY, {"loss in nats": ["loss"]}, title="title"),
     "usage": lambda: plotting.usage(np.array([5, 3, 0, 1]), "title"),
     "usage_overview": lambda: plotting.usage_overview(np.array([5, 3, 0, 1]), "title"),
-    "among": lambda: plotting.among({"PCA": (CLOUD, CLOUD[:3])}, np.arange(3), "use", "title"),
-    "watched": lambda: plotting.watched(
+    "codes_among_vectors": lambda: plotting.codes_among_vectors(
+        {"PCA": (CLOUD, CLOUD[:3])}, np.arange(3), "use", "title"
+    ),
+    "reconstructions_over_training": lambda: plotting.reconstructions_over_training(
         GREY[:2], {"epoch 1": GREY[2:4], "epoch 4": GREY[:2]}, "title"
     ),
-    "rivals": lambda: plotting.rivals(
-        FLOATS, {"ours": (INDICES, np.arange(8), FLOATS)}, {"ours": RIVAL}, "title"
+    "compare_codebooks": lambda: plotting.compare_codebooks(
+        FLOATS, {"ours": (INDICES, np.arange(8), FLOATS)}, {"ours": CODEBOOK_HISTORY}, "title"
     ),
     "scatter": lambda: plotting.scatter([("PCA", CLOUD)], [("use", np.arange(8))], "title"),
     "heat": lambda: plotting.heat(FLOATS, TITLES, "nats", title="title"),
@@ -94,11 +96,11 @@ def test_every_function_gives_a_titled_figure_that_can_be_saved(name, tmp_path):
         ("curves", {"training steps", "loss in nats"}),
         ("usage", {"code, most used first", "share of all cells"}),
         ("scatter", {"PCA 1", "PCA 2", "use"}),
-        ("among", {"PCA 1", "8 encoder vectors", "3 codes", "use"}),
+        ("codes_among_vectors", {"PCA 1", "8 encoder vectors", "3 codes", "use"}),
         ("usage_overview", {"uses, log10(1 + n)", "codes"}),
-        ("watched", {"original", "epoch 1", "epoch 4", "|error|"}),
+        ("reconstructions_over_training", {"original", "epoch 1", "epoch 4", "|error|"}),
         (
-            "rivals",
+            "compare_codebooks",
             {
                 "original",
                 "ours:\nindex map",
@@ -142,7 +144,7 @@ def test_every_public_function_is_covered():
     )
 
 
-def test_house_style_is_set():
+def test_shared_style_is_set():
     plt.rcdefaults()
     plotting.use_style()
     assert not plt.rcParams["axes.spines.top"] and plt.rcParams["figure.constrained_layout.use"]
@@ -199,17 +201,17 @@ def test_error_is_the_absolute_difference_in_grey_levels():
     assert len(errors) == 5 and np.array(errors) == pytest.approx(expected)
 
 
-def test_watched_slices_stand_above_their_errors():
-    figure = plotting.watched(GREY[:2], {"epoch 1": GREY[2:4]}, "title")
+def test_slices_of_a_training_stand_above_their_errors():
+    figure = plotting.reconstructions_over_training(GREY[:2], {"epoch 1": GREY[2:4]}, "title")
     original, output, error = (image.get_array() for image in images_of(figure)[:3])
     np.testing.assert_allclose(original, FLOATS[0])
     np.testing.assert_allclose(output, FLOATS[2])
     np.testing.assert_allclose(error, np.abs(FLOATS[0] - FLOATS[2]))
 
 
-def test_rivals_show_numbers_of_codes_and_maps_by_rank():
-    figure = plotting.rivals(
-        FLOATS, {"ours": (INDICES, np.arange(8)[::-1], FLOATS)}, {"ours": RIVAL}
+def test_compared_codebooks_show_numbers_of_codes_and_maps_by_rank():
+    figure = plotting.compare_codebooks(
+        FLOATS, {"ours": (INDICES, np.arange(8)[::-1], FLOATS)}, {"ours": CODEBOOK_HISTORY}
     )
     used, loss, ssim = (ax.lines[0].get_ydata() for ax in figure.axes if ax.lines)
     assert list(used) == [4, 8] and list(loss) == [1, 0.25] and list(ssim) == [0.2, 0.4]

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Build the cache of a source, and PNG slices if asked for."""
+    """Build the cache of a source, and PNG slices with --png."""
     from oasis_utils.data import dataset as data
     from oasis_utils.data import export as exporting
     from oasis_utils.data import prepare as importing

@@ -1,4 +1,4 @@
-"""Cache keys, which tell whether a finished notebook is up to date."""
+"""Cache keys: digests by which a finished notebook is recognised as up to date."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ PRODUCTS = {
     "06_generation": ("samples/pixelcnn.npz", "samples/dcgan.npz"),
     "07_evaluation": ("report.json", "model_card.md"),
 }
-# read by notebook 04 beside the notebooks
+# read by notebook 04
 RECORDED_RESULTS = "benchmarks/results/dcgan.json"
 
 

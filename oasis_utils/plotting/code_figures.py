@@ -61,7 +61,7 @@ def index_maps(
     return figure
 
 
-def rivals(
+def compare_codebooks(
     originals: np.ndarray,
     shown: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
     histories: dict[str, Sequence[dict]],
@@ -191,7 +191,7 @@ def usage_overview(counts: np.ndarray, title: str = "") -> Figure:
     return figure
 
 
-def among(
+def codes_among_vectors(
     layouts: dict[str, tuple[np.ndarray, np.ndarray]],
     values: np.ndarray,
     label: str,

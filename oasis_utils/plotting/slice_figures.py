@@ -1,4 +1,4 @@
-"""Sheets of slices: plain, beside reconstructions, through a training, with labels, as maps."""
+"""Sheets of slices: plain, with reconstructions, over a training, with labels, as maps."""
 
 from __future__ import annotations
 
@@ -80,8 +80,10 @@ def reconstructions(
     return figure
 
 
-def watched(originals: np.ndarray, stages: dict[str, np.ndarray], title: str = "") -> Figure:
-    """Reconstructions through a training, and their absolute errors below.
+def reconstructions_over_training(
+    originals: np.ndarray, stages: dict[str, np.ndarray], title: str = ""
+) -> Figure:
+    """Reconstructions after several epochs, and their absolute errors below.
 
     Args:
         originals: (n, height, width), uint8 or float in [0, 1].

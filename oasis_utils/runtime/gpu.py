@@ -33,7 +33,7 @@ def cuda_device(name: str) -> torch.device:
     """
     if not torch.cuda.is_available():
         raise RuntimeError(
-            f"device {name!r} was asked for, but torch sees no GPU: use device 'auto' or 'cpu'"
+            f"device {name!r} needs a GPU, but torch sees none: use device 'auto' or 'cpu'"
         )
     index, count = name.partition(":")[2], torch.cuda.device_count()
     if index and int(index) >= count:

@@ -47,7 +47,7 @@ class Symmetry:
         """
         if self.axis is None:
             raise ValueError(
-                "these slices have no mid-line, so they may not be mirrored: ask `if symmetry`"
+                "these slices have no mid-line, so they may not be mirrored: check `if symmetry`"
                 " first"
             )
         array: Any = images

@@ -1,4 +1,4 @@
-"""Background jobs of the panels: a newer job replaces the one that runs, at its next check."""
+"""Background jobs of the panels: a newer job replaces the running one at its next check."""
 
 from __future__ import annotations
 

@@ -194,7 +194,7 @@ def test_completions_keep_the_given_cells(samplers, tmp_path, name):
     maps, keep = panel.output.drawing.samples.indices, region(name, 4)
     assert (maps[:, keep] == given[keep]).all()
     assert len({tuple(rest) for rest in maps[:, ~keep].tolist()}) > 1
-    assert picture(panel).shape == (2 * TILE, 4 * TILE)  # the given slice and five answers
+    assert picture(panel).shape == (2 * TILE, 4 * TILE)  # the given slice and five completions
 
 
 # ---------------------------------------------------------------- all of them

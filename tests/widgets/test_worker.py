@@ -13,7 +13,7 @@ def worker():
 
 
 class Slow:
-    """A job that runs until it is stopped, and says when it started."""
+    """A job that runs until it is stopped; `started` is set when it begins."""
 
     def __init__(self):
         self.started, self.end = threading.Event(), None
