@@ -43,6 +43,9 @@ def report_page(run: RunFolder) -> str:
     Args:
         run: A finished run, or one with some results.
 
+    Returns:
+        HTML that loads nothing from elsewhere.
+
     Raises:
         UsageError: The run has neither results nor figures.
     """

@@ -69,6 +69,9 @@ def plan(
         seed: Of all random choices.
         device: As in `select_device`.
 
+    Returns:
+        Steps in the order of the series.
+
     Raises:
         UsageError: A name is unknown, a value has the wrong type, or the data do not exist.
     """

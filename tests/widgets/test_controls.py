@@ -10,7 +10,16 @@ from PIL import Image
 
 from oasis_utils.models.sampler import Samples
 from oasis_utils.widgets import controls as widgets
-from oasis_utils.widgets.controls import TILE, Drawing, OutputArea, black_below, png_sheet, sheet_of
+from oasis_utils.widgets.controls import (
+    TILE,
+    Drawing,
+    OutputArea,
+    black_below,
+    choice,
+    chosen,
+    png_sheet,
+    sheet_of,
+)
 
 
 def pixels(png):
@@ -57,6 +66,17 @@ def test_more_than_eight_slices_are_shown_half_as_large():
 def test_what_is_not_drawn_yet_is_black():
     images = black_below(np.full((2, 16, 16), 9, np.uint8), 0.25)
     assert (images[:, :4] == 9).all() and not images[:, 4:].any()
+
+
+# ---------------------------------------------------------------- controls
+
+
+def test_the_chosen_option_is_read_and_none_is_refused():
+    buttons = choice("prior", ["PixelCNN", "DCGAN"])
+    assert chosen(buttons) == "PixelCNN"
+    buttons.value = None
+    with pytest.raises(TypeError, match="nothing is chosen as prior"):
+        chosen(buttons)
 
 
 # ---------------------------------------------------------------- output area
