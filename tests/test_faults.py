@@ -18,7 +18,7 @@ import torch
 
 from oasis_utils.cli import parser as cli
 from oasis_utils.config import TrainingConfig, VQVAEConfig
-from oasis_utils.data.dataset import Batches
+from oasis_utils.data.batches import Batches
 from oasis_utils.models import checkpoints
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.pipeline import cache_keys, runner
