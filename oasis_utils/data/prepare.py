@@ -452,9 +452,9 @@ class Stack:
                 "name": s.name,
                 "session": s.session,
                 "split": s.split,
-                "age": s.age,
-                "sex": s.sex,
-                "cdr": s.cdr,
+                "age": s.person.age,
+                "sex": s.person.sex,
+                "cdr": s.person.cdr,
                 "positions": [position for position, _, _ in sorted(places)],
                 "sha256": (
                     hashlib.sha256(b"".join(digest for _, _, digest in sorted(places))).hexdigest()[

@@ -27,6 +27,7 @@ from PIL import Image
 from scipy import ndimage
 
 from oasis_utils.data.orientation import oriented, quarter_turns
+from oasis_utils.data.people import Person
 from oasis_utils.data.splits import deal
 
 SLICES = 32  # axial slices per subject, 1 mm apart
@@ -539,7 +540,7 @@ def _assign_splits(counts: dict[str, int], seed: int) -> dict[int, str]:
             f"{total} subjects are too many: names count to 999; write smaller numbers"
         )
     ages = {f"{number:03d}": _begin_subject(number, seed)[1] for number in range(1, total + 1)}
-    home = deal({name: (age, None, None) for name, age in ages.items()}, counts, seed)
+    home = deal({name: Person(age) for name, age in ages.items()}, counts, seed)
     return {int(name): home[name] for name in ages}
 
 
