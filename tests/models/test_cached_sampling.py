@@ -8,7 +8,7 @@ from small_pixelcnn import AGES, random_maps, sharpened, tiny
 
 from oasis_utils.models.cached_sampling import RowCache, ScaledGate, Step
 from oasis_utils.models.drawing import SamplingOptions
-from oasis_utils.models.pixelcnn import GatedBlock
+from oasis_utils.models.gated_network import GatedBlock
 
 
 def exact_logits(model, maps, positions, ages=None):

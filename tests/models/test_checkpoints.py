@@ -227,9 +227,9 @@ def test_impossible_config_value(vqvae, path):
 
 def test_another_format(vqvae, path):
     save_model(path, vqvae)
-    rewrite_header(path, format=checkpoints.FORMAT + 1)
+    rewrite_header(path, format=checkpoints.CHECKPOINT_FORMAT + 1)
     with pytest.raises(
-        CheckpointError, match=f"has format {checkpoints.FORMAT + 1}, this version reads"
+        CheckpointError, match=f"has format {checkpoints.CHECKPOINT_FORMAT + 1}, this version reads"
     ):
         load_model(path, VQVAE)
 

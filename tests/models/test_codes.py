@@ -163,7 +163,7 @@ def test_images_are_encoded_as_the_vqvae_does_it(monkeypatch):
     assert whole.dtype == np.uint16
     assert np.array_equal(whole, expected.numpy())
     assert len(np.unique(whole)) > 1
-    monkeypatch.setattr(codes_module, "BATCH", 2)
+    monkeypatch.setattr(codes_module, "CODED_AT_ONCE", 2)
     assert np.array_equal(encode_images(vqvae, images, CPU), whole)
 
 
@@ -174,7 +174,7 @@ def test_maps_are_decoded_as_the_vqvae_does_it(monkeypatch):
         expected = to_uint8(vqvae.decode_indices(torch.from_numpy(maps.astype(np.int64)))[:, 0])
     whole = decode_maps(vqvae, maps)
     assert np.array_equal(whole, expected) and len(np.unique(whole)) > 10
-    monkeypatch.setattr(codes_module, "BATCH", 2)
+    monkeypatch.setattr(codes_module, "CODED_AT_ONCE", 2)
     assert (
         np.abs(decode_maps(vqvae, maps).astype(int) - whole).max() <= 1
     )  # sums of floats, rounded
@@ -306,7 +306,7 @@ def test_file_round_trip(path):
         {s: np.arange(n) for s, n in sizes.items()},
         {s: np.arange(n) + 90 for s, n in sizes.items()},
         {s: np.linspace(20, 90, n).astype(np.float32) for s, n in sizes.items()},
-        {"format": codes_module.FORMAT, "n_codes": 500, "variants": 2, "vqvae": "ü"},
+        {"format": codes_module.CODES_FORMAT, "n_codes": 500, "variants": 2, "vqvae": "ü"},
     )
     save_codes(path, codes)
     loaded = load_codes(path)

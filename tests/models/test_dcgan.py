@@ -10,17 +10,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from oasis_utils.config import DCGANConfig
-from oasis_utils.models.adversarial import PACK, pack_variety
-from oasis_utils.models.checkpoints import load_model, save_model
-from oasis_utils.models.dcgan import (
-    DCGAN,
-    code_divergence,
+from oasis_utils.metrics.kernel import kernel_distance
+from oasis_utils.models.adversarial import (
+    PACK_SIZE,
     discriminator_loss,
     generator_loss,
-    kernel_distance,
-    position_spread,
-    symptoms,
+    pack_variety,
 )
+from oasis_utils.models.checkpoints import load_model, save_model
+from oasis_utils.models.dcgan import DCGAN
+from oasis_utils.models.diagnostics import code_divergence, position_spread, symptoms
 from oasis_utils.models.quantizer import nearest_code
 
 CONFIG = DCGANConfig(grid=8, n_codes=12, code_dim=3, n_positions=5, noise_dim=6, channels=8)
@@ -398,8 +397,8 @@ def test_a_model_without_ages_refuses_them_when_asked_and_ignores_them_in_traini
 
 
 def test_the_variety_of_packs_sees_a_collapse_within_each_position():
-    anatomy = 3 * normal(8, 50).repeat_interleave(PACK, 0)  # eight positions, far apart
-    varied, collapsed = anatomy + normal(8 * PACK, 50, seed=1), anatomy
+    anatomy = 3 * normal(8, 50).repeat_interleave(PACK_SIZE, 0)  # eight positions, far apart
+    varied, collapsed = anatomy + normal(8 * PACK_SIZE, 50, seed=1), anatomy
     assert float(pack_variety(collapsed).max()) < 0.01 * float(pack_variety(varied).min())
     whole = [float(x.var(0, unbiased=False).sqrt().mean()) for x in (varied, collapsed)]
     assert whole[1] > 0.9 * whole[0]  # over the whole batch the collapse is hardly seen
@@ -409,11 +408,11 @@ def test_the_variety_of_packs_sees_a_collapse_within_each_position():
 def test_a_pack_shares_its_variety_and_sees_no_other(count):
     features = normal(count, 10)
     found = pack_variety(features)
-    packs = [len(part) for part in torch.arange(count).tensor_split(max(count // PACK, 1))]
+    packs = [len(part) for part in torch.arange(count).tensor_split(max(count // PACK_SIZE, 1))]
     assert (
         found.shape == (count,)
         and len(found.unique()) == len(packs)
-        and min(packs) >= min(count, PACK)
+        and min(packs) >= min(count, PACK_SIZE)
     )
     features[: packs[0]] += normal(packs[0], 10, seed=2)
     assert torch.equal(pack_variety(features)[packs[0] :], found[packs[0] :])

@@ -114,13 +114,13 @@ def test_first_loss_is_the_surprise_of_a_uniform_guess(n_codes):
 def test_surprise_is_minus_the_log_of_the_predicted_probability():
     model, maps, positions = tiny(), random_maps(3), torch.tensor([0, 1, 3])
     probabilities = model(maps, positions).softmax(1).gather(1, maps[:, None])[:, 0]
-    torch.testing.assert_close(model.surprise(maps, positions), -probabilities.log().detach())
+    torch.testing.assert_close(model.surprisal(maps, positions), -probabilities.log().detach())
 
 
 def test_probabilities_of_all_maps_sum_to_one():
     model = tiny(grid=2, n_codes=3)
     every = torch.cartesian_prod(*[torch.arange(3)] * 4).view(81, 2, 2)
-    nats = model.surprise(every, torch.full((81,), 2)).sum((1, 2))
+    nats = model.surprisal(every, torch.full((81,), 2)).sum((1, 2))
     assert float(torch.exp(-nats).sum()) == pytest.approx(1, abs=1e-5)
 
 
@@ -130,7 +130,7 @@ def test_validation_is_the_mean_over_all_cells_of_all_batches(sizes):
     parts = zip(maps.split(sizes), positions.split(sizes), strict=True)
     found = model.validate([{"indices": a, "positions": b} for a, b in parts])
     assert found == {
-        "nats_per_code": pytest.approx(float(model.surprise(maps, positions).mean()), rel=1e-5)
+        "nats_per_code": pytest.approx(float(model.surprisal(maps, positions).mean()), rel=1e-5)
     }
 
 
@@ -186,7 +186,7 @@ def test_a_short_training_learns_the_conditional_distribution(trained):
     )
     assert torch.equal(drawn, maps)
     assert (
-        model.surprise(maps, positions) < model.surprise(maps, positions.roll(1))
+        model.surprisal(maps, positions) < model.surprisal(maps, positions.roll(1))
     ).float().mean() > 0.6
 
 
@@ -254,7 +254,7 @@ def test_samples_follow_the_predicted_distribution():
     position = torch.tensor([1])
     maps = model.sample(position.expand(count), noise)
     every = torch.cartesian_prod(*[torch.arange(3)] * 4)
-    nats = model.surprise(every.view(81, 2, 2), position.expand(81)).sum((1, 2))
+    nats = model.surprisal(every.view(81, 2, 2), position.expand(81)).sum((1, 2))
     expected = torch.exp(-nats).double() * count
     found = (maps.view(-1, 4) @ torch.tensor([27, 9, 3, 1])).bincount(minlength=81)
     chi_square = float(((found - expected).square() / expected).sum())
@@ -412,7 +412,7 @@ def test_completion_by_particles_follows_the_distribution_given_all_cells():
     every = torch.cartesian_prod(
         torch.arange(3), torch.arange(3), torch.tensor([2]), torch.tensor([1])
     ).view(9, 2, 2)
-    exact = (-model.surprise(every, position.expand(9)).sum((1, 2))).softmax(0)
+    exact = (-model.surprisal(every, position.expand(9)).sum((1, 2))).softmax(0)
 
     def shares(particles):
         maps = model.complete(

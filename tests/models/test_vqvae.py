@@ -15,7 +15,7 @@ from oasis_utils.metrics import image_quality as metrics
 from oasis_utils.models import checkpoints
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import project_root
-from oasis_utils.training.loop import Trainer
+from oasis_utils.training.trainer import Trainer
 
 
 def tiny(**changes):
@@ -293,14 +293,14 @@ def test_the_adversarial_term_starts_after_the_warm_up_in_proportion_to_the_grad
     torch.manual_seed(1)
     without = plain.step({"images": discs(4)}, "autoencoder")["loss"]
     torch.testing.assert_close(
-        losses["loss"] - losses["opinion_weight"] * losses["opinion"], without
+        losses["loss"] - losses["adversarial_weight"] * losses["adversarial"], without
     )
     last = model.decoder[-2].weight
     total, adversarial = (
-        torch.autograd.grad(losses[k], last, retain_graph=True)[0] for k in ("loss", "opinion")
+        torch.autograd.grad(losses[k], last, retain_graph=True)[0] for k in ("loss", "adversarial")
     )
     ours = torch.autograd.grad(without, plain.decoder[-2].weight)[0]
-    weight = losses["opinion_weight"].detach()
+    weight = losses["adversarial_weight"].detach()
     assert float(weight) == pytest.approx(
         gate * 0.5 * float(ours.norm() / (adversarial.norm() + 1e-4)), rel=1e-3
     )

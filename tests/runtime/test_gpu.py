@@ -18,14 +18,14 @@ from small_pixelcnn import AGES, random_maps, sharpened, tiny
 from oasis_utils import runtime
 from oasis_utils.config import TrainingConfig, load_profile
 from oasis_utils.models import cached_sampling as incremental
-from oasis_utils.models.cached_sampling import KEPT, RowCache, Step
+from oasis_utils.models.cached_sampling import MOST_KEPT_STEPS, RowCache, Step
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.drawing import SamplingOptions, uniform_noise
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.quantizer import nearest_code
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import gpu
-from oasis_utils.training.loop import Trainer
+from oasis_utils.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 HAS_GPU = torch.cuda.is_available()
@@ -113,9 +113,9 @@ def test_a_step_is_made_once_for_each_batch_size_and_rule(device, monkeypatch):
 
 def test_few_steps_are_kept(device):
     model = prior(device)
-    for batch in range(1, KEPT + 4):
+    for batch in range(1, MOST_KEPT_STEPS + 4):
         model.sample(*inputs(model, batch))
-    assert len(model.kept_steps) == KEPT
+    assert len(model.kept_steps) == MOST_KEPT_STEPS
 
 
 def change_by_hand(model):

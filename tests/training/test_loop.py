@@ -27,13 +27,16 @@ from oasis_utils.data.dataset import Batches
 from oasis_utils.models.checkpoints import CheckpointError, load_model, read_about
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.pixelcnn import PixelCNN
+from oasis_utils.models.trainable import Trainable
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import FolderInUse, RunFolder, exclusive, seed_everything
 from oasis_utils.runtime.symmetry import LEFT_RIGHT
 from oasis_utils.training import loop as training
+from oasis_utils.training import trainer as trainer_module
 from oasis_utils.training.history import Snapshots, best_record, read_history
-from oasis_utils.training.loop import Trainer, configuration_hash, fit
+from oasis_utils.training.loop import configuration_hash, fit
 from oasis_utils.training.schedule import learning_rate
+from oasis_utils.training.trainer import Trainer
 
 LINE = TrainingConfig(epochs=5, batch_size=8, learning_rate=0.05, warmup_steps=2)
 
@@ -45,7 +48,7 @@ class LineConfig:
     label: int = 0  # another configuration of the same model
 
 
-class Line(nn.Module):
+class Line(Trainable):
     """y = 2 x + 1 by least squares; `scores` replaces the validation figures, to steer what the
     loop does.
     """
@@ -454,14 +457,14 @@ def test_stages_are_the_start_powers_of_four_and_the_end(run):
         seen.append(-steps)
 
     config = TrainingConfig(epochs=9, batch_size=1, warmup_steps=2)
-    best, _ = fit_line(run, config=config, on_stage=look)
+    best, _ = fit_line(run, config=config, on_milestone=look)
     total = seen[-1]
     assert (
         seen == [0] + [n for n in (16, 64, 256) if n < total] + [total]
         and not any(modes)
         and not best.training
     )
-    fit_line(run, config=config, on_stage=look_again)
+    fit_line(run, config=config, on_milestone=look_again)
     assert min(seen) >= 0  # a finished training has no stages
 
 
@@ -475,7 +478,7 @@ def test_the_last_stage_shows_the_model_of_the_last_step_not_the_best(run):
         stages[steps] = model.layer.weight.item()
 
     best, history = fit_line(
-        run, steered(Line, [5.0, 1.0, 3.0, 4.0, 2.0]), on_epoch=note, on_stage=look
+        run, steered(Line, [5.0, 1.0, 3.0, 4.0, 2.0]), on_epoch=note, on_milestone=look
     )
     assert stages[20] == weights[20] and best.layer.weight.item() == weights[8] != weights[20]
     assert best_record(history)["steps"] == 8
@@ -490,7 +493,9 @@ def test_looking_at_stages_does_not_change_the_training(tmp_path):
     seed_everything(0)
     watched = weights(
         "b",
-        on_stage=lambda model, _steps: model(torch.zeros(1, 4, 4).long(), torch.zeros(1).long()),
+        on_milestone=lambda model, _steps: model(
+            torch.zeros(1, 4, 4).long(), torch.zeros(1).long()
+        ),
     )
     assert all(torch.equal(plain[name], watched[name]) for name in plain)
 
@@ -825,10 +830,10 @@ def test_loss_that_is_not_finite_is_named_and_the_last_good_checkpoint_stays(run
 
 def test_loss_is_looked_at_within_long_epochs(run):
     model = Line(LineConfig(explode_at=2))
-    batches = Batches(line_batches(8 * training.LOOK_EVERY * 3).tensors, 8)
+    batches = Batches(line_batches(8 * training.CHECK_EVERY * 3).tensors, 8)
     with pytest.raises(FloatingPointError, match="step 2:"):
         fit(model, batches, batches, LINE, run, "line")
-    assert model.steps == training.LOOK_EVERY
+    assert model.steps == training.CHECK_EVERY
     assert not run.checkpoint("line").exists()
 
 
@@ -950,7 +955,7 @@ def test_snapshots_of_a_resumed_training_are_those_of_one_left_alone(tmp_path):
         fit_line(
             RunFolder(tmp_path / folder),
             config=TrainingConfig(epochs=9),
-            on_stage=kept.keep,
+            on_milestone=kept.keep,
             **options,
         )
         return kept.arrays()
@@ -1066,7 +1071,7 @@ def test_a_compiled_training_makes_the_same_steps(monkeypatch, request, kind, ba
         return found, trainer.model.state_dict()
 
     losses, weights = trained()
-    monkeypatch.setattr(training, "compiling_pays", lambda *_: True)
+    monkeypatch.setattr(trainer_module, "compiling_pays", lambda *_: True)
     monkeypatch.setattr(torch, "compile", front)
     torch._dynamo.utils.counters.clear()
     compiled_losses, compiled_weights = trained()
