@@ -161,10 +161,10 @@ def reconstruct(args: argparse.Namespace) -> None:
                 series=split.series,
                 positions=split.positions,
             )
-    for name, floors in judged["floors"].items():
+    for name, baselines in judged.trivial_baselines.items():
         print(
-            f"{name}: {judged['reconstruction'][name]:.3f}  (trivial baselines: "
-            + ", ".join(f"{floor} {value:.3f}" for floor, value in floors.items())
+            f"{name}: {getattr(judged, name):.3f}  (trivial baselines: "
+            + ", ".join(f"{answer} {value:.3f}" for answer, value in baselines.items())
             + ")"
         )
     print(
@@ -176,7 +176,7 @@ def reconstruct(args: argparse.Namespace) -> None:
 def evaluate(args: argparse.Namespace) -> None:
     from oasis_utils import evaluation
     from oasis_utils.config import EvaluationConfig
-    from oasis_utils.evaluation.model_card import model_card
+    from oasis_utils.evaluation.model_card import write_card
     from oasis_utils.evaluation.reference import Reference
     from oasis_utils.runtime import atomic, select_device
 
@@ -206,8 +206,7 @@ def evaluate(args: argparse.Namespace) -> None:
     if args.json:
         write_json(args.json, judged)
     if args.card:
-        with atomic(args.card) as partial:
-            partial.write_text(model_card({"the images": judged}, about), encoding="utf-8")
+        write_card(args.card, {"the images": judged}, about)
 
 
 def report(args: argparse.Namespace) -> None:

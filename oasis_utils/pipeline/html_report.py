@@ -115,11 +115,11 @@ def embedded(path: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Scored:
     """A metric and the scores of the trivial baselines."""
 
     value: float | int
-    floors: dict[str, Any]
+    baselines: dict[str, Any]
 
 
 BESIDE = {
@@ -131,16 +131,11 @@ BESIDE = {
 
 def grouped(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The groups of a report; single values at its top make a group of their own."""
-    groups = {
-        name: dict(value)
-        for name, value in report.items()
-        if isinstance(value, dict) and name != "floors"
-    }
+    groups = {name: dict(value) for name, value in report.items() if isinstance(value, dict)}
     single = {name: value for name, value in report.items() if not isinstance(value, dict)}
-    for name, floors in report.get("floors", {}).items():  # beside the figures that they belong to
-        for group in groups.values():
-            if isinstance(group.get(name), (int, float)):
-                group[name] = Judged(group[name], floors)
+    for group in groups.values():
+        for name, baselines in group.pop("trivial_baselines", {}).items():
+            group[name] = Scored(group[name], baselines)
     return {**groups, **({"run": single} if single else {})}
 
 
@@ -149,11 +144,11 @@ def rows(group: dict[str, Any], path: str = "") -> Iterator[tuple[str, str, str]
     for name, value in group.items():
         label = f"{path} · {name}" if path else name
         label = label.replace("_", " ")
-        if isinstance(value, Judged):
+        if isinstance(value, Scored):
             yield (
                 label,
                 shown(value.value),
-                " · ".join(f"{k.replace('_', ' ')} {shown(v)}" for k, v in value.floors.items()),
+                " · ".join(f"{k.replace('_', ' ')} {shown(v)}" for k, v in value.baselines.items()),
             )
         elif isinstance(value, dict):
             yield from rows(value, f"{path} · {name}" if path else name)
