@@ -29,7 +29,7 @@ class LineConfig:
 
 
 class Line(Trainable):
-    """y = 2 x + 1 by least squares; `scores` replaces the validation figures, to steer what the
+    """y = 2 x + 1 by least squares; `scores` replaces the validation metrics, to steer what the
     loop does.
     """
 
@@ -70,7 +70,7 @@ class Line(Trainable):
 
 
 class HighLine(Line):
-    """The same with a figure that should rise."""
+    """The same with a metric that should rise."""
 
     monitor = ("error", "max")
 
@@ -86,7 +86,7 @@ def fit_line(run, model=None, config=LINE, **options):
 
 
 def steered(kind, scores):
-    """A model whose validation figures are given."""
+    """A model whose validation metrics are given."""
     return type(kind.__name__, (kind,), {"scores": scores})(LineConfig())
 
 
@@ -147,29 +147,20 @@ def tiny_gan():
     return DCGAN(DCGANConfig(grid=4, n_codes=8, code_dim=4, n_positions=3, noise_dim=4, channels=8))
 
 
-def fit_pixelcnn(run, every=0, **options):
+def fit_prior(model, schedule, run, every, options):
     config = TrainingConfig(
-        epochs=4,
-        batch_size=4,
-        warmup_steps=3,
-        ema_decay=0.9,
-        weight_decay=0.01,
-        clip_norm=1.0,
-        validate_every_steps=every,
+        epochs=4, batch_size=4, warmup_steps=3, validate_every_steps=every, **schedule
     )
-    return fit(tiny_pixelcnn(), map_batches(), map_batches(False), config, run, "model", **options)
+    return fit(model, map_batches(), map_batches(False), config, run, "model", **options)
+
+
+def fit_pixelcnn(run, every=0, **options):
+    schedule = dict(ema_decay=0.9, weight_decay=0.01, clip_norm=1.0)
+    return fit_prior(tiny_pixelcnn(), schedule, run, every, options)
 
 
 def fit_gan(run, every=0, **options):
-    config = TrainingConfig(
-        epochs=4,
-        batch_size=4,
-        warmup_steps=3,
-        ema_decay=0.8,
-        betas=(0.0, 0.99),
-        validate_every_steps=every,
-    )
-    return fit(tiny_gan(), map_batches(), map_batches(False), config, run, "model", **options)
+    return fit_prior(tiny_gan(), dict(ema_decay=0.8, betas=(0.0, 0.99)), run, every, options)
 
 
 def spy_on_resume_files(monkeypatch):

@@ -168,7 +168,7 @@ class RowCache:
         self.col = 0
 
     def _push(self, layer: int, fresh: Float[Tensor, "cols batch channels"]) -> None:
-        """A row is finished: the oldest one of this layer makes room for it."""
+        """Append a finished row of this layer and drop its oldest one."""
         rows, channels = self.rows[layer], fresh.shape[2]
         if rows.shape[2] > channels:
             rows[:, :, :-channels] = rows[:, :, channels:].clone()

@@ -1,5 +1,4 @@
-"""Maps as a mean for each slice position plus a few directions in which brains differ: a linear
-model, fitted at once.
+"""A linear model of maps: a mean for each slice position, and directions in which brains differ.
 
 Principal components read as a generator (probabilistic PCA without its isotropic noise, Tipping and
 Bishop 1999, doi 10.1111/1467-9868.00196); the directions by a randomised decomposition (Halko 2011,

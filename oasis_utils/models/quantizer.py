@@ -1,4 +1,4 @@
-"""Vector quantisation: nearest code, gradient estimator, codebook learning, k-means initialisation,
+"""A vector quantiser and its codebook: search, gradients, learning, k-means initialisation, and
 replacement of unused codes.
 
 Neural Discrete Representation Learning (van den Oord 2017, arXiv 1711.00937), section 3.1 and
@@ -189,7 +189,7 @@ class VectorQuantizer(nn.Module):
         learning: "ema", moving averages of the latents (appendix A.1), or "gradient", a parameter
             with the second term of eq. 3.
         gradient: past the arg min, "straight-through" or "rotation".
-        start: initialise the codes with k-means centres of the first batch.
+        kmeans_init: initialise the codes with k-means centres of the first batch.
     """
 
     codebook: Tensor
@@ -209,12 +209,12 @@ class VectorQuantizer(nn.Module):
         cosine: bool = False,
         learning: str = "ema",
         gradient: str = "straight-through",
-        start: bool = True,
+        kmeans_init: bool = True,
     ):
         super().__init__()
         self.n_codes, self.code_dim = n_codes, code_dim
         self.decay, self.commitment, self.revive_below = decay, commitment, revive_below
-        self.cosine, self.learning, self.start = cosine, learning, start
+        self.cosine, self.learning, self.kmeans_init = cosine, learning, kmeans_init
         self.past_argmin = {"straight-through": straight_through, "rotation": rotate}[gradient]
         if learning == "gradient":
             self.codebook = nn.Parameter(
@@ -262,7 +262,7 @@ class VectorQuantizer(nn.Module):
             passed, distance = self.past_argmin(latents, codes)
             loss = self.commitment * distance  # third term of eq. 3
             if self.learning == "gradient":
-                # second term of eq. 3; else the averages take its place
+                # second term of eq. 3; with moving averages it is not needed
                 loss = loss + F.mse_loss(codes, latents.detach())
             if self.training:
                 self._update(flat, flat_indices)
@@ -302,7 +302,7 @@ class VectorQuantizer(nn.Module):
     def _start(self, flat: Float[Tensor, "n dim"]) -> None:
         """Initialise the codes: k-means centres of the first batch, or random as they are."""
         centres = self.normalize(
-            kmeans(flat, self.n_codes) if self.start else self.codebook.detach(), dim=1
+            kmeans(flat, self.n_codes) if self.kmeans_init else self.codebook.detach(), dim=1
         )
         centres = of_first_process(centres.clone())
         share = over_processes(torch.full_like(self.counts, len(flat) / self.n_codes))
@@ -335,7 +335,7 @@ class VectorQuantizer(nn.Module):
         """
         dead = self.counts < self.revive_below * mean_use
         born = of_first_process(random_rows(flat, self.n_codes))
-        # enough to stay for some batches without being chosen
+        # enough that the code stays for some batches without being chosen
         restart = 1.5 * self.revive_below * mean_use
         self.codebook.copy_(torch.where(dead[:, None], born, self.codebook))
         self.sums.copy_(torch.where(dead[:, None], born * restart, self.sums))

@@ -139,7 +139,7 @@ class VQVAE(Trainable):
             cosine=config.cosine,
             learning=config.codebook,
             gradient=config.gradient,
-            start=config.kmeans,
+            kmeans_init=config.kmeans,
         )
         self.phases = ("autoencoder",)
         if config.adversarial_weight:

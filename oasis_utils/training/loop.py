@@ -72,7 +72,7 @@ def fit(
 
     A finished checkpoint of the same configuration, data and seed is loaded; an unfinished training
     goes on after its last whole epoch. Ctrl-C and other stops leave the best model so far and a
-    place to go on from. Validations before the end of the first epoch are for the curves only: a
+    file to resume from. Validations before the end of the first epoch are for the curves only: a
     model is kept as the best only after it has seen every training sample.
 
     Args:

@@ -82,7 +82,7 @@ def test_a_pack_shares_its_variety_and_sees_no_other(count):
     assert torch.equal(pack_variety(features)[packs[0] :], found[packs[0] :])
 
 
-def test_the_players_meet_neighbours_in_order_of_position():
+def test_the_discriminator_sees_neighbours_in_order_of_position():
     model, seen = tiny(), []
     model.generator.register_forward_hook(lambda _module, args, _out: seen.append(args[1]))
     mixed = {"indices": random_maps(5), "positions": torch.tensor([3, 0, 4, 1, 0])}
@@ -95,7 +95,7 @@ def test_the_players_meet_neighbours_in_order_of_position():
 
 
 def gradients(model, phase, of):
-    """The gradients of this phase's loss for the parameters of one player; None where there is
+    """The gradients of this phase's loss for the parameters of one network; None where there is
     none.
     """
     torch.manual_seed(1)
@@ -118,7 +118,7 @@ def test_every_variant_learns_in_both_phases(space, loss):
 
 
 @pytest.mark.parametrize("phase", ["discriminator", "generator"])
-def test_every_player_learns_in_its_own_phase(phase):
+def test_every_network_learns_in_its_own_phase(phase):
     slopes = gradients(tiny(), phase, of=phase)
     assert [slope is not None for slope in slopes[:-1]] == [True] * (len(slopes) - 1)
     assert all(slope.isfinite().all() for slope in slopes if slope is not None)
@@ -128,7 +128,7 @@ def test_every_player_learns_in_its_own_phase(phase):
 @pytest.mark.parametrize(
     ("phase", "other"), [("discriminator", "generator"), ("generator", "discriminator")]
 )
-def test_an_update_in_one_phase_leaves_the_other_player_alone(phase, other):
+def test_an_update_in_one_phase_leaves_the_other_network_alone(phase, other):
     model = tiny()
     groups = model.parameter_groups()
     before = {name: [value.clone() for value in group] for name, group in groups.items()}
@@ -139,10 +139,10 @@ def test_an_update_in_one_phase_leaves_the_other_player_alone(phase, other):
     assert not all(torch.equal(a, b) for a, b in zip(before[phase], groups[phase], strict=True))
 
 
-def test_the_players_share_no_parameter_and_leave_none_out():
+def test_the_networks_share_no_parameter_and_leave_none_out():
     model = tiny()
-    players = [{id(p) for p in group} for group in model.parameter_groups().values()]
-    assert players[0].isdisjoint(players[1]) and len(players[0] | players[1]) == len(
+    networks = [{id(p) for p in group} for group in model.parameter_groups().values()]
+    assert networks[0].isdisjoint(networks[1]) and len(networks[0] | networks[1]) == len(
         list(model.parameters())
     )
     assert list(model.parameter_groups()) == list(model.phases)
@@ -237,14 +237,14 @@ def test_hinge_comes_with_spectral_norms_of_one():
             ) == pytest.approx(1, abs=0.02)
 
 
-def test_equal_scores_cost_ln_two_for_either_player():
+def test_equal_scores_cost_ln_two_for_either_network():
     model = tiny(changed(commitment=0.0))
     model.discriminator = StandIn(lambda maps: 0.0 * maps.sum((1, 2, 3)))
     for phase in model.phases:
         assert float(model.step(batch(), phase)["loss"].detach()) == pytest.approx(math.log(2))
 
 
-def test_the_players_want_opposite_signs_of_the_margin():
+def test_the_losses_want_opposite_signs_of_the_margin():
     model = tiny(changed(commitment=0.0, gamma=0.0, penalty_share=1.0))
     real = model.embed(batch()["indices"])
 
@@ -268,7 +268,7 @@ def test_discriminator_sees_codes_only():
     model.discriminator = StandIn(lambda maps: seen.append(maps.detach()) or maps.sum((1, 2, 3)))
     for phase in model.phases:
         model.step(batch(), phase)
-    assert len(seen) == 6  # real and drawn: to the loss of either player, and to the penalty
+    assert len(seen) == 6  # real and drawn: to the loss of either network, and to the penalty
     for maps in seen:
         torch.testing.assert_close(model.embed(model.quantize(maps)), maps, atol=1e-5, rtol=0)
 

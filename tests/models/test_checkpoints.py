@@ -163,24 +163,19 @@ def test_foreign_safetensors(path, metadata):
             read()
 
 
-def test_unknown_config_field(vqvae, path):
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ({"heads": 8}, "VQVAEConfig has no field heads: .*another version"),
+        ({"n_codes": 16}, "does not fit its own description"),
+        ({"downsampling": 3}, "downsampling must be 4, 8 or 16, not 3"),
+    ],
+    ids=["unknown field", "other weights", "impossible value"],
+)
+def test_a_wrong_field_of_the_config_is_refused(vqvae, path, field, message):
     save_model(path, vqvae)
-    rewrite_header(path, config={**to_dict(vqvae.config), "heads": 8})
-    with pytest.raises(CheckpointError, match="VQVAEConfig has no field heads: .*another version"):
-        load_model(path, VQVAE)
-
-
-def test_config_that_does_not_fit_the_weights(vqvae, path):
-    save_model(path, vqvae)
-    rewrite_header(path, config={**to_dict(vqvae.config), "n_codes": 16})
-    with pytest.raises(CheckpointError, match="does not fit its own description"):
-        load_model(path, VQVAE)
-
-
-def test_impossible_config_value(vqvae, path):
-    save_model(path, vqvae)
-    rewrite_header(path, config={**to_dict(vqvae.config), "downsampling": 3})
-    with pytest.raises(CheckpointError, match="downsampling must be 4, 8 or 16, not 3"):
+    rewrite_header(path, config={**to_dict(vqvae.config), **field})
+    with pytest.raises(CheckpointError, match=message):
         load_model(path, VQVAE)
 
 
@@ -219,7 +214,7 @@ def test_failed_save_keeps_the_old_checkpoint(vqvae, path, monkeypatch):
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_figures_that_json_lacks_are_refused(vqvae, path):
+def test_numbers_that_json_lacks_are_refused(vqvae, path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         save_model(path, vqvae, metrics={"ssim": float("nan")})
     assert not path.exists()

@@ -140,8 +140,8 @@ def damaged(content, rng):
     else:
         header = json.loads(content[8 : 8 + size])
         about = json.loads(header["__metadata__"][HEADER])
-        place = rng.choice([about, about["config"], header, header[rng.choice(sorted(header))]])
-        place[rng.choice(sorted(place))] = rng.choice(WILD)
+        part = rng.choice([about, about["config"], header, header[rng.choice(sorted(header))]])
+        part[rng.choice(sorted(part))] = rng.choice(WILD)
         if isinstance(header["__metadata__"], dict):
             header["__metadata__"][HEADER] = json.dumps(about)
         new = json.dumps(header).encode()

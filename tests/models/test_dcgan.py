@@ -64,9 +64,9 @@ def test_same_seed_same_map_in_any_batch():
     model, seeds = tiny().eval(), [4, 8, 15, 16, 23]
     positions = torch.tensor([0, 1, 2, 3, 4])
     together = model.sample(positions, model.noise(seeds))
-    for place in range(5):
-        alone = model.sample(positions[place : place + 1], model.noise(seeds[place : place + 1]))
-        assert torch.equal(alone[0], together[place])
+    for row in range(5):
+        alone = model.sample(positions[row : row + 1], model.noise(seeds[row : row + 1]))
+        assert torch.equal(alone[0], together[row])
     reversed_ = model.sample(positions.flip(0), model.noise(seeds[::-1]))
     assert torch.equal(reversed_.flip(0), together)
 

@@ -39,7 +39,7 @@ def test_position_spread_is_the_unbiased_variance_within_positions():
     assert position_spread(vectors[:2], torch.tensor([0, 1])) == 0
 
 
-ILL = {"discriminator_margin": 9.0, "held_out_accuracy": 1.0}
+OVERPOWERED = {"discriminator_margin": 9.0, "held_out_accuracy": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,12 @@ ILL = {"discriminator_margin": 9.0, "held_out_accuracy": 1.0}
         ([{"variety": 0.05}], []),  # the first epoch: nothing is learned yet
         ([{"variety": 0.05}, {"variety": 0.2}], []),  # on its way up
         ([{"variety": 0.2}, {"variety": 0.05}], ["nearly alike"]),
-        ([ILL], ["overpowers"]),
-        ([ILL | {"held_out_accuracy": 0.6}], []),
-        ([{"variety": 0.5}, ILL | {"variety": 0.0}], ["overpowers", "nearly alike"]),
+        ([OVERPOWERED], ["overpowers"]),
+        ([OVERPOWERED | {"held_out_accuracy": 0.6}], []),
+        ([{"variety": 0.5}, OVERPOWERED | {"variety": 0.0}], ["overpowers", "nearly alike"]),
     ],
 )
-def test_symptoms_warn_of_an_ill_game_and_say_what_to_try(history, words):
+def test_symptoms_warn_of_a_failing_training_and_say_what_to_try(history, words):
     found = symptoms(history)
     assert len(found) == len(words) and all(
         word in text for word, text in zip(words, found, strict=True)

@@ -131,15 +131,15 @@ def test_the_linear_start_ages_as_the_maps_do():
     assert shares[0] + 0.2 < shares[1] < shares[2] - 0.2
 
 
-def test_an_age_that_is_not_said_is_left_to_the_noise():
+def test_an_age_that_is_not_known_is_left_to_the_noise():
     model, positions = ageing_subjects()[0], torch.tensor([0, 1, 2])
     noise = model.noise([4, 5, 6])
     unknown = model.sample(positions, noise, torch.full((3,), math.nan))
     assert torch.equal(unknown, model.sample(positions, noise))
-    said = model.sample(
+    known = model.sample(
         positions, noise, 50 + 20 * noise[:, 0]
     )  # the very ages that the noise stood for
-    assert torch.equal(said, unknown)
+    assert torch.equal(known, unknown)
 
 
 def test_the_discriminator_is_conditioned_on_the_age():

@@ -12,14 +12,14 @@ from oasis_utils.models.drawing import SamplingOptions, uniform_noise
 
 
 @pytest.mark.parametrize("n_codes", [10, 64, 256])
-def test_first_loss_is_the_surprise_of_a_uniform_guess(n_codes):
+def test_first_loss_is_the_surprisal_of_a_uniform_guess(n_codes):
     model = tiny(n_codes=n_codes, channels=16, hidden=32).train()
     maps = random_maps(8, n_codes=n_codes)
     loss = model.step({"indices": maps, "positions": torch.arange(8) % 4}, "likelihood")["loss"]
     assert float(loss.detach()) == pytest.approx(math.log(n_codes), rel=0.04)
 
 
-def test_surprise_is_minus_the_log_of_the_predicted_probability():
+def test_surprisal_is_minus_the_log_of_the_predicted_probability():
     model, maps, positions = tiny(), random_maps(3), torch.tensor([0, 1, 3])
     probabilities = model(maps, positions).softmax(1).gather(1, maps[:, None])[:, 0]
     torch.testing.assert_close(model.surprisal(maps, positions), -probabilities.log().detach())

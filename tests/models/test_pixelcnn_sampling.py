@@ -36,11 +36,9 @@ def test_cached_samples_equal_naive_ones(options):
 def test_same_seed_same_image_in_any_batch():
     model, seeds, positions = sharpened(tiny(), 5.0), [5, 6, 7, 8], torch.tensor([0, 1, 2, 3])
     together = model.sample(positions, uniform_noise(seeds, 6))
-    for place in range(4):
-        alone = model.sample(
-            positions[place : place + 1], uniform_noise(seeds[place : place + 1], 6)
-        )
-        assert torch.equal(alone[0], together[place])
+    for row in range(4):
+        alone = model.sample(positions[row : row + 1], uniform_noise(seeds[row : row + 1], 6))
+        assert torch.equal(alone[0], together[row])
     turned = model.sample(positions.flip(0), uniform_noise(seeds[::-1], 6))
     assert torch.equal(turned.flip(0), together)
     assert not torch.equal(model.sample(positions, uniform_noise([9, 10, 11, 12], 6)), together)

@@ -191,7 +191,7 @@ def test_a_quantizer_rotates_when_asked_to():
 
 def test_a_gradient_codebook_is_pulled_to_the_latents_it_serves_and_unused_codes_stay():
     quantizer = VectorQuantizer(
-        9, 3, revive_below=0.0, learning="gradient", start=False, commitment=0.5
+        9, 3, revive_below=0.0, learning="gradient", kmeans_init=False, commitment=0.5
     )
     assert quantizer.codebook.abs().max() <= 1 / 9
     with torch.no_grad():

@@ -75,7 +75,7 @@ def test_float32_is_ieee_float32():
             backend.fp32_precision = value
 
 
-def test_an_older_torch_is_told_in_its_own_words(monkeypatch):
+def test_an_older_torch_is_set_by_its_own_options(monkeypatch):
     """The two interfaces are never mixed."""
     old = SimpleNamespace(
         cuda=SimpleNamespace(matmul=SimpleNamespace(allow_tf32=True)),
@@ -173,7 +173,7 @@ def test_a_capture_warms_up_on_the_shared_stream_and_minds_its_own_thread(made_u
     assert made_up_gpu[-1] == ("graph", "thread_local")
 
 
-def test_a_capture_that_fails_is_said_and_gives_the_stream_back(made_up_gpu):
+def test_a_capture_that_fails_gives_a_warning_and_gives_the_stream_back(made_up_gpu):
     def fails():
         raise RuntimeError("operation not permitted")
 

@@ -40,7 +40,7 @@ def test_loss_that_is_not_finite_is_named_and_the_last_good_checkpoint_stays(run
     assert [record["epoch"] for record in read_history(run.history("line"))] == [1, 2]
 
 
-def test_loss_is_looked_at_within_long_epochs(run):
+def test_loss_is_checked_within_long_epochs(run):
     model = Line(LineConfig(explode_at=2))
     batches = Batches(line_batches(8 * training.CHECK_EVERY * 3).tensors, 8)
     with pytest.raises(FloatingPointError, match="step 2:"):
@@ -118,7 +118,7 @@ def test_a_second_training_of_the_same_model_is_refused(run):
         fit_line(run)
 
 
-def test_held_out_figure_that_is_not_finite_stops_with_its_name(run):
+def test_held_out_metric_that_is_not_finite_stops_with_its_name(run):
     with pytest.raises(FloatingPointError, match="error is not finite"):
         fit_line(run, steered(Line, [1.0, float("nan"), 1.0, 1.0, 1.0]))
     assert read_about(run.checkpoint("line"))["metrics"]["epoch"] == 1

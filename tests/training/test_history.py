@@ -33,7 +33,7 @@ def test_snapshots_outlive_the_training_and_forget_those_of_a_later_one(run):
         "line",
         on_epoch=lambda now, record: snapshots.keep(now, record["epoch"]),
     )
-    seen = Snapshots(path, lambda model: 1 / 0).arrays()  # a loaded training looks at nothing
+    seen = Snapshots(path, lambda model: 1 / 0).arrays()  # a loaded training makes none
     assert list(seen) == [1, 2, 3] and [int(array[0, 0]) for array in seen.values()] == [1, 2, 3]
     snapshots.keep(model, 2)
     assert list(snapshots.arrays()) == [1, 2]

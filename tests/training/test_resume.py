@@ -71,7 +71,7 @@ def test_interrupted_training_ends_bit_for_bit_as_a_whole_one(
 
 @pytest.mark.parametrize("fit_model", [fit_vqvae, fit_pixelcnn, fit_gan])
 def test_another_random_start_ends_elsewhere(tmp_path, fit_model):
-    """What the test above sees as equal is not equal by chance."""
+    """What the test above sees as equal depends on the random start."""
     results = []
     for seed in (1, 2):
         seed_everything(seed)
@@ -104,8 +104,8 @@ def test_what_was_validated_after_the_last_whole_epoch_is_validated_again(run, c
     with pytest.raises(KeyboardInterrupt):
         fit_line(run, config=config, on_epoch=stop)
     assert (
-        "stopped in epoch 2 of 3" in (said := capsys.readouterr().out)
-        and "go on after epoch 1" in said
+        "stopped in epoch 2 of 3" in (printed := capsys.readouterr().out)
+        and "go on after epoch 1" in printed
     )
     assert [record["steps"] for record in read_history(run.history("line"))] == [
         0,

@@ -81,12 +81,12 @@ def test_encoding_and_validation_agree_with_a_cpu(cuda):
     Trainer(model, TrainingConfig(warmup_steps=0), 10).step(batch)
     model.eval()
     with torch.no_grad():
-        indices, figures = model.encode_indices(batch["images"]), model.validate([batch])
+        indices, metrics = model.encode_indices(batch["images"]), model.validate([batch])
         model.to(cuda)
         there = {name: value.to(cuda) for name, value in batch.items()}
         found = model.encode_indices(there["images"]).cpu()
         assert (found == indices).float().mean() >= 0.998  # near ties may tip over
-        assert model.validate([there]) == pytest.approx(figures, rel=2e-2, abs=1e-3)
+        assert model.validate([there]) == pytest.approx(metrics, rel=2e-2, abs=1e-3)
     prior_here, maps = (
         model_and_batch(PixelCNN, CPU)[0].eval(),
         {k: batch[k] for k in ("indices", "positions")},

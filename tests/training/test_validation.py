@@ -42,7 +42,7 @@ def test_best_epoch_is_kept_not_the_last(run):
     assert len(history) == 5
 
 
-def test_figure_that_should_rise(run):
+def test_metric_that_should_rise(run):
     fit_line(run, steered(HighLine, [1.0, 3.0, 5.0, 5.0, 2.0]))
     assert read_about(run.checkpoint("line"))["metrics"]["epoch"] == 3
 
@@ -168,46 +168,46 @@ def test_validating_more_often_does_not_change_the_training(tmp_path, monkeypatc
         assert ends[0] == ends[1] == ends[2], kind
 
 
-def test_stages_are_the_start_powers_of_four_and_the_end(run):
+def test_milestones_are_the_start_powers_of_four_and_the_end(run):
     seen, modes = [], []
 
-    def look(model, steps):
+    def observe(model, steps):
         seen.append(steps)
         modes.append(model.training)
         model.eval()
 
-    def look_again(model, steps):
+    def observe_again(model, steps):
         seen.append(-steps)
 
     config = TrainingConfig(epochs=9, batch_size=1, warmup_steps=2)
-    best, _ = fit_line(run, config=config, on_milestone=look)
+    best, _ = fit_line(run, config=config, on_milestone=observe)
     total = seen[-1]
     assert (
         seen == [0] + [n for n in (16, 64, 256) if n < total] + [total]
         and not any(modes)
         and not best.training
     )
-    fit_line(run, config=config, on_milestone=look_again)
-    assert min(seen) >= 0  # a finished training has no stages
+    fit_line(run, config=config, on_milestone=observe_again)
+    assert min(seen) >= 0  # a finished training has no milestones
 
 
-def test_the_last_stage_shows_the_model_of_the_last_step_not_the_best(run):
-    weights, stages = {}, {}
+def test_the_last_milestone_shows_the_model_of_the_last_step_not_the_best(run):
+    weights, milestones = {}, {}
 
     def note(model, record):
         weights[record["steps"]] = model.layer.weight.item()
 
-    def look(model, steps):
-        stages[steps] = model.layer.weight.item()
+    def observe(model, steps):
+        milestones[steps] = model.layer.weight.item()
 
     best, history = fit_line(
-        run, steered(Line, [5.0, 1.0, 3.0, 4.0, 2.0]), on_epoch=note, on_milestone=look
+        run, steered(Line, [5.0, 1.0, 3.0, 4.0, 2.0]), on_epoch=note, on_milestone=observe
     )
-    assert stages[20] == weights[20] and best.layer.weight.item() == weights[8] != weights[20]
+    assert milestones[20] == weights[20] and best.layer.weight.item() == weights[8] != weights[20]
     assert best_record(history)["steps"] == 8
 
 
-def test_looking_at_stages_does_not_change_the_training(tmp_path):
+def test_observing_milestones_does_not_change_the_training(tmp_path):
     def weights(folder, **options):
         return fit_pixelcnn(RunFolder(tmp_path / folder), **options)[0].state_dict()
 
