@@ -30,7 +30,8 @@ from oasis_utils.metrics import distances as fidelity
 from oasis_utils.metrics import features
 from oasis_utils.models import checkpoints, codes
 from oasis_utils.models import sampler as sampling
-from oasis_utils.models.dcgan import DCGAN, code_divergence
+from oasis_utils.models.dcgan import DCGAN
+from oasis_utils.models.diagnostics import code_divergence
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import (
     RunFolder,
@@ -40,7 +41,7 @@ from oasis_utils.runtime import (
     seed_everything,
     write_json,
 )
-from oasis_utils.training.loop import Trainer
+from oasis_utils.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -62,7 +62,7 @@ class Textbook(nn.Module):
 
 
 def ours(n_codes: int = CODES) -> VectorQuantizer:
-    return VectorQuantizer(n_codes, DIM, start=False)
+    return VectorQuantizer(n_codes, DIM, kmeans_init=False)
 
 
 def trained(quantizer: nn.Module, latents: Tensor) -> Work:

@@ -154,7 +154,7 @@ def cases(images: Tensor, device: torch.device, compiled: bool) -> dict[str, Wor
     last = images.contiguous(memory_format=torch.channels_last)
 
     def ours() -> nn.Module:
-        return Model2017(VectorQuantizer(CODES, DIM, start=False)).to(
+        return Model2017(VectorQuantizer(CODES, DIM, kmeans_init=False)).to(
             device, memory_format=torch.channels_last
         )
 
@@ -244,7 +244,10 @@ def bf16_memory_ratio(device: torch.device, batch: int = 2) -> float:
         torch.autocast(device.type, enabled=False),
         torch.autocast(device.type, torch.bfloat16),
     )
-    ours, textbook = Model2017(VectorQuantizer(CODES, DIM, start=False)), Model2017(Textbook())
+    ours, textbook = (
+        Model2017(VectorQuantizer(CODES, DIM, kmeans_init=False)),
+        Model2017(Textbook()),
+    )
     return peak_mib(
         step(ours.to(device, memory_format=torch.channels_last), images, lambda: mixed, True),
         device,
@@ -294,7 +297,7 @@ def speed(times: dict[str, list[float]], batch: int, work: float) -> dict[str, A
 def memory(works: dict[str, Work], images: Tensor, device: torch.device) -> dict[str, Any]:
     """Peaks, ours by the textbook's, and what autograd keeps of either."""
     peaks = {name: peak_mib(work, device) for name, work in works.items()}
-    forms = {"textbook": Textbook(), "ours": VectorQuantizer(CODES, DIM, start=False)}
+    forms = {"textbook": Textbook(), "ours": VectorQuantizer(CODES, DIM, kmeans_init=False)}
     return {
         "mib": peaks,
         "memory_ratio": peaks["ours"] / peaks["textbook"],
@@ -320,7 +323,7 @@ def main() -> None:
     device = begin(options.device)
     images = torch.rand(options.batch, 1, SIZE, SIZE, device=device)
     works = cases(images, device, not options.no_compile)
-    model = Model2017(VectorQuantizer(CODES, DIM, start=False)).to(device)
+    model = Model2017(VectorQuantizer(CODES, DIM, kmeans_init=False)).to(device)
     work = gflop(lambda: model(images).backward())
     figures = speed(alternate(works, options.rounds, device), options.batch, work)
     figures |= memory(works, images, device) | {"ceilings": ceilings(device)}

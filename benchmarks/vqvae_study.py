@@ -119,7 +119,7 @@ def run(
         Batches(train.to(CPU), training.batch_size, True, train.symmetry, seed),
         Batches(held_out.to(CPU), 64),
         training,
-        looks=2,
+        n_records=2,
         clock=clock,
     )
     images, indices = evaluation.reconstruct_split(model, judged, CPU)

@@ -77,3 +77,23 @@ def samplers():
     torch.nn.init.normal_(pixelcnn.head[-1].weight)
     dcgan = DCGAN(DCGANConfig(**shape, code_dim=4, noise_dim=4))
     return {"PixelCNN": BrainSampler(vqvae, pixelcnn), "DCGAN": BrainSampler(vqvae, dcgan)}
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request):
+    """Each device in turn; the GPU is skipped where there is none."""
+    import torch
+
+    from oasis_utils import runtime
+
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    return runtime.select_device(request.param)
+
+
+@pytest.fixture
+def cuda():
+    """The GPU; tests that use it are marked `needs_gpu`."""
+    from oasis_utils import runtime
+
+    return runtime.select_device("cuda")

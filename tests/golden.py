@@ -27,7 +27,7 @@ from oasis_utils.config import load_profile
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.vqvae import VQVAE
-from oasis_utils.training import loop as training
+from oasis_utils.training import trainer as training
 
 PATH = Path(__file__).with_name("golden.json")
 STEPS, BATCH, PICTURES = 10, 8, 3

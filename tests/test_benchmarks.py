@@ -60,7 +60,7 @@ def test_the_textbook_quantizer_finds_the_same_codes_and_gradient_as_ours():
     torch.manual_seed(0)
     textbook, ours = (
         Textbook(n_codes=30, dim=6),
-        VectorQuantizer(30, 6, revive_below=0.0, start=False),
+        VectorQuantizer(30, 6, revive_below=0.0, kmeans_init=False),
     )
     ours.codebook.copy_(textbook.codebook)
     latents = [

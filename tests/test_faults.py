@@ -31,7 +31,8 @@ from oasis_utils.runtime import (
     write_json,
 )
 from oasis_utils.runtime.symmetry import LEFT_RIGHT
-from oasis_utils.training.loop import fit, read_history
+from oasis_utils.training.history import read_history
+from oasis_utils.training.loop import fit
 
 pytestmark = pytest.mark.faults
 

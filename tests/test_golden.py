@@ -14,10 +14,11 @@ from oasis_utils.metrics import image_quality as metrics
 from oasis_utils.models import linear_maps as linear
 from oasis_utils.models import quantizer
 from oasis_utils.models.dcgan import DCGAN
-from oasis_utils.models.pixelcnn import GatedBlock, PixelCNN
+from oasis_utils.models.gated_network import GatedBlock
+from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.quantizer import VectorQuantizer
 from oasis_utils.models.vqvae import VQVAE, ResidualBlock
-from oasis_utils.training import loop as training
+from oasis_utils.training import trainer as training
 
 KINDS = [(kind, case) for kind, cases in golden.CASES.items() for case in cases]
 

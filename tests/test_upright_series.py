@@ -92,7 +92,7 @@ def test_the_likelihood_knows_which_way_slices_face(case):
             np.int64
         )
         return (
-            prior.surprise(torch.from_numpy(maps), torch.from_numpy(real.positions))
+            prior.surprisal(torch.from_numpy(maps), torch.from_numpy(real.positions))
             .mean((1, 2))
             .numpy()
         )

@@ -255,6 +255,6 @@ class DCGANConfig:
         return self.noise_dim + self.half_noise + self.full_noise
 
     @property
-    def canvas_dim(self) -> int:
+    def output_dim(self) -> int:
         """Channels of a generated map."""
         return 1 if self.space == "index" else self.code_dim

@@ -16,7 +16,7 @@ def prior_nats(prior: PixelCNN, batches: Batches) -> Float[np.ndarray, " n"]:
     "positions"[, "ages"]}.
     """
     parts = [
-        prior.surprise(batch["indices"], batch["positions"], batch.get("ages"))
+        prior.surprisal(batch["indices"], batch["positions"], batch.get("ages"))
         .double()
         .mean((1, 2))
         .cpu()

@@ -7,14 +7,13 @@ from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.drawing import SamplingOptions, uniform_noise
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.quantizer import VectorQuantizer, rotate, straight_through
+from oasis_utils.models.regions import hemisphere, region
 from oasis_utils.models.sampler import (
     PRIORS,
     BrainSampler,
     Samples,
-    hemisphere,
     image_seeds,
     load_sampler,
-    region,
     run_or_shipped,
     spread_positions,
 )

@@ -1,4 +1,4 @@
-"""Generator and discriminator of the DCGAN.
+"""Generator and discriminator of the DCGAN, and their losses.
 
 Architecture: Radford 2015 (arXiv 1511.06434), transposed and strided convolutions; no normalisation
 in the discriminator (R3GAN, Huang 2024, arXiv 2501.05441, section 3), but spectral norms with the
@@ -16,7 +16,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from oasis_utils.config import DCGANConfig
 from oasis_utils.models.linear_maps import LinearMaps
 
-PACK = 4  # maps of neighbouring positions whose variety the discriminator sees together
+PACK_SIZE = 4  # maps of neighbouring positions whose variety the discriminator sees together
 
 
 class Generator(nn.Module):
@@ -28,6 +28,9 @@ class Generator(nn.Module):
     2019, arXiv 1812.04948, section 3.2), because one vector cannot describe every cortical fold.
     With start="linear" the network adds to the map that a linear model makes of the same noise, and
     takes that map as an input.
+
+    Args:
+        config: sizes of the network, of the maps and of the noise.
     """
 
     def __init__(self, config: DCGANConfig):
@@ -47,15 +50,16 @@ class Generator(nn.Module):
             nn.ReLU(),
             nn.Conv2d(narrow, narrow, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(narrow, config.canvas_dim, 3, padding=1),
+            nn.Conv2d(narrow, config.output_dim, 3, padding=1),
         )
         if config.space == "index":
             self.layers.append(nn.Tanh())  # the range that is cut into equal bins
         if config.linear:
             self.linear = LinearMaps(
-                config.n_positions, config.noise_dim, config.canvas_dim, config.grid
+                config.n_positions, config.noise_dim, config.output_dim, config.grid
             )
-            self.show = nn.Conv2d(config.canvas_dim, narrow, 3, padding=1, bias=False)
+            # the name is that of the weights in checkpoint files
+            self.show = nn.Conv2d(config.output_dim, narrow, 3, padding=1, bias=False)
         if config.texture:
             self.mix_half = nn.Conv2d(config.texture, middle, 1, bias=False)
             self.mix_full = nn.Conv2d(config.texture, narrow, 1, bias=False)
@@ -63,6 +67,15 @@ class Generator(nn.Module):
     def forward(
         self, noise: Float[Tensor, "batch noise_size"], positions: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch dim rows cols"]:
+        """Maps in the output space.
+
+        Args:
+            noise: standard normal numbers, one vector for each map.
+            positions: slice positions in [0, n_positions).
+
+        Returns:
+            Vectors near those of the codes; with space="index" one channel in [-1, 1].
+        """
         config, layers = self.config, self.layers
         whole, half, full = noise.split(
             (config.noise_dim, config.half_noise, config.full_noise), dim=1
@@ -82,12 +95,19 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """A map of vectors and its slice position to a score; higher is more real. Projection condition
-    (Miyato 2018).
+    """A map of vectors and its slice position to a score; higher is more real.
 
-    With start="linear" it also sees how each map differs from the mean of its position. ages are
-    standardised, nan where unknown.
+    With start="linear" it also sees how each map differs from the mean of its position.
+
+    Args:
+        config: sizes of the network and of the maps, loss, and whether ages are known.
+
+    Reference:
+        Conditions by projection: cGANs with Projection Discriminator (Miyato 2018, arXiv
+        1802.05637).
     """
+
+    mean: Tensor  # of each position; only with start="linear"
 
     def __init__(self, config: DCGANConfig):
         super().__init__()
@@ -95,10 +115,10 @@ class Discriminator(nn.Module):
         wide = 4 * channels
         if config.linear:
             self.register_buffer(
-                "mean", torch.zeros(config.n_positions, config.canvas_dim, config.grid, config.grid)
+                "mean", torch.zeros(config.n_positions, config.output_dim, config.grid, config.grid)
             )
         self.layers = nn.Sequential(
-            nn.Conv2d((1 + config.linear) * config.canvas_dim, channels, 3, padding=1),
+            nn.Conv2d((1 + config.linear) * config.output_dim, channels, 3, padding=1),
             nn.LeakyReLU(0.2),
             nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1),
             nn.LeakyReLU(0.2),
@@ -124,6 +144,17 @@ class Discriminator(nn.Module):
         positions: Int[Tensor, " batch"],
         ages: Float[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, " batch"]:
+        """The score of each map.
+
+        Args:
+            maps: vectors in the output space.
+            positions: slice positions in [0, n_positions), neighbours side by side, see
+                `pack_variety`.
+            ages: standardised, nan where unknown; None: all unknown.
+
+        Returns:
+            A score of any sign; higher is more real.
+        """
         x = self.layers(
             torch.cat([maps, maps - self.mean[positions]], dim=1) if self.linear else maps
         )
@@ -139,10 +170,49 @@ def pack_variety(features: Float[Tensor, "batch dim"]) -> Float[Tensor, " batch"
     minibatch statistic (Karras 2018, arXiv 1710.10196, section 3). Over a whole batch it would be
     the deviation between positions.
     """
-    packs = features.tensor_split(max(len(features) // PACK, 1))
+    packs = features.tensor_split(max(len(features) // PACK_SIZE, 1))
     return torch.cat(
         [
             (pack - pack.mean(0)).square().mean(0).add(1e-8).sqrt().mean().expand(len(pack))
             for pack in packs
         ]
     )
+
+
+def discriminator_loss(
+    kind: str, real: Float[Tensor, " batch"], fake: Float[Tensor, " batch"]
+) -> Float[Tensor, ""]:
+    """What the discriminator minimises.
+
+    Args:
+        kind: "relativistic", "hinge" or "bce", see `DCGANConfig.loss`.
+        real: its scores of real maps.
+        fake: its scores of drawn maps.
+
+    Returns:
+        The mean over the batch.
+    """
+    if kind == "relativistic":  # R3GAN, eq. 2
+        return F.softplus(fake - real).mean()
+    if kind == "hinge":  # Miyato 2018, SN-GAN (arXiv 1802.05957), eq. 16
+        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+    # Goodfellow 2014 (arXiv 1406.2661): cross-entropy of real and drawn
+    return (F.softplus(-real) + F.softplus(fake)).mean()
+
+
+def generator_loss(
+    kind: str, real: Float[Tensor, " batch"], fake: Float[Tensor, " batch"]
+) -> Float[Tensor, ""]:
+    """What the generator minimises.
+
+    Args:
+        kind: "relativistic", "hinge" or "bce", see `DCGANConfig.loss`.
+        real: the discriminator's scores of real maps, used by the relativistic loss only.
+        fake: its scores of drawn maps.
+
+    Returns:
+        The mean over the batch.
+    """
+    if kind == "relativistic":
+        return F.softplus(real - fake).mean()
+    return -fake.mean() if kind == "hinge" else F.softplus(-fake).mean()

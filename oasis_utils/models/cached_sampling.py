@@ -17,9 +17,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from oasis_utils.models.drawing import DrawingRule, SamplingOptions, draw_by
+from oasis_utils.models.gated_network import Condition, GatedBlock, GatedNetwork
 from oasis_utils.runtime.gpu import captured
 
-KEPT = 8  # steps that a model keeps: at most 5 kinds of each batch size
+MOST_KEPT_STEPS = 8  # of a model; there are at most 5 drawing rules for each batch size
 
 
 class ScaledGate:
@@ -27,13 +28,17 @@ class ScaledGate:
     kernels where the plain form needs three, and a CPU computes a sigmoid three times faster than a
     tanh. The scale is folded into weights. The sigmoids have fixed memory: for one cell, cutting a
     new tensor in halves takes longer than computing it.
+
+    Args:
+        memory: receives the sigmoids; of the shape of the inputs.
     """
 
-    def __init__(self, blank: Float[Tensor, "batch two_channels"]):
-        self.sigmoids = blank
-        self.halves = blank.chunk(2, dim=1)
+    def __init__(self, memory: Float[Tensor, "batch two_channels"]):
+        self.sigmoids = memory
+        self.halves = memory.chunk(2, dim=1)
 
     def __call__(self, x: Float[Tensor, "batch two_channels"]) -> Float[Tensor, "batch channels"]:
+        """The gated values; read them before the next call, which uses their memory again."""
         torch.sigmoid(x, out=self.sigmoids)
         a, b = self.halves
         return torch.addcmul(b, a, b, value=-2)
@@ -46,23 +51,31 @@ class RowCache:
     every layer; it leaves `ready`, the horizontal gates' inputs without the share of the row's own
     cells. `logits` adds that share for the next cell, layer by layer; `accept` takes the chosen
     code over and moves one column on.
+
+    Args:
+        model: the network whose logits are computed; its weights are copied.
+        positions: slice positions in [0, n_positions), one for each map of the batch.
+        ages: years, nan where unknown; None: all unknown.
     """
+
+    conditions: list[Condition]
 
     def __init__(
         self,
-        model: nn.Module,
+        model: GatedNetwork,
         positions: Int[Tensor, " batch"],
         ages: Float[Tensor, " batch"] | None = None,
     ):
         self.model, self.batch, self.grid = model, len(positions), model.config.grid
-        self.first, *self.others = model.blocks
+        self.blocks = model.gated_blocks
+        self.first, *self.others = self.blocks
         channels, weight = model.config.channels, model.embedding.weight
         blank = weight.new_zeros
         # each layer's vertical input, padded in width: columns first, so that a shift by a column
         # is a plain slice; the channels hold the rows that are still needed, the newest last
         self.rows = [
             blank(self.grid + 2 * (block.width // 2), self.batch, block.height * channels)
-            for block in model.blocks
+            for block in self.blocks
         ]
         self.ready_first = blank(self.grid, self.batch, 2 * channels)
         self.ready = blank(self.grid, len(self.others), self.batch, 2 * channels)
@@ -90,7 +103,7 @@ class RowCache:
 
     def _flatten_weights(self) -> None:
         """Kernels as matrices; what enters a gate is scaled, see `ScaledGate`."""
-        blocks, channels = self.model.blocks, self.model.config.channels
+        blocks, channels = self.blocks, self.model.config.channels
         scale = torch.cat([torch.full((channels,), -2.0), torch.ones(channels)]).to(self.rows[0])
         self.scale = scale
 
@@ -99,7 +112,7 @@ class RowCache:
             return (kernel[:, :, 0].permute(2, 1, 0).flatten(0, 1) * scale).contiguous()
 
         # (rows * channels, 2 channels) for each column of the kernel
-        def columns(block: nn.Module) -> list[Tensor]:
+        def columns(block: GatedBlock) -> list[Tensor]:
             return [
                 (column.permute(2, 1, 0).flatten(0, 1) * scale).contiguous()
                 for column in block.vertical.weight.unbind(3)
@@ -107,25 +120,25 @@ class RowCache:
 
         kernels = [flat(block.horizontal.weight) for block in blocks]
         self.kernel_first = kernels[0]
-        self.kernel_left = (
-            torch.stack([k[:-channels] for k in kernels[1:]]) if self.others else None
-        )
+        if self.others:
+            self.kernel_left = torch.stack([k[:-channels] for k in kernels[1:]])
         self.kernels_here = [k[-channels:].contiguous() for k in kernels[1:]]
         self.outputs = [
-            (block.output.weight[:, :, 0, 0].t().contiguous(), block.output.bias)
+            (block.output.weight[:, :, 0, 0].t().contiguous(), bias_of(block.output))
             for block in blocks
         ]
-        self.verticals = [(block.vertical.bias * scale, *columns(block)) for block in blocks]
+        self.verticals = [(bias_of(block.vertical) * scale, *columns(block)) for block in blocks]
         self.to_horizontal = [
             (
                 (block.vertical_to_horizontal.weight[:, :, 0, 0] / scale).t().contiguous() * scale,
-                (block.vertical_to_horizontal.bias + block.horizontal.bias) * scale,
+                (bias_of(block.vertical_to_horizontal) + bias_of(block.horizontal)) * scale,
             )
             for block in blocks
         ]
         self.head = [
-            (conv.weight[:, :, 0, 0].t().contiguous(), conv.bias)
-            for conv in (self.model.head[1], self.model.head[4])
+            (conv.weight[:, :, 0, 0].t().contiguous(), bias_of(conv))
+            for conv in self.model.head
+            if isinstance(conv, nn.Conv2d)
         ]
 
     def start_row(self, row: int, above: Int[Tensor, "batch cols"] | None = None) -> None:
@@ -133,7 +146,7 @@ class RowCache:
         none for row 0.
         """
         fresh = None if above is None else self.model.embedding(above.t())
-        for i, block in enumerate(self.model.blocks):
+        for i, block in enumerate(self.blocks):
             if fresh is not None:  # the first block reads finished rows only
                 self._push(i, fresh)
             seen = self._seen(i)
@@ -155,7 +168,7 @@ class RowCache:
         self.col = 0
 
     def _push(self, layer: int, fresh: Float[Tensor, "cols batch channels"]) -> None:
-        """A row is finished: the oldest one of this layer makes room for it."""
+        """Append a finished row of this layer and drop its oldest one."""
         rows, channels = self.rows[layer], fresh.shape[2]
         if rows.shape[2] > channels:
             rows[:, :, :-channels] = rows[:, :, channels:].clone()
@@ -217,6 +230,12 @@ class RowCache:
         self.rows = [rows[:, parents] for rows in self.rows]
 
 
+def bias_of(layer: nn.Conv2d) -> Tensor:
+    """The bias of a convolution that has one."""
+    assert layer.bias is not None, "the convolutions of the network have a bias"
+    return layer.bias
+
+
 class Step:
     """Predict, draw and accept one cell, reading inputs from fixed addresses; on a GPU the kernels
     are recorded once as a CUDA graph and then replayed, because launching some hundred small
@@ -224,6 +243,11 @@ class Step:
 
     Where the kernels cannot be recorded they are launched one by one, with a warning. The state
     that the trial runs of a recording leave behind is cleared by `start_row`.
+
+    Args:
+        cache: the state of the incremental pass.
+        options: temperature, top-k and top-p.
+        record: whether a CUDA graph is recorded where that is possible.
     """
 
     def __init__(self, cache: RowCache, options: SamplingOptions, record: bool = True):
@@ -263,7 +287,7 @@ class Step:
         self.ready_first.copy_(cache.ready_first[cache.col])
         self.ready.copy_(cache.ready[cache.col])
         self.noise.copy_(noise)
-        if keep is not None:
+        if given is not None and keep is not None:
             self.given.copy_(given)
             self.keep.copy_(keep)
         if self.graph is None:
@@ -305,7 +329,7 @@ class KeptSteps:
     @contextmanager
     def step(
         self,
-        model: nn.Module,
+        model: GatedNetwork,
         positions: Int[Tensor, " batch"],
         ages: Float[Tensor, " batch"] | None,
         options: SamplingOptions,
@@ -331,7 +355,7 @@ class KeptSteps:
         finally:
             if weights and weights == self._weights:
                 self._steps[key] = step
-                while len(self._steps) > KEPT:
+                while len(self._steps) > MOST_KEPT_STEPS:
                     self._steps.popitem(last=False)
 
 
@@ -342,10 +366,10 @@ def state_of(model: nn.Module) -> list[tuple]:
 
     The norm is there for fused optimisers, whose changes torch does not count.
     """
-    weights = list(model.parameters())
+    weights: list[Tensor] = list(model.parameters())
     if any(weight.is_inference() for weight in weights):
         return []
-    norms = torch.stack(torch._foreach_norm(weights)).tolist()
+    norms = torch.stack(torch._foreach_norm(weights)).tolist()  # pyright: ignore[reportPrivateImportUsage]
     return [
         (weight.data_ptr(), weight._version, weight.device, norm)
         for weight, norm in zip(weights, norms, strict=True)

@@ -1,6 +1,5 @@
 """Checkpoint files: weights as safetensors with, in the header, the JSON that rebuilds the
-model and says where it comes from. Reading needs no other knowledge and runs no code; writing is
-all or nothing.
+model and describes its training. Reading runs no code; writing is all or nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ import contextlib
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,9 +16,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from oasis_utils.config import digest, from_dict, to_dict
+from oasis_utils.models.trainable import Trainable
 from oasis_utils.runtime import atomic
 
-FORMAT = 1
+CHECKPOINT_FORMAT = 1
 FIRST_VERSION = 1  # of a model's code, where a file names none
 HEADER = "oasis_vq"  # the key of our JSON in the safetensors header
 FINGERPRINT = "sha256"  # the key of the digest of that JSON and of all tensors
@@ -27,12 +27,21 @@ LARGEST_HEADER = 16 << 20  # bytes; ours have some kilobytes
 DAMAGE = (SafetensorError, KeyError, ValueError, TypeError, OSError, RecursionError, OverflowError)
 
 
+Model = TypeVar("Model", bound=Trainable)
+
+
 class CheckpointError(RuntimeError):
     """A checkpoint cannot be used; the message says why and what to do."""
 
 
 def save_tensors(path: str | Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
-    """Write tensors and a JSON description into one file."""
+    """Write tensors and a JSON description into one file.
+
+    Args:
+        path: of the file; an earlier one is replaced when the new one is whole.
+        tensors: by name.
+        about: the description; it must be JSON without nan and infinity.
+    """
     plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
     text = json.dumps(about, allow_nan=False)
     with atomic(path) as partial:
@@ -44,8 +53,17 @@ def save_tensors(path: str | Path, tensors: dict[str, Tensor], about: dict[str, 
 def load_tensors(
     path: str | Path, device: str | torch.device = "cpu"
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `save_tensors` wrote; CheckpointError for a missing, truncated, altered or foreign
-    file.
+    """Read what `save_tensors` wrote.
+
+    Args:
+        path: of the file.
+        device: where the tensors are placed.
+
+    Returns:
+        (tensors by name, description).
+
+    Raises:
+        CheckpointError: the file is missing, truncated, altered or foreign.
     """
     with _opened(path) as (file, text):
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
@@ -58,7 +76,7 @@ def load_tensors(
 
 
 def read_about(path: str | Path) -> dict[str, Any]:
-    """The description alone: kind, config, recipe, metrics, provenance."""
+    """The description alone: kind, config, configuration hash ("recipe"), metrics, provenance."""
     with _opened(path) as (_, text):
         return _description(text)
 
@@ -100,19 +118,24 @@ def _fingerprint(text: str, tensors: dict[str, Tensor]) -> str:
     sha = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        sha.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return sha.hexdigest()
 
 
-def save_model(path: str | Path, model: torch.nn.Module, **about: Any) -> None:
-    """A model with its `config` and the `version` of its code; `about` adds recipe, metrics,
-    provenance and whether the training is complete.
+def save_model(path: str | Path, model: Trainable, **about: Any) -> None:
+    """Write a model with its configuration and the version of its code.
+
+    Args:
+        path: of the file.
+        model: a VQVAE, PixelCNN, DCGAN or other `Trainable`.
+        **about: added to the description: configuration hash ("recipe"), metrics, provenance, and
+            whether the training is complete.
     """
     save_tensors(
         path,
         model.state_dict(),
         {
-            "format": FORMAT,
+            "format": CHECKPOINT_FORMAT,
             "kind": type(model).__name__,
             "version": model.version,
             "config": to_dict(model.config),
@@ -123,21 +146,31 @@ def save_model(path: str | Path, model: torch.nn.Module, **about: Any) -> None:
 
 
 def load_model(
-    path: str | Path, kind: type, device: str | torch.device = "cpu"
-) -> tuple[Any, dict[str, Any]]:
-    """(model in evaluation mode, description). `kind` is the class to expect, such as VQVAE.
+    path: str | Path, kind: type[Model], device: str | torch.device = "cpu"
+) -> tuple[Model, dict[str, Any]]:
+    """Read a model that `save_model` wrote.
 
-    CheckpointError for a damaged or foreign file, and for weights that another version of the
-    class's code was trained with. Files from before versions count as version 1.
+    Args:
+        path: of the file.
+        kind: the class to expect, such as VQVAE.
+        device: where the model is placed.
+
+    Returns:
+        (model in evaluation mode, description).
+
+    Raises:
+        CheckpointError: the file is missing, damaged or foreign, or its weights were trained with
+            another version of the class's code. Files without a version count as version 1.
     """
     tensors, about = load_tensors(path, device)
     if about.get("kind") != kind.__name__:
         raise CheckpointError(
             f"{path} holds a {about.get('kind')}, not a {kind.__name__}: check the file name"
         )
-    if about.get("format") != FORMAT:
+    if about.get("format") != CHECKPOINT_FORMAT:
         raise CheckpointError(
-            f"{path} has format {about.get('format')}, this version reads {FORMAT}: train again"
+            f"{path} has format {about.get('format')}, this version reads {CHECKPOINT_FORMAT}:"
+            " train again"
         )
     version = about.get("version", FIRST_VERSION)
     if version != kind.version:
@@ -171,7 +204,14 @@ def _check_shapes(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None
 
 
 def weights_digest(model: torch.nn.Module) -> str:
-    """Identifies the exact weights: what a prior was trained on must be what decodes it."""
+    """Identifies the exact weights, so that a prior is decoded by the VQ-VAE it was trained on.
+
+    Args:
+        model: any model.
+
+    Returns:
+        12 hexadecimal digits that change with any weight.
+    """
     sha = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         sha.update(name.encode())

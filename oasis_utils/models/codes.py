@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,28 +21,37 @@ from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import DataError, Progress, atomic
 from oasis_utils.runtime.symmetry import Symmetry
 
-BATCH = 64  # slices encoded or decoded at once
-FORMAT = 2  # of the file; 2: with ages
-KINDS = ("indices", "positions", "subjects", "ages")  # arrays of each split
+CODED_AT_ONCE = 64  # slices
+CODES_FORMAT = 2  # of the file; 2: with ages
+SPLIT_ARRAYS = ("indices", "positions", "subjects", "ages")
 
 
 @dataclass(frozen=True)
 class CodeMaps:
-    """Index maps of all splits, and what they were made from."""
+    """Index maps of all splits, and what they were made from.
 
-    # uint16 on disk and in memory; train holds all variants
+    Attributes:
+        indices: maps of each split, codes in [0, n_codes) as uint16; train holds all variants.
+        positions: slice position of each map.
+        subjects: number of the subject of each map.
+        ages: years, nan where unknown.
+        about: n_codes, variants, identities of VQ-VAE and data.
+    """
+
     indices: dict[str, Integer[np.ndarray, "n rows cols"]]
     positions: dict[str, Integer[np.ndarray, " n"]]
     subjects: dict[str, Integer[np.ndarray, " n"]]
-    ages: dict[str, Float[np.ndarray, " n"]]  # years, nan where unknown
-    about: dict[str, Any]  # n_codes, variants, identities of VQ-VAE and data
+    ages: dict[str, Float[np.ndarray, " n"]]
+    about: dict[str, Any]
 
     @property
     def n_codes(self) -> int:
+        """K, size of the codebook."""
         return self.about["n_codes"]
 
     @property
     def identity(self) -> str:
+        """Digest of what the maps were made from."""
         return digest(self.about)
 
     def to(self, split: str, device: torch.device) -> dict[str, Tensor]:
@@ -115,7 +125,7 @@ def encode_images(
     vqvae: VQVAE,
     images: UInt8[np.ndarray, "n height width"],
     device: torch.device,
-    change=lambda batch: batch,
+    change: Callable[[Tensor], Tensor] = lambda batch: batch,
 ) -> Integer[np.ndarray, "n rows cols"]:
     """Index maps of slices.
 
@@ -129,9 +139,11 @@ def encode_images(
         uint16 indices in [0, n_codes).
     """
     maps = []
-    for start in range(0, len(images), BATCH):
+    for start in range(0, len(images), CODED_AT_ONCE):
         batch = (
-            torch.from_numpy(np.array(images[start : start + BATCH]))[:, None].to(device).float()
+            torch.from_numpy(np.array(images[start : start + CODED_AT_ONCE]))[:, None]
+            .to(device)
+            .float()
             / 255
         )
         maps.append(vqvae.encode_indices(change(batch)).cpu().numpy().astype(np.uint16))
@@ -153,12 +165,19 @@ def decode_maps(
     """
     maps = torch.from_numpy(indices.astype(np.int64)).to(vqvae.quantizer.codebook.device)
     return np.concatenate(
-        [to_uint8(vqvae.decode_indices(part)[:, 0]) for part in maps.split(BATCH)]
+        [to_uint8(vqvae.decode_indices(part)[:, 0]) for part in maps.split(CODED_AT_ONCE)]
     )
 
 
 def to_uint8(images: Tensor) -> UInt8[np.ndarray, ...]:
-    """Floats in [0, 1] to 8-bit grey levels."""
+    """Floats to 8-bit grey levels.
+
+    Args:
+        images: of any shape, in [0, 1]; values beyond are clamped.
+
+    Returns:
+        Grey levels in [0, 255], on the CPU.
+    """
     return (images * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
 
 
@@ -216,7 +235,7 @@ def encode_dataset(
 def describe(vqvae: VQVAE, dataset: Dataset, config: CodesConfig, seed: int) -> dict[str, Any]:
     """What the maps are made from: code maps with an equal description need not be made again."""
     return {
-        "format": FORMAT,
+        "format": CODES_FORMAT,
         "n_codes": vqvae.config.n_codes,
         "grid": vqvae.config.grid,
         "variants": config.variants,
@@ -228,13 +247,22 @@ def describe(vqvae: VQVAE, dataset: Dataset, config: CodesConfig, seed: int) -> 
 
 
 def save_codes(path: Path, codes: CodeMaps) -> None:
-    arrays = {f"{kind}_{split}": getattr(codes, kind)[split] for kind in KINDS for split in SPLITS}
+    """Write index maps and their description into one .npz file."""
+    arrays = {
+        f"{kind}_{split}": getattr(codes, kind)[split] for kind in SPLIT_ARRAYS for split in SPLITS
+    }
     with atomic(path) as partial, open(partial, "wb") as file:
         np.savez_compressed(file, about=np.array(json.dumps(codes.about)), **arrays)
 
 
 def load_codes(path: Path) -> CodeMaps:
     """Read the index maps that `save_codes` wrote.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        The index maps of all splits.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -245,15 +273,15 @@ def load_codes(path: Path) -> CodeMaps:
             f"{path} is missing: run notebook 03_codebook_analysis with the same run folder first"
         )
     about = _read_about(path)
-    if about.get("format") != FORMAT:
+    if about.get("format") != CODES_FORMAT:
         raise DataError(
             f"{path} was written by another version of oasis_utils (format"
-            f" {about.get('format', 1)}, this one reads {FORMAT}): run notebook"
+            f" {about.get('format', 1)}, this one reads {CODES_FORMAT}): run notebook"
             " 03_codebook_analysis again, it makes the maps anew"
         )
     with np.load(path, allow_pickle=False) as file:
         return CodeMaps(
-            **{kind: {split: file[f"{kind}_{split}"] for split in SPLITS} for kind in KINDS},
+            **{kind: {split: file[f"{kind}_{split}"] for split in SPLITS} for kind in SPLIT_ARRAYS},
             about=about,
         )
 

@@ -12,7 +12,7 @@ numbers as output (space="index") and the classical and the hinge loss serve as 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -21,22 +21,36 @@ from torch import Tensor, nn
 
 from oasis_utils.config import DCGANConfig
 from oasis_utils.metrics.kernel import kernel_distance
-from oasis_utils.models.adversarial import Discriminator, Generator
+from oasis_utils.models.adversarial import (
+    Discriminator,
+    Generator,
+    discriminator_loss,
+    generator_loss,
+)
+from oasis_utils.models.diagnostics import code_divergence, position_spread
 from oasis_utils.models.drawing import AS_LEARNED, SamplingOptions, great_circle
+from oasis_utils.models.prior import check_ages, check_positions
 from oasis_utils.models.quantizer import nearest_code
+from oasis_utils.models.trainable import SizedBatches, Trainable
 
-# real minus drawn score (odds of 55 to 1) from which the discriminator overpowers the generator
-MARGIN = 4.0
-FITTED = 8192  # training maps at most that the linear model is fitted to
-VARIETY = 0.3  # share of the real variety at one position below which drawn maps are nearly alike
+MOST_FITTED_MAPS = 8192  # of the training split, to which the linear model is fitted
 
 
-class DCGAN(nn.Module):
+class DCGAN(Trainable):
     """Both networks and the codebook between them.
 
     The generator draws maps in the output space: vectors near `output_codes`, or, with
     space="index", a grey picture whose range [-1, 1] is cut into one bin for each index number.
+
+    Args:
+        config: sizes of the networks, of the maps and of the noise; output space, start and loss.
+
+    Reference:
+        Radford 2015 (arXiv 1511.06434); R3GAN (Huang 2024, arXiv 2501.05441).
     """
+
+    codebook: Tensor  # standardised, see `use_codebook`
+    bins: Tensor  # the middle of each bin; only with space="index"
 
     Config = DCGANConfig
     version = 1  # of this code and all it uses: raise it when tests/test_golden.py says so
@@ -49,7 +63,6 @@ class DCGAN(nn.Module):
         super().__init__()
         self.config = config
         self.generator, self.discriminator = Generator(config), Discriminator(config)
-        # standardised, see `use_codebook`
         self.register_buffer("codebook", torch.randn(config.n_codes, config.code_dim))
         if config.space == "index":
             centres = (2 * torch.arange(config.n_codes) + 1) / config.n_codes - 1
@@ -64,10 +77,16 @@ class DCGAN(nn.Module):
     def use_codebook(
         self, codebook: Float[Tensor, "n_codes dim"], counts: Float[Tensor, " n_codes"]
     ) -> None:
-        """Take the VQ-VAE's codes, scaled so that the maps of the training data (code counts) have
-        unit variance.
+        """Take the VQ-VAE's codes, scaled so that the training maps have unit variance.
 
-        One scale for all dimensions: which code is nearest must not change.
+        All dimensions have one scale, so that the nearest code of a vector stays the same.
+
+        Args:
+            codebook: the codes of the VQ-VAE.
+            counts: how often each code occurs in the training maps.
+
+        Raises:
+            ValueError: the training maps use a single code.
         """
         weights = (counts / counts.sum())[:, None]
         mean = (weights * codebook).sum(0)
@@ -89,30 +108,37 @@ class DCGAN(nn.Module):
         """Fit the linear model to training maps, after `use_codebook`; the untrained generator then
         draws the maps of the linear model. Does nothing without one (start="blank",
         space="index").
+
+        Args:
+            indices: training maps, codes in [0, n_codes).
+            positions: slice position of each map, in [0, n_positions).
+            ages: years, nan where unknown; None: all unknown.
         """
         if not self.config.linear:
             return
-        some = torch.randperm(len(indices), generator=torch.Generator().manual_seed(0))[:FITTED].to(
-            indices.device
-        )
+        order = torch.randperm(len(indices), generator=torch.Generator().manual_seed(0))
+        some = order[:MOST_FITTED_MAPS].to(indices.device)
         standard = self.standardize_ages(ages)
         self.generator.linear.fit(
             self.embed(indices[some]), positions[some], None if standard is None else standard[some]
         )
         self.discriminator.mean.copy_(self.generator.linear.mean)
-        nn.init.zeros_(self.generator.layers[-1].weight)
-        nn.init.zeros_(self.generator.layers[-1].bias)
+        last = self.generator.layers[-1]
+        assert isinstance(last, nn.Conv2d) and last.bias is not None  # there is no tanh after it
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def embed(
         self, indices: Int[Tensor, "batch rows cols"]
     ) -> Float[Tensor, "batch dim rows cols"]:
+        """Index maps as vectors in the output space, see `output_codes`."""
         return F.embedding(indices, self.output_codes).permute(0, 3, 1, 2)
 
     def quantize(
         self, maps: Float[Tensor, "batch dim rows cols"]
     ) -> Int[Tensor, "batch rows cols"]:
         """Indices in [0, n_codes) of the nearest codes (of the bins, with space="index")."""
-        flat = maps.detach().permute(0, 2, 3, 1).reshape(-1, self.config.canvas_dim)
+        flat = maps.detach().permute(0, 2, 3, 1).reshape(-1, self.config.output_dim)
         return nearest_code(flat, self.output_codes).view(len(maps), *maps.shape[2:])
 
     def noise(self, seeds: list[int]) -> Float[Tensor, "batch noise_size"]:
@@ -163,8 +189,13 @@ class DCGAN(nn.Module):
             positions: slice positions in [0, n_positions).
             noise: one vector for each map, as from `noise` or `noise_path`.
             ages: years, nan where unknown; None: all unknown.
-            options, given, keep: only of the PixelCNN; refused unless they ask for nothing.
+            options: only the default; others need the PixelCNN.
+            given: only None; completion needs the PixelCNN.
+            keep: only None, as `given`.
             on_row: never called, since all rows are drawn at once.
+
+        Returns:
+            Codes in [0, n_codes).
 
         Raises:
             ValueError: options or completion were asked for, a position is unknown, or ages were
@@ -175,19 +206,8 @@ class DCGAN(nn.Module):
                 "temperature, top-k, top-p and completion need the PixelCNN: a DCGAN draws"
                 " whole maps at once; choose prior pixelcnn or leave them out"
             )
-        if ages is not None and not self.config.knows_age:
-            raise ValueError(
-                "this DCGAN was trained without ages: leave the age out, or train on data with ages"
-                " (participants.tsv)"
-            )
-        if (
-            len(positions) == 0
-            or int(positions.min()) < 0
-            or int(positions.max()) >= self.config.n_positions
-        ):
-            raise ValueError(
-                f"positions must be in [0, {self.config.n_positions}), got {positions.tolist()[:8]}"
-            )
+        check_ages(ages, self.config.knows_age, "DCGAN")
+        check_positions(positions, self.config.n_positions)
         return self.quantize(
             self.generator(self.with_ages(noise, self.standardize_ages(ages)), positions)
         )
@@ -195,14 +215,22 @@ class DCGAN(nn.Module):
     # ------------------------------------------------------------ training
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters of each network."""
         return {
             "discriminator": list(self.discriminator.parameters()),
             "generator": list(self.generator.parameters()),
         }
 
     def step(self, batch: Mapping[str, Tensor], phase: str) -> dict[str, Tensor]:
-        """Losses of one batch {"indices", "positions", and "ages" if known} for one of the two
-        networks; in float32 because of the penalties.
+        """Losses of one batch for one of the two networks, in float32 because of the penalties.
+
+        Args:
+            batch: "indices" and "positions", and "ages" in years if they are known.
+            phase: "discriminator" or "generator".
+
+        Returns:
+            "loss"; of the discriminator also its "margin" (real minus drawn score), "accuracy" and,
+            with the relativistic loss, "penalty"; of the generator also "commitment".
         """
         order = batch["positions"].argsort(stable=True)  # so that packs hold neighbours
         indices, positions = batch["indices"][order], batch["positions"][order]
@@ -230,15 +258,15 @@ class DCGAN(nn.Module):
             return {"loss": loss, "commitment": commitment}
 
     def _discriminator_step(
-        self, real: Tensor, fake: Tensor, *condition: Tensor | None
+        self, real: Tensor, fake: Tensor, positions: Tensor, ages: Tensor | None
     ) -> dict[str, Tensor]:
-        real_score = self.discriminator(real, *condition)
-        fake_score = self.discriminator(fake, *condition)
+        real_score = self.discriminator(real, positions, ages)
+        fake_score = self.discriminator(fake, positions, ages)
         loss = discriminator_loss(self.config.loss, real_score, fake_score)
         margin = real_score - fake_score
         found = {"margin": margin.mean(), "accuracy": (margin > 0).float().mean()}
         if self.config.loss == "relativistic":
-            found["penalty"] = self.penalty(real, fake, *condition)
+            found["penalty"] = self.penalty(real, fake, positions, ages)
             loss = loss + 0.5 * self.config.gamma * found["penalty"]
         return {"loss": loss, **found}
 
@@ -249,9 +277,22 @@ class DCGAN(nn.Module):
         positions: Int[Tensor, " batch"],
         ages: Float[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, ""]:
-        """R1 + R2: mean squared slope of the score at real and at drawn maps; a stretch of
-        `penalty_share` of the batch stands for all of it, because second derivatives are most of a
-        step's cost.
+        """R1 + R2: mean squared slope of the score at real and at drawn maps.
+
+        The share `penalty_share` of the batch, from a random row on, stands for all of it, because
+        second derivatives are most of a step's cost.
+
+        Args:
+            real: maps of the batch as vectors.
+            fake: drawn maps as vectors.
+            positions: slice positions in [0, n_positions) of both.
+            ages: standardised, nan where unknown; None: all unknown.
+
+        Returns:
+            The sum of both penalties, before its weight gamma / 2.
+
+        Reference:
+            R3GAN (Huang 2024, arXiv 2501.05441), section 3.
         """
         count = math.ceil(self.config.penalty_share * len(real))
         first = int(torch.randint(len(real) - count + 1, ()))
@@ -260,22 +301,28 @@ class DCGAN(nn.Module):
         condition = positions[part], None if ages is None else ages[part]
         scores = [self.discriminator(x, *condition).sum() for x in maps]
         slopes = torch.autograd.grad(scores, maps, create_graph=True)
-        return sum(slope.square().sum(dim=(1, 2, 3)).mean() for slope in slopes)
+        r1, r2 = (slope.square().sum(dim=(1, 2, 3)).mean() for slope in slopes)
+        return r1 + r2
 
     @torch.no_grad()
-    def validate(self, batches) -> dict[str, float]:
+    def validate(self, batches: SizedBatches) -> dict[str, float]:
         """Drawn against held-out maps at the same positions and ages.
 
-        kernel_distance: in the embedding space, 0 for the same distribution. code_divergence: of
-        the code histograms. variety: of the drawn maps at one position, 1 as much as in held-out
-        ones; absent if no position occurs twice. held_out_accuracy: how often the discriminator
-        prefers a held-out map to a drawn one.
+        Args:
+            batches: of the held-out split, as `Batches`.
+
+        Returns:
+            kernel_distance: in the embedding space, 0 for the same distribution.
+            code_divergence: of the code histograms, in nats.
+            distinct_codes: number of codes that the drawn maps use.
+            held_out_accuracy: how often the discriminator prefers a held-out map to a drawn one.
+            variety: of the drawn maps at one position, relative to that of held-out ones; absent if
+                no position occurs twice.
         """
         real, drawn, positions, preferred = [], [], [], []
         for i, batch in enumerate(batches):
-            seeds = list(
-                range(i * batches.batch_size, i * batches.batch_size + len(batch["positions"]))
-            )
+            first = i * batches.batch_size
+            seeds = list(range(first, first + len(batch["positions"])))
             ages = batch.get("ages") if self.config.knows_age else None
             maps = self.sample(batch["positions"], self.noise(seeds), ages)
             condition = self.standardize_ages(ages)
@@ -301,74 +348,3 @@ class DCGAN(nn.Module):
             "held_out_accuracy": float(preferred.float().mean()),
             **({"variety": spread[1] / spread[0]} if spread[0] > 0 else {}),
         }
-
-
-# ---------------------------------------------------------------- losses
-
-
-def discriminator_loss(
-    kind: str, real: Float[Tensor, " batch"], fake: Float[Tensor, " batch"]
-) -> Float[Tensor, ""]:
-    """What the discriminator minimises, from its scores of real and drawn maps."""
-    if kind == "relativistic":  # R3GAN, eq. 2
-        return F.softplus(fake - real).mean()
-    if kind == "hinge":  # Miyato 2018, SN-GAN (arXiv 1802.05957), eq. 16
-        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-    # Goodfellow 2014 (arXiv 1406.2661): cross-entropy of real and drawn
-    return (F.softplus(-real) + F.softplus(fake)).mean()
-
-
-def generator_loss(
-    kind: str, real: Float[Tensor, " batch"], fake: Float[Tensor, " batch"]
-) -> Float[Tensor, ""]:
-    """What the generator minimises; only the relativistic loss looks at the real maps."""
-    if kind == "relativistic":
-        return F.softplus(real - fake).mean()
-    return -fake.mean() if kind == "hinge" else F.softplus(-fake).mean()
-
-
-# ---------------------------------------------------------------- diagnostics
-
-
-def symptoms(history: Sequence[Mapping[str, float]]) -> list[str]:
-    """Signs of a failing adversarial training.
-
-    Args:
-        history: records of the epochs so far, as from `DCGAN.step` and `DCGAN.validate`.
-
-    Returns:
-        A sentence for each problem after the last epoch, with what to try; empty if there is none.
-    """
-    found, last = [], history[-1]
-    if last.get("discriminator_margin", 0.0) > MARGIN and last.get("held_out_accuracy", 0.0) > 0.95:
-        found.append(
-            "the discriminator overpowers the generator: try a larger gamma, a smaller"
-            " learning_rate or loss='relativistic'"
-        )
-    if len(history) > 1 and last.get("variety", 1.0) < min(
-        VARIETY, history[-2].get("variety", 1.0)
-    ):
-        found.append(
-            "the drawn maps of one position are nearly alike, and ever more so (collapse): try "
-            "loss='relativistic', a larger gamma or a larger batch_size"
-        )
-    return found
-
-
-def position_spread(vectors: Float[Tensor, "n dim"], positions: Int[Tensor, " n"]) -> float:
-    """Unbiased variance within a position, summed over dimensions, mean over rows; 0 if no position
-    occurs twice.
-    """
-    positions = positions.unique(return_inverse=True)[1]
-    counts = torch.bincount(positions)
-    means = torch.zeros(len(counts), vectors.shape[1], device=vectors.device, dtype=vectors.dtype)
-    means = means.index_add_(0, positions, vectors) / counts[:, None]
-    squares = (vectors - means[positions]).square().sum()
-    return float(squares / (counts - 1).sum().clamp(min=1))
-
-
-def code_divergence(a: Int[Tensor, ...], b: Int[Tensor, ...], n_codes: int) -> float:
-    """Jensen-Shannon divergence of two code histograms in nats, in [0, ln 2]."""
-    p, q = (torch.bincount(x.flatten(), minlength=n_codes).double() / x.numel() for x in (a, b))
-    middle = (p + q) / 2
-    return float(sum(torch.xlogy(x, x / middle.clamp(min=1e-30)).sum() for x in (p, q)) / 2)

@@ -17,11 +17,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How codes are drawn from the predicted distributions; the defaults change nothing."""
+    """How codes are drawn from the predicted distributions; the defaults change nothing.
 
-    temperature: float = 1.0  # divides the logits; 0 takes the likeliest code
-    top_k: int = 0  # keep the k likeliest codes; 0, or K and more: all
-    top_p: float = 1.0  # keep the likeliest codes that hold this much probability
+    Attributes:
+        temperature: divides the logits, 0 or more; 0 takes the likeliest code.
+        top_k: the number of likeliest codes that are kept, 0 or more; 0, or K and more: all.
+        top_p: the likeliest codes that hold this much probability are kept, in (0, 1]; 1: all.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
 
     def __post_init__(self):
         if self.temperature < 0:
@@ -41,14 +47,20 @@ AS_LEARNED = SamplingOptions()
 class DrawingRule:
     """Which operations draw a code. A CUDA graph is recorded for one rule; option values
     are read from fixed addresses and may change.
+
+    Attributes:
+        likeliest: the likeliest code is taken (temperature 0).
+        top_k: fewer than all codes are kept by their rank.
+        top_p: fewer than all codes are kept by their probability.
     """
 
-    likeliest: bool  # temperature 0
+    likeliest: bool
     top_k: bool
     top_p: bool
 
     @classmethod
     def of(cls, options: SamplingOptions, n_codes: int) -> DrawingRule:
+        """The operations that these options need with a codebook of n_codes codes."""
         if options.temperature == 0:
             return cls(True, False, False)
         return cls(False, 0 < options.top_k < n_codes, options.top_p < 1)
@@ -111,15 +123,23 @@ def descending(logits: Float[Tensor, "batch n_codes"]) -> Int[Tensor, "batch n_c
 
 
 def uniform_noise(seeds: list[int], grid: int) -> Float[Tensor, "batch rows cols"]:
-    """Uniform noise in [0, 1) that depends on each image's seed alone, in any batch and on any
-    device. Codes drawn with it differ only where rounding, which depends on device and batch size,
-    selects a neighbouring code.
+    """Uniform noise that depends on each image's seed alone, in any batch and on any device.
+
+    Codes drawn with it differ only where rounding, which depends on device and batch size, selects
+    a neighbouring code.
+
+    Args:
+        seeds: one for each map.
+        grid: rows and columns of a map.
+
+    Returns:
+        Numbers in [0, 1), on the CPU.
     """
     maps = [torch.rand(grid, grid, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     return torch.stack(maps)
 
 
-def great_circle(ends: Float[Tensor, two * shape], steps: int) -> Float[Tensor, steps * shape]:
+def great_circle(ends: Float[Tensor, " two *shape"], steps: int) -> Float[Tensor, " steps *shape"]:
     """Points between two normal noises, along a great circle (White 2016, arXiv 1609.04468)."""
     a, b = ends
     angle = torch.linspace(0, torch.pi / 2, steps, device=a.device, dtype=a.dtype).view(

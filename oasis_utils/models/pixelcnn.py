@@ -1,15 +1,15 @@
-"""Gated PixelCNN over index maps, conditioned on the slice position and the subject's age.
+"""The PixelCNN: likelihood, sampling and completion of index maps, conditioned on slice position
+and age.
 
 Conditional Image Generation with PixelCNN Decoders (van den Oord 2016, arXiv 1606.05328): a
 vertical stack sees all rows above, a horizontal stack the cells to the left, so there is no blind
-spot; gates of equation 2, conditions of equation 4. One addition: a learned bias for every cell of
-the map, because brains are centred in their frame.
+spot.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -25,90 +25,20 @@ from oasis_utils.models.drawing import (
     great_circle,
     uniform_noise,
 )
-
-# additions to a block's vertical and horizontal gate, (batch, 2 channels, 1, 1)
-Condition = tuple[Tensor, Tensor]
-
-
-class AgeFeatures(nn.Module):
-    """Years as a few smooth features; a learned vector stands for an unknown age."""
-
-    def __init__(self, config: PixelCNNConfig):
-        super().__init__()
-        self.mean, self.std = config.age_mean, config.age_std
-        self.spread = nn.Linear(1, config.age_features)
-        self.unknown = nn.Parameter(torch.zeros(config.age_features))
-
-    def forward(self, ages: Float[Tensor, " batch"]) -> Float[Tensor, "batch features"]:
-        known = ages.isfinite()[:, None]
-        standard = (ages.nan_to_num(self.mean) - self.mean) / self.std
-        return torch.where(
-            known, torch.tanh(self.spread(standard[:, None].to(self.unknown))), self.unknown
-        )
+from oasis_utils.models.gated_network import GatedNetwork
+from oasis_utils.models.prior import check_ages, check_positions
+from oasis_utils.models.trainable import Trainable
 
 
-class GatedBlock(nn.Module):
-    """One layer of both stacks (figure 2 of the paper).
+class PixelCNN(GatedNetwork, Trainable):
+    """A distribution of index maps: p(indices | position, age) is the product over all cells, in
+    raster order, of p(index | indices before it, position, age).
 
-    The first block is causal by shifting: vertical features of row i see rows above i only,
-    horizontal features of column j see columns left of j only. Later blocks may look at their own
-    row and column of such features.
-    """
+    Args:
+        config: sizes of the network and of the maps, mean and spread of the ages.
 
-    def __init__(self, config: PixelCNNConfig, first: bool):
-        super().__init__()
-        channels, width = config.channels, config.first_kernel if first else config.kernel
-        self.first, self.width, self.height = first, width, width // 2 + (0 if first else 1)
-        self.look_back = width // 2 + (0 if first else 1)  # columns read by the horizontal stack
-        self.vertical = nn.Conv2d(channels, 2 * channels, (self.height, width))
-        self.horizontal = nn.Conv2d(channels, 2 * channels, (1, self.look_back))
-        self.vertical_to_horizontal = nn.Conv2d(2 * channels, 2 * channels, 1)
-        self.output = nn.Conv2d(channels, channels, 1)
-        # V h of eq. 4, for both gates
-        self.condition = nn.Embedding(config.n_positions, 4 * channels)
-        self.age = (
-            nn.Linear(config.age_features, 4 * channels, bias=False) if config.knows_age else None
-        )
-        self.dropout = nn.Dropout(config.dropout)
-
-    @staticmethod
-    def gate(
-        x: Float[Tensor, "batch two_channels *cells"],
-    ) -> Float[Tensor, "batch channels *cells"]:
-        """tanh(first half) * sigmoid(second half) (eq. 2)."""
-        a, b = x.chunk(2, dim=1)
-        return torch.tanh(a) * torch.sigmoid(b)
-
-    def conditions(
-        self, positions: Int[Tensor, " batch"], age: Float[Tensor, "batch features"] | None
-    ) -> Condition:
-        """What position and age add to the gates (eq. 4)."""
-        added = self.condition(positions) + (0 if self.age is None else self.age(age))
-        return added[:, :, None, None].chunk(2, dim=1)
-
-    def forward(
-        self,
-        vertical: Float[Tensor, "batch channels rows cols"],
-        horizontal: Float[Tensor, "batch channels rows cols"],
-        condition: Condition,
-        bias: Tensor | float = 0.0,
-    ) -> tuple[Tensor, Tensor]:
-        rows, cols, side = vertical.shape[2], vertical.shape[3], self.width // 2
-        for_vertical, for_horizontal = condition
-        above = F.pad(vertical, (side, side, self.height - (0 if self.first else 1), 0))
-        above = self.vertical(above)[:, :, :rows] + bias
-        left = F.pad(horizontal, (self.look_back - (0 if self.first else 1), 0, 0, 0))
-        left = self.horizontal(left)[:, :, :, :cols]
-        gated = self.gate(left + self.vertical_to_horizontal(above) + for_horizontal)
-        out = self.output(self.dropout(gated))
-        return self.gate(above + for_vertical), out if self.first else horizontal + out
-
-
-class PixelCNN(nn.Module):
-    """p(indices | position, age) = product over cells, in raster order, of p(index | indices before
-    it, ...).
-
-    ages are years, nan where unknown; None means that all are unknown.
+    Reference:
+        Conditional Image Generation with PixelCNN Decoders (van den Oord 2016, arXiv 1606.05328).
     """
 
     Config = PixelCNNConfig
@@ -119,58 +49,27 @@ class PixelCNN(nn.Module):
     gradual = False
 
     def __init__(self, config: PixelCNNConfig):
-        super().__init__()
-        self.config = config
-        self.embedding = nn.Embedding(config.n_codes, config.channels)
-        self.cell_bias = nn.Parameter(torch.zeros(2 * config.channels, config.grid, config.grid))
-        self.age_features = AgeFeatures(config) if config.knows_age else None
-        self.blocks = nn.ModuleList(GatedBlock(config, first=i == 0) for i in range(config.blocks))
-        self.head = nn.Sequential(
-            nn.ReLU(),
-            nn.Conv2d(config.channels, config.hidden, 1),
-            nn.ReLU(),
-            nn.Dropout(config.dropout),
-            nn.Conv2d(config.hidden, config.n_codes, 1),
-        )
+        super().__init__(config)
         self.kept_steps = KeptSteps()
         self.to(memory_format=torch.channels_last)
-
-    def conditions(
-        self, positions: Int[Tensor, " batch"], ages: Float[Tensor, " batch"] | None
-    ) -> list[Condition]:
-        """The conditions of each block's gates."""
-        features = None
-        if self.age_features is not None:
-            features = self.age_features(
-                torch.full_like(positions, math.nan, dtype=torch.float32) if ages is None else ages
-            )
-        return [block.conditions(positions, features) for block in self.blocks]
-
-    def forward(
-        self,
-        indices: Int[Tensor, "batch rows cols"],
-        positions: Int[Tensor, " batch"],
-        ages: Float[Tensor, " batch"] | None = None,
-    ) -> Float[Tensor, "batch n_codes rows cols"]:
-        """Logits of every cell given the cells before it. A model trained without ages
-        ignores them.
-        """
-        vertical = horizontal = self.embedding(indices).permute(0, 3, 1, 2)
-        for block, condition in zip(self.blocks, self.conditions(positions, ages), strict=True):
-            vertical, horizontal = block(
-                vertical, horizontal, condition, self.cell_bias if block.first else 0.0
-            )
-        logits = self.head(horizontal)
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     # ------------------------------------------------------------ training
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """All parameters, in the one phase "likelihood"."""
         return {"likelihood": list(self.parameters())}
 
     def step(self, batch: Mapping[str, Tensor], phase: str) -> dict[str, Tensor]:
-        """Negative log-likelihood of one batch {"indices", "positions", and "ages" if known}, in
-        nats per code. Some ages are hidden, so that the model also learns what to do without.
+        """Negative log-likelihood of one batch, in nats per code.
+
+        Args:
+            batch: "indices" and "positions", and "ages" in years if they are known. In training
+                mode the share `age_dropout` of the ages is hidden, so that the model also learns to
+                do without.
+            phase: "likelihood".
+
+        Returns:
+            {"loss"}.
         """
         ages = batch.get("ages")
         if ages is not None and self.training and self.config.knows_age:
@@ -182,20 +81,30 @@ class PixelCNN(nn.Module):
         }
 
     @torch.no_grad()
-    def surprise(
+    def surprisal(
         self,
         indices: Int[Tensor, "batch rows cols"],
         positions: Int[Tensor, " batch"],
         ages: Float[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch rows cols"]:
-        """-log p of every cell, in nats."""
+        """Negative log-likelihood of every cell given those before it.
+
+        Args:
+            indices: codes in [0, n_codes).
+            positions: slice positions in [0, n_positions).
+            ages: years, nan where unknown; None: all unknown.
+
+        Returns:
+            -log p of each cell, in nats.
+        """
         return F.cross_entropy(self(indices, positions, ages), indices, reduction="none")
 
     @torch.no_grad()
-    def validate(self, batches) -> dict[str, float]:
+    def validate(self, batches: Iterable[dict[str, Tensor]]) -> dict[str, float]:
+        """Mean surprisal of all cells of a split, as {"nats_per_code"}."""
         total, cells = 0.0, 0
         for batch in batches:
-            nats = self.surprise(batch["indices"], batch["positions"], batch.get("ages"))
+            nats = self.surprisal(batch["indices"], batch["positions"], batch.get("ages"))
             total, cells = total + float(nats.double().sum()), cells + nats.numel()
         return {"nats_per_code": total / cells}
 
@@ -228,10 +137,14 @@ class PixelCNN(nn.Module):
             positions: slice positions in [0, n_positions).
             noise: uniform in [0, 1), as from `noise` or `noise_path`.
             options: temperature, top-k and top-p.
-            given, keep: cells of `given` where `keep` is true are taken over; the other cells
-                depend on those before them only, see `complete`.
+            given: maps of which some cells are taken over; None: no cell is.
+            keep: true where a cell of `given` is taken over. The other cells depend on those before
+                them only, see `complete`.
             on_row: called as on_row(row, maps so far) after each row.
             ages: years, nan where unknown; None: all unknown.
+
+        Returns:
+            Codes in [0, n_codes).
 
         Raises:
             ValueError: for an unknown position, age, code or shape.
@@ -243,8 +156,12 @@ class PixelCNN(nn.Module):
             for row in range(grid):
                 step.cache.start_row(row, maps[:, row - 1] if row else None)
                 for col in range(grid):
-                    kept = () if keep is None else (given[:, row, col], keep[:, row, col])
-                    maps[:, row, col] = step(noise[:, row, col], *kept)
+                    if given is None or keep is None:
+                        maps[:, row, col] = step(noise[:, row, col])
+                    else:
+                        maps[:, row, col] = step(
+                            noise[:, row, col], given[:, row, col], keep[:, row, col]
+                        )
                 if on_row:
                     on_row(row, maps)
         return maps
@@ -257,7 +174,17 @@ class PixelCNN(nn.Module):
         options: SamplingOptions = AS_LEARNED,
         ages: Float[Tensor, " batch"] | None = None,
     ) -> Int[Tensor, "batch rows cols"]:
-        """The textbook way, one whole forward pass for each cell: the reference for `sample`."""
+        """Index maps by one whole forward pass for each cell: the reference for `sample`.
+
+        Args:
+            positions: slice positions in [0, n_positions).
+            noise: uniform in [0, 1), as from `noise` or `noise_path`.
+            options: temperature, top-k and top-p.
+            ages: years, nan where unknown; None: all unknown.
+
+        Returns:
+            Codes in [0, n_codes).
+        """
         self._check(positions, ages, None, None, noise)
         maps = torch.zeros(noise.shape, dtype=torch.long, device=positions.device)
         for row in range(maps.shape[1]):
@@ -281,12 +208,29 @@ class PixelCNN(nn.Module):
     ) -> Int[Tensor, "batch rows cols"]:
         """Fill the cells where `keep` is false, consistent also with given cells after a hole.
 
-        A particle filter (Gordon 1993, doi 10.1049/ip-f-2.1993.0015): `particles` proposals for
-        each map are drawn in raster order and weighted by the likelihood of the given cells they
-        meet; after a row, proposals that fit badly are replaced by copies of those that fit well;
-        at the end one is chosen by weight. One particle is plain `sample`. An approximation that
-        improves with the number of particles. on_row(row, one proposal for each map) is called
-        after each row.
+        A particle filter: proposals for each map are drawn in raster order and weighted by the
+        likelihood of the given cells they meet; after a row, proposals that fit badly are replaced
+        by copies of those that fit well; at the end one is chosen by weight.
+
+        Args:
+            positions: slice positions in [0, n_positions).
+            seeds: one for each map; the same seed gives the same map in any batch.
+            given: maps of which some cells are taken over.
+            keep: true where a cell of `given` is taken over.
+            options: temperature, top-k and top-p.
+            ages: years, nan where unknown; None: all unknown.
+            particles: proposals for each map, 1 or more. The approximation improves with their
+                number; one particle is plain `sample`.
+            on_row: called as on_row(row, one proposal for each map) after each row.
+
+        Returns:
+            Codes in [0, n_codes), equal to `given` where `keep` is true.
+
+        Raises:
+            ValueError: particles is below 1; a position, age, code or shape is not known.
+
+        Reference:
+            Gordon 1993, doi 10.1049/ip-f-2.1993.0015.
         """
         if particles < 1:
             raise ValueError(f"particles must be 1 or more, not {particles}")
@@ -326,28 +270,25 @@ class PixelCNN(nn.Module):
                 on_row(row, maps[::particles])
         return maps[::particles]
 
-    def _check(self, positions, ages, given, keep, noise=None) -> None:
+    def _check(
+        self,
+        positions: Tensor,
+        ages: Tensor | None,
+        given: Tensor | None,
+        keep: Tensor | None,
+        noise: Tensor | None = None,
+    ) -> None:
+        """ValueError for an unknown position, age, code or shape."""
         grid, size = self.config.grid, (len(positions), self.config.grid, self.config.grid)
-        if (
-            len(positions) == 0
-            or int(positions.min()) < 0
-            or int(positions.max()) >= self.config.n_positions
-        ):
-            raise ValueError(
-                f"positions must be in [0, {self.config.n_positions}), got {positions.tolist()[:8]}"
-            )
-        if ages is not None and not self.config.knows_age:
-            raise ValueError(
-                "this PixelCNN was trained without ages: leave the age out, or train on data with"
-                " ages (participants.tsv)"
-            )
+        check_positions(positions, self.config.n_positions)
+        check_ages(ages, self.config.knows_age, "PixelCNN")
         if noise is not None and noise.shape != size:
             raise ValueError(f"noise must have shape {size}, not {tuple(noise.shape)}")
         if (given is None) != (keep is None):
             raise ValueError(
                 "completion needs both `given` codes and a `keep` mask of the cells to take over"
             )
-        if keep is None:
+        if given is None or keep is None:
             return
         if given.shape != size or keep.shape != size:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The interface of a prior over index maps: what a sampler and the panels ask of it."""
+"""The interface of a prior over index maps, and the checks of what a prior is conditioned on."""
 
 from __future__ import annotations
 
@@ -28,18 +28,22 @@ class Prior(Protocol):
     supports_completion: bool
     gradual: bool
 
-    def noise(self, seeds: list[int]) -> Float[Tensor, batch * shape]:
+    def eval(self) -> Any:
+        """The prior in evaluation mode."""
+        ...
+
+    def noise(self, seeds: list[int]) -> Float[Tensor, " batch *shape"]:
         """Noise of one map for each seed, the same on every device and in every batch."""
         ...
 
-    def noise_path(self, ends: tuple[int, int], steps: int) -> Float[Tensor, steps * shape]:
+    def noise_path(self, ends: tuple[int, int], steps: int) -> Float[Tensor, " steps *shape"]:
         """Noise on the way between that of two seeds."""
         ...
 
     def sample(
         self,
         positions: Int[Tensor, " batch"],
-        noise: Float[Tensor, batch * shape],
+        noise: Float[Tensor, " batch *shape"],
         *,
         options: SamplingOptions = AS_LEARNED,
         given: Int[Tensor, "_ _ _"] | None = None,
@@ -49,3 +53,36 @@ class Prior(Protocol):
     ) -> Int[Tensor, "batch rows cols"]:
         """Index maps in [0, n_codes); ValueError for what the prior does not support."""
         ...
+
+
+class CompletingPrior(Prior, Protocol):
+    """A prior with supports_completion."""
+
+    def complete(
+        self,
+        positions: Int[Tensor, " batch"],
+        seeds: list[int],
+        given: Int[Tensor, "_ _ _"],
+        keep: Bool[Tensor, "_ _ _"],
+        options: SamplingOptions = AS_LEARNED,
+        ages: Float[Tensor, " batch"] | None = None,
+        particles: int = 16,
+        on_row: Callable[[int, Tensor], None] | None = None,
+    ) -> Int[Tensor, "batch rows cols"]:
+        """Index maps equal to `given` where `keep` is true, as `PixelCNN.complete`."""
+        ...
+
+
+def check_positions(positions: Tensor, n_positions: int) -> None:
+    """ValueError unless there are positions and all are in [0, n_positions)."""
+    if len(positions) == 0 or int(positions.min()) < 0 or int(positions.max()) >= n_positions:
+        raise ValueError(f"positions must be in [0, {n_positions}), got {positions.tolist()[:8]}")
+
+
+def check_ages(ages: Tensor | None, knows_age: bool, name: str) -> None:
+    """ValueError if ages are asked of a model, called `name`, that was trained without."""
+    if ages is not None and not knows_age:
+        raise ValueError(
+            f"this {name} was trained without ages: leave the age out, or train on data with ages"
+            " (participants.tsv)"
+        )

@@ -1,4 +1,4 @@
-"""Vector quantisation: nearest code, gradient estimator, codebook learning, k-means initialisation,
+"""A vector quantiser and its codebook: search, gradients, learning, k-means initialisation, and
 replacement of unused codes.
 
 Neural Discrete Representation Learning (van den Oord 2017, arXiv 1711.00937), section 3.1 and
@@ -17,16 +17,22 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 # latents whose distances are in memory at once: 2048 stay in a CPU's cache
-BLOCK = {"cpu": 2048, "cuda": 65536}
+DISTANCE_ROWS = {"cpu": 2048, "cuda": 65536}
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """Output of the quantiser."""
+    """Output of the quantiser.
 
-    codes: Float[Tensor, "batch dim rows cols"]  # nearest codes; gradients pass on to the latents
-    indices: Int[Tensor, "batch rows cols"]  # in [0, n_codes)
-    loss: Float[Tensor, ""]  # commitment, already weighted by beta; and that of a gradient codebook
+    Attributes:
+        codes: the nearest codes; gradients pass on to the latents.
+        indices: of these codes, in [0, n_codes).
+        loss: commitment, already weighted by beta; and that of a gradient codebook.
+    """
+
+    codes: Float[Tensor, "batch dim rows cols"]
+    indices: Int[Tensor, "batch rows cols"]
+    loss: Float[Tensor, ""]
 
 
 @torch.no_grad()
@@ -41,7 +47,7 @@ def nearest_code(
     with torch.autocast(latents.device.type, enabled=False):
         latents, codebook = latents.float(), codebook.float()
         norms, transposed = codebook.square().sum(1), codebook.t().contiguous()
-        parts = latents.split(BLOCK.get(latents.device.type, 65536))
+        parts = latents.split(DISTANCE_ROWS.get(latents.device.type, 65536))
         return torch.cat(
             [torch.addmm(norms, part, transposed, alpha=-2).min(1).indices for part in parts]
         )
@@ -71,6 +77,7 @@ def kmeans(
 
 
 def random_rows(points: Float[Tensor, "n dim"], count: int) -> Float[Tensor, "count dim"]:
+    """`count` rows of the points, drawn with replacement."""
     return points[torch.randint(len(points), (count,), device=points.device)]
 
 
@@ -89,7 +96,9 @@ class _StraightThrough(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, codes_slope, distance_slope):
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  # untyped decorator
+        ctx, codes_slope, distance_slope
+    ):
         (difference,) = ctx.saved_tensors
         return (difference * (2 / difference.numel() * distance_slope)).add_(codes_slope), None
 
@@ -97,9 +106,18 @@ class _StraightThrough(torch.autograd.Function):
 def straight_through(
     latents: Float[Tensor, "batch dim rows cols"], codes: Float[Tensor, "batch dim rows cols"]
 ) -> tuple[Float[Tensor, "batch dim rows cols"], Float[Tensor, ""]]:
-    """(codes, their mean squared distance from the latents, the third term of eq. 3 before its
-    weight). To the latents the codes pass the gradient unchanged (section 3.2 of the VQ-VAE paper),
-    the distance passes its own.
+    """The codes, with the gradient passed unchanged to the latents.
+
+    Args:
+        latents: output of the encoder.
+        codes: the nearest code of each latent; they receive no gradient.
+
+    Returns:
+        (codes, their mean squared distance from the latents: the third term of eq. 3 before its
+        weight, which passes a gradient of its own to the latents).
+
+    Reference:
+        Neural Discrete Representation Learning (van den Oord 2017, arXiv 1711.00937), section 3.2.
     """
     return _StraightThrough.apply(latents, codes.detach())
 
@@ -107,12 +125,22 @@ def straight_through(
 def rotate(
     latents: Float[Tensor, "batch dim rows cols"], codes: Float[Tensor, "batch dim rows cols"]
 ) -> tuple[Float[Tensor, "batch dim rows cols"], Float[Tensor, ""]]:
-    """The same, but the codes pass the gradient turned and scaled as each code must be to lie on
-    its latent.
+    """The codes, with the gradient passed to the latents turned and scaled as each code must be to
+    lie on its latent.
 
-    codes = (|e| / |z|) R z with the rotation R = I - 2 r rᵀ + 2 ê ẑᵀ, r along ẑ + ê, held constant
-    (Fifty 2024, section 4.2). So the angle between gradient and code is the angle between the
-    passed gradient and the latent.
+    codes = (|e| / |z|) R z with the rotation R = I - 2 r rᵀ + 2 ê ẑᵀ, r along ẑ + ê, held constant.
+    So the angle between gradient and code is the angle between the passed gradient and the latent.
+
+    Args:
+        latents: output of the encoder.
+        codes: the nearest code of each latent; they receive no gradient.
+
+    Returns:
+        (codes, their mean squared distance from the latents), as `straight_through`.
+
+    Reference:
+        Restructuring Vector Quantization with the Rotation Trick (Fifty 2024, arXiv 2410.06424),
+        section 4.2.
     """
     fixed, codes = latents.detach(), codes.detach()
     z, e = F.normalize(fixed, dim=1), F.normalize(codes, dim=1)
@@ -161,8 +189,14 @@ class VectorQuantizer(nn.Module):
         learning: "ema", moving averages of the latents (appendix A.1), or "gradient", a parameter
             with the second term of eq. 3.
         gradient: past the arg min, "straight-through" or "rotation".
-        start: initialise the codes with k-means centres of the first batch.
+        kmeans_init: initialise the codes with k-means centres of the first batch.
     """
+
+    codebook: Tensor
+    counts: Tensor  # N_k of appendix A.1
+    sums: Tensor  # m_k
+    started: Tensor  # saved, so that a loaded codebook is not initialised again
+    uses: Tensor  # of each code since train() was called
 
     def __init__(
         self,
@@ -175,12 +209,12 @@ class VectorQuantizer(nn.Module):
         cosine: bool = False,
         learning: str = "ema",
         gradient: str = "straight-through",
-        start: bool = True,
+        kmeans_init: bool = True,
     ):
         super().__init__()
         self.n_codes, self.code_dim = n_codes, code_dim
         self.decay, self.commitment, self.revive_below = decay, commitment, revive_below
-        self.cosine, self.learning, self.start = cosine, learning, start
+        self.cosine, self.learning, self.kmeans_init = cosine, learning, kmeans_init
         self.past_argmin = {"straight-through": straight_through, "rotation": rotate}[gradient]
         if learning == "gradient":
             self.codebook = nn.Parameter(
@@ -188,11 +222,9 @@ class VectorQuantizer(nn.Module):
             )
         else:
             self.register_buffer("codebook", torch.randn(n_codes, code_dim))
-        self.register_buffer("counts", torch.zeros(n_codes))  # N_k of appendix A.1
-        self.register_buffer("sums", torch.zeros(n_codes, code_dim))  # m_k
-        # saved, so that a loaded codebook is not initialised again
+        self.register_buffer("counts", torch.zeros(n_codes))
+        self.register_buffer("sums", torch.zeros(n_codes, code_dim))
         self.register_buffer("started", torch.tensor(False))
-        # of each code since train() was called
         self.register_buffer("uses", torch.zeros(n_codes), persistent=False)
         # host copy of `started`: reading the buffer would stall a GPU each step
         self.is_started = False
@@ -208,8 +240,17 @@ class VectorQuantizer(nn.Module):
         return super().train(mode)
 
     @torch.compiler.disable  # little to fuse, and much that happens once
-    def forward(self, latents: Float[Tensor, "batch dim rows cols"]) -> Quantized:
-        """Quantise; in training mode also move the codebook towards the latents."""
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]  # types of the decorator
+        self, latents: Float[Tensor, "batch dim rows cols"]
+    ) -> Quantized:
+        """Quantise; in training mode also move the codebook towards the latents.
+
+        Args:
+            latents: output of the encoder, code_dim numbers for each cell.
+
+        Returns:
+            The codes, their indices and the loss.
+        """
         with torch.autocast(latents.device.type, enabled=False):
             latents = self.normalize(latents.float(), dim=1)
             flat = self.flatten(latents)
@@ -221,7 +262,7 @@ class VectorQuantizer(nn.Module):
             passed, distance = self.past_argmin(latents, codes)
             loss = self.commitment * distance  # third term of eq. 3
             if self.learning == "gradient":
-                # second term of eq. 3; else the averages take its place
+                # second term of eq. 3; with moving averages it is not needed
                 loss = loss + F.mse_loss(codes, latents.detach())
             if self.training:
                 self._update(flat, flat_indices)
@@ -261,7 +302,7 @@ class VectorQuantizer(nn.Module):
     def _start(self, flat: Float[Tensor, "n dim"]) -> None:
         """Initialise the codes: k-means centres of the first batch, or random as they are."""
         centres = self.normalize(
-            kmeans(flat, self.n_codes) if self.start else self.codebook.detach(), dim=1
+            kmeans(flat, self.n_codes) if self.kmeans_init else self.codebook.detach(), dim=1
         )
         centres = of_first_process(centres.clone())
         share = over_processes(torch.full_like(self.counts, len(flat) / self.n_codes))
@@ -294,7 +335,7 @@ class VectorQuantizer(nn.Module):
         """
         dead = self.counts < self.revive_below * mean_use
         born = of_first_process(random_rows(flat, self.n_codes))
-        # enough to stay for some batches without being chosen
+        # enough that the code stays for some batches without being chosen
         restart = 1.5 * self.revive_below * mean_use
         self.codebook.copy_(torch.where(dead[:, None], born, self.codebook))
         self.sums.copy_(torch.where(dead[:, None], born * restart, self.sums))

@@ -16,8 +16,15 @@ from oasis_utils.models.pixelcnn import PixelCNN
 
 
 def receptive_field(model: PixelCNN, row: int, col: int) -> Bool[Tensor, "rows cols"]:
-    """The cells that the prediction of one cell depends on: those whose embedding has a non-zero
-    gradient.
+    """The cells that the prediction of one cell depends on.
+
+    Args:
+        model: a PixelCNN; it is in the same mode, training or evaluation, afterwards.
+        row: of the predicted cell, in [0, grid).
+        col: of the predicted cell, in [0, grid).
+
+    Returns:
+        True for each cell whose embedding has a non-zero gradient.
     """
     grid, device = model.config.grid, model.cell_bias.device
     seen: list[Tensor] = []
@@ -45,9 +52,21 @@ def causal_mask(width: int, itself: bool) -> Float[Tensor, "width width"]:
 
 
 def naive_receptive_field(layers: int, grid: int, row: int, col: int) -> Bool[Tensor, "rows cols"]:
-    """The same for a plain stack of masked 3x3 convolutions (Pixel Recurrent Neural Networks, van
-    den Oord 2016, arXiv 1601.06759): cells above and to the right are missed, however deep the
-    stack. All weights that the masks leave are 1, so every path counts.
+    """The cells that the prediction of one cell depends on in a plain stack of masked 3x3
+    convolutions: cells above and to the right are missed, however deep the stack.
+
+    Args:
+        layers: number of convolutions. All weights that their masks leave are 1, so every path
+            counts.
+        grid: rows and columns of the map.
+        row: of the predicted cell, in [0, grid).
+        col: of the predicted cell, in [0, grid).
+
+    Returns:
+        True for each cell that is seen.
+
+    Reference:
+        Pixel Recurrent Neural Networks (van den Oord 2016, arXiv 1601.06759).
     """
     cells = torch.zeros(1, 1, grid, grid, dtype=torch.float64, requires_grad=True)
     x = cells

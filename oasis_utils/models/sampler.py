@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,25 +17,29 @@ from oasis_utils.models.codes import decode_maps
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.drawing import AS_LEARNED, SamplingOptions
 from oasis_utils.models.pixelcnn import PixelCNN
-from oasis_utils.models.prior import Prior
+from oasis_utils.models.prior import CompletingPrior, Prior
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import Progress, RunFolder, atomic, project_root
 from oasis_utils.runtime.gpu import exclusively
-from oasis_utils.runtime.symmetry import Symmetry
 
-PRIORS = {"pixelcnn": PixelCNN, "dcgan": DCGAN}
-REGIONS = ("upper half", "lower half", "left half", "right half", "all but a hole")
-BATCH = 64  # maps drawn at once
+PRIORS: dict[str, type[PixelCNN] | type[DCGAN]] = {"pixelcnn": PixelCNN, "dcgan": DCGAN}
+DRAWN_AT_ONCE = 64  # maps
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Generated slices and the codes they were decoded from."""
+    """Generated slices and the codes they were decoded from.
+
+    Attributes:
+        images: grey levels in [0, 255].
+        indices: the codes, in [0, n_codes).
+        positions: the slice positions asked for.
+        ages: the ages asked for, in years, nan for none; None becomes nan everywhere.
+    """
 
     images: UInt8[np.ndarray, "n height width"]
-    indices: Integer[np.ndarray, "n rows cols"]  # in [0, n_codes)
-    positions: Integer[np.ndarray, " n"]  # the slice positions asked for
-    # the ages asked for, in years, nan for none; None: nan everywhere
+    indices: Integer[np.ndarray, "n rows cols"]
+    positions: Integer[np.ndarray, " n"]
     ages: Float[np.ndarray, " n"] | None = None
 
     def __post_init__(self):
@@ -44,6 +48,7 @@ class Samples:
 
     def save(self, path: str | Path) -> None:
         """An .npz file with the keys images, indices, positions, ages."""
+        assert self.ages is not None  # `__post_init__` sets them
         with atomic(path) as partial, open(partial, "wb") as file:
             np.savez_compressed(
                 file,
@@ -66,54 +71,29 @@ class Samples:
 
 
 def image_seeds(seed: int, n: int) -> list[int]:
-    """One seed for each of n images; seed i does not depend on n."""
+    """One seed for each image.
+
+    Args:
+        seed: of all images.
+        n: number of images.
+
+    Returns:
+        n seeds; seed i does not depend on n.
+    """
     return [seed * 1_000_003 + i for i in range(n)]
 
 
 def spread_positions(n: int, n_positions: int) -> Integer[np.ndarray, " n"]:
-    """n slice positions that cover all of them as evenly as n allows."""
+    """Slice positions that cover all of them as evenly as n allows.
+
+    Args:
+        n: number of positions asked for.
+        n_positions: number of positions there are.
+
+    Returns:
+        n positions in [0, n_positions).
+    """
     return np.arange(n) * n_positions // n if n < n_positions else np.arange(n) % n_positions
-
-
-def region(name: str, grid: int) -> Bool[np.ndarray, "grid grid"]:
-    """The cells of a map that a completion keeps.
-
-    Args:
-        name: one of `REGIONS`; the hole is a square of half the map's side in its middle.
-        grid: cells a side.
-
-    Returns:
-        True where a cell is kept.
-    """
-    keep, half, quarter = np.zeros((grid, grid), bool), grid // 2, grid // 4
-    where = {
-        "upper half": np.s_[:half],
-        "lower half": np.s_[half:],
-        "left half": np.s_[:, :half],
-        "right half": np.s_[:, half:],
-        "all but a hole": np.s_[quarter : quarter + half, quarter : quarter + half],
-    }
-    keep[where[name]] = True
-    return ~keep if name == "all but a hole" else keep
-
-
-def hemisphere(symmetry: Symmetry) -> str:
-    """Name of the region on one side of the mid-line.
-
-    Args:
-        symmetry: of the slices.
-
-    Returns:
-        One of `REGIONS`.
-
-    Raises:
-        ValueError: the slices have no mid-line.
-    """
-    if not symmetry:
-        raise ValueError(
-            "these slices have no mid-line, so they show no hemispheres: ask `if symmetry` first"
-        )
-    return "right half" if symmetry.axis == -1 else "lower half"
 
 
 class BrainSampler:
@@ -127,15 +107,18 @@ class BrainSampler:
     """
 
     def __init__(self, vqvae: VQVAE, prior: Prior):
-        self.vqvae, self.prior = vqvae.eval(), prior.eval()
+        self.vqvae: VQVAE = vqvae.eval()
+        self.prior: Prior = prior.eval()
         self.device = vqvae.quantizer.codebook.device
 
     @property
     def name(self) -> str:
+        """Name of the prior's class."""
         return type(self.prior).__name__
 
     @property
     def n_positions(self) -> int:
+        """Number of slice positions that the prior knows."""
         return self.prior.config.n_positions
 
     @property
@@ -161,8 +144,9 @@ class BrainSampler:
             positions: slice positions in [0, n_positions).
             seeds: one for each map; the same seed gives the same map in any batch.
             options: temperature, top-k and top-p, if the prior supports them.
-            given, keep: cells of `given` where `keep` is true are taken over, if the prior supports
-                completion. The other cells depend on those before them only; see `complete`.
+            given: maps of which some cells are taken over, if the prior supports completion.
+            keep: true where a cell of `given` is taken over. The other cells depend on those before
+                them only; see `complete`.
             on_row: called as on_row(row, maps so far) by a prior that draws row by row.
             ages: years, nan where unknown; None: all unknown.
 
@@ -176,10 +160,10 @@ class BrainSampler:
             self._tensor(positions, np.int64),
             self.prior.noise(seeds),
             options=options or AS_LEARNED,
-            given=self._tensor(given, np.int64),
-            keep=self._tensor(keep, np.bool_),
+            given=None if given is None else self._tensor(given, np.int64),
+            keep=None if keep is None else self._tensor(keep, np.bool_),
             on_row=on_row,
-            ages=self._tensor(ages, np.float32),
+            ages=None if ages is None else self._tensor(ages, np.float32),
         )
         return drawn.cpu().numpy()
 
@@ -200,10 +184,14 @@ class BrainSampler:
         after them, by a particle filter; see `PixelCNN.complete`.
 
         Args:
-            positions, seeds, options, on_row, ages: as in `draw`.
+            positions: slice positions in [0, n_positions).
+            seeds: one for each map; the same seed gives the same map in any batch.
             given: index maps, one for each position.
             keep: true where the cells of `given` are taken over.
+            options: temperature, top-k and top-p.
+            ages: years, nan where unknown; None: all unknown.
             particles: proposals for each map; more of them suit the given cells better.
+            on_row: called as on_row(row, one proposal for each map) after each row.
 
         Returns:
             Indices in [0, n_codes), equal to `given` where `keep` is true.
@@ -213,20 +201,17 @@ class BrainSampler:
         """
         if not self.prior.supports_completion:
             raise ValueError("completion needs the PixelCNN: a DCGAN draws whole maps at once")
-        return (
-            self.prior.complete(
-                self._tensor(positions, np.int64),
-                seeds,
-                self._tensor(given, np.int64),
-                self._tensor(keep, np.bool_),
-                options or AS_LEARNED,
-                self._tensor(ages, np.float32),
-                particles,
-                on_row,
-            )
-            .cpu()
-            .numpy()
+        drawn = cast("CompletingPrior", self.prior).complete(
+            self._tensor(positions, np.int64),
+            seeds,
+            self._tensor(given, np.int64),
+            self._tensor(keep, np.bool_),
+            options or AS_LEARNED,
+            None if ages is None else self._tensor(ages, np.float32),
+            particles,
+            on_row,
         )
+        return drawn.cpu().numpy()
 
     @exclusively
     @torch.inference_mode()
@@ -247,7 +232,8 @@ class BrainSampler:
             position: slice position in [0, n_positions).
             ends: the two seeds.
             steps: number of maps, those of both seeds included.
-            options, on_row: as in `draw`.
+            options: temperature, top-k and top-p, if the prior supports them.
+            on_row: called as on_row(row, maps so far) by a prior that draws row by row.
 
         Returns:
             Indices in [0, n_codes).
@@ -263,12 +249,8 @@ class BrainSampler:
         )
         return drawn.cpu().numpy()
 
-    def _tensor(self, values: np.ndarray | None, dtype: type) -> Tensor | None:
-        return (
-            None
-            if values is None
-            else torch.from_numpy(np.asarray(values).astype(dtype)).to(self.device)
-        )
+    def _tensor(self, values: np.ndarray, dtype: type) -> Tensor:
+        return torch.from_numpy(np.asarray(values).astype(dtype)).to(self.device)
 
     @exclusively
     def decode(
@@ -288,15 +270,18 @@ class BrainSampler:
         """Slices at these positions and ages, one for each seed.
 
         Args:
-            positions, seeds, options, ages: as in `draw`.
+            positions: slice positions in [0, n_positions).
+            seeds: one for each map; the same seed gives the same map in any batch.
+            options: temperature, top-k and top-p, if the prior supports them.
             progress: updated with the number of slices drawn so far.
+            ages: years, nan where unknown; None: all unknown.
 
         Returns:
             The slices and their codes.
         """
         maps, rows = [], self.prior.config.grid
-        for start in range(0, len(positions), BATCH):
-            part = slice(start, start + BATCH)
+        for start in range(0, len(positions), DRAWN_AT_ONCE):
+            part = slice(start, start + DRAWN_AT_ONCE)
 
             def report(row: int, drawn: Any, start: int = start) -> None:
                 if progress:
@@ -329,6 +314,9 @@ def load_sampler(run: RunFolder, prior: str, device: torch.device) -> BrainSampl
         prior: one of `PRIORS`.
         device: where both models are placed.
 
+    Returns:
+        A sampler of both.
+
     Raises:
         ValueError: the prior is unknown.
         CheckpointError: the prior was trained on the codes of another VQ-VAE.
@@ -353,7 +341,17 @@ def shipped() -> RunFolder:
 
 
 def run_or_shipped(run: RunFolder) -> RunFolder:
-    """`run` if it holds trained models, else the shipped ones; prints when it falls back."""
+    """The run if it holds trained models, else the shipped ones; prints which when it falls back.
+
+    Args:
+        run: folder that may hold checkpoints of the VQ-VAE and of all `PRIORS`.
+
+    Returns:
+        A folder that holds a checkpoint of the VQ-VAE.
+
+    Raises:
+        CheckpointError: the run lacks models and none are shipped.
+    """
     needed = [run.checkpoint(name) for name in ("vqvae", *PRIORS)]
     if all(path.exists() for path in needed):
         return run

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -21,12 +21,17 @@ from torch import Tensor, nn
 from oasis_utils.config import VQVAEConfig
 from oasis_utils.metrics import image_quality as metrics
 from oasis_utils.models.quantizer import Quantized, VectorQuantizer
+from oasis_utils.models.trainable import Trainable
 
-PATCH = 4  # pixels folded into channels at either end
+FOLDED_PIXELS = 4  # a side, into channels, at either end
 
 
 class ResidualBlock(nn.Module):
-    """x + conv1x1(relu(conv3x3(relu(x)))) (section 4.1)."""
+    """x + conv1x1(relu(conv3x3(relu(x)))) (section 4.1).
+
+    Args:
+        channels: of the input and the output.
+    """
 
     def __init__(self, channels: int):
         super().__init__()
@@ -40,11 +45,12 @@ class ResidualBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch channels rows cols"]
     ) -> Float[Tensor, "batch channels rows cols"]:
+        """The features with what the two convolutions add to them."""
         return x + self.layers(x)
 
 
 def _halvings(config: VQVAEConfig) -> int:
-    return int(math.log2(config.downsampling // PATCH))
+    return int(math.log2(config.downsampling // FOLDED_PIXELS))
 
 
 def build_encoder(config: VQVAEConfig) -> nn.Sequential:
@@ -52,8 +58,8 @@ def build_encoder(config: VQVAEConfig) -> nn.Sequential:
     channels, halvings = config.channels, _halvings(config)
     widths = [max(channels // 2 ** (halvings - i), 32) for i in range(halvings)] + [channels]
     layers: list[nn.Module] = [
-        nn.PixelUnshuffle(PATCH),
-        nn.Conv2d(PATCH**2, widths[0], 3, padding=1),
+        nn.PixelUnshuffle(FOLDED_PIXELS),
+        nn.Conv2d(FOLDED_PIXELS**2, widths[0], 3, padding=1),
     ]
     for narrow, wide in itertools.pairwise(widths):
         layers += [
@@ -95,8 +101,8 @@ def build_discriminator() -> nn.Sequential:
     batch.
     """
     return nn.Sequential(
-        nn.PixelUnshuffle(PATCH),
-        nn.Conv2d(PATCH**2, 32, 3, padding=1),
+        nn.PixelUnshuffle(FOLDED_PIXELS),
+        nn.Conv2d(FOLDED_PIXELS**2, 32, 3, padding=1),
         nn.LeakyReLU(0.2),
         nn.Conv2d(32, 64, 3, padding=1),
         nn.LeakyReLU(0.2),
@@ -104,12 +110,21 @@ def build_discriminator() -> nn.Sequential:
     )
 
 
-class VQVAE(nn.Module):
-    """Images to index maps and back. Law: decode_indices(encode_indices(x)) == reconstruct(x)."""
+class VQVAE(Trainable):
+    """Images to index maps and back; decode_indices(encode_indices(x)) == reconstruct(x).
+
+    Args:
+        config: sizes of the network and of the codebook, weights of the losses.
+
+    Reference:
+        Neural Discrete Representation Learning (van den Oord 2017, arXiv 1711.00937).
+    """
 
     Config = VQVAEConfig
     version = 1  # of this code and all it uses: raise it when tests/test_golden.py says so
-    monitor = ("ssim", "max")  # the validation metric that chooses the best checkpoint
+    monitor = ("ssim", "max")
+    steps: Tensor  # made so far; only with a discriminator
+    _reconstructions: Tensor  # of the last step of the autoencoder
 
     def __init__(self, config: VQVAEConfig):
         super().__init__()
@@ -124,9 +139,9 @@ class VQVAE(nn.Module):
             cosine=config.cosine,
             learning=config.codebook,
             gradient=config.gradient,
-            start=config.kmeans,
+            kmeans_init=config.kmeans,
         )
-        self.phases: tuple[str, ...] = ("autoencoder",)
+        self.phases = ("autoencoder",)
         if config.adversarial_weight:
             self.phases += ("discriminator",)
             self.discriminator = build_discriminator()
@@ -139,7 +154,17 @@ class VQVAE(nn.Module):
     def encode(
         self, images: Float[Tensor, "batch 1 height width"]
     ) -> Float[Tensor, "batch dim rows cols"]:
-        """Images in [0, 1] to continuous latents."""
+        """Images to continuous latents.
+
+        Args:
+            images: grey levels in [0, 1], of the size that the model was made for.
+
+        Returns:
+            code_dim numbers for each cell of the code grid.
+
+        Raises:
+            ValueError: the images have another size.
+        """
         size = self.config.image_size
         if tuple(images.shape[-2:]) != (size, size):
             raise ValueError(
@@ -149,6 +174,7 @@ class VQVAE(nn.Module):
         return self.encoder(images.contiguous(memory_format=torch.channels_last))
 
     def quantize(self, latents: Float[Tensor, "batch dim rows cols"]) -> Quantized:
+        """The nearest code of each latent; in training mode the codebook learns from them."""
         return self.quantizer(latents)
 
     def decode(
@@ -160,6 +186,7 @@ class VQVAE(nn.Module):
     def encode_indices(
         self, images: Float[Tensor, "batch 1 height width"]
     ) -> Int[Tensor, "batch rows cols"]:
+        """Images in [0, 1] to index maps with codes in [0, n_codes)."""
         return self.quantize(self.encode(images)).indices
 
     def decode_indices(
@@ -177,6 +204,7 @@ class VQVAE(nn.Module):
     # ------------------------------------------------------------ training
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters of the autoencoder, codebook included, and of the discriminator."""
         discriminator = (
             list(self.discriminator.parameters()) if "discriminator" in self.phases else []
         )
@@ -187,8 +215,15 @@ class VQVAE(nn.Module):
         }
 
     def step(self, batch: Mapping[str, Tensor], phase: str) -> dict[str, Tensor]:
-        """Losses of one batch {"images"}: reconstruction and commitment (first and third term of
-        eq. 3).
+        """Losses of one batch: reconstruction and commitment (first and third term of eq. 3).
+
+        Args:
+            batch: "images" in [0, 1].
+            phase: "autoencoder" or "discriminator".
+
+        Returns:
+            Of the autoencoder what `losses` returns, and with a discriminator also "adversarial"
+            and "adversarial_weight"; of the discriminator "loss" and "accuracy".
         """
         images = batch["images"]
         if phase == "discriminator":
@@ -206,8 +241,19 @@ class VQVAE(nn.Module):
         images: Float[Tensor, "batch 1 height width"],
         quantized: Quantized,
     ) -> dict[str, Tensor]:
-        """{"loss", its pixel term by name, "1-ssim", "commitment"}; `output` is not clamped, so no
-        gradient is lost.
+        """The loss of the autoencoder and its terms.
+
+        Args:
+            output: reconstructions, not clamped, so that no gradient is lost.
+            images: originals in [0, 1].
+            quantized: the codes that the reconstructions were decoded from.
+
+        Returns:
+            "loss", the sum; its terms before their weights: "l1" or "mse", "1-ssim"; and the
+            weighted "commitment".
+
+        Reference:
+            van den Oord 2017 (arXiv 1711.00937), eq. 3; SSIM loss: Zhao 2017 (arXiv 1511.08861).
         """
         pixels = (F.l1_loss if self.config.pixel_loss == "l1" else F.mse_loss)(output, images)
         structure = 1 - metrics.ssim(output, images).mean()
@@ -223,11 +269,12 @@ class VQVAE(nn.Module):
         """The loss with the adversarial term, scaled by the gradients at the last layer (VQGAN,
         eq. 7).
         """
-        self._output = output.detach()  # for the discriminator's turn
+        self._reconstructions = output.detach()  # for the discriminator's turn
         adversarial = -self.discriminator(output).float().mean()
-        last = self.decoder[-2].weight
+        last = self.decoder[-2]
+        assert isinstance(last, nn.Conv2d)
         ours, theirs = (
-            torch.autograd.grad(term, last, retain_graph=True)[0].norm()
+            torch.autograd.grad(term, last.weight, retain_graph=True)[0].norm()
             for term in (loss, adversarial)
         )
         gate = (self.steps >= self.config.adversarial_start).float()
@@ -235,13 +282,16 @@ class VQVAE(nn.Module):
         self.steps += 1
         return {
             "loss": loss + weight * adversarial,
-            "opinion": adversarial,  # names of the history files
-            "opinion_weight": weight,
+            "adversarial": adversarial,
+            "adversarial_weight": weight,
         }
 
     def _discriminator_step(self, images: Tensor) -> dict[str, Tensor]:
         """Hinge loss on the images and on what the autoencoder made of them a moment ago."""
-        real, fake = self.discriminator(images).float(), self.discriminator(self._output).float()
+        real, fake = (
+            self.discriminator(images).float(),
+            self.discriminator(self._reconstructions).float(),
+        )
         loss = 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
         return {
             "loss": loss,
@@ -249,9 +299,16 @@ class VQVAE(nn.Module):
         }
 
     @torch.no_grad()
-    def validate(self, batches) -> dict[str, float]:
-        """Means over the whole split, and the codebook's use over it and over the training since
-        `train()`.
+    def validate(self, batches: Iterable[dict[str, Tensor]]) -> dict[str, float]:
+        """Means over the whole split, and how the codebook is used.
+
+        Args:
+            batches: of the held-out split.
+
+        Returns:
+            ssim, psnr (dB) and validation_loss: means over all images.
+            used_fraction and perplexity: of the codes of the split; with the prefix "training_" of
+                those since training mode was set.
         """
         sums, count = {}, 0
         uses = torch.zeros_like(self.quantizer.uses)
@@ -268,12 +325,12 @@ class VQVAE(nn.Module):
             sums = {name: sums.get(name, 0.0) + float(value) for name, value in found.items()}
             uses += torch.bincount(quantized.indices.flatten(), minlength=self.config.n_codes)
             count += len(images)
-        figures = {name: value / count for name, value in sums.items()} | _use(uses)
+        means = {name: value / count for name, value in sums.items()} | _use(uses)
         if self.quantizer.uses.any():
-            figures |= {
+            means |= {
                 f"training_{name}": value for name, value in _use(self.quantizer.uses).items()
             }
-        return figures
+        return means
 
 
 def _use(counts: Float[Tensor, " n_codes"]) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """The training loop, its history, and trainings of equal time."""
 
 from oasis_utils.training.equal_time import gradient_codebook, rivals, ssim_without_rarest, textbook
-from oasis_utils.training.loop import Snapshots, best_record, fit
+from oasis_utils.training.history import Snapshots, best_record
+from oasis_utils.training.loop import fit
 
 __all__ = [
     "Snapshots",

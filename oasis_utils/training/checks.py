@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from oasis_utils.training.history import Record
 
-ORIGIN = ("subjects", "positions")  # what in a batch names its slices
+SLICE_KEYS = ("subjects", "positions")  # the keys of a batch that name its slices
 REMEDY = (
     "try a smaller learning_rate or clip_norm=1, and look at the data; the last good checkpoint is"
     " kept"
@@ -26,11 +26,11 @@ def first_bad_step(recent: list[tuple[int, dict[str, Tensor], dict[str, Tensor]]
 
 
 def _slices(origin: dict[str, Tensor]) -> str:
-    if len(origin) < len(ORIGIN):
+    if len(origin) < len(SLICE_KEYS):
         return ""
     names = [
         f"{subject}/{position}"
-        for subject, position in zip(*(origin[key].tolist() for key in ORIGIN), strict=True)
+        for subject, position in zip(*(origin[key].tolist() for key in SLICE_KEYS), strict=True)
     ]
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     return f" (slices, as subject/position: {', '.join(names[:8])}{more})"

@@ -5,26 +5,28 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 
 import torch
-from torch import nn
 
 # steps; measured on a CPU only: up to 30 s to compile, 5 to 18 ms saved a step of the demo
 COMPILE_FROM = 10_000
 
 
-def compiling_pays(model: nn.Module, device: torch.device, total_steps: int) -> bool:
+def compiling_pays(phases: Sequence[str], device: torch.device, total_steps: int) -> bool:
     """Whether a training should use torch.compile: a long one, on a machine with a
-    C++ compiler or Triton. Models of two phases differentiate within a step, which torch.compile
-    does not support.
+    C++ compiler or Triton.
 
-    Decided by the length of the whole training, so that a resumed one makes the same steps. The
-    length is that from which it pays on a CPU; on a GPU compiling may pay sooner, which is not
-    measured.
+    Args:
+        phases: of the model. Models of two phases differentiate within a step, which torch.compile
+            does not support.
+        device: where the model is.
+        total_steps: length of the whole training, so that a resumed one makes the same steps. The
+            limit is that from which it pays on a CPU; on a GPU compiling may pay sooner, which is
+            not measured.
     """
-    if len(model.phases) > 1 or total_steps < COMPILE_FROM:
+    if len(phases) > 1 or total_steps < COMPILE_FROM:
         return False
     return bool(
         importlib.util.find_spec("triton")

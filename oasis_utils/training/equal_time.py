@@ -20,18 +20,35 @@ from oasis_utils.config import TrainingConfig, VQVAEConfig
 from oasis_utils.data.batches import Batches
 from oasis_utils.metrics import image_quality as metrics
 from oasis_utils.models.vqvae import VQVAE
-from oasis_utils.training.loop import Record, Trainer
+from oasis_utils.training.history import Record
+from oasis_utils.training.trainer import Trainer
 
 
 def textbook(config: VQVAEConfig) -> VQVAEConfig:
-    """The same architecture with the loss and the codebook of the textbook."""
+    """The same architecture with the loss and the codebook of the textbook.
+
+    Args:
+        config: of any VQ-VAE.
+
+    Returns:
+        The configuration with squared error alone, and the codebook of `gradient_codebook`.
+
+    Reference:
+        Neural Discrete Representation Learning (van den Oord 2017, arXiv 1711.00937), eq. 3.
+    """
     return dataclasses.replace(gradient_codebook(config), pixel_loss="mse", ssim_weight=0.0)
 
 
 def gradient_codebook(config: VQVAEConfig) -> VQVAEConfig:
-    """The same architecture and loss, but the codebook of the textbook: codes start at small random
+    """The same architecture and loss with the codebook of the textbook: codes start at small random
     numbers, learn by gradient and are compared by distance; no k-means start, no moving averages,
     no revival.
+
+    Args:
+        config: of any VQ-VAE.
+
+    Returns:
+        The changed configuration.
     """
     return dataclasses.replace(
         config,
@@ -50,17 +67,28 @@ def train_for(
     train: Batches,
     held_out: Batches,
     config: TrainingConfig,
-    looks: int = 6,
+    n_records: int = 6,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[Record]:
     """Train for a time instead of a number of epochs, for comparisons: nothing is saved, nothing is
     resumed.
 
-    The learning rate falls over that time. Returns `looks` records: seconds and steps so far,
-    slices a second, and what `validate` found; the time of the validations is not counted. clock:
-    time.process_time for CPU seconds.
+    Args:
+        seconds: length of the training; the learning rate falls over it. The time of the
+            validations is not counted.
+        model: is trained, and is in evaluation mode afterwards.
+        train: batches of the training split.
+        held_out: batches of the validation split.
+        config: learning rate and optimiser.
+        n_records: number of validations, evenly spread.
+        clock: returns seconds; time.process_time for CPU seconds.
+
+    Returns:
+        A record of each validation: seconds and steps so far, slices a second, and what
+        `VQVAE.validate` returns.
     """
-    trainer, spent, epoch, history = Trainer(model.train(), config, total_steps=1), 0.0, 0, []
+    trainer = Trainer(model.train(), config, total_steps=1)
+    spent, epoch, history = 0.0, 0, []
     while spent < seconds:
         for batch in train.epoch(epoch):
             start = clock()
@@ -68,13 +96,13 @@ def train_for(
             float(next(iter(losses.values())))  # waits for a GPU, so that its work is counted
             spent += clock() - start
             trainer.total_steps = round(trainer.steps * seconds / spent)
-            if spent >= seconds * (len(history) + 1) / looks:
+            if spent >= seconds * (len(history) + 1) / n_records:
                 history.append(
                     {
                         "seconds": spent,
                         "steps": trainer.steps,
                         "images_per_second": trainer.steps * train.batch_size / spent,
-                        **_look(model, held_out),
+                        **_validated(model, held_out),
                     }
                 )
             if spent >= seconds:
@@ -93,9 +121,22 @@ def rivals(
     seed: int,
     device: torch.device,
 ) -> tuple[dict[str, VQVAE], dict[str, list[Record]]]:
-    """Models and histories of several configurations, each trained alone for the same time on the
-    same batches. On a CPU it is the time that the calling thread computes, so that other processes
-    do not shorten the training.
+    """Train several configurations, one after the other, for the same time on the same batches.
+
+    On a CPU it is the time that the calling thread computes, so that other processes do not
+    shorten the training.
+
+    Args:
+        configs: configurations by name.
+        seconds: length of each training.
+        train: batches of the training split.
+        held_out: batches of the validation split.
+        config: learning rate and optimiser of all.
+        seed: of the first weights and of all that is drawn, the same for each configuration.
+        device: where the models are placed.
+
+    Returns:
+        (models, histories), both by name; a history is what `train_for` returns.
     """
     models, histories, clock = {}, {}, time.monotonic if device.type == "cuda" else time.thread_time
     for name, wanted in configs.items():
@@ -103,7 +144,7 @@ def rivals(
             torch.manual_seed(seed)
             models[name] = VQVAE(wanted).to(device)
             histories[name] = train_for(
-                seconds, models[name], train, held_out, config, looks=5, clock=clock
+                seconds, models[name], train, held_out, config, n_records=5, clock=clock
             )
     return models, histories
 
@@ -115,8 +156,17 @@ def ssim_without_rarest(
     counts: Integer[np.ndarray, " n_codes"],
     removed: list[int],
 ) -> dict[int, float]:
-    """{k: mean SSIM when the k least used codes are forbidden and their cells take the nearest of
-    the others}.
+    """How well a codebook does without its least used codes, whose cells take the nearest of the
+    others.
+
+    Args:
+        model: the VQ-VAE.
+        images: in [0, 1].
+        counts: how often each code is used.
+        removed: numbers of codes to leave out, each below n_codes.
+
+    Returns:
+        Mean SSIM of the reconstructions, by the number of codes left out.
     """
     by_use = torch.from_numpy(counts).argsort(stable=True).to(images.device)
     latents, found = model.encode(images), {}
@@ -127,7 +177,7 @@ def ssim_without_rarest(
 
 
 @torch.no_grad()
-def _look(model: VQVAE, held_out: Batches) -> Record:
+def _validated(model: VQVAE, held_out: Batches) -> Record:
     found = model.eval().validate(held_out)
     model.train()
     return found

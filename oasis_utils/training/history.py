@@ -1,4 +1,4 @@
-"""What a training leaves for its curves and pictures: records of the losses and validations, and
+"""Files of a training for its curves and pictures: records of the losses and validations, and
 snapshots of a model.
 
 A record holds "epoch", "steps" (so far), "seconds", the means of the losses since the record
@@ -19,6 +19,11 @@ from torch import nn
 from oasis_utils.runtime import atomic
 
 Record = dict[str, int | float]
+# names in the files of earlier versions, and what they are called now
+RENAMED_METRICS = {
+    "autoencoder_opinion": "autoencoder_adversarial",
+    "autoencoder_opinion_weight": "autoencoder_adversarial_weight",
+}
 
 
 def write_history(path: Path, history: Sequence[Record]) -> None:
@@ -30,14 +35,31 @@ def write_history(path: Path, history: Sequence[Record]) -> None:
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
-    """The records in order; an empty list without a file."""
+    """The records in order, under the names of this version; an empty list without a file."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [
+        with_new_names(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+
+
+def with_new_names(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record with the names that this version uses."""
+    return {RENAMED_METRICS.get(name, name): value for name, value in record.items()}
 
 
 def best_record(history: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The record of the model that was kept; ValueError for a history without one."""
+    """The record of the model that was kept.
+
+    Args:
+        history: records of a training, as `fit` or `read_history` returns them.
+
+    Returns:
+        The last record with "improved".
+
+    Raises:
+        ValueError: no record has it.
+    """
     kept = [record for record in history if record.get("improved")]
     if not kept:
         raise ValueError(
@@ -48,23 +70,32 @@ def best_record(history: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 class Snapshots:
-    """What `look(model)` returns at moments of a training. The arrays are kept on disk, so that a
-    training that was resumed, or loaded, shows them too. `keep` is an observer `on_stage` of `fit`;
-    after epochs call it with theirs.
+    """Arrays that show a model at moments of its training.
+
+    They are kept on disk, so that a training that was resumed, or loaded, shows them too. `keep`
+    can be given to `fit` as `on_milestone`.
+
+    Args:
+        path: of the .npz file.
+        probe: makes the array of a model, such as pictures that it draws.
     """
 
-    def __init__(self, path: Path, look: Callable[[nn.Module], np.ndarray]):
-        self.path, self.look = path, look
+    def __init__(self, path: Path, probe: Callable[[Any], np.ndarray]):
+        self.path, self.probe = path, probe
 
     def keep(self, model: nn.Module, moment: int) -> None:
-        """Look at the model after so many epochs, or steps; what was kept of later moments is of
-        another training.
+        """Keep the array of this model, and drop those of later moments, which are of another
+        training.
+
+        Args:
+            model: as it is at that moment.
+            moment: number of steps, or of epochs.
         """
-        before = {known: array for known, array in self.arrays().items() if known < moment}
+        kept = {known: array for known, array in self.arrays().items() if known < moment}
+        kept[moment] = self.probe(model)
+        named: dict[str, Any] = {str(known): array for known, array in kept.items()}
         with atomic(self.path) as partial, open(partial, "wb") as file:
-            np.savez_compressed(
-                file, **{str(k): array for k, array in {**before, moment: self.look(model)}.items()}
-            )
+            np.savez_compressed(file, **named)
 
     def arrays(self) -> dict[int, np.ndarray]:
         """{moment: array}, in order; empty before the first."""
@@ -74,8 +105,14 @@ class Snapshots:
             return {moment: file[str(moment)] for moment in sorted(map(int, file))}
 
     def rows(self, best: np.ndarray, steps: int) -> dict[str, np.ndarray]:
-        """{"16 steps": array, ...} in order, with the array of the best model, that of `steps`, as
-        the last.
+        """The arrays by the titles of their rows in a figure.
+
+        Args:
+            best: array of the best model.
+            steps: at which that model was kept.
+
+        Returns:
+            {"16 steps": array, ...} in order, with that of the best model as the last.
         """
         return {
             **{f"{moment} steps": array for moment, array in self.arrays().items()},

@@ -12,7 +12,19 @@ from oasis_utils.training.history import Record
 
 
 def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
-    """Linear warm-up, then a cosine from the peak to `final_rate` times the peak."""
+    """Linear warm-up, then a cosine from the peak to `final_rate` times the peak.
+
+    Args:
+        config: peak, warm-up and final rate.
+        step: number of the step, from 0.
+        total: steps of the whole training.
+
+    Returns:
+        The learning rate of the step.
+
+    Reference:
+        SGDR (Loshchilov 2017, arXiv 1608.03983).
+    """
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
     share = min((step - config.warmup_steps) / max(total - config.warmup_steps, 1), 1.0)

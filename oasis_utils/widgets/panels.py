@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Integer, UInt8
 
 from oasis_utils.models.drawing import SamplingOptions
-from oasis_utils.models.sampler import REGIONS, BrainSampler, Samples, image_seeds, region
+from oasis_utils.models.regions import REGIONS, region
+from oasis_utils.models.sampler import BrainSampler, Samples, image_seeds
 from oasis_utils.widgets.controls import (
     TILE,
     Drawing,

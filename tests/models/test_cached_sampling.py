@@ -8,7 +8,7 @@ from small_pixelcnn import AGES, random_maps, sharpened, tiny
 
 from oasis_utils.models.cached_sampling import RowCache, ScaledGate, Step
 from oasis_utils.models.drawing import SamplingOptions
-from oasis_utils.models.pixelcnn import GatedBlock
+from oasis_utils.models.gated_network import GatedBlock
 
 
 def exact_logits(model, maps, positions, ages=None):
@@ -86,33 +86,31 @@ def test_scaled_gate_is_the_gate_of_inputs_whose_first_half_is_scaled():
     )
 
 
-def test_a_step_reads_and_writes_the_same_addresses_for_every_cell():
-    model, positions = tiny(), torch.tensor([1, 2])
-    with torch.no_grad():
-        cache = RowCache(model, positions)
-        step = Step(cache, SamplingOptions())
-        fixed = [
+def addresses(step, cache):
+    return [
+        tensor.data_ptr()
+        for tensor in (
             step.ready_first,
             step.ready,
             step.noise,
             cache.codes_left,
             cache.inputs_left,
             cache.inputs,
-        ]
-        before = [tensor.data_ptr() for tensor in fixed]
+        )
+    ]
+
+
+def test_a_step_reads_and_writes_the_same_addresses_for_every_cell():
+    model, positions = tiny(), torch.tensor([1, 2])
+    with torch.no_grad():
+        cache = RowCache(model, positions)
+        step = Step(cache, SamplingOptions())
+        before = addresses(step, cache)
         for row in range(2):
             cache.start_row(row, torch.tensor([[1] * 6, [2] * 6]) if row else None)
             for _ in range(6):
                 step(torch.rand(2))
-    after = [
-        step.ready_first,
-        step.ready,
-        step.noise,
-        cache.codes_left,
-        cache.inputs_left,
-        cache.inputs,
-    ]
-    assert [tensor.data_ptr() for tensor in after] == before
+    assert addresses(step, cache) == before
 
 
 def test_trial_runs_of_a_step_leave_nothing_behind():

@@ -1,4 +1,4 @@
-"""Encoding a data set: variants, identities, and the round trip of the file."""
+"""Encoding a data set: identities, and the round trip of the file."""
 
 import dataclasses
 import json
@@ -19,16 +19,15 @@ from oasis_utils.models.codes import (
     encode_images,
     load_codes,
     save_codes,
-    shifted,
     to_uint8,
-    variant,
 )
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import DataError
-from oasis_utils.runtime.symmetry import LEFT_RIGHT, Symmetry
+
+CONFIG = CodesConfig(variants=4, max_shift=2)
+
 
 CPU = torch.device("cpu")
-CONFIG = CodesConfig(variants=4, max_shift=2)
 
 
 def make_vqvae(seed=0, n_codes=16):
@@ -79,80 +78,6 @@ def path(tmp_path):
     return tmp_path / "codes.npz"
 
 
-def pictures(n=3, size=12):
-    return torch.rand(n, 1, size, size, generator=torch.Generator().manual_seed(0))
-
-
-# ---------------------------------------------------------------- variants
-
-
-def test_no_shift_is_no_change():
-    assert torch.equal(shifted(pictures(), 0, 0), pictures())
-
-
-@pytest.mark.parametrize("rows", [-2, 0, 3])
-@pytest.mark.parametrize("cols", [-3, 0, 1])
-def test_shift_moves_the_picture_down_and_right(rows, cols):
-    image = pictures()
-    moved = shifted(image, rows, cols)
-    assert moved.shape == image.shape
-    at = {(y, x): moved[:, :, y, x] for y in range(12) for x in range(12)}
-    for (y, x), value in at.items():  # the border is repeated
-        assert torch.equal(value, image[:, :, min(max(y - rows, 0), 11), min(max(x - cols, 0), 11)])
-
-
-def test_shift_and_back_keeps_the_interior():
-    back = shifted(shifted(pictures(), 2, -1), -2, 1)
-    assert torch.equal(back[..., 2:-2, 2:-2], pictures()[..., 2:-2, 2:-2])
-
-
-def test_first_variants_are_plain_and_mirrored():
-    assert torch.equal(variant(pictures(), 0, CONFIG, LEFT_RIGHT, torch.Generator()), pictures())
-    assert torch.equal(
-        variant(pictures(), 1, CONFIG, LEFT_RIGHT, torch.Generator()), pictures().flip(-1)
-    )
-
-
-@pytest.mark.parametrize("number", [1, 2, 3])
-def test_slices_without_symmetry_are_only_shifted(number):
-    reach = range(-CONFIG.max_shift, CONFIG.max_shift + 1)
-    made = variant(
-        pictures(), number, CONFIG, Symmetry(None), torch.Generator().manual_seed(number)
-    )
-    assert any(
-        torch.equal(shifted(pictures(), rows, cols), made) for rows in reach for cols in reach
-    )
-
-
-def test_a_horizontal_mid_line_is_mirrored_top_to_bottom():
-    assert torch.equal(
-        variant(pictures(), 1, CONFIG, Symmetry(-2), torch.Generator()), pictures().flip(-2)
-    )
-
-
-@pytest.mark.parametrize("number", [2, 3, 4, 5])
-def test_later_variants_are_small_shifts_of_either(number):
-    source = pictures().flip(-1) if number % 2 else pictures()
-    reach = range(-CONFIG.max_shift, CONFIG.max_shift + 1)
-    allowed = [shifted(source, rows, cols) for rows in reach for cols in reach]
-    seen = set()
-    for seed in range(30):
-        made = variant(pictures(), number, CONFIG, LEFT_RIGHT, torch.Generator().manual_seed(seed))
-        matches = [i for i, candidate in enumerate(allowed) if torch.equal(candidate, made)]
-        assert len(matches) == 1
-        seen |= set(matches)
-    assert len(seen) > 10
-
-
-def test_variant_depends_on_its_generator_alone():
-    torch.manual_seed(0)
-    first = variant(pictures(), 2, CONFIG, LEFT_RIGHT, torch.Generator().manual_seed(3))
-    torch.manual_seed(1)
-    assert torch.equal(
-        variant(pictures(), 2, CONFIG, LEFT_RIGHT, torch.Generator().manual_seed(3)), first
-    )
-
-
 # ---------------------------------------------------------------- encoding
 
 
@@ -163,7 +88,7 @@ def test_images_are_encoded_as_the_vqvae_does_it(monkeypatch):
     assert whole.dtype == np.uint16
     assert np.array_equal(whole, expected.numpy())
     assert len(np.unique(whole)) > 1
-    monkeypatch.setattr(codes_module, "BATCH", 2)
+    monkeypatch.setattr(codes_module, "CODED_AT_ONCE", 2)
     assert np.array_equal(encode_images(vqvae, images, CPU), whole)
 
 
@@ -174,7 +99,7 @@ def test_maps_are_decoded_as_the_vqvae_does_it(monkeypatch):
         expected = to_uint8(vqvae.decode_indices(torch.from_numpy(maps.astype(np.int64)))[:, 0])
     whole = decode_maps(vqvae, maps)
     assert np.array_equal(whole, expected) and len(np.unique(whole)) > 10
-    monkeypatch.setattr(codes_module, "BATCH", 2)
+    monkeypatch.setattr(codes_module, "CODED_AT_ONCE", 2)
     assert (
         np.abs(decode_maps(vqvae, maps).astype(int) - whole).max() <= 1
     )  # sums of floats, rounded
@@ -306,7 +231,7 @@ def test_file_round_trip(path):
         {s: np.arange(n) for s, n in sizes.items()},
         {s: np.arange(n) + 90 for s, n in sizes.items()},
         {s: np.linspace(20, 90, n).astype(np.float32) for s, n in sizes.items()},
-        {"format": codes_module.FORMAT, "n_codes": 500, "variants": 2, "vqvae": "ü"},
+        {"format": codes_module.CODES_FORMAT, "n_codes": 500, "variants": 2, "vqvae": "ü"},
     )
     save_codes(path, codes)
     loaded = load_codes(path)

@@ -15,14 +15,12 @@ from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.drawing import SamplingOptions
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.prior import Prior
+from oasis_utils.models.regions import REGIONS, hemisphere, region
 from oasis_utils.models.sampler import (
-    REGIONS,
     BrainSampler,
     Samples,
-    hemisphere,
     image_seeds,
     load_sampler,
-    region,
     run_or_shipped,
     spread_positions,
 )
@@ -130,7 +128,7 @@ def test_sampling_does_not_depend_on_the_global_random_state(sampler):
 def test_an_image_is_the_same_in_any_batch(sampler, monkeypatch):
     seeds = image_seeds(3, 5)
     whole = sampler.sample(POSITIONS, seeds)
-    monkeypatch.setattr(sampling, "BATCH", 2)
+    monkeypatch.setattr(sampling, "DRAWN_AT_ONCE", 2)
     parts = sampler.sample(POSITIONS, seeds)
     alone = [sampler.sample(POSITIONS[i : i + 1], seeds[i : i + 1]) for i in range(5)]
     assert np.array_equal(parts.indices, whole.indices)
@@ -158,7 +156,7 @@ def test_position_it_was_not_trained_on(sampler, position):
 
 
 def test_progress_reaches_the_end(sampler, monkeypatch):
-    monkeypatch.setattr(sampling, "BATCH", 2)
+    monkeypatch.setattr(sampling, "DRAWN_AT_ONCE", 2)
     progress = Progress("sampling", 5)
     sampler.sample(POSITIONS, image_seeds(0, 5), progress=progress)
     assert progress.done == 5

@@ -15,7 +15,7 @@ from oasis_utils.metrics import image_quality as metrics
 from oasis_utils.models import checkpoints
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import project_root
-from oasis_utils.training.loop import Trainer
+from oasis_utils.training.trainer import Trainer
 
 
 def tiny(**changes):
@@ -28,7 +28,7 @@ def tiny(**changes):
 
 
 def discs(count, size=32, seed=0):
-    """Bright discs of random radius, place and level on black, in [0, 1]."""
+    """Bright discs of random radius, centre and level on black, in [0, 1]."""
     generator = torch.Generator().manual_seed(seed)
     radius, level, rows, cols = torch.rand(4, count, 1, 1, generator=generator)
     axis = torch.arange(size).float()
@@ -274,7 +274,7 @@ def test_the_lines_that_notebook_02_quotes_are_in_the_code():
 # ------------------------------------------------------------ patch discriminator
 
 
-def test_the_two_players_share_no_parameter_and_leave_none_out():
+def test_the_two_networks_share_no_parameter_and_leave_none_out():
     model = tiny(adversarial_weight=0.5)
     groups = model.parameter_groups()
     assert model.phases == ("autoencoder", "discriminator") == tuple(groups)
@@ -293,14 +293,14 @@ def test_the_adversarial_term_starts_after_the_warm_up_in_proportion_to_the_grad
     torch.manual_seed(1)
     without = plain.step({"images": discs(4)}, "autoencoder")["loss"]
     torch.testing.assert_close(
-        losses["loss"] - losses["opinion_weight"] * losses["opinion"], without
+        losses["loss"] - losses["adversarial_weight"] * losses["adversarial"], without
     )
     last = model.decoder[-2].weight
     total, adversarial = (
-        torch.autograd.grad(losses[k], last, retain_graph=True)[0] for k in ("loss", "opinion")
+        torch.autograd.grad(losses[k], last, retain_graph=True)[0] for k in ("loss", "adversarial")
     )
     ours = torch.autograd.grad(without, plain.decoder[-2].weight)[0]
-    weight = losses["opinion_weight"].detach()
+    weight = losses["adversarial_weight"].detach()
     assert float(weight) == pytest.approx(
         gate * 0.5 * float(ours.norm() / (adversarial.norm() + 1e-4)), rel=1e-3
     )
@@ -322,7 +322,7 @@ def test_the_discriminator_learns_to_tell_and_its_steps_survive_a_checkpoint(tmp
 # ------------------------------------------------------------ validation
 
 
-def test_validation_equals_the_figures_of_the_whole_split(trained):
+def test_validation_equals_the_metrics_of_the_whole_split(trained):
     model, images, _ = trained
     with torch.no_grad():
         indices = model.encode_indices(images)
@@ -348,7 +348,7 @@ def test_validation_does_not_depend_on_the_batches(trained, sizes):
     assert parts == pytest.approx(whole, rel=1e-4)
 
 
-def test_monitored_figure_is_among_those_of_the_validation(trained):
+def test_monitored_metric_is_among_those_of_the_validation(trained):
     model, images, _ = trained
     assert model.monitor[0] in model.validate([{"images": images}]) and model.monitor[1] == "max"
 

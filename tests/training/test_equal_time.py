@@ -76,7 +76,7 @@ def test_a_training_by_the_clock_ends_on_time_with_evenly_spaced_looks():
     ticks = itertools.count()  # every step takes one tick, so ten seconds are ten steps
     model = VQVAE(SMALL)
     history = collapse.train_for(
-        10.0, model, batches(), batches(), SCHEDULE, looks=5, clock=lambda: float(next(ticks))
+        10.0, model, batches(), batches(), SCHEDULE, n_records=5, clock=lambda: float(next(ticks))
     )
     assert [record["steps"] for record in history] == [2, 4, 6, 8, 10]
     assert [record["seconds"] for record in history] == [2, 4, 6, 8, 10]

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from oasis_utils.models.drawing import SamplingOptions
-from oasis_utils.models.sampler import REGIONS, image_seeds, region
+from oasis_utils.models.regions import REGIONS, region
+from oasis_utils.models.sampler import image_seeds
 from oasis_utils.widgets.controls import TILE, png_sheet
 from oasis_utils.widgets.panels import (
     CompletionPanel,

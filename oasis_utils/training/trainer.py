@@ -1,0 +1,189 @@
+"""The state of a training: model, optimisers, average of the weights and history."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from oasis_utils.config import TrainingConfig
+from oasis_utils.models import checkpoints
+from oasis_utils.models.trainable import Trainable
+from oasis_utils.runtime import autocast
+from oasis_utils.training.compiling import compiled, compiling_pays
+from oasis_utils.training.history import Record, with_new_names
+from oasis_utils.training.schedule import learning_rate
+
+
+class Trainer:
+    """The state of a training: what must be saved for it to go on as if it had never stopped.
+
+    Args:
+        model: on its device, in training mode.
+        config: learning rate, optimiser, average of the weights.
+        total_steps: of the whole training; the learning rate falls over them.
+    """
+
+    def __init__(self, model: Trainable, config: TrainingConfig, total_steps: int):
+        self.model, self.config, self.total_steps = model, config, total_steps
+        groups = model.parameter_groups()
+        self.groups = {phase: groups[phase] for phase in model.phases}
+        self.optimizers = {
+            phase: torch.optim.AdamW(
+                parameters,
+                lr=config.learning_rate,
+                betas=(config.betas[0], config.betas[1]),
+                weight_decay=config.weight_decay,
+                fused=True,
+            )
+            for phase, parameters in self.groups.items()
+        }
+        self.average = copy.deepcopy(model).requires_grad_(False) if config.ema_decay else None
+        self.device = next(model.parameters()).device
+        self.model_step = (
+            compiled(model.step)
+            if compiling_pays(model.phases, self.device, total_steps)
+            else model.step
+        )
+        self.steps = self.epochs = self.stale = 0
+        self.best: float | None = None
+        self.history: list[Record] = []
+
+    @property
+    def evaluated(self) -> Trainable:
+        """The model that is validated, kept and sampled: the average where there is one."""
+        return self.average if self.average is not None else self.model
+
+    def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One update of every phase.
+
+        Args:
+            batch: what `Trainable.step` of the model takes.
+
+        Returns:
+            The losses, still on the device; those of a model of several phases have the name of
+            the phase as a prefix.
+        """
+        rate = learning_rate(self.config, self.steps, self.total_steps)
+        losses: dict[str, Tensor] = {}
+        for phase, parameters in self.groups.items():
+            optimizer = self.optimizers[phase]
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            with autocast(self.device):
+                found = self.model_step(batch, phase)
+            optimizer.zero_grad(set_to_none=True)
+            found["loss"].backward(inputs=parameters)
+            if self.config.clip_norm:
+                nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
+            optimizer.step()
+            prefix = "" if len(self.groups) == 1 else f"{phase}_"
+            losses |= {prefix + name: value.detach() for name, value in found.items()}
+        self.steps += 1
+        self._follow()
+        return losses
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Exponential average of the weights, faster at the start, when there is little to
+        average.
+        """
+        if self.average is None:
+            return
+        decay = min(self.config.ema_decay, (1 + self.steps) / (10 + self.steps))
+        get_ema_multi_avg_fn(decay)(
+            list(self.average.parameters()), list(self.model.parameters()), None
+        )
+        for mean, value in zip(self.average.buffers(), self.model.buffers(), strict=True):
+            mean.copy_(value)
+
+    def improved(self, record: Record) -> bool:
+        """Whether the monitored metric of the record is the best so far; counts the others."""
+        name, direction = self.model.monitor
+        value = record[name]
+        better = self.best is None or (
+            value > self.best if direction == "max" else value < self.best
+        )
+        self.best, self.stale = (value, 0) if better else (self.best, self.stale + 1)
+        return better
+
+    # ------------------------------------------------------------ resume
+
+    def save(self, path: Path, identity: str) -> None:
+        """Write all that `restore` reads.
+
+        Args:
+            path: of the file.
+            identity: configuration hash of the training.
+        """
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        if self.average is not None:
+            tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for phase, optimizer in self.optimizers.items():
+            for index, state in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{phase}.{index}.{k}": v for k, v in state.items()}
+        tensors["random.cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        checkpoints.save_tensors(
+            path,
+            tensors,
+            {
+                "identity": identity,
+                "steps": self.steps,
+                "epochs": self.epochs,
+                "stale": self.stale,
+                "best": self.best,
+                "history": self.history,
+            },
+        )
+
+    def restore(self, path: Path, identity: str) -> bool:
+        """Go on from a file that a training of the same configuration left.
+
+        Args:
+            path: of the file.
+            identity: configuration hash of the training.
+
+        Returns:
+            False if there is no such file, or another training left it.
+        """
+        if not path.exists():
+            return False
+        tensors, about = checkpoints.load_tensors(path)
+        if about["identity"] != identity:
+            return False
+        self.model.load_state_dict(_under(tensors, "model."))
+        if self.average is not None:
+            self.average.load_state_dict(_under(tensors, "average."))
+        for phase, optimizer in self.optimizers.items():
+            state: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in _under(tensors, f"optimizer.{phase}.").items():
+                index, key = name.split(".", 1)
+                state.setdefault(int(index), {})[key] = _laid_out_like(
+                    self.groups[phase][int(index)], tensor
+                )
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        torch.set_rng_state(tensors["random.cpu"])
+        if "random.cuda" in tensors and self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+        for name in ("steps", "epochs", "stale", "best"):
+            setattr(self, name, about[name])
+        self.history = [with_new_names(record) for record in about["history"]]
+        return True
+
+
+def _laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """The tensor with the memory format of its parameter, as fused optimisers need it."""
+    return torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
