@@ -2,9 +2,9 @@
 # make test-fast: the tests of the daily loop · make lint: style, imports, docstrings
 # make bench: measure this machine, beside the usual ways of doing the same
 PYTHON ?= python3
-# make demo TORCH=cpu: without the CUDA libraries, where the index below has a CPU wheel
+# make demo TORCH=cpu: without the CUDA libraries; TORCH_INDEX names an index of torch's CPU wheels
 TORCH ?=
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -48,11 +48,14 @@ clean:
 # The lock file pins every package; the project itself is installed editable, so edits take effect at once.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+ifeq ($(TORCH)$(TORCH_INDEX),cpu)
+	@echo "TORCH=cpu needs TORCH_INDEX=ADDRESS, an index of CPU wheels: see docs/guarantees.md, Installation"; exit 2
+endif
 	$(PYTHON) -m venv $(VENV)
 ifeq ($(TORCH),cpu)
 	grep -E '^torch(vision)?==' requirements.lock > $(VENV)/torch.txt
 	grep -vE '^(torch(vision)?|triton|nvidia-|cuda-)' requirements.lock > $(VENV)/others.txt
-	$(BIN)/python -m pip install --quiet --index-url $(TORCH_INDEX) --no-deps -r $(VENV)/torch.txt
+	PIP_INDEX_URL=$(TORCH_INDEX) $(BIN)/python -m pip install --quiet --no-deps -r $(VENV)/torch.txt
 	$(BIN)/python -m pip install --quiet -r $(VENV)/others.txt
 else
 	$(BIN)/python -m pip install --quiet -r requirements.lock

@@ -26,7 +26,8 @@ from oasis_utils.metrics.features import learned
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import keep_freed_memory
-from oasis_utils.training.loop import Trainer, compiled
+from oasis_utils.training.compiling import compiled
+from oasis_utils.training.loop import Trainer
 
 CPU = torch.device("cpu")
 WAYS = ("kept", "given back")

@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from oasis_utils.data import synthetic
-from oasis_utils.data.dataset import read_ages
+from oasis_utils.data.sources import read_people
 from oasis_utils.metrics import baselines
 from oasis_utils.metrics import image_quality as metrics
 from oasis_utils.runtime import project_root, provenance, write_json
@@ -65,11 +65,11 @@ def make_set(folder: Path, n: int, seed: int) -> tuple[np.ndarray, np.ndarray, n
             ]
         )
 
-    ages = read_ages(root)
+    people = read_people(root)
     return (
         read("keras_png_slices_train/case_{:03d}_slice_{}.nii.png"),
         read("keras_png_slices_seg_train/seg_{:03d}_slice_{}.nii.png"),
-        np.array([ages[number] for number in range(1, n + 1)]),
+        np.array([people[f"case_{number:03d}"]["age"] for number in range(1, n + 1)]),
         seconds,
     )
 

@@ -19,7 +19,8 @@ import torch
 from measure import GEMM, Work, begin, ceilings, gflop, growth, record, seconds, spread
 
 from oasis_utils.config import PixelCNNConfig
-from oasis_utils.models.cached_sampling import AS_LEARNED, RowCache, draw, uniform_noise
+from oasis_utils.models.cached_sampling import RowCache
+from oasis_utils.models.drawing import AS_LEARNED, draw, uniform_noise
 from oasis_utils.models.pixelcnn import PixelCNN
 
 MAPS, LAYERS, CHANNELS = 16, 12, 64

@@ -1,5 +1,4 @@
-"""What do the records say? README's table of speed and the figure of growth, both made from
-benchmarks/results.
+"""Table of speed in docs/benchmarks.md and figure of growth, made from benchmarks/results.
 
 python benchmarks/summary.py
 """
@@ -8,7 +7,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -18,7 +16,8 @@ import matplotlib.pyplot as plt
 
 from oasis_utils.runtime import atomic, project_root, read_json
 
-README, FIGURE = project_root() / "README.md", project_root() / "figures/growth.png"
+PAGE = project_root() / "docs/benchmarks.md"
+FIGURE = project_root() / "figures/growth.png"
 BEGIN, END = "<!-- speed: made by benchmarks/summary.py -->", "<!-- end of speed -->"
 SUBJECTS = ("quantizer", "train_step", "sampling", "data")  # a record has at least these
 Record = dict[str, Any]
@@ -26,7 +25,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Row:
-    """A figure of the records: where it stands in one, how it is written, and its target."""
+    """A metric of the records: where it stands in one, how it is written, and its target."""
 
     what: str
     place: str
@@ -44,7 +43,7 @@ class Row:
         return f"≤ {self.form.format(self.at_most)}" if self.at_most else "0"
 
     def cell(self, record: Record) -> str:
-        """The figure as it is shown; a dash where it was not measured."""
+        """The value as it is shown; a dash where it was not measured."""
         value = find(record, self.place)
         if value is None:
             return "–"
@@ -176,7 +175,7 @@ def find(record: Record, place: str) -> Any:
 
 
 def table(records: dict[str, Record]) -> str:
-    """Markdown: one row a figure, one column a machine."""
+    """Markdown table: one row per metric, one column per machine."""
     lines = [
         "| | target |" + "".join(f" {name} |" for name in records),
         "|---|---:|" + "---:|" * len(records),
@@ -222,7 +221,7 @@ def draw(record: Record, machine: str) -> plt.Figure:
 
 
 def with_table(page: str, text: str) -> str:
-    """README with the table between its marks."""
+    """The page with the table between its marks."""
     return re.sub(
         re.escape(BEGIN) + ".*?" + re.escape(END),
         lambda _: f"{BEGIN}\n{text}\n{END}",
@@ -234,11 +233,12 @@ def with_table(page: str, text: str) -> str:
 def main() -> None:
     records = machines()
     text = table(records)
-    README.write_text(with_table(README.read_text(encoding="utf-8"), text), encoding="utf-8")
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), text), encoding="utf-8")
     machine, record = next(iter(records.items()))
     with atomic(FIGURE) as partial:
         draw(record, machine).savefig(partial, dpi=110, format="png")
-    print(f"{text}\n\nwritten to {README.name} and {Path(FIGURE).relative_to(project_root())}")
+    written = " and ".join(str(path.relative_to(project_root())) for path in (PAGE, FIGURE))
+    print(f"{text}\n\nwritten to {written}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,3 @@
-"""OASIS-VQ: discrete generative models of brain MRI slices. README.md lists the modules, earlier
-ones first.
-"""
+"""OASIS-VQ: discrete generative models of brain MRI slices."""
 
 __version__ = "0.1.0"

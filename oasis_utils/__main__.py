@@ -1,4 +1,4 @@
-"""`python -m oasis_utils`: see cli.py."""
+"""`python -m oasis_utils`: see cli/parser.py."""
 
 from oasis_utils.cli.parser import main
 

@@ -1,6 +1,4 @@
-"""The benchmarks measure what they say, their peers do the same job as we do, and README's table is
-their record's.
-"""
+"""Benchmarks measure what they say, their peers compute the same, and the docs show it."""
 
 import sys
 from pathlib import Path
@@ -146,10 +144,10 @@ def test_every_case_of_kept_memory_runs():
         assert values.isfinite().all() and values.any(), name
 
 
-def test_readme_shows_the_records():
+def test_the_page_shows_the_records():
     import summary
 
-    page = summary.README.read_text(encoding="utf-8")
+    page = summary.PAGE.read_text(encoding="utf-8")
     assert summary.with_table(page, summary.table(summary.machines())) == page
 
 

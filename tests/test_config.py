@@ -180,6 +180,9 @@ def test_grid_is_image_size_over_downsampling(size, downsampling):
         (PixelCNNConfig, {"grid": 10**6}, "grid must be in"),
         (DCGANConfig, {"noise_dim": 0}, "noise_dim must be in"),
         (CodesConfig, {"variants": 0}, "variants must be in"),
+        (EvaluationConfig, {"n_images": 0}, "n_images must be in"),
+        (EvaluationConfig, {"temperature": -1.0}, "temperature must be in"),
+        (EvaluationConfig, {"top_p": 0.0}, r"top_p must be in \(0, 1\], not 0.0"),
     ],
 )
 def test_bad_values_are_refused_with_a_message(kind, values, message):
@@ -293,15 +296,21 @@ def test_a_profile_whose_parts_disagree_is_refused(part, changes, message):
         Profile("torn", **parts | {part: dataclasses.replace(parts[part], **changes)})
 
 
-@pytest.mark.parametrize("nothing", [None, 0, 0.0, ""])
-def test_override_ignores_empty_values(nothing):
+def test_override_keeps_what_is_none():
     base = TrainingConfig(epochs=7)
-    assert config.override(base, epochs=nothing, batch_size=nothing) == base
+    assert config.override(base, epochs=None, batch_size=None) == base
+
+
+def test_override_takes_zero_as_a_value():
+    assert config.override(TrainingConfig(patience=3), patience=0).patience == 0
+    assert config.override(EvaluationConfig(), temperature=0.0).temperature == 0.0
+    with pytest.raises(ValueError, match="epochs must be at least 1, not 0"):
+        config.override(TrainingConfig(), epochs=0)
 
 
 def test_override_changes_a_copy_and_checks_it():
     base = TrainingConfig(epochs=7)
-    assert config.override(base, epochs=3, batch_size=0) == dataclasses.replace(base, epochs=3)
+    assert config.override(base, epochs=3, batch_size=None) == dataclasses.replace(base, epochs=3)
     assert base.epochs == 7
     with pytest.raises(ValueError, match="epochs must be at least 1, not -1"):
         config.override(base, epochs=-1)

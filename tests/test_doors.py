@@ -13,7 +13,7 @@ from oasis_utils.cli import parser as cli
 from oasis_utils.config import SPLITS
 from oasis_utils.data.dataset import open_cache
 from oasis_utils.data.splits import balance
-from oasis_utils.pipeline.runner import PRODUCTS
+from oasis_utils.pipeline.series import PRODUCTS
 from oasis_utils.runtime import read_json
 
 pytestmark = pytest.mark.slow

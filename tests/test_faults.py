@@ -21,7 +21,8 @@ from oasis_utils.config import TrainingConfig, VQVAEConfig
 from oasis_utils.data.dataset import Batches
 from oasis_utils.models import checkpoints
 from oasis_utils.models.vqvae import VQVAE
-from oasis_utils.pipeline import runner as pipeline
+from oasis_utils.pipeline import cache_keys, runner
+from oasis_utils.pipeline import series as notebooks
 from oasis_utils.runtime import (
     RunFolder,
     StorageError,
@@ -247,7 +248,7 @@ def notebook_step(folder, *cells):
     }
     path = folder / "01_data_exploration.ipynb"
     nbformat.write(book, path)
-    return pipeline.Step("01_data_exploration", path, {})
+    return notebooks.Step("01_data_exploration", path, {})
 
 
 def test_a_killed_kernel_is_never_taken_for_a_finished_step(tmp_path):
@@ -255,12 +256,14 @@ def test_a_killed_kernel_is_never_taken_for_a_finished_step(tmp_path):
     step = notebook_step(
         tmp_path, "import os, signal", "os.kill(os.getpid(), signal.SIGKILL)", "print('after')"
     )
-    write_json(pipeline.stamp_file(run, step.name), {"stamp": "of an earlier run"})
+    write_json(cache_keys.cache_record(run, step.name), {"stamp": "of an earlier run"})
     with pytest.raises(
-        pipeline.NotebookFailed, match="01_data_exploration: the kernel died .* Run again to go on"
+        notebooks.NotebookFailed, match="01_data_exploration: the kernel died .* Run again to go on"
     ):
-        pipeline.run_series([step], run)
-    assert not pipeline.stamp_file(run, step.name).exists() and not pipeline.is_done(step, run)
+        runner.run_series([step], run)
+    assert not cache_keys.cache_record(run, step.name).exists() and not cache_keys.is_done(
+        step, run
+    )
 
 
 def start_series(out):

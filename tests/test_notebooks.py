@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from oasis_utils.pipeline.runner import PRODUCTS, SHARED
+from oasis_utils.pipeline.parameters import SHARED
+from oasis_utils.pipeline.series import PRODUCTS
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
@@ -74,9 +75,9 @@ def test_one_short_import_cell_ends_with_the_banner(name):
 def test_parameters_are_commented_literals(name):
     (cell,) = parameter_cells(name)
     for line in lines(cell):
-        assert re.fullmatch(r"\w+ = .+  # .+", line), line
+        assert re.fullmatch(r"\w+( = .+|: (int|float|str|bool) = None)  # .+", line), line
         ast.literal_eval(line.split("=", 1)[1].split("#")[0].strip())
-    known = {line.split(" ")[0] for line in lines(cell)}
+    known = {re.match(r"\w+", line)[0] for line in lines(cell)}
     assert known >= set(SHARED) - {"data"}
 
 

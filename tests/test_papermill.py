@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from papermill.cli import papermill
 
-from oasis_utils.pipeline.runner import PRODUCTS
+from oasis_utils.pipeline.series import PRODUCTS
 from oasis_utils.runtime import project_root
 
 NOTEBOOKS = project_root() / "notebooks"
@@ -30,7 +30,9 @@ def test_help_shows_every_parameter_with_its_meaning(name):
     told = " ".join(shown.output.split())
     assert shown.exit_code == 0
     for line in cell.source.splitlines():
-        parameter, default, meaning = re.fullmatch(r"(\w+) = (.+?)  # (.+)", line).groups()
+        parameter, default, meaning = re.fullmatch(
+            r"(\w+)(?:: \w+)? = (.+?)  # (.+)", line
+        ).groups()
         assert f"{parameter}: " in told and f"(default {default})" in told and meaning in told
 
 

@@ -1,7 +1,6 @@
-"""README keeps its word: its tree is the disk's, its commands exist and parse, its pictures and
-links are there.
-"""
+"""README and docs/ agree with the repository: tree, commands, options, pictures, links."""
 
+import argparse
 import json
 import re
 import shlex
@@ -14,15 +13,13 @@ from oasis_utils.cli.parser import build_parser
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
-COMMANDS = [
-    line.split(" #")[0].strip()
-    for kind, block in BLOCKS
-    if kind == "bash"
-    for line in block.splitlines()
-    if line.strip() and not line.startswith("#")
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+MARKDOWN = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *DOCS]
+PAGES = [
+    *MARKDOWN,
+    *sorted((ROOT / "notebooks").glob("*.ipynb")),
+    *sorted(ROOT.glob("oasis_utils/**/*.md")),
 ]
-TREE = next(block for kind, block in BLOCKS if kind == "text" and "oasis_utils/" in block)
 IGNORED = {
     ".git",
     ".venv",
@@ -31,20 +28,41 @@ IGNORED = {
     "__pycache__",
     ".pytest_cache",
     ".ruff_cache",
+    ".import_linter_cache",
     ".ipynb_checkpoints",
 }
 
 
+def blocks(text, kind):
+    """The fenced blocks of one kind in a Markdown text."""
+    return re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL)
+
+
+def commands_of(text):
+    """Lines of the bash blocks, without comments."""
+    lines = [line for block in blocks(text, "bash") for line in block.splitlines()]
+    return [line.split(" #")[0].strip() for line in lines if line.strip() and line[0] != "#"]
+
+
+COMMANDS = list(
+    dict.fromkeys(
+        line for path in MARKDOWN for line in commands_of(path.read_text(encoding="utf-8"))
+    )
+)
+(TREE,) = [block for block in blocks(README, "text") if "oasis_utils" in block]
+
+
 def tree_entries():
-    """Paths of the README tree: two spaces of indent a level, then a name, then its comment."""
-    parents, entries = [], {}
+    """{path: comment} of the README tree: two spaces of indent a level, then names with one space
+    between them, then two or more spaces and a comment.
+    """
+    parent, entries = "", {}
     for line in TREE.splitlines():
-        match = re.match(r"( *)(\S+)(?: +(\S.*))?$", line)
-        if not match:
-            continue
-        depth = len(match[1]) // 2
-        parents = [*parents[:depth], match[2].rstrip("/")]
-        entries["/".join(parents)] = match[3]
+        indent, names, comment = re.fullmatch(r"( *)(\S+(?: \S+)*)(?: {2,}(\S.*))?", line).groups()
+        for name in names.split():
+            entries[f"{parent}/{name}" if indent else name] = comment
+        if not indent:
+            parent = names
     return entries
 
 
@@ -62,22 +80,32 @@ def on_disk(folder):
     }
 
 
+def test_readme_is_short():
+    assert len(README.encode()) <= 9000
+
+
 def test_the_tree_shows_the_top_level():
     listed = {path for path in tree_entries() if "/" not in path}
     assert listed == on_disk(ROOT)
 
 
-@pytest.mark.parametrize("folder", ["oasis_utils", "notebooks"])
-def test_the_tree_shows_every_module_and_notebook(folder):
-    listed = {path.split("/")[1] for path in tree_entries() if path.startswith(folder + "/")}
-    assert listed == on_disk(ROOT / folder)
+def test_the_tree_shows_every_room():
+    listed = {path.split("/")[1] for path in tree_entries() if path.startswith("oasis_utils/")}
+    assert listed == {name.removesuffix(".py") for name in on_disk(ROOT / "oasis_utils")} | {
+        "py.typed"
+    }
+
+
+def test_the_table_shows_every_notebook():
+    listed = set(re.findall(r"\| \[[^\]]+\]\(notebooks/([^)]+)\)", README))
+    assert listed == on_disk(ROOT / "notebooks")
 
 
 def test_every_entry_of_the_tree_has_a_comment():
     assert [path for path, comment in tree_entries().items() if not comment] == []
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if "oasis_utils" in c])
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "-m oasis_utils" in c])
 def test_commands_parse(command):
     words = shlex.split(command)
     assert build_parser().parse_args(words[words.index("oasis_utils") + 1 :]).command
@@ -86,25 +114,87 @@ def test_commands_parse(command):
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make")])
 def test_make_targets_exist(command):
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert re.search(rf"^{command.split()[1]}:", makefile, re.MULTILINE)
+    _, target, *variables = command.split()
+    assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+    for variable in variables:
+        assert re.search(rf"^{variable.split('=')[0]} \?=", makefile, re.MULTILINE)
+
+
+def notebook_parameters(path):
+    """Names in the cell tagged `parameters`."""
+    cells = json.loads((ROOT / path).read_text(encoding="utf-8"))["cells"]
+    (cell,) = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    return set(re.findall(r"^(\w+)\b", "".join(cell["source"]), re.MULTILINE))
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "papermill" in c])
+def test_papermill_lines_name_notebooks_and_their_parameters(command):
+    words = shlex.split(command)
+    (notebook,) = [word for word in words if word.startswith("notebooks/")]
+    given = {words[i + 1] for i, word in enumerate(words) if word == "-p"}
+    assert given <= notebook_parameters(notebook)
+
+
+def subcommands():
+    (action,) = [
+        action
+        for action in build_parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    ]
+    return action.choices
+
+
+def section(text, title):
+    """The text under a heading of the second level."""
+    return re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)[1]
+
+
+@pytest.mark.parametrize("name", subcommands())
+def test_the_command_page_shows_every_option(name):
+    """The table of a command lists the options that the parser has, and no other."""
+    text = section((ROOT / "docs/commands.md").read_text(encoding="utf-8"), name)
+    listed = set(re.findall(r"^\| `(--?[\w-]+)", text, re.MULTILINE))
+    actions = subcommands()[name]._actions
+    known = {
+        option
+        for action in actions
+        for option in action.option_strings
+        if option not in ("-h", "--help", "--debug")
+    }
+    assert listed == known
+
+
+def test_the_command_page_shows_every_command_and_make_target():
+    text = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
+    assert set(subcommands()) <= set(re.findall(r"^## (\w+)$", text, re.MULTILINE))
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert set(re.findall(r"^\| `make ([\w-]+)`", text, re.MULTILINE)) == set(phony.split())
 
 
 def test_the_two_commands_come_first():
-    assert COMMANDS[:2] == ["make demo", "make test"]
+    assert commands_of(README)[:2] == ["make demo", "make test"]
 
 
 def test_every_figure_is_used_with_an_alt_text():
-    used = {path: alt for alt, path in re.findall(r"!\[([^\]]*)\]\((figures/[^)]+)\)", README)}
+    texts = "\n".join(path.read_text(encoding="utf-8") for path in MARKDOWN)
+    used = {
+        path: alt for alt, path in re.findall(r"!\[([^\]]*)\]\((?:\.\./)?(figures/[^)]+)\)", texts)
+    }
     assert set(used) == {f"figures/{path.name}" for path in (ROOT / "figures").iterdir()}
     assert all(len(alt) > 20 for alt in used.values())
 
 
-def anchors(markdown):
-    """The names under which GitHub and Jupyter reach the headings of a text."""
-    titles = re.findall(
+def titles(markdown):
+    """The headings of a text."""
+    return re.findall(
         r"^#+ (.+)$", re.sub(r"```.*?```", "", markdown, flags=re.DOTALL), re.MULTILINE
     )
-    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def anchors(markdown):
+    """The names under which GitHub and Jupyter reach the headings of a text."""
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles(markdown)}
 
 
 def prose(path):
@@ -117,13 +207,6 @@ def prose(path):
     )
 
 
-PAGES = [
-    ROOT / "README.md",
-    *sorted((ROOT / "notebooks").glob("*.ipynb")),
-    *sorted(ROOT.glob("oasis_utils/**/*.md")),
-]
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(((?!\w+:)[^)\s]+)\)", prose(page)):
@@ -134,12 +217,41 @@ def test_links_lead_somewhere(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_paths_in_code_type_exist(page):
+    """`folder/file` in the prose of a Markdown page is in the repository."""
+    if page.suffix != ".md":
+        return
+    folders = "oasis_utils|tests|benchmarks|notebooks|docs|figures|checkpoints"
+    for path in re.findall(rf"`((?:{folders})/[\w./-]+)`", prose(page)):
+        assert path.endswith("MACHINE.json") or (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_pictures_are_described(page):
     assert all(len(alt) > 20 for alt in re.findall(r"!\[([^\]]*)\]\(", prose(page)))
 
 
-def test_headings_have_different_anchors():
-    titles = re.findall(
-        r"^#+ (.+)$", re.sub(r"```.*?```", "", README, flags=re.DOTALL), re.MULTILINE
-    )
-    assert len(titles) == len(anchors(README))
+@pytest.mark.parametrize("page", [ROOT / "README.md", *DOCS], ids=lambda path: path.name)
+def test_headings_have_different_anchors(page):
+    text = prose(page)
+    assert len(titles(text)) == len(anchors(text))
+
+
+def test_the_index_names_every_page():
+    text = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    linked = set(re.findall(r"\]\((\w+\.md)\)", text))
+    assert linked == {path.name for path in DOCS} - {"index.md"}
+    assert all(f"docs/{path.name}" in README for path in DOCS)
+
+
+def test_the_index_names_definitions_that_exist():
+    text = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(\w+)` in `(oasis_utils/[\w./]+)`", text)
+    assert len(named) > 10
+    for name, place in named:
+        path = ROOT / place
+        files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+        defined = rf"^ *(def|class) {name}\b"
+        assert any(
+            re.search(defined, file.read_text(encoding="utf-8"), re.MULTILINE) for file in files
+        ), (name, place)

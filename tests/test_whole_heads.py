@@ -264,7 +264,7 @@ def test_a_judgement_names_only_what_can_be_measured(brains, monkeypatch):
     to tables.
     """
     monkeypatch.setattr(
-        reference,
+        measured_sets,
         "learned",
         lambda images, device, label: np.tile(
             images[:, ::8, ::8].reshape(len(images), -1) / 255, 20

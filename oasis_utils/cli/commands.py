@@ -1,7 +1,6 @@
-"""What each command does with what was asked: run, prepare, sample, reconstruct, evaluate, report,
-app.
+"""The commands: run, prepare, sample, reconstruct, evaluate, report, app.
 
-The heavy imports are inside, so that `--help` and refusals come at once.
+Heavy imports are inside the functions, so that `--help` and refusals are immediate.
 """
 
 from __future__ import annotations
@@ -12,7 +11,10 @@ import tempfile
 from pathlib import Path
 
 from oasis_utils.config import SPLITS, DataConfig, from_dict
-from oasis_utils.pipeline.runner import UsageError, plan, run_series, table
+from oasis_utils.pipeline.parameters import plan
+from oasis_utils.pipeline.results import table
+from oasis_utils.pipeline.runner import run_series
+from oasis_utils.pipeline.series import UsageError, unpack_notebooks
 from oasis_utils.runtime import Progress, RunFolder, project_root, read_json, write_json
 
 
@@ -28,6 +30,9 @@ def run(args: argparse.Namespace) -> None:
     )
     data = str(Path(args.data).resolve()) if args.data else ""
     steps = plan(args.profile, data, folder, args.only, parameters, args.seed, args.device)
+    folder_of_copies = unpack_notebooks(steps)
+    if folder_of_copies:
+        print(f"notebooks: copied to {folder_of_copies}")
     if not data:
         print("data: synthetic sample brains made from the Colin27 template (not OASIS)")
     run_series(steps, folder, data, args.force)
@@ -92,7 +97,7 @@ def sample(args: argparse.Namespace) -> None:
     import numpy as np
 
     from oasis_utils.models import sampler as sampling
-    from oasis_utils.models.cached_sampling import SamplingOptions
+    from oasis_utils.models.drawing import SamplingOptions
     from oasis_utils.runtime import select_device
 
     if args.as_source:

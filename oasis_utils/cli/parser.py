@@ -1,6 +1,6 @@
-"""`python -m oasis_utils`: the commands, their options, and how they end.
+"""The command line: commands, options and exit codes.
 
-Exit codes: 0 done, 1 failed, 2 asked wrongly.
+Exit codes: 0 done, 1 failed, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from oasis_utils import __version__
 from oasis_utils.cli import commands
 from oasis_utils.config import PROFILES
-from oasis_utils.pipeline.runner import NotebookFailed, UsageError
+from oasis_utils.pipeline.series import NotebookFailed, UsageError
 from oasis_utils.runtime import DEVICES, is_device_name
 
 

@@ -1,4 +1,4 @@
-"""Whose head is which file? Recognises published layouts of T1 volumes by their names; no voxel is
+"""Recognises published layouts of T1 volumes by their names; no voxel is
 read.
 
 BIDS and fMRIPrep (Gorgolewski et al. 2016, Sci Data 3:160044; Esteban et al. 2019, Nat Methods
@@ -383,7 +383,7 @@ def _refuse_shared(people: Iterable[str], root: Path) -> None:
     words = [
         [w for w in name.split("_") if not COLLECTION.fullmatch(w)] or [name] for name in names
     ]
-    same = len(os.path.commonprefix([w[:-1] for w in words])) if len(words) > 1 else 0
+    same = len(os.path.commonprefix([w[:-1] for w in words])) if len(words) > 1 else 0  # noqa: RUF071
     numbered, named, rests = defaultdict(list), defaultdict(list), defaultdict(set)
     for name, (first, *rest) in zip(names, (w[same:] for w in words), strict=True):
         if match := re.match(r"\D*\d+", "_".join((first, *rest))):

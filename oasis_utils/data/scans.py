@@ -1,4 +1,4 @@
-"""Which T1 volumes are there? OASIS-1 discs, packed or not, and what layouts.py recognises; no
+"""Finds T1 volumes: OASIS-1 discs, packed or not, and what layouts.py recognises; no
 voxel is read.
 
 OASIS-1 (Marcus et al. 2007, J Cogn Neurosci 19:1498) comes as twelve .tar.gz of

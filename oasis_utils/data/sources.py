@@ -1,4 +1,4 @@
-"""What kind of data is this? A folder or archive in, the series it holds out: one session of one
+"""Recognises kinds of data: a folder or archive in, the series it holds out: one session of one
 subject each.
 
 Kinds: `keras` (a keras_png_slices tree), `synthetic` (the project's sample brains in that layout),

@@ -1,4 +1,4 @@
-"""How do T1 volumes become slices? OASIS-1 discs, NIfTI and Analyze in, square 8-bit slices of one
+"""Cuts T1 volumes into slices: OASIS-1 discs, NIfTI and Analyze in, square 8-bit slices of one
 geometry out.
 
 Every volume is brought to one frame first: voxel axes that run left to right, back to front and

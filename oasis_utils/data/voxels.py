@@ -155,9 +155,11 @@ def _affine(header: AnyHeader, where: str) -> np.ndarray:
         with np.errstate(all="ignore"):
             affine = np.asarray(header.get_best_affine(), dtype=float)
             sizes = np.sqrt((affine[:3, :3] ** 2).sum(0))
-            if np.isfinite(affine).all() and (sizes >= 0.05).all() and (sizes <= MAX_SIZE).all():
-                if abs(np.linalg.det(affine[:3, :3] / sizes)) > 0.5:
-                    return affine
+            sound = (
+                np.isfinite(affine).all() and (sizes >= 0.05).all() and (sizes <= MAX_SIZE).all()
+            )
+            if sound and abs(np.linalg.det(affine[:3, :3] / sizes)) > 0.5:
+                return affine
     except (HeaderDataError, ValueError):
         pass
     raise DataError(

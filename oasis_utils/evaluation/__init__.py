@@ -1,6 +1,6 @@
 """Evaluation of sets of slices against real ones: reference, scores, anomalies, verdicts."""
 
-from oasis_utils.evaluation import model_card, schema, verdicts
+from oasis_utils.evaluation import model_card, verdicts
 from oasis_utils.evaluation.evaluate import code_use, evaluate_images, generate, sensitivities
 from oasis_utils.evaluation.image_sets import load_images, require_images
 from oasis_utils.evaluation.likelihood import prior_nats
@@ -32,7 +32,6 @@ __all__ = [
     "reconstruct_split",
     "require_images",
     "resolution",
-    "schema",
     "sensitivities",
     "verdicts",
 ]

@@ -1,4 +1,4 @@
-"""Does what should not be there light up? Planted anomalies, a score for every cell of a map, and
+"""Detection of planted anomalies, a score for every cell of a map, and
 its AUROC.
 
 After Marimont and Tarroni 2021 (arXiv 2012.06765), who score slices by a VQ-VAE's prior. A slice is

@@ -1,4 +1,4 @@
-"""What does a metric see, and what is it blind to? Real slices damaged on purpose, by degrees."""
+"""Real slices damaged on purpose by degrees, to measure the sensitivity of metrics."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from oasis_utils.evaluation.schema import SCHEMA, VERSION, check_form
 from oasis_utils.evaluation.verdicts import verdicts
 from oasis_utils.metrics import image_quality as metrics
 from oasis_utils.metrics.features import balanced, matched
-from oasis_utils.models.cached_sampling import SamplingOptions
+from oasis_utils.models.drawing import SamplingOptions
 from oasis_utils.models.sampler import BrainSampler, Samples, image_seeds, spread_positions
 from oasis_utils.runtime import Progress
 

@@ -69,10 +69,11 @@ def _fidelity(e: dict[str, Any]) -> str:
         return text
     prior, null = sides["decoded"], sides["decoded_vs_decoded"]
     name = "decoded vs decoded"
+    networks = (half["two_sample"]["network"] for half in (prior, null))
+    auc = _against(e, *networks, name, ".2f")
     return (
         f"{text} Against decoded real slices, which leaves the decoder's blur out: kernel distance "
-        f"{_against(e, prior['learned']['kid'], null['learned']['kid'], name)}; AUC "
-        f"{_against(e, prior['two_sample']['network'], null['two_sample']['network'], name, '.2f')}."
+        f"{_against(e, prior['learned']['kid'], null['learned']['kid'], name)}; AUC {auc}."
     )
 
 

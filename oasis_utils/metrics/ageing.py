@@ -1,4 +1,4 @@
-"""How does a measure of slices change with age? A regression line with intervals over people, to
+"""Change of a measure of slices with age: a regression line with intervals over people, to
 compare generated with real slices: a correlation is free of scale, so it cannot show that an effect
 is too small or a level too low.
 """

@@ -1,15 +1,11 @@
-"""Is it a brain of this slice position? Area, symmetry, ventricles, tissue fractions, and the
-position read back.
+"""Anatomical measures of slices: area, asymmetry, tissues, ventricles, position read back.
 
-Texture distances do not see anatomy (Wu 2024, arXiv 2409.08463; WASABI, 2504.21771), so a few
-volumes are measured and compared. The method is small: grey levels are divided by each slice's own
-95th percentile in the brain, and two thresholds, chosen once on training slices (Otsu's criterion
-for three classes, doi 10.1109/TSMC.1979.4310076), part fluid, grey and white matter. Ventricles are
-fluid deep inside the outline.
+Texture distances do not see anatomy (Wu 2024, arXiv 2409.08463; WASABI, 2504.21771). Grey levels
+are divided by each slice's 95th percentile in the brain; two thresholds of the training slices
+(Otsu, doi 10.1109/TSMC.1979.4310076) part three tissues; ventricles are fluid deep inside.
 
-In skull-stripped slices the brain is what is not background. Where the skull is on, the outline is
-the head's, and the brain lies where most masks of the training slices of a position say; generated
-slices have no masks of their own.
+In skull-stripped slices the brain is what is not background. With the skull on, the outline is the
+head's and the brain is the consensus of the training masks of a position.
 """
 
 from __future__ import annotations

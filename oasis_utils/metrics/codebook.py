@@ -1,4 +1,4 @@
-"""What did the codes learn? Usage, perplexity, neighbours, PCA and UMAP coordinates. NumPy arrays
+"""Statistics of a codebook: usage, perplexity, neighbours, PCA and UMAP coordinates. NumPy arrays
 in, arrays out.
 """
 

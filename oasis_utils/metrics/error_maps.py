@@ -1,5 +1,5 @@
-"""Where is a reconstruction wrong? Mean absolute errors at edges and in flat regions, in the middle
-and around.
+"""Errors of a reconstruction by place: mean absolute errors at edges and in flat regions, in the
+middle and around.
 
 Images are uint8 slices; errors are in grey levels from 0 to 1. `region` marks the pixels of the
 brain or of the head.

@@ -1,4 +1,4 @@
-"""What is a likelihood worth? Baselines that a prior over index maps must beat, all fitted by
+"""Likelihood baselines that a prior over index maps must beat, all fitted by
 counting.
 
 The strongest is a Markov chain in two dimensions: a code given its left and upper neighbours, with

@@ -1,9 +1,10 @@
 """Networks and their files; encoding, decoding and sampling with them."""
 
-from oasis_utils.models.cached_sampling import SamplingOptions, uniform_noise
+from oasis_utils.models import receptive_field
 from oasis_utils.models.checkpoints import load_model, save_model, weights_digest
 from oasis_utils.models.codes import to_uint8
 from oasis_utils.models.dcgan import DCGAN
+from oasis_utils.models.drawing import SamplingOptions, uniform_noise
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.quantizer import VectorQuantizer, rotate, straight_through
 from oasis_utils.models.sampler import (
@@ -32,6 +33,7 @@ __all__ = [
     "image_seeds",
     "load_model",
     "load_sampler",
+    "receptive_field",
     "region",
     "rotate",
     "run_or_shipped",

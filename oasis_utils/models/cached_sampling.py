@@ -1,5 +1,4 @@
-"""An exact incremental sampler for the gated PixelCNN, and how codes are drawn from predicted
-distributions.
+"""An exact incremental sampler for the gated PixelCNN.
 
 Fast Generation for Convolutional Autoregressive Models (Ramachandran 2017, arXiv 1704.06001): what
 finished rows and cells have computed is kept. The vertical stack runs once a row, the horizontal
@@ -12,114 +11,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from oasis_utils.models.drawing import DrawingRule, SamplingOptions, draw_by
 from oasis_utils.runtime.gpu import captured
 
 KEPT = 8  # steps that a model keeps: at most 5 kinds of each batch size
-
-
-@dataclass(frozen=True)
-class SamplingOptions:
-    """How codes are drawn from the predicted distributions."""
-
-    temperature: float = 1.0  # divides the logits; 0 takes the likeliest code
-    top_k: int = 0  # keep the k likeliest codes; 0, or K and more: all
-    top_p: float = 1.0  # keep the likeliest codes that hold this much probability
-
-    def __post_init__(self):
-        if self.temperature < 0:
-            raise ValueError(
-                f"temperature must be 0 (likeliest code) or more, not {self.temperature}"
-            )
-        if self.top_k < 0:
-            raise ValueError(f"top_k must be 0 (all codes) or more, not {self.top_k}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must be in (0, 1], not {self.top_p}")
-
-
-AS_LEARNED = SamplingOptions()
-
-
-@dataclass(frozen=True)
-class DrawingRule:
-    """Which operations draw a code; how strong they are may change, in numbers at fixed addresses
-    of a CUDA graph.
-    """
-
-    likeliest: bool  # temperature 0
-    top_k: bool
-    top_p: bool
-
-    @classmethod
-    def of(cls, options: SamplingOptions, n_codes: int) -> DrawingRule:
-        if options.temperature == 0:
-            return cls(True, False, False)
-        return cls(False, 0 < options.top_k < n_codes, options.top_p < 1)
-
-
-def draw(
-    logits: Float[Tensor, "batch n_codes"], noise: Float[Tensor, " batch"], options: SamplingOptions
-) -> Int[Tensor, " batch"]:
-    """One code for each row by inverting the distribution function at `noise`, uniform in [0, 1).
-    The codes are taken from the likeliest to the least likely, so a small change of the options or
-    the model changes few draws.
-    """
-    rule = DrawingRule.of(options, logits.shape[1])
-    return draw_by(rule, logits, noise, options.temperature, options.top_k, options.top_p)
-
-
-def draw_by(
-    rule: DrawingRule,
-    logits: Float[Tensor, "batch n_codes"],
-    noise: Float[Tensor, " batch"],
-    temperature: float | Tensor,
-    top_k: int | Tensor,
-    top_p: float | Tensor,
-) -> Int[Tensor, " batch"]:
-    """`draw` with numbers, or tensors of one number on the device of the logits; `rule` says which
-    of them count.
-    """
-    if rule.likeliest:
-        return logits.argmax(1)
-    codes = descending(logits)
-    shares = (logits.gather(1, codes).float() / temperature).softmax(1)
-    if rule.top_k:
-        shares = torch.where(torch.arange(shares.shape[1], device=shares.device) < top_k, shares, 0)
-    if rule.top_p:
-        before = (
-            shares.cumsum(1) - shares
-        )  # mass of the likelier codes: the first code always stays
-        shares = torch.where(before < top_p * shares.sum(1, keepdim=True), shares, 0)
-    reached = shares.cumsum(1)
-    chosen = torch.searchsorted(reached, noise[:, None] * reached[:, -1:], right=True)
-    chosen = torch.minimum(
-        chosen, (shares > 0).sum(1, keepdim=True) - 1
-    )  # rounding at the very end
-    return codes.gather(1, chosen)[:, 0]
-
-
-def descending(logits: Float[Tensor, "batch n_codes"]) -> Int[Tensor, "batch n_codes"]:
-    """The codes of each row from the likeliest to the least likely. On a CPU NumPy sorts three
-    times faster.
-    """
-    if logits.device.type == "cpu":
-        return torch.from_numpy(np.argsort(-logits.detach().numpy(), axis=1))
-    return logits.argsort(dim=1, descending=True)
-
-
-def uniform_noise(seeds: list[int], grid: int) -> Float[Tensor, "batch rows cols"]:
-    """Noise that depends on each image's seed alone, in any batch and on any device. Codes drawn
-    with it differ only where rounding, which is another for each device and batch size, tips a cell
-    over to a neighbouring code.
-    """
-    maps = [torch.rand(grid, grid, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    return torch.stack(maps)
 
 
 class ScaledGate:
@@ -159,16 +59,14 @@ class RowCache:
         channels, weight = model.config.channels, model.embedding.weight
         blank = weight.new_zeros
         # each layer's vertical input, padded in width: columns first, so that a shift by a column
-        # is a plain slice; in
-        # the channels lie the rows that are still needed, the newest last
+        # is a plain slice; the channels hold the rows that are still needed, the newest last
         self.rows = [
             blank(self.grid + 2 * (block.width // 2), self.batch, block.height * channels)
             for block in model.blocks
         ]
         self.ready_first = blank(self.grid, self.batch, 2 * channels)
         self.ready = blank(self.grid, len(self.others), self.batch, 2 * channels)
-        # embedded codes left of the next cell, and the layers' horizontal inputs there: the newest
-        # last
+        # embedded codes left of the next cell, and the layers' horizontal inputs there, newest last
         self.codes_left = blank(self.batch, self.first.look_back * channels)
         self.inputs_left = blank(
             len(self.others), self.batch, (model.config.kernel // 2) * channels
@@ -196,14 +94,12 @@ class RowCache:
         scale = torch.cat([torch.full((channels,), -2.0), torch.ones(channels)]).to(self.rows[0])
         self.scale = scale
 
-        def flat(
-            kernel: Tensor,
-        ) -> Tensor:  # (2 channels, channels, 1, columns) to (columns * channels, 2 channels)
+        # (2 channels, channels, 1, columns) to (columns * channels, 2 channels)
+        def flat(kernel: Tensor) -> Tensor:
             return (kernel[:, :, 0].permute(2, 1, 0).flatten(0, 1) * scale).contiguous()
 
-        def columns(
-            block: nn.Module,
-        ) -> list[Tensor]:  # (rows * channels, 2 channels) for each column of the kernel
+        # (rows * channels, 2 channels) for each column of the kernel
+        def columns(block: nn.Module) -> list[Tensor]:
             return [
                 (column.permute(2, 1, 0).flatten(0, 1) * scale).contiguous()
                 for column in block.vertical.weight.unbind(3)
@@ -415,19 +311,15 @@ class KeptSteps:
         options: SamplingOptions,
     ) -> Iterator[Step]:
         """A step that begins new maps. While it is in use no other caller gets it."""
-        key, weights = (
-            (len(positions), DrawingRule.of(options, model.config.n_codes)),
-            state_of(model),
-        )
+        key = (len(positions), DrawingRule.of(options, model.config.n_codes))
+        weights = state_of(model)
         if weights != self._weights:
             self._steps.clear()
             self._weights = weights
         step = self._steps.pop(key, None)
         if step is None:
-            with (
-                torch.inference_mode(False),
-                torch.no_grad(),
-            ):  # its memory must serve callers of any mode
+            # its memory must serve callers of any mode
+            with torch.inference_mode(False), torch.no_grad():
                 step = Step(
                     RowCache(model, positions.clone(), None if ages is None else ages.clone()),
                     options,

@@ -1,4 +1,4 @@
-"""What is in this file? Weights as safetensors with, in the header, the JSON that rebuilds the
+"""Checkpoint files: weights as safetensors with, in the header, the JSON that rebuilds the
 model and says where it comes from. Reading needs no other knowledge and runs no code; writing is
 all or nothing.
 """

@@ -1,6 +1,4 @@
-"""Slices to index maps and back. A data set is encoded once, and the priors train on what is
-written here.
-"""
+"""Slices to index maps and back, and the file of index maps on which the priors are trained."""
 
 from __future__ import annotations
 
@@ -31,9 +29,8 @@ KINDS = ("indices", "positions", "subjects", "ages")  # arrays of each split
 class CodeMaps:
     """Index maps of all splits, and what they were made from."""
 
-    indices: dict[
-        str, Integer[np.ndarray, "n rows cols"]
-    ]  # uint16 on disk and in memory; train holds all variants
+    # uint16 on disk and in memory; train holds all variants
+    indices: dict[str, Integer[np.ndarray, "n rows cols"]]
     positions: dict[str, Integer[np.ndarray, " n"]]
     subjects: dict[str, Integer[np.ndarray, " n"]]
     ages: dict[str, Float[np.ndarray, " n"]]  # years, nan where unknown
@@ -120,7 +117,17 @@ def encode_images(
     device: torch.device,
     change=lambda batch: batch,
 ) -> Integer[np.ndarray, "n rows cols"]:
-    """Index maps (uint16) of uint8 slices; `change` is applied to each float batch first."""
+    """Index maps of slices.
+
+    Args:
+        vqvae: the encoder and its codebook.
+        images: grey levels in [0, 255].
+        device: where the VQ-VAE is.
+        change: applied to each float batch in [0, 1] before it is encoded.
+
+    Returns:
+        uint16 indices in [0, n_codes).
+    """
     maps = []
     for start in range(0, len(images), BATCH):
         batch = (
@@ -135,7 +142,15 @@ def encode_images(
 def decode_maps(
     vqvae: VQVAE, indices: Integer[np.ndarray, "n rows cols"]
 ) -> UInt8[np.ndarray, "n height width"]:
-    """uint8 slices that index maps stand for."""
+    """Slices decoded from index maps, in batches.
+
+    Args:
+        vqvae: the decoder and its codebook.
+        indices: in [0, n_codes).
+
+    Returns:
+        Grey levels in [0, 255].
+    """
     maps = torch.from_numpy(indices.astype(np.int64)).to(vqvae.quantizer.codebook.device)
     return np.concatenate(
         [to_uint8(vqvae.decode_indices(part)[:, 0]) for part in maps.split(BATCH)]
@@ -155,8 +170,18 @@ def encode_dataset(
     device: torch.device,
     seed: int = 0,
 ) -> CodeMaps:
-    """Encode all splits, the training split in several variants; up-to-date maps are only
-    loaded.
+    """Encode all splits, the training split in several variants; up-to-date maps are only loaded.
+
+    Args:
+        vqvae: the trained model.
+        dataset: its slices.
+        config: number of variants and their largest shift in pixels.
+        path: file of the index maps, loaded if it holds maps of the same models and data.
+        device: where the VQ-VAE is.
+        seed: of the shifts.
+
+    Returns:
+        The index maps of all splits.
     """
     about = describe(vqvae, dataset, config, seed)
     if path.exists() and _read_about(path) == about:
@@ -209,8 +234,11 @@ def save_codes(path: Path, codes: CodeMaps) -> None:
 
 
 def load_codes(path: Path) -> CodeMaps:
-    """What `save_codes` wrote; FileNotFoundError without it, DataError for a file of an earlier
-    version.
+    """Read the index maps that `save_codes` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DataError: another version wrote it.
     """
     if not path.exists():
         raise FileNotFoundError(

@@ -1,193 +1,63 @@
-"""DCGAN that draws maps of code vectors, which are then quantised to the nearest codes: every map
+"""DCGAN that generates maps of code vectors, which are quantised to the nearest codes, so every map
 can be decoded.
 
-Architecture: Radford 2015 (arXiv 1511.06434), transposed and strided convolutions. Loss:
-relativistic pairing with R1 and R2 penalties, no normalisation in the discriminator (R3GAN, Huang
-2024, arXiv 2501.05441, eq. 2 and section 3). Generator and discriminator meet in the embedding
-space of the codebook, where near means similar; index numbers have no such meaning. Real and drawn
-maps pass through the same codebook, so quantisation gives nobody away. The generator starts from a
-linear model of the training maps: anatomy is had for nothing, and the game is about what is not
-linear. Drawing index numbers, and the classical and the hinge loss, are there to be compared with.
+Architecture: Radford 2015 (arXiv 1511.06434). Loss: relativistic pairing with R1 and R2 penalties
+(R3GAN, Huang 2024, arXiv 2501.05441, eq. 2 and section 3). Generator and discriminator meet in the
+embedding space of the codebook, where near means similar; index numbers have no such meaning. Real
+and generated maps pass through the same codebook, so quantisation does not tell them apart. The
+generator starts from a linear model of the training maps and learns what is not linear. Index
+numbers as output (space="index") and the classical and the hinge loss serve as comparisons.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from oasis_utils.config import DCGANConfig
 from oasis_utils.metrics.kernel import kernel_distance
-from oasis_utils.models.linear_maps import LinearMaps
+from oasis_utils.models.adversarial import Discriminator, Generator
+from oasis_utils.models.drawing import AS_LEARNED, SamplingOptions, great_circle
 from oasis_utils.models.quantizer import nearest_code
 
 # real minus drawn score (odds of 55 to 1) from which the discriminator overpowers the generator
 MARGIN = 4.0
-PACK = 4  # maps of neighbouring positions whose variety the discriminator is shown together
 FITTED = 8192  # training maps at most that the linear model is fitted to
 VARIETY = 0.3  # share of the real variety at one position below which drawn maps are nearly alike
-
-
-class Generator(nn.Module):
-    """Noise and slice position to a map over the canvas.
-
-    The first `noise_dim` numbers of the noise decide the whole brain, the very first is its
-    standardised age where the model is told ages (nobody's age said: chance decides it too). The
-    rest is noise for each cell, at half and at full resolution, as in StyleGAN (Karras 2019, arXiv
-    1812.04948, section 3.2): folds are too many and too free to be spelled out by one vector. With
-    start="linear" the network draws what is to be added to the map that a linear model makes of the
-    same noise, and is shown that map.
-    """
-
-    def __init__(self, config: DCGANConfig):
-        super().__init__()
-        self.config, self.base = config, config.grid // 4
-        wide, middle, narrow = 4 * config.channels, 2 * config.channels, config.channels
-        self.condition = nn.Embedding(config.n_positions, config.noise_dim)
-        self.project = nn.Linear(2 * config.noise_dim, wide * self.base**2)
-        self.layers = nn.Sequential(
-            nn.GroupNorm(8, wide),
-            nn.ReLU(),
-            nn.ConvTranspose2d(wide, middle, 4, stride=2, padding=1),
-            nn.GroupNorm(8, middle),
-            nn.ReLU(),
-            nn.ConvTranspose2d(middle, narrow, 4, stride=2, padding=1),
-            nn.GroupNorm(8, narrow),
-            nn.ReLU(),
-            nn.Conv2d(narrow, narrow, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(narrow, config.canvas_dim, 3, padding=1),
-        )
-        if config.space == "index":
-            self.layers.append(nn.Tanh())  # the range that is cut into equal bins
-        if config.linear:
-            self.linear = LinearMaps(
-                config.n_positions, config.noise_dim, config.canvas_dim, config.grid
-            )
-            self.show = nn.Conv2d(config.canvas_dim, narrow, 3, padding=1, bias=False)
-        if config.texture:
-            self.mix_half = nn.Conv2d(config.texture, middle, 1, bias=False)
-            self.mix_full = nn.Conv2d(config.texture, narrow, 1, bias=False)
-
-    def forward(
-        self, noise: Float[Tensor, "batch noise_size"], positions: Int[Tensor, " batch"]
-    ) -> Float[Tensor, "batch dim rows cols"]:
-        config, layers = self.config, self.layers
-        whole, half, full = noise.split(
-            (config.noise_dim, config.half_noise, config.full_noise), dim=1
-        )
-        told = torch.cat([whole, self.condition(positions)], dim=1)
-        x = layers[:3](self.project(told).view(len(noise), -1, self.base, self.base))
-        if config.texture:
-            x = x + self.mix_half(half.view(len(noise), config.texture, *x.shape[2:]))
-        x = layers[3:6](x)
-        if config.texture:
-            x = x + self.mix_full(full.view(len(noise), config.texture, *x.shape[2:]))
-        x = layers[6:9](x)
-        if not config.linear:
-            return layers[9:](x)
-        first = self.linear(whole, positions)
-        return first + layers[9:](x + self.show(first))
-
-
-class Discriminator(nn.Module):
-    """A map of vectors and its slice position to a score; higher is more real. Projection condition
-    (Miyato 2018).
-
-    With start="linear" it also sees how each map differs from the mean of its position. ages are
-    standardised, nan where unknown.
-    """
-
-    def __init__(self, config: DCGANConfig):
-        super().__init__()
-        self.linear, base, channels = config.linear, config.grid // 4, config.channels
-        wide = 4 * channels
-        if config.linear:
-            self.register_buffer(
-                "mean", torch.zeros(config.n_positions, config.canvas_dim, config.grid, config.grid)
-            )
-        self.layers = nn.Sequential(
-            nn.Conv2d((1 + config.linear) * config.canvas_dim, channels, 3, padding=1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(2 * channels, wide, 4, stride=2, padding=1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(wide, wide, 3, padding=1),
-            nn.LeakyReLU(0.2),
-            nn.Flatten(),
-        )
-        self.project = nn.Linear(wide * base**2 + 1, wide)
-        self.score = nn.Linear(wide, 1)
-        self.condition = nn.Embedding(config.n_positions, wide)
-        self.ageing = nn.Linear(1, wide, bias=False) if config.knows_age else None
-        if config.loss == "hinge":
-            for layer in [
-                m for m in self.modules() if isinstance(m, (nn.Conv2d, nn.Linear, nn.Embedding))
-            ]:
-                spectral_norm(layer)
-
-    def forward(
-        self,
-        maps: Float[Tensor, "batch dim rows cols"],
-        positions: Int[Tensor, " batch"],
-        ages: Float[Tensor, " batch"] | None = None,
-    ) -> Float[Tensor, " batch"]:
-        x = self.layers(
-            torch.cat([maps, maps - self.mean[positions]], dim=1) if self.linear else maps
-        )
-        x = F.leaky_relu(self.project(torch.cat([x, pack_variety(x)[:, None]], dim=1)), 0.2)
-        told = self.condition(positions)
-        if self.ageing is not None and ages is not None:
-            told = told + self.ageing(ages.nan_to_num(0.0)[:, None])
-        return self.score(x)[:, 0] + (x * told).mean(1)
-
-
-def pack_variety(features: Float[Tensor, "batch dim"]) -> Float[Tensor, " batch"]:
-    """Deviation of the features within each pack of neighbours, for every member of the pack: a
-    minibatch statistic (Karras 2018, arXiv 1710.10196, section 3). Over a whole batch it would be
-    the deviation between positions.
-    """
-    packs = features.tensor_split(max(len(features) // PACK, 1))
-    return torch.cat(
-        [
-            (pack - pack.mean(0)).square().mean(0).add(1e-8).sqrt().mean().expand(len(pack))
-            for pack in packs
-        ]
-    )
 
 
 class DCGAN(nn.Module):
     """Both networks and the codebook between them.
 
-    What is drawn is a map over the `canvas`: the codes' vectors, or, with space="index", a grey
-    picture whose range [-1, 1] is cut into one bin for each index number.
+    The generator draws maps in the output space: vectors near `output_codes`, or, with
+    space="index", a grey picture whose range [-1, 1] is cut into one bin for each index number.
     """
 
     Config = DCGANConfig
     version = 1  # of this code and all it uses: raise it when tests/test_golden.py says so
     phases = ("discriminator", "generator")
     monitor = ("kernel_distance", "min")
+    supports_options = supports_completion = False  # see `prior.Prior`
+    gradual = True
 
     def __init__(self, config: DCGANConfig):
         super().__init__()
         self.config = config
         self.generator, self.discriminator = Generator(config), Discriminator(config)
-        self.register_buffer(
-            "codebook", torch.randn(config.n_codes, config.code_dim)
-        )  # standardised
+        # standardised, see `use_codebook`
+        self.register_buffer("codebook", torch.randn(config.n_codes, config.code_dim))
         if config.space == "index":
             centres = (2 * torch.arange(config.n_codes) + 1) / config.n_codes - 1
             self.register_buffer("bins", centres[:, None], persistent=False)
 
     @property
-    def canvas(self) -> Float[Tensor, "n_codes dim"]:
-        """What stands for each code on the maps that the two players exchange."""
+    def output_codes(self) -> Float[Tensor, "n_codes dim"]:
+        """The vector of each code in the output space of the generator."""
         return self.bins if self.config.space == "index" else self.codebook
 
     @torch.no_grad()
@@ -216,16 +86,16 @@ class DCGAN(nn.Module):
         positions: Int[Tensor, " n"],
         ages: Float[Tensor, " n"] | None = None,
     ) -> None:
-        """Fit the linear model to training maps, after `use_codebook`: the generator then draws
-        what it draws, until it is trained to add to it. Without one (start="blank", space="index")
-        nothing is done.
+        """Fit the linear model to training maps, after `use_codebook`; the untrained generator then
+        draws the maps of the linear model. Does nothing without one (start="blank",
+        space="index").
         """
         if not self.config.linear:
             return
         some = torch.randperm(len(indices), generator=torch.Generator().manual_seed(0))[:FITTED].to(
             indices.device
         )
-        standard = self.standard(ages)
+        standard = self.standardize_ages(ages)
         self.generator.linear.fit(
             self.embed(indices[some]), positions[some], None if standard is None else standard[some]
         )
@@ -236,14 +106,14 @@ class DCGAN(nn.Module):
     def embed(
         self, indices: Int[Tensor, "batch rows cols"]
     ) -> Float[Tensor, "batch dim rows cols"]:
-        return F.embedding(indices, self.canvas).permute(0, 3, 1, 2)
+        return F.embedding(indices, self.output_codes).permute(0, 3, 1, 2)
 
     def quantize(
         self, maps: Float[Tensor, "batch dim rows cols"]
     ) -> Int[Tensor, "batch rows cols"]:
         """Indices in [0, n_codes) of the nearest codes (of the bins, with space="index")."""
         flat = maps.detach().permute(0, 2, 3, 1).reshape(-1, self.config.canvas_dim)
-        return nearest_code(flat, self.canvas).view(len(maps), *maps.shape[2:])
+        return nearest_code(flat, self.output_codes).view(len(maps), *maps.shape[2:])
 
     def noise(self, seeds: list[int]) -> Float[Tensor, "batch noise_size"]:
         """One noise vector for each seed, the same on every device and in every batch."""
@@ -253,16 +123,20 @@ class DCGAN(nn.Module):
         ]
         return torch.stack(rows).to(self.codebook.device)
 
-    def standard(self, ages: Float[Tensor, " n"] | None) -> Float[Tensor, " n"] | None:
-        """Years as deviations from the training subjects' mean; None for a model that is not told
-        ages.
+    def noise_path(self, ends: tuple[int, int], steps: int) -> Float[Tensor, "steps noise_size"]:
+        """Noise between that of two seeds, along a great circle."""
+        return great_circle(self.noise(list(ends)), steps)
+
+    def standardize_ages(self, ages: Float[Tensor, " n"] | None) -> Float[Tensor, " n"] | None:
+        """Years as deviations from the training subjects' mean, in their standard deviations; None
+        for a model without ages.
         """
         if ages is None or not self.config.knows_age:
             return None
         return (ages - self.config.age_mean) / self.config.age_std
 
     @staticmethod
-    def told(
+    def with_ages(
         noise: Float[Tensor, "batch noise_size"], standard: Float[Tensor, " batch"] | None
     ) -> Float[Tensor, "batch noise_size"]:
         """The noise with the known ages as its first numbers."""
@@ -278,10 +152,29 @@ class DCGAN(nn.Module):
         positions: Int[Tensor, " batch"],
         noise: Float[Tensor, "batch noise_size"],
         ages: Float[Tensor, " batch"] | None = None,
+        options: SamplingOptions = AS_LEARNED,
+        given: Int[Tensor, "_ _ _"] | None = None,
+        keep: Bool[Tensor, "_ _ _"] | None = None,
+        on_row: Callable[[int, Tensor], None] | None = None,
     ) -> Int[Tensor, "batch rows cols"]:
-        """Index maps; ages are years, nan where unknown. ValueError for a position it was not
-        trained on, and for an age if it was trained without.
+        """Index maps of whole slices, drawn at once.
+
+        Args:
+            positions: slice positions in [0, n_positions).
+            noise: one vector for each map, as from `noise` or `noise_path`.
+            ages: years, nan where unknown; None: all unknown.
+            options, given, keep: only of the PixelCNN; refused unless they ask for nothing.
+            on_row: never called, since all rows are drawn at once.
+
+        Raises:
+            ValueError: options or completion were asked for, a position is unknown, or ages were
+                given to a model trained without.
         """
+        if options != AS_LEARNED or given is not None or keep is not None:
+            raise ValueError(
+                "temperature, top-k, top-p and completion need the PixelCNN: a DCGAN draws"
+                " whole maps at once; choose prior pixelcnn or leave them out"
+            )
         if ages is not None and not self.config.knows_age:
             raise ValueError(
                 "this DCGAN was trained without ages: leave the age out, or train on data with ages"
@@ -295,7 +188,9 @@ class DCGAN(nn.Module):
             raise ValueError(
                 f"positions must be in [0, {self.config.n_positions}), got {positions.tolist()[:8]}"
             )
-        return self.quantize(self.generator(self.told(noise, self.standard(ages)), positions))
+        return self.quantize(
+            self.generator(self.with_ages(noise, self.standardize_ages(ages)), positions)
+        )
 
     # ------------------------------------------------------------ training
 
@@ -307,14 +202,14 @@ class DCGAN(nn.Module):
 
     def step(self, batch: Mapping[str, Tensor], phase: str) -> dict[str, Tensor]:
         """Losses of one batch {"indices", "positions", and "ages" if known} for one of the two
-        players; float32 for the penalties.
+        networks; in float32 because of the penalties.
         """
         order = batch["positions"].argsort(stable=True)  # so that packs hold neighbours
         indices, positions = batch["indices"][order], batch["positions"][order]
-        ages = self.standard(batch["ages"][order] if "ages" in batch else None)
+        ages = self.standardize_ages(batch["ages"][order] if "ages" in batch else None)
         with torch.autocast(positions.device.type, enabled=False):
             real = self.embed(indices)
-            noise = self.told(
+            noise = self.with_ages(
                 torch.randn(len(positions), self.config.noise_size, device=positions.device), ages
             )
             if phase == "discriminator":
@@ -335,16 +230,15 @@ class DCGAN(nn.Module):
             return {"loss": loss, "commitment": commitment}
 
     def _discriminator_step(
-        self, real: Tensor, fake: Tensor, *told: Tensor | None
+        self, real: Tensor, fake: Tensor, *condition: Tensor | None
     ) -> dict[str, Tensor]:
-        real_score, fake_score = self.discriminator(real, *told), self.discriminator(fake, *told)
-        loss, margin = (
-            discriminator_loss(self.config.loss, real_score, fake_score),
-            real_score - fake_score,
-        )
+        real_score = self.discriminator(real, *condition)
+        fake_score = self.discriminator(fake, *condition)
+        loss = discriminator_loss(self.config.loss, real_score, fake_score)
+        margin = real_score - fake_score
         found = {"margin": margin.mean(), "accuracy": (margin > 0).float().mean()}
         if self.config.loss == "relativistic":
-            found["penalty"] = self.penalty(real, fake, *told)
+            found["penalty"] = self.penalty(real, fake, *condition)
             loss = loss + 0.5 * self.config.gamma * found["penalty"]
         return {"loss": loss, **found}
 
@@ -363,8 +257,8 @@ class DCGAN(nn.Module):
         first = int(torch.randint(len(real) - count + 1, ()))
         part = slice(first, first + count)
         maps = [x[part].detach().requires_grad_() for x in (real, fake)]
-        told = positions[part], None if ages is None else ages[part]
-        scores = [self.discriminator(x, *told).sum() for x in maps]
+        condition = positions[part], None if ages is None else ages[part]
+        scores = [self.discriminator(x, *condition).sum() for x in maps]
         slopes = torch.autograd.grad(scores, maps, create_graph=True)
         return sum(slope.square().sum(dim=(1, 2, 3)).mean() for slope in slopes)
 
@@ -383,12 +277,10 @@ class DCGAN(nn.Module):
                 range(i * batches.batch_size, i * batches.batch_size + len(batch["positions"]))
             )
             ages = batch.get("ages") if self.config.knows_age else None
-            maps, told = (
-                self.sample(batch["positions"], self.noise(seeds), ages),
-                self.standard(ages),
-            )
+            maps = self.sample(batch["positions"], self.noise(seeds), ages)
+            condition = self.standardize_ages(ages)
             scores = [
-                self.discriminator(self.embed(x), batch["positions"], told)
+                self.discriminator(self.embed(x), batch["positions"], condition)
                 for x in (batch["indices"], maps)
             ]
             for parts, part in zip(
@@ -422,9 +314,8 @@ def discriminator_loss(
         return F.softplus(fake - real).mean()
     if kind == "hinge":  # Miyato 2018, SN-GAN (arXiv 1802.05957), eq. 16
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-    return (
-        F.softplus(-real) + F.softplus(fake)
-    ).mean()  # Goodfellow 2014: cross-entropy of real and drawn
+    # Goodfellow 2014 (arXiv 1406.2661): cross-entropy of real and drawn
+    return (F.softplus(-real) + F.softplus(fake)).mean()
 
 
 def generator_loss(
@@ -436,11 +327,18 @@ def generator_loss(
     return -fake.mean() if kind == "hinge" else F.softplus(-fake).mean()
 
 
-# ---------------------------------------------------------------- judgement
+# ---------------------------------------------------------------- diagnostics
 
 
 def symptoms(history: Sequence[Mapping[str, float]]) -> list[str]:
-    """What looks ill after the last of these epochs, and what to try; empty for a healthy game."""
+    """Signs of a failing adversarial training.
+
+    Args:
+        history: records of the epochs so far, as from `DCGAN.step` and `DCGAN.validate`.
+
+    Returns:
+        A sentence for each problem after the last epoch, with what to try; empty if there is none.
+    """
     found, last = [], history[-1]
     if last.get("discriminator_margin", 0.0) > MARGIN and last.get("held_out_accuracy", 0.0) > 0.95:
         found.append(

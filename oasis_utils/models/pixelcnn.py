@@ -1,4 +1,4 @@
-"""Gated PixelCNN over index maps, told the slice position and the subject's age.
+"""Gated PixelCNN over index maps, conditioned on the slice position and the subject's age.
 
 Conditional Image Generation with PixelCNN Decoders (van den Oord 2016, arXiv 1606.05328): a
 vertical stack sees all rows above, a horizontal stack the cells to the left, so there is no blind
@@ -17,17 +17,17 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from oasis_utils.config import PixelCNNConfig
-from oasis_utils.models.cached_sampling import (
+from oasis_utils.models.cached_sampling import KeptSteps, RowCache
+from oasis_utils.models.drawing import (
     AS_LEARNED,
-    KeptSteps,
-    RowCache,
     SamplingOptions,
     draw,
+    great_circle,
+    uniform_noise,
 )
 
-Condition = tuple[
-    Tensor, Tensor
-]  # additions to a block's vertical and horizontal gate, (batch, 2 channels, 1, 1)
+# additions to a block's vertical and horizontal gate, (batch, 2 channels, 1, 1)
+Condition = tuple[Tensor, Tensor]
 
 
 class AgeFeatures(nn.Module):
@@ -64,9 +64,8 @@ class GatedBlock(nn.Module):
         self.horizontal = nn.Conv2d(channels, 2 * channels, (1, self.look_back))
         self.vertical_to_horizontal = nn.Conv2d(2 * channels, 2 * channels, 1)
         self.output = nn.Conv2d(channels, channels, 1)
-        self.condition = nn.Embedding(
-            config.n_positions, 4 * channels
-        )  # V h of eq. 4, for both gates
+        # V h of eq. 4, for both gates
+        self.condition = nn.Embedding(config.n_positions, 4 * channels)
         self.age = (
             nn.Linear(config.age_features, 4 * channels, bias=False) if config.knows_age else None
         )
@@ -116,6 +115,8 @@ class PixelCNN(nn.Module):
     version = 1  # of this code and all it uses: raise it when tests/test_golden.py says so
     phases = ("likelihood",)
     monitor = ("nats_per_code", "min")
+    supports_options = supports_completion = True  # see `prior.Prior`
+    gradual = False
 
     def __init__(self, config: PixelCNNConfig):
         super().__init__()
@@ -137,7 +138,7 @@ class PixelCNN(nn.Module):
     def conditions(
         self, positions: Int[Tensor, " batch"], ages: Float[Tensor, " batch"] | None
     ) -> list[Condition]:
-        """What each block's gates are told."""
+        """The conditions of each block's gates."""
         features = None
         if self.age_features is not None:
             features = self.age_features(
@@ -151,8 +152,8 @@ class PixelCNN(nn.Module):
         positions: Int[Tensor, " batch"],
         ages: Float[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch n_codes rows cols"]:
-        """Logits of every cell given the cells before it. A model that was not told ages ignores
-        them.
+        """Logits of every cell given the cells before it. A model trained without ages
+        ignores them.
         """
         vertical = horizontal = self.embedding(indices).permute(0, 3, 1, 2)
         for block, condition in zip(self.blocks, self.conditions(positions, ages), strict=True):
@@ -200,6 +201,16 @@ class PixelCNN(nn.Module):
 
     # ------------------------------------------------------------ sampling
 
+    def noise(self, seeds: list[int]) -> Float[Tensor, "batch rows cols"]:
+        """Uniform noise in [0, 1) for each seed, the same on every device and in every batch."""
+        return uniform_noise(seeds, self.config.grid).to(self.cell_bias.device)
+
+    def noise_path(self, ends: tuple[int, int], steps: int) -> Float[Tensor, "steps rows cols"]:
+        """Uniform noise between that of two seeds: a great circle through the normal quantiles."""
+        uniform = uniform_noise(list(ends), self.config.grid).double().clamp(1e-9, 1 - 1e-9)
+        path = great_circle(torch.special.ndtri(uniform), steps)
+        return torch.special.ndtr(path).float().clamp(max=1 - 2**-24).to(self.cell_bias.device)
+
     @torch.no_grad()
     def sample(
         self,
@@ -211,10 +222,19 @@ class PixelCNN(nn.Module):
         on_row: Callable[[int, Tensor], None] | None = None,
         ages: Float[Tensor, " batch"] | None = None,
     ) -> Int[Tensor, "batch rows cols"]:
-        """Index maps, each cell computed once. given, keep: cells of `given` where `keep` is true
-        are not drawn but taken over; the cells drawn heed those before them only, see `complete`.
-        on_row(row, maps so far) is called after each row. Raises ValueError for an unknown
-        position, age, code or shape.
+        """Index maps, each cell computed once.
+
+        Args:
+            positions: slice positions in [0, n_positions).
+            noise: uniform in [0, 1), as from `noise` or `noise_path`.
+            options: temperature, top-k and top-p.
+            given, keep: cells of `given` where `keep` is true are taken over; the other cells
+                depend on those before them only, see `complete`.
+            on_row: called as on_row(row, maps so far) after each row.
+            ages: years, nan where unknown; None: all unknown.
+
+        Raises:
+            ValueError: for an unknown position, age, code or shape.
         """
         self._check(positions, ages, given, keep, noise)
         grid = self.config.grid
@@ -237,7 +257,7 @@ class PixelCNN(nn.Module):
         options: SamplingOptions = AS_LEARNED,
         ages: Float[Tensor, " batch"] | None = None,
     ) -> Int[Tensor, "batch rows cols"]:
-        """The textbook way, one whole forward pass for each cell: the yardstick of `sample`."""
+        """The textbook way, one whole forward pass for each cell: the reference for `sample`."""
         self._check(positions, ages, None, None, noise)
         maps = torch.zeros(noise.shape, dtype=torch.long, device=positions.device)
         for row in range(maps.shape[1]):
@@ -259,7 +279,7 @@ class PixelCNN(nn.Module):
         particles: int = 16,
         on_row: Callable[[int, Tensor], None] | None = None,
     ) -> Int[Tensor, "batch rows cols"]:
-        """Fill the cells where `keep` is false, heeding given cells after a hole too.
+        """Fill the cells where `keep` is false, consistent also with given cells after a hole.
 
         A particle filter (Gordon 1993, doi 10.1049/ip-f-2.1993.0015): `particles` proposals for
         each map are drawn in raster order and weighted by the likelihood of the given cells they
@@ -359,48 +379,3 @@ def resample(
         + particles * torch.arange(batch, device=weights.device)[:, None]
     )
     return chosen.flatten(), torch.where(uneven, 0, weights)
-
-
-# ---------------------------------------------------------------- receptive fields
-
-
-def receptive_field(model: PixelCNN, row: int, col: int) -> Bool[Tensor, "rows cols"]:
-    """The cells that the prediction of one cell depends on: those whose embedding has a non-zero
-    gradient.
-    """
-    grid, device = model.config.grid, model.cell_bias.device
-    seen: list[Tensor] = []
-    was_training = model.training
-    model.eval()
-    hook = model.embedding.register_forward_hook(
-        lambda _module, _args, out: seen.append(out.requires_grad_())
-    )
-    try:
-        zeros = torch.zeros(1, grid, grid, dtype=torch.long, device=device)
-        logits = model(zeros, zeros[0, 0, :1])
-    finally:
-        hook.remove()
-        model.train(was_training)
-    (slope,) = torch.autograd.grad(logits[0, :, row, col].square().sum(), seen[0])
-    return slope[0].abs().sum(-1) > 0
-
-
-def causal_mask(width: int, itself: bool) -> Float[Tensor, "width width"]:
-    """1 for the cells of a square kernel that come before its middle in raster order (mask A), and
-    with `itself` for the middle too (mask B).
-    """
-    before = torch.arange(width * width) < width * width // 2 + itself
-    return before.view(width, width).double()
-
-
-def naive_receptive_field(layers: int, grid: int, row: int, col: int) -> Bool[Tensor, "rows cols"]:
-    """The same for a plain stack of masked 3x3 convolutions (Pixel Recurrent Neural Networks, van
-    den Oord 2016, arXiv 1601.06759): cells above and to the right are missed, however deep the
-    stack. All weights that the masks leave are 1, so every path counts.
-    """
-    cells = torch.zeros(1, 1, grid, grid, dtype=torch.float64, requires_grad=True)
-    x = cells
-    for layer in range(layers):
-        x = F.conv2d(x, causal_mask(3, itself=layer > 0)[None, None], padding=1)
-    (slope,) = torch.autograd.grad(x[0, 0, row, col], cells)
-    return slope[0, 0] > 0

@@ -1,5 +1,5 @@
-"""Vector quantisation: nearest code, the gradient past it, the codebook's own learning, k-means
-start, revival.
+"""Vector quantisation: nearest code, gradient estimator, codebook learning, k-means initialisation,
+replacement of unused codes.
 
 Neural Discrete Representation Learning (van den Oord 2017, arXiv 1711.00937), section 3.1 and
 appendix A.1. Rotation trick: Restructuring Vector Quantization with the Rotation Trick (Fifty 2024,
@@ -16,21 +16,17 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-BLOCK = {
-    "cpu": 2048,
-    "cuda": 65536,
-}  # latents whose distances are in memory at once: 2048 stay in a CPU's cache
+# latents whose distances are in memory at once: 2048 stay in a CPU's cache
+BLOCK = {"cpu": 2048, "cuda": 65536}
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """What the quantiser returns, in this order for ever."""
+    """Output of the quantiser."""
 
     codes: Float[Tensor, "batch dim rows cols"]  # nearest codes; gradients pass on to the latents
     indices: Int[Tensor, "batch rows cols"]  # in [0, n_codes)
-    loss: Float[
-        Tensor, ""
-    ]  # commitment loss, already weighted by beta; and that of a gradient codebook
+    loss: Float[Tensor, ""]  # commitment, already weighted by beta; and that of a gradient codebook
 
 
 @torch.no_grad()
@@ -129,9 +125,8 @@ def rotate(
     moved = turned * (
         codes.norm(dim=1, keepdim=True) / fixed.norm(dim=1, keepdim=True).clamp(min=1e-6)
     )
-    passed = (
-        moved + (codes - moved).detach()
-    )  # exactly the codes, also for latents near zero or opposite to their code
+    # exactly the codes, also for latents near zero or opposite to their code
+    passed = moved + (codes - moved).detach()
     return passed, F.mse_loss(latents, codes)
 
 
@@ -150,21 +145,30 @@ def of_first_process(value: Tensor) -> Tensor:
 
 
 class VectorQuantizer(nn.Module):
-    """The codebook and everything that keeps it alive.
+    """A codebook that quantises latents and learns from them.
 
-    n_codes: K. code_dim: D. decay: gamma of the moving averages, 0 forgets all but the last batch.
-    commitment: beta (eq. 3). revive_below: a code whose average use falls below this fraction of
-    the mean use is replaced by a latent of the batch; 0 never. cosine: latents and codes are scaled
-    to length sqrt(D) first. learning: "ema", moving averages of the latents; "gradient", a
-    parameter with the second term of eq. 3. gradient: how it passes the arg min, "straight-through"
-    or "rotation". start: begin at k-means centres. In a distributed training all processes keep one
-    codebook: as from the joined batch, or as the first one draws it.
+    In a distributed training all processes keep one codebook: as learned from the joined batch, or
+    as drawn by the first process.
+
+    Args:
+        n_codes: K, number of codes.
+        code_dim: D, dimensions of a code.
+        decay: gamma of the moving averages, in [0, 1); 0 keeps the last batch only.
+        commitment: beta, weight of the commitment loss (eq. 3).
+        revive_below: a code whose average use falls below this fraction of the mean use is replaced
+            by a latent of the batch; 0: never.
+        cosine: latents and codes are scaled to length sqrt(D) first.
+        learning: "ema", moving averages of the latents (appendix A.1), or "gradient", a parameter
+            with the second term of eq. 3.
+        gradient: past the arg min, "straight-through" or "rotation".
+        start: initialise the codes with k-means centres of the first batch.
     """
 
     def __init__(
         self,
         n_codes: int,
         code_dim: int,
+        *,
         decay: float = 0.99,
         commitment: float = 0.25,
         revive_below: float = 0.03,
@@ -174,18 +178,9 @@ class VectorQuantizer(nn.Module):
         start: bool = True,
     ):
         super().__init__()
-        self.n_codes, self.code_dim, self.decay, self.commitment = (
-            n_codes,
-            code_dim,
-            decay,
-            commitment,
-        )
-        self.revive_below, self.cosine, self.learning, self.start = (
-            revive_below,
-            cosine,
-            learning,
-            start,
-        )
+        self.n_codes, self.code_dim = n_codes, code_dim
+        self.decay, self.commitment, self.revive_below = decay, commitment, revive_below
+        self.cosine, self.learning, self.start = cosine, learning, start
         self.past_argmin = {"straight-through": straight_through, "rotation": rotate}[gradient]
         if learning == "gradient":
             self.codebook = nn.Parameter(
@@ -195,22 +190,19 @@ class VectorQuantizer(nn.Module):
             self.register_buffer("codebook", torch.randn(n_codes, code_dim))
         self.register_buffer("counts", torch.zeros(n_codes))  # N_k of appendix A.1
         self.register_buffer("sums", torch.zeros(n_codes, code_dim))  # m_k
-        self.register_buffer(
-            "started", torch.tensor(False)
-        )  # saved, so that loading never starts again
-        self.register_buffer(
-            "uses", torch.zeros(n_codes), persistent=False
-        )  # of each code since train() was called
-        self.is_started = (
-            False  # host copy of `started`: reading the buffer would stall a GPU each step
-        )
+        # saved, so that a loaded codebook is not initialised again
+        self.register_buffer("started", torch.tensor(False))
+        # of each code since train() was called
+        self.register_buffer("uses", torch.zeros(n_codes), persistent=False)
+        # host copy of `started`: reading the buffer would stall a GPU each step
+        self.is_started = False
 
     def _load_from_state_dict(self, *args, **kwargs):
         super()._load_from_state_dict(*args, **kwargs)
         self.is_started = bool(self.started)
 
     def train(self, mode: bool = True) -> VectorQuantizer:
-        """As usual; training mode also begins a new count of `uses`."""
+        """As for every module; training mode also starts a new count of `uses`."""
         if mode:
             self.uses.zero_()
         return super().train(mode)
@@ -267,7 +259,7 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def _start(self, flat: Float[Tensor, "n dim"]) -> None:
-        """Codes begin at the k-means centres of the first batch, or where chance has put them."""
+        """Initialise the codes: k-means centres of the first batch, or random as they are."""
         centres = self.normalize(
             kmeans(flat, self.n_codes) if self.start else self.codebook.detach(), dim=1
         )
@@ -297,14 +289,13 @@ class VectorQuantizer(nn.Module):
             self._revive(flat, counts.sum() / self.n_codes)
 
     def _revive(self, flat: Float[Tensor, "n dim"], mean_use: Float[Tensor, ""]) -> None:
-        """Dead codes become latents of this batch, and their averages restart there too. No host
-        sync.
+        """Replace unused codes by latents of this batch and restart their averages, without waiting
+        for a GPU.
         """
         dead = self.counts < self.revive_below * mean_use
         born = of_first_process(random_rows(flat, self.n_codes))
-        restart = (
-            1.5 * self.revive_below * mean_use
-        )  # enough to live for some batches without being chosen
+        # enough to stay for some batches without being chosen
+        restart = 1.5 * self.revive_below * mean_use
         self.codebook.copy_(torch.where(dead[:, None], born, self.codebook))
         self.sums.copy_(torch.where(dead[:, None], born * restart, self.sums))
         self.counts.copy_(torch.where(dead, restart, self.counts))

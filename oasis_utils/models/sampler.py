@@ -1,6 +1,4 @@
-"""Where do new brains come from? One interface for both priors: positions and seeds in, decoded
-slices out.
-"""
+"""Generates slices: positions, ages and seeds in, decoded slices out, with any prior."""
 
 from __future__ import annotations
 
@@ -14,11 +12,12 @@ import torch
 from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
 
-from oasis_utils.models.cached_sampling import SamplingOptions, uniform_noise
 from oasis_utils.models.checkpoints import CheckpointError, load_model, weights_digest
 from oasis_utils.models.codes import decode_maps
 from oasis_utils.models.dcgan import DCGAN
+from oasis_utils.models.drawing import AS_LEARNED, SamplingOptions
 from oasis_utils.models.pixelcnn import PixelCNN
+from oasis_utils.models.prior import Prior
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import Progress, RunFolder, atomic, project_root
 from oasis_utils.runtime.gpu import exclusively
@@ -36,9 +35,8 @@ class Samples:
     images: UInt8[np.ndarray, "n height width"]
     indices: Integer[np.ndarray, "n rows cols"]  # in [0, n_codes)
     positions: Integer[np.ndarray, " n"]  # the slice positions asked for
-    ages: Float[np.ndarray, " n"] | None = (
-        None  # the ages asked for, in years, nan for none; None: nan everywhere
-    )
+    # the ages asked for, in years, nan for none; None: nan everywhere
+    ages: Float[np.ndarray, " n"] | None = None
 
     def __post_init__(self):
         if self.ages is None:
@@ -68,7 +66,7 @@ class Samples:
 
 
 def image_seeds(seed: int, n: int) -> list[int]:
-    """One seed for each image; image i of seed s is the same whatever n is."""
+    """One seed for each of n images; seed i does not depend on n."""
     return [seed * 1_000_003 + i for i in range(n)]
 
 
@@ -78,8 +76,14 @@ def spread_positions(n: int, n_positions: int) -> Integer[np.ndarray, " n"]:
 
 
 def region(name: str, grid: int) -> Bool[np.ndarray, "grid grid"]:
-    """The cells of a map that are kept, one of `REGIONS`; the hole is a square of half the map's
-    side in its middle.
+    """The cells of a map that a completion keeps.
+
+    Args:
+        name: one of `REGIONS`; the hole is a square of half the map's side in its middle.
+        grid: cells a side.
+
+    Returns:
+        True where a cell is kept.
     """
     keep, half, quarter = np.zeros((grid, grid), bool), grid // 2, grid // 4
     where = {
@@ -94,7 +98,17 @@ def region(name: str, grid: int) -> Bool[np.ndarray, "grid grid"]:
 
 
 def hemisphere(symmetry: Symmetry) -> str:
-    """Which of `REGIONS` is one side of the mid-line, to be kept; ValueError without a mid-line."""
+    """Name of the region on one side of the mid-line.
+
+    Args:
+        symmetry: of the slices.
+
+    Returns:
+        One of `REGIONS`.
+
+    Raises:
+        ValueError: the slices have no mid-line.
+    """
     if not symmetry:
         raise ValueError(
             "these slices have no mid-line, so they show no hemispheres: ask `if symmetry` first"
@@ -103,11 +117,16 @@ def hemisphere(symmetry: Symmetry) -> str:
 
 
 class BrainSampler:
-    """A VQ-VAE and a prior trained on its codes. Several threads may draw and decode; on a GPU they
-    take turns.
+    """A VQ-VAE and a prior trained on its codes.
+
+    Several threads may draw and decode; on a GPU they take turns.
+
+    Args:
+        vqvae: decodes index maps.
+        prior: draws index maps, on the device of the VQ-VAE.
     """
 
-    def __init__(self, vqvae: VQVAE, prior: PixelCNN | DCGAN):
+    def __init__(self, vqvae: VQVAE, prior: Prior):
         self.vqvae, self.prior = vqvae.eval(), prior.eval()
         self.device = vqvae.quantizer.codebook.device
 
@@ -136,37 +155,33 @@ class BrainSampler:
         on_row: Callable[[int, Tensor], None] | None = None,
         ages: Float[np.ndarray, " n"] | None = None,
     ) -> Integer[np.ndarray, "n rows cols"]:
-        """Index maps; ages are years, nan where unknown. temperature, top-k, top-p and completion
-        (given, keep) exist
-        for the PixelCNN only. The cells drawn heed given ones before them; `complete` also heeds
-        those after.
+        """Index maps, one for each seed.
+
+        Args:
+            positions: slice positions in [0, n_positions).
+            seeds: one for each map; the same seed gives the same map in any batch.
+            options: temperature, top-k and top-p, if the prior supports them.
+            given, keep: cells of `given` where `keep` is true are taken over, if the prior supports
+                completion. The other cells depend on those before them only; see `complete`.
+            on_row: called as on_row(row, maps so far) by a prior that draws row by row.
+            ages: years, nan where unknown; None: all unknown.
+
+        Returns:
+            Indices in [0, n_codes).
+
+        Raises:
+            ValueError: the prior does not know the position or does not support what is asked for.
         """
-        where = self._tensor(positions, np.int64)
-        if isinstance(self.prior, DCGAN):
-            if options not in (None, SamplingOptions()) or keep is not None:
-                raise ValueError(
-                    "temperature, top-k, top-p and completion need the PixelCNN: a DCGAN draws"
-                    " whole maps at once; choose prior pixelcnn or leave them out"
-                )
-            return (
-                self.prior.sample(where, self.prior.noise(seeds), self._tensor(ages, np.float32))
-                .cpu()
-                .numpy()
-            )
-        noise = uniform_noise(seeds, self.prior.config.grid).to(self.device)
-        return (
-            self.prior.sample(
-                where,
-                noise,
-                options or SamplingOptions(),
-                self._tensor(given, np.int64),
-                self._tensor(keep, np.bool_),
-                on_row,
-                self._tensor(ages, np.float32),
-            )
-            .cpu()
-            .numpy()
+        drawn = self.prior.sample(
+            self._tensor(positions, np.int64),
+            self.prior.noise(seeds),
+            options=options or AS_LEARNED,
+            given=self._tensor(given, np.int64),
+            keep=self._tensor(keep, np.bool_),
+            on_row=on_row,
+            ages=self._tensor(ages, np.float32),
         )
+        return drawn.cpu().numpy()
 
     @exclusively
     @torch.inference_mode()
@@ -182,9 +197,21 @@ class BrainSampler:
         on_row: Callable[[int, Tensor], None] | None = None,
     ) -> Integer[np.ndarray, "n rows cols"]:
         """Index maps whose cells outside `keep` are filled in to suit the given cells before and
-        after them.
+        after them, by a particle filter; see `PixelCNN.complete`.
+
+        Args:
+            positions, seeds, options, on_row, ages: as in `draw`.
+            given: index maps, one for each position.
+            keep: true where the cells of `given` are taken over.
+            particles: proposals for each map; more of them suit the given cells better.
+
+        Returns:
+            Indices in [0, n_codes), equal to `given` where `keep` is true.
+
+        Raises:
+            ValueError: the prior does not support completion.
         """
-        if not isinstance(self.prior, PixelCNN):
+        if not self.prior.supports_completion:
             raise ValueError("completion needs the PixelCNN: a DCGAN draws whole maps at once")
         return (
             self.prior.complete(
@@ -192,7 +219,7 @@ class BrainSampler:
                 seeds,
                 self._tensor(given, np.int64),
                 self._tensor(keep, np.bool_),
-                options or SamplingOptions(),
+                options or AS_LEARNED,
                 self._tensor(ages, np.float32),
                 particles,
                 on_row,
@@ -211,34 +238,30 @@ class BrainSampler:
         options: SamplingOptions | None = None,
         on_row: Callable[[int, Tensor], None] | None = None,
     ) -> Integer[np.ndarray, "steps rows cols"]:
-        """Index maps on the way between the noises of two seeds, along a great circle (White 2016,
-        arXiv 1609.04468). A DCGAN changes gradually. The PixelCNN walks between the normal
-        quantiles of its uniform noise, and jumps: where one cell tips over to another code, all
-        later cells follow.
+        """Index maps on the way between the noises of two seeds, along a great circle.
+
+        A DCGAN changes gradually. The PixelCNN walks between the normal quantiles of its uniform
+        noise, and jumps: where one cell changes to another code, all later cells follow.
+
+        Args:
+            position: slice position in [0, n_positions).
+            ends: the two seeds.
+            steps: number of maps, those of both seeds included.
+            options, on_row: as in `draw`.
+
+        Returns:
+            Indices in [0, n_codes).
+
+        Reference:
+            Sampling Generative Networks (White 2016, arXiv 1609.04468).
         """
-        if not isinstance(self.prior, DCGAN):
-            a, b = torch.special.ndtri(
-                uniform_noise(list(ends), self.prior.config.grid).double().clamp(1e-9, 1 - 1e-9)
-            )
-        else:
-            a, b = self.prior.noise(list(ends))
-        angle = torch.linspace(0, torch.pi / 2, steps, device=a.device, dtype=a.dtype).view(
-            -1, *[1] * a.dim()
-        )
-        path, where = (
-            a * angle.cos() + b * angle.sin(),
+        drawn = self.prior.sample(
             self._tensor(np.full(steps, position), np.int64),
+            self.prior.noise_path(ends, steps),
+            options=options or AS_LEARNED,
+            on_row=on_row,
         )
-        if isinstance(self.prior, DCGAN):
-            return self.prior.sample(where, path).cpu().numpy()
-        noise = (
-            torch.special.ndtr(path).float().clamp(max=1 - 2**-24).to(self.device)
-        )  # uniform again, in [0, 1)
-        return (
-            self.prior.sample(where, noise, options or SamplingOptions(), on_row=on_row)
-            .cpu()
-            .numpy()
-        )
+        return drawn.cpu().numpy()
 
     def _tensor(self, values: np.ndarray | None, dtype: type) -> Tensor | None:
         return (
@@ -262,7 +285,15 @@ class BrainSampler:
         progress: Progress | None = None,
         ages: Float[np.ndarray, " n"] | None = None,
     ) -> Samples:
-        """Slices at these positions and ages, one for each seed."""
+        """Slices at these positions and ages, one for each seed.
+
+        Args:
+            positions, seeds, options, ages: as in `draw`.
+            progress: updated with the number of slices drawn so far.
+
+        Returns:
+            The slices and their codes.
+        """
         maps, rows = [], self.prior.config.grid
         for start in range(0, len(positions), BATCH):
             part = slice(start, start + BATCH)
@@ -280,7 +311,7 @@ class BrainSampler:
                     ages=None if ages is None else ages[part],
                 )
             )
-            report(rows - 1, maps[-1])  # a DCGAN draws all rows at once
+            report(rows - 1, maps[-1])  # a prior that draws all rows at once reports none
         indices = np.concatenate(maps)
         return Samples(
             self.decode(indices),
@@ -291,8 +322,16 @@ class BrainSampler:
 
 
 def load_sampler(run: RunFolder, prior: str, device: torch.device) -> BrainSampler:
-    """The VQ-VAE and a prior of a run. ValueError for an unknown prior, CheckpointError if the two
-    do not fit.
+    """The VQ-VAE and a prior of a run.
+
+    Args:
+        run: folder with the checkpoints.
+        prior: one of `PRIORS`.
+        device: where both models are placed.
+
+    Raises:
+        ValueError: the prior is unknown.
+        CheckpointError: the prior was trained on the codes of another VQ-VAE.
     """
     if prior not in PRIORS:
         raise ValueError(f"unknown prior {prior!r}: choose one of {', '.join(PRIORS)}")
@@ -314,7 +353,7 @@ def shipped() -> RunFolder:
 
 
 def run_or_shipped(run: RunFolder) -> RunFolder:
-    """`run` if it holds trained models, else the shipped ones; says so when it falls back."""
+    """`run` if it holds trained models, else the shipped ones; prints when it falls back."""
     needed = [run.checkpoint(name) for name in ("vqvae", *PRIORS)]
     if all(path.exists() for path in needed):
         return run

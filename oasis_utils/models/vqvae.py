@@ -109,7 +109,7 @@ class VQVAE(nn.Module):
 
     Config = VQVAEConfig
     version = 1  # of this code and all it uses: raise it when tests/test_golden.py says so
-    monitor = ("ssim", "max")  # the validation figure that chooses the best checkpoint
+    monitor = ("ssim", "max")  # the validation metric that chooses the best checkpoint
 
     def __init__(self, config: VQVAEConfig):
         super().__init__()
@@ -118,21 +118,20 @@ class VQVAE(nn.Module):
         self.quantizer = VectorQuantizer(
             config.n_codes,
             config.code_dim,
-            config.codebook_decay,
-            config.commitment,
-            config.revive_below,
-            config.cosine,
-            config.codebook,
-            config.gradient,
-            config.kmeans,
+            decay=config.codebook_decay,
+            commitment=config.commitment,
+            revive_below=config.revive_below,
+            cosine=config.cosine,
+            learning=config.codebook,
+            gradient=config.gradient,
+            start=config.kmeans,
         )
         self.phases: tuple[str, ...] = ("autoencoder",)
         if config.adversarial_weight:
             self.phases += ("discriminator",)
             self.discriminator = build_discriminator()
-            self.register_buffer(
-                "steps", torch.tensor(0)
-            )  # saved, so that the warm-up is not repeated
+            # saved, so that the warm-up is not repeated
+            self.register_buffer("steps", torch.tensor(0))
         self.to(memory_format=torch.channels_last)
 
     # ------------------------------------------------------------ verbs
@@ -178,11 +177,13 @@ class VQVAE(nn.Module):
     # ------------------------------------------------------------ training
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        judge = list(self.discriminator.parameters()) if "discriminator" in self.phases else []
-        others = {id(parameter) for parameter in judge}
+        discriminator = (
+            list(self.discriminator.parameters()) if "discriminator" in self.phases else []
+        )
+        others = {id(parameter) for parameter in discriminator}
         return {
             "autoencoder": [p for p in self.parameters() if id(p) not in others],
-            "discriminator": judge,
+            "discriminator": discriminator,
         }
 
     def step(self, batch: Mapping[str, Tensor], phase: str) -> dict[str, Tensor]:
@@ -219,19 +220,24 @@ class VQVAE(nn.Module):
         }
 
     def _adversarial(self, output: Tensor, loss: Tensor) -> dict[str, Tensor]:
-        """The loss with the discriminator's opinion, scaled by the gradients at the last layer
-        (VQGAN, eq. 7).
+        """The loss with the adversarial term, scaled by the gradients at the last layer (VQGAN,
+        eq. 7).
         """
         self._output = output.detach()  # for the discriminator's turn
-        opinion = -self.discriminator(output).float().mean()
+        adversarial = -self.discriminator(output).float().mean()
         last = self.decoder[-2].weight
         ours, theirs = (
-            torch.autograd.grad(term, last, retain_graph=True)[0].norm() for term in (loss, opinion)
+            torch.autograd.grad(term, last, retain_graph=True)[0].norm()
+            for term in (loss, adversarial)
         )
-        heard = (self.steps >= self.config.adversarial_start).float()
-        weight = heard * self.config.adversarial_weight * (ours / (theirs + 1e-4)).clamp(max=1e4)
+        gate = (self.steps >= self.config.adversarial_start).float()
+        weight = gate * self.config.adversarial_weight * (ours / (theirs + 1e-4)).clamp(max=1e4)
         self.steps += 1
-        return {"loss": loss + weight * opinion, "opinion": opinion, "opinion_weight": weight}
+        return {
+            "loss": loss + weight * adversarial,
+            "opinion": adversarial,  # names of the history files
+            "opinion_weight": weight,
+        }
 
     def _discriminator_step(self, images: Tensor) -> dict[str, Tensor]:
         """Hinge loss on the images and on what the autoencoder made of them a moment ago."""

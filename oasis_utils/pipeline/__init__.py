@@ -1,5 +1,5 @@
 """The notebooks run in sequence, and what a run leaves: results and report."""
 
-from oasis_utils.pipeline.runner import collect_report, save_headline
+from oasis_utils.pipeline.results import collect_report, save_summary
 
-__all__ = ["collect_report", "save_headline"]
+__all__ = ["collect_report", "save_summary"]

@@ -1,8 +1,6 @@
-"""A run as one HTML page for somebody who runs nothing: figures, numbers beside their floors, where
-they come from.
+"""A run as one self-contained HTML page: figures, metrics beside trivial baselines, provenance.
 
-The page holds its pictures and style and asks no server for anything. It reads report.json, or the
-headlines of a run that is not finished, and takes whatever groups of numbers it finds there.
+It reads report.json, or the summaries of an unfinished run.
 """
 
 from __future__ import annotations
@@ -15,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import oasis_utils
-from oasis_utils.pipeline.runner import PRODUCTS, UsageError, collect_report
-from oasis_utils.runtime import RunFolder, atomic, clock, project_root, read_json
+from oasis_utils.pipeline.results import collect_report
+from oasis_utils.pipeline.series import PRODUCTS, UsageError, notebook_file
+from oasis_utils.runtime import RunFolder, atomic, clock, read_json
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -62,7 +61,7 @@ def chapter(run: RunFolder, notebook: str) -> dict[str, Any]:
     """What one notebook contributes: its title, its line of the final table, its figures with their
     captions.
     """
-    source = project_root() / "notebooks" / f"{notebook}.ipynb"
+    source = notebook_file(notebook)
     cells = read_json(source)["cells"] if source.exists() else []
     headline = read_json(run.headline(notebook)) if run.headline(notebook).exists() else {}
     told, figures = captions(cells), []
@@ -117,7 +116,7 @@ def embedded(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Judged:
-    """A number and what worthless answers score in its place."""
+    """A metric and the scores of the trivial baselines."""
 
     value: float | int
     floors: dict[str, Any]

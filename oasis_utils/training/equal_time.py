@@ -1,5 +1,4 @@
-"""What does a dead codebook look like, and what is lost with codes? The textbook VQ-VAE, trainings
-of equal time.
+"""Trainings of equal time, to compare the textbook VQ-VAE and codebooks that collapse with ours.
 
 The textbook: eq. 3 of Neural Discrete Representation Learning (van den Oord 2017, arXiv 1711.00937)
 as written, with a codebook that learns by gradient from small random numbers, squared error, and
@@ -58,7 +57,7 @@ def train_for(
     resumed.
 
     The learning rate falls over that time. Returns `looks` records: seconds and steps so far,
-    slices a second, and what `validate` found; the time of the looks is not counted. clock:
+    slices a second, and what `validate` found; the time of the validations is not counted. clock:
     time.process_time for CPU seconds.
     """
     trainer, spent, epoch, history = Trainer(model.train(), config, total_steps=1), 0.0, 0, []

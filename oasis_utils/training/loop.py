@@ -1,5 +1,4 @@
-"""How is it trained? One loop that knows no model: schedule, averages of weights, history, best
-checkpoint, resume.
+"""The training loop: averages of weights, history, best checkpoint, resume; it knows no model.
 
 A model brings `version`, `phases`, `parameter_groups()`, `step(batch, phase)`, `validate(batches)`
 and `monitor`; the loss is part of the paper, the loop is not. The version of its code is raised
@@ -10,13 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import importlib.util
 import math
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
-from functools import wraps
 from pathlib import Path
 
 import torch
@@ -27,31 +22,19 @@ from oasis_utils.config import TrainingConfig, digest, to_dict
 from oasis_utils.data.dataset import Batches
 from oasis_utils.models import checkpoints
 from oasis_utils.runtime import Progress, RunFolder, autocast, exclusive, provenance
+from oasis_utils.training.checks import ORIGIN, check_finite, first_bad_step
+from oasis_utils.training.compiling import compiled, compiling_pays
 from oasis_utils.training.history import Record, read_history, write_history
 from oasis_utils.training.history import Snapshots as Snapshots
 from oasis_utils.training.history import best_record as best_record
+from oasis_utils.training.schedule import is_milestone, learning_rate, validation_is_due
 
-# steps; measured on a CPU only: up to 30 s to compile, 5 to 18 ms saved a step of the demo
-COMPILE_FROM = 10_000
 LOOK_EVERY = 20  # steps between looks at the losses: each look waits for the GPU
-ORIGIN = ("subjects", "positions")  # what in a batch names its slices
-REMEDY = (
-    "try a smaller learning_rate or clip_norm=1, and look at the data; the last good checkpoint is"
-    " kept"
-)
 
 
-def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
-    """Linear warm-up, then a cosine from the peak to `final_rate` times the peak."""
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    share = min((step - config.warmup_steps) / max(total - config.warmup_steps, 1), 1.0)
-    return config.learning_rate * (
-        config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * share))
-    )
-
-
-def recipe(model: nn.Module, config: TrainingConfig, seed: int, inputs: dict[str, str]) -> str:
+def configuration_hash(
+    model: nn.Module, config: TrainingConfig, seed: int, inputs: dict[str, str]
+) -> str:
     """Digest of everything that a trained model depends on: class and version of its code, both
     configurations, seed, identities of its inputs. A finished checkpoint of the same digest need
     not be trained again.
@@ -66,37 +49,6 @@ def recipe(model: nn.Module, config: TrainingConfig, seed: int, inputs: dict[str
             "inputs": inputs,
         }
     )
-
-
-def compiling_pays(model: nn.Module, device: torch.device, total_steps: int) -> bool:
-    """Whether a training should use torch.compile: a long one, where the compiler finds its own.
-    Models of two phases differentiate within a step, which it cannot follow.
-
-    Decided by the length of the whole training, so that a resumed one makes the same steps. The
-    length is that from which it pays on a CPU; on a GPU compiling may pay sooner, which nobody has
-    measured.
-    """
-    if len(model.phases) > 1 or total_steps < COMPILE_FROM:
-        return False
-    return bool(
-        importlib.util.find_spec("triton")
-        if device.type == "cuda"
-        else shutil.which(os.getenv("CXX", "g++"))
-    )
-
-
-def compiled(step: Callable) -> Callable:
-    """The step under torch.compile; where that fails, it goes on uncompiled, with a warning. Errors
-    in what others compile are not hidden: the setting holds during the step only.
-    """
-    fast = torch.compile(step)
-
-    @wraps(step)
-    def run(*args):
-        with torch._dynamo.config.patch(suppress_errors=True):
-            return fast(*args)
-
-    return run
 
 
 class Trainer:
@@ -199,8 +151,8 @@ class Trainer:
         )
 
     def restore(self, path: Path, identity: str) -> bool:
-        """Go on from `path` if it was left by the same recipe; False if there is nothing to go on
-        from.
+        """Go on from `path` if a training of the same configuration left it; False if there is
+        nothing to go on from.
         """
         if not path.exists():
             return False
@@ -253,25 +205,40 @@ def fit(
     on_epoch: Callable[[nn.Module, Record], None] | None = None,
     on_stage: Callable[[nn.Module, int], None] | None = None,
 ) -> tuple[nn.Module, list[Record]]:
-    """Load-or-train: returns (best model in evaluation mode, history) and says which of the two
-    happened.
+    """Load a finished model, or train it and keep the best one; prints which of the two happened.
 
-    A finished checkpoint of the same recipe is loaded; an unfinished one goes on after its last
-    whole epoch. inputs: identities of what the batches come from. seed: the one that
-    `runtime.banner` was given; it is part of the recipe. on_epoch(model, record) runs after each
-    validation, for pictures; on_stage(model, steps) before the first step, after steps 16, 64, 256
-    and so on, and after the last step with the model of that step, which need not be the best. The
-    history has a record for each epoch, and with `validate_every_steps` one for step 0 and for each
-    validation within an epoch: the epoch, the steps so far, the means of the losses since the
-    record before, and what was found on the held-out split. Validations before the end of the first
-    epoch are there for the curves: no model that has not seen every training sample is kept as the
-    best, however lucky its score; "improved" marks the records of those that were. Ctrl-C and other
-    stops leave the best model so far and a place to go on from. Raises FloatingPointError when a
-    loss is no longer finite (the last good checkpoint stays), MemoryError when the batch does not
-    fit, FolderInUse when another process trains the same.
+    A finished checkpoint of the same configuration, data and seed is loaded; an unfinished training
+    goes on after its last whole epoch. Ctrl-C and other stops leave the best model so far and a
+    place to go on from. Validations before the end of the first epoch are for the curves only: a
+    model is kept as the best only after it has seen every training sample.
+
+    Args:
+        model: with `version`, `phases`, `parameter_groups`, `step`, `validate` and `monitor`.
+        train: batches of the training split.
+        held_out: batches of the validation split.
+        config: epochs, learning rate, averages of weights, patience.
+        run: folder that receives the checkpoint and the history.
+        name: of both files.
+        seed: the one that `runtime.banner` was given; part of the configuration hash.
+        inputs: identities of what the batches come from.
+        on_epoch: called as on_epoch(model, record) after each validation, for pictures.
+        on_stage: called as on_stage(model, steps) before the first step, after steps 16, 64, 256
+            and so on, and after the last step with the model of that step, which need not be the
+            best.
+
+    Returns:
+        (best model in evaluation mode, history). The history has a record for each epoch, and with
+        `validate_every_steps` one for step 0 and for each validation within an epoch: the epoch,
+        the steps so far, the mean losses since the record before, and the metrics of the held-out
+        split; "improved" marks the records of models that were kept.
+
+    Raises:
+        FloatingPointError: a loss is no longer finite; the last good checkpoint stays.
+        MemoryError: the batch does not fit into memory.
+        FolderInUse: another process trains the same.
     """
     device = next(model.parameters()).device
-    path, identity = run.checkpoint(name), recipe(model, config, seed, inputs or {})
+    path, identity = run.checkpoint(name), configuration_hash(model, config, seed, inputs or {})
     if path.exists():
         about = checkpoints.read_about(path)
         if about.get("recipe") == identity and about.get("complete"):
@@ -298,9 +265,9 @@ def fit(
         while trainer.epochs < config.epochs and not _out_of_patience(trainer):
             for record in _epoch(trainer, train, progress, on_stage):
                 ended = trainer.steps == (trainer.epochs + 1) * len(train)
-                if _validation_is_due(config, record, ended):
+                if validation_is_due(config, record, ended):
                     record |= _validate(trainer, held_out)
-                    _check_state(trainer, record)
+                    check_finite(trainer.model, record, trainer.steps)
                     if (ended or trainer.epochs > 0) and trainer.improved(record):
                         record["improved"] = True
                         checkpoints.save_model(
@@ -345,9 +312,8 @@ def _explained(trainer: Trainer, path: Path, batch_size: int):
             f"run this again to go on after epoch {trainer.epochs}"
         )
         raise
-    except (
-        RuntimeError
-    ) as error:  # torch.OutOfMemoryError on a GPU, a plain RuntimeError on the CPU
+    # torch.OutOfMemoryError on a GPU, a plain RuntimeError on the CPU
+    except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
         raise MemoryError(
@@ -360,22 +326,6 @@ def _out_of_patience(trainer: Trainer) -> bool:
     return bool(trainer.config.patience) and trainer.stale >= trainer.config.patience
 
 
-def _is_stage(steps: int) -> bool:
-    """0, and the powers of four from 16 on: training changes most at the start."""
-    return steps == 0 or (steps >= 16 and math.log2(steps) % 2 == 0)
-
-
-def _validation_is_due(config: TrainingConfig, record: Record, ended: bool) -> bool:
-    """Every `validate_every_steps` steps; at the end of every `validate_every`-th epoch, and of the
-    last.
-    """
-    if config.validate_every_steps and record["steps"] % config.validate_every_steps == 0:
-        return True
-    return ended and (
-        record["epoch"] % config.validate_every == 0 or record["epoch"] == config.epochs
-    )
-
-
 def _validate_start(trainer: Trainer, held_out: Batches) -> None:
     """Step 0 of the curves, before anything is learned."""
     if trainer.config.validate_every_steps and trainer.steps == 0:
@@ -386,16 +336,11 @@ def _epoch(trainer: Trainer, train: Batches, progress: Progress, on_stage=None) 
     """One pass over the training split. Yields the means of the losses since the record before:
     wherever a validation within the epoch is due, and at its end.
     """
-    every, start, sums, count, recent = (
-        trainer.config.validate_every_steps,
-        time.monotonic(),
-        {},
-        0,
-        [],
-    )
+    every, start = trainer.config.validate_every_steps, time.monotonic()
+    sums, count, recent = {}, 0, []
     trainer.model.train()
     for done, batch in enumerate(train.epoch(trainer.epochs), start=1):
-        if on_stage and _is_stage(trainer.steps):
+        if on_stage and is_milestone(trainer.steps):
             on_stage(trainer.evaluated.eval(), trainer.steps)
             trainer.model.train()
         losses = trainer.step(batch)
@@ -405,7 +350,7 @@ def _epoch(trainer: Trainer, train: Batches, progress: Progress, on_stage=None) 
         if due or done % LOOK_EVERY == 0:
             means = {key: float(value) / count for key, value in sums.items()}
             if not all(math.isfinite(value) for value in means.values()):
-                raise FloatingPointError(_first_bad_step(recent))
+                raise FloatingPointError(first_bad_step(recent))
             recent.clear()
             progress.update(trainer.steps, _note(trainer, means))
         if due:
@@ -417,38 +362,6 @@ def _epoch(trainer: Trainer, train: Batches, progress: Progress, on_stage=None) 
             }
             trainer.model.train()
             start, sums, count = time.monotonic(), {}, 0
-
-
-def _first_bad_step(recent: list[tuple[int, dict[str, Tensor], dict[str, Tensor]]]) -> str:
-    """The step that went wrong, its slices, and what to try."""
-    for step, losses, origin in recent:
-        bad = [name for name, value in losses.items() if not torch.isfinite(value).all()]
-        if bad:
-            return f"{', '.join(bad)} is not finite at step {step}{_slices(origin)}: {REMEDY}"
-    return f"the sum of the losses is not finite at step {recent[-1][0]}: {REMEDY}"
-
-
-def _slices(origin: dict[str, Tensor]) -> str:
-    if len(origin) < len(ORIGIN):
-        return ""
-    names = [
-        f"{subject}/{position}"
-        for subject, position in zip(*(origin[key].tolist() for key in ORIGIN), strict=True)
-    ]
-    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return f" (slices, as subject/position: {', '.join(names[:8])}{more})"
-
-
-def _check_state(trainer: Trainer, record: Record) -> None:
-    """Held-out figures and weights must be finite before anything is kept."""
-    bad = [name for name, value in record.items() if not math.isfinite(value)]
-    bad += [
-        name for name, value in trainer.model.named_parameters() if not torch.isfinite(value).all()
-    ][:3]
-    if bad:
-        raise FloatingPointError(
-            f"{', '.join(bad)} is not finite after step {trainer.steps}: {REMEDY}"
-        )
 
 
 def _note(trainer: Trainer, means: Record) -> str:
@@ -464,10 +377,10 @@ def _validate(trainer: Trainer, held_out: Batches) -> Record:
 
 
 def _summary(name: str, trainer: Trainer, best: Record) -> str:
-    figure, _ = trainer.model.monitor
+    metric, _ = trainer.model.monitor
     early = " (stopped early)" if trainer.epochs < trainer.config.epochs else ""
     return (
         f"trained {name}: {trainer.epochs} epochs{early}, {trainer.steps} steps; best held-out"
-        f" {figure} {best[figure]:.4f} after {int(best['steps'])} steps (epoch"
+        f" {metric} {best[metric]:.4f} after {int(best['steps'])} steps (epoch"
         f" {int(best['epoch'])})"
     )

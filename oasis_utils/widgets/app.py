@@ -10,7 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from oasis_utils.runtime import RunFolder, atomic, project_root, write_json
+from oasis_utils.runtime import RunFolder, atomic, write_json
+from oasis_utils.runtime.project_files import project_file
 
 TAG = "app"  # cells of notebook 06 that make the page: parameters, imports, loading, panels
 SOURCE = "06_generation"
@@ -26,7 +27,7 @@ def app_notebook(run: RunFolder, device: str = "auto") -> Path:
     from papermill.iorw import load_notebook_node
     from papermill.parameterize import parameterize_notebook
 
-    notebook = load_notebook_node(str(project_root() / "notebooks" / f"{SOURCE}.ipynb"))
+    notebook = load_notebook_node(str(project_file(f"notebooks/{SOURCE}.ipynb")))
     notebook = parameterize_notebook(notebook, {"run_folder": str(run.root), "device": device})
     tags = {TAG, "injected-parameters"}
     notebook.cells = [

@@ -1,5 +1,4 @@
-"""What slider panels are made of: labelled controls, and a stage where slices are drawn in the
-background, row by row.
+"""Parts of the slider panels: labelled controls, and an output area with background drawing.
 
 Needs a live kernel; a static figure of the same content goes first in a notebook, because executed
 copies keep no widget state. The panels themselves are in `panels` and `painter`.
@@ -19,7 +18,7 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image
 
-from oasis_utils.models.cached_sampling import SamplingOptions
+from oasis_utils.models.drawing import SamplingOptions
 from oasis_utils.models.sampler import BrainSampler, Samples
 from oasis_utils.runtime import atomic
 from oasis_utils.widgets.worker import Latest, Stopped, Ticket
@@ -139,7 +138,7 @@ class Dials:
     def allow(self, sampler: BrainSampler) -> None:
         """Switch off what this prior ignores."""
         for control in (self.temperature, self.top_k, self.top_p):
-            control.disabled = sampler.name != "PixelCNN"
+            control.disabled = not sampler.prior.supports_options
         self.age.allow(sampler)
 
 

@@ -1,8 +1,6 @@
-"""Paint with codes: choose a cell of the map, choose a code by its picture, see the brain that they
-decode to.
+"""The painting panel: select a cell of an index map, give it a code, see the decoded slice.
 
-ipywidgets has no picture that can be clicked, and 256 buttons are heavy: `PictureGrid` is one
-picture with a marker.
+`PictureGrid` is one picture that can be clicked: ipywidgets has none, and 256 buttons are slow.
 """
 
 from __future__ import annotations

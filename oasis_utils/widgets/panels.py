@@ -11,7 +11,7 @@ import ipywidgets as widgets
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from oasis_utils.models.cached_sampling import SamplingOptions
+from oasis_utils.models.drawing import SamplingOptions
 from oasis_utils.models.sampler import REGIONS, BrainSampler, Samples, image_seeds, region
 from oasis_utils.widgets.controls import (
     TILE,
@@ -75,7 +75,7 @@ class SamplingPanel:
         label, n = self.prior.value, self.count.value
         sampler, position, seed = self.samplers[label], self.position.value, self.seed.value
         self.dials.allow(sampler)
-        options = self.dials.options() if sampler.name == "PixelCNN" else None
+        options = self.dials.options() if sampler.prior.supports_options else None
         ages, positions = self.dials.age.value(n), np.full(n, position)
 
         def draw(on_row) -> Shown:
@@ -131,7 +131,7 @@ class SeriesPanel(ABC):
         sampler = self.samplers[label]
         self.dials.allow(sampler)
         positions, make, name = self.wish(
-            sampler, self.dials.options() if sampler.name == "PixelCNN" else None
+            sampler, self.dials.options() if sampler.prior.supports_options else None
         )
         here = self.place.value
 
@@ -194,8 +194,8 @@ class WalkPanel(SeriesPanel):
         self.position = integer("position", first.n_positions // 2, 0, first.n_positions - 1)
         self.start, self.end = integer("from seed", 0, 0, 999), integer("to seed", 1, 0, 999)
         super().__init__(
-            dict(sorted(samplers.items())),
-            folder,  # the DCGAN first
+            dict(sorted(samplers.items(), key=lambda item: not item[1].prior.gradual)),
+            folder,
             integer("step", 0, 0, self.steps - 1, continuous_update=True),
             self.position,
             self.start,
@@ -294,8 +294,9 @@ class Explorer:
             "Stack": StackPanel(samplers, folder),
             "Walk": WalkPanel(samplers, folder),
         }
-        if "PixelCNN" in samplers:
-            self.panels["Complete"] = CompletionPanel(samplers["PixelCNN"], folder)
+        for sampler in samplers.values():
+            if sampler.prior.supports_completion:
+                self.panels["Complete"] = CompletionPanel(sampler, folder)
         self.panels["Paint"] = PainterPanel(samplers, folder)
         self.opened: set[int] = set()
         self.widget = widgets.Tab(

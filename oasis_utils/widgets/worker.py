@@ -1,6 +1,4 @@
-"""The newest wish wins: long drawings run in a background thread and give way, at their next row,
-to newer ones.
-"""
+"""Background jobs of the panels: a newer job replaces the one that runs, at its next check."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from oasis_utils.config import PixelCNNConfig, VQVAEConfig
 from oasis_utils.models.checkpoints import save_model, weights_digest
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.vqvae import VQVAE
-from oasis_utils.pipeline.runner import NotebookFailed, UsageError
+from oasis_utils.pipeline.series import NotebookFailed, UsageError
 
 COMMANDS = ("run", "prepare", "sample", "reconstruct", "evaluate", "report", "app")
 
@@ -113,6 +113,7 @@ def test_debug_lets_errors_through_wherever_it_stands(monkeypatch, capsys, comma
             main(arguments)
 
 
+@pytest.mark.slow
 def test_a_traceback_ends_with_code_1(tmp_path):
     command = [
         sys.executable,

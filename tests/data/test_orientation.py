@@ -78,6 +78,7 @@ def test_other_words_are_refused(orient):
 # ---------------------------------------------------------------- measuring
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orient", ALL)
 def test_turned_subjects_are_brought_upright(subjects, orient):
     slices, _, whole = subjects
@@ -92,6 +93,7 @@ def test_turned_subjects_are_brought_upright(subjects, orient):
     assert lie.content == ("head" if whole else "brain")
 
 
+@pytest.mark.slow
 def test_dim_brains_in_bright_scalps_are_heads_that_lie_right():
     """As the course's slices: the brain at half its grey, the scalp brighter than it."""
     slices, masks, _ = sample(whole=True)
@@ -100,6 +102,7 @@ def test_dim_brains_in_bright_scalps_are_heads_that_lie_right():
     assert (lie.orient, lie.content) == ("rot90", "head")
 
 
+@pytest.mark.slow
 def test_two_training_subjects_are_enough(subjects):
     slices, _, whole = subjects
     lie = measure(oriented(flat(slices[:2]), "rot270"), positions_of(slices[:2]))
@@ -276,6 +279,7 @@ def test_symmetry_of_a_split_reaches_its_batches(tmp_path, subjects):
     assert changed.any() and not changed.all()
 
 
+@pytest.mark.slow
 def test_sample_brains_can_be_written_as_the_course_s_slices_lie(tmp_path):
     tree = write_sample_brains(tmp_path, 2, 1, 1, whole_head=True, orient="rot270", workers=1)
     dataset = data.build_cache(tree, tmp_path / "cache", WHOLE)
@@ -293,6 +297,7 @@ def test_sample_brains_can_be_written_as_the_course_s_slices_lie(tmp_path):
         write_sample_brains(tmp_path / "other", 2, 1, 1, orient="sideways", workers=1)
 
 
+@pytest.mark.slow
 def test_prepare_says_how_slices_lie_and_writes_them_either_way(tmp_path, capsys):
     source = tree(tmp_path / "in", *sample(whole=True)[:2], "rot270")
     command = [

@@ -327,6 +327,7 @@ def test_state_follows_files_and_people(tree):
     assert states[0] == states[1] and len(set(states)) == 3
 
 
+@pytest.mark.slow
 def test_no_subject_is_ever_in_two_splits():
     """Random names, shares and seeds: a partition, of the asked proportions, that file order does
     not change.

@@ -340,6 +340,7 @@ def test_progress_counts_subjects(written):
     assert written[1] == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_same_bytes(written, tmp_path):
     environment = dict(os.environ)
     folder = synthetic.write_sample_brains(tmp_path, **COUNTS, seed=7, workers=2)

@@ -154,7 +154,9 @@ def test_slices_of_one_subject_do_not_count_as_independent():
 # ---------------------------------------------------------------- Frechet
 def test_frechet_of_gaussians_in_closed_form():
     mean, cov = np.zeros(2), np.diag([4.0, 1.0])
-    assert frechet_gaussians(mean, cov, mean + [3, 4], np.diag([9.0, 1.0])) == pytest.approx(25 + 1)
+    assert frechet_gaussians(mean, cov, np.array([3.0, 4.0]), np.diag([9.0, 1.0])) == pytest.approx(
+        25 + 1
+    )
     rng = np.random.default_rng(0)
     a, b = (x @ x.T for x in rng.standard_normal((2, 5, 7)))
     expected = np.trace(a + b - 2 * sqrtm(a @ b).real)

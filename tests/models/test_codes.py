@@ -328,9 +328,10 @@ def test_failed_save_keeps_the_old_maps(dataset, path, monkeypatch):
     def no_disk(*_args, **_arrays):
         raise OSError("no space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+    with monkeypatch.context() as patch:
         patch.setattr(np, "savez_compressed", no_disk)
-        encode_dataset(make_vqvae(1), dataset, CONFIG, path, CPU)
+        with pytest.raises(OSError, match="no space"):
+            encode_dataset(make_vqvae(1), dataset, CONFIG, path, CPU)
     assert equal(load_codes(path), first)
 
 

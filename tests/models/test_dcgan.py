@@ -1,6 +1,4 @@
-"""The DCGAN: valid maps, its two players' losses in closed form, and the distances that judge
-it.
-"""
+"""The DCGAN: valid maps, the losses of both networks in closed form, and its metrics."""
 
 import dataclasses
 import math
@@ -12,15 +10,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from oasis_utils.config import DCGANConfig
+from oasis_utils.models.adversarial import PACK, pack_variety
 from oasis_utils.models.checkpoints import load_model, save_model
 from oasis_utils.models.dcgan import (
     DCGAN,
-    PACK,
     code_divergence,
     discriminator_loss,
     generator_loss,
     kernel_distance,
-    pack_variety,
     position_spread,
     symptoms,
 )
@@ -175,7 +172,7 @@ def test_noise_of_a_cell_changes_the_drawing_near_that_cell_only(grid):
     )
 
 
-def test_discriminator_is_told_the_position():
+def test_discriminator_is_conditioned_on_the_position():
     model = tiny()
     maps = model.embed(random_maps(1)).expand(2, 3, 8, 8)
     scores = model.discriminator(maps, torch.tensor([1, 2]))
@@ -364,7 +361,7 @@ def test_an_age_that_is_not_said_is_left_to_the_noise():
     assert torch.equal(said, unknown)
 
 
-def test_the_discriminator_is_told_the_age():
+def test_the_discriminator_is_conditioned_on_the_age():
     model, maps, positions, _ = ageing_subjects()
     young, old = (
         model.discriminator(model.embed(maps[:4]), positions[:4], torch.full((4,), age))

@@ -7,8 +7,9 @@ import pytest
 import torch
 from small_pixelcnn import AGES, random_maps, sharpened, tiny
 
-from oasis_utils.models.cached_sampling import SamplingOptions, draw, uniform_noise
-from oasis_utils.models.pixelcnn import naive_receptive_field, receptive_field, resample
+from oasis_utils.models.drawing import SamplingOptions, draw, uniform_noise
+from oasis_utils.models.pixelcnn import resample
+from oasis_utils.models.receptive_field import naive_receptive_field, receptive_field
 
 # ------------------------------------------------------------ causality
 
@@ -159,7 +160,7 @@ def test_positions_change_the_logits():
 
 
 @pytest.fixture(scope="module")
-def told():
+def trained():
     """Trained on maps whose every code is the slice position, with a marked column; and its last
     loss.
     """
@@ -176,8 +177,8 @@ def told():
     return model.eval(), maps[:4], float(loss.detach())
 
 
-def test_a_short_training_learns_the_conditional_distribution(told):
-    model, maps, loss = told
+def test_a_short_training_learns_the_conditional_distribution(trained):
+    model, maps, loss = trained
     assert loss < 0.05 * math.log(6)
     positions = torch.arange(4)
     drawn = model.sample(
@@ -282,7 +283,7 @@ def test_completion_keeps_the_given_cells_and_draws_the_others():
         logits = model(maps, positions).permute(0, 2, 3, 1)[~keep]
     assert torch.equal(
         draw(logits, noise[~keep], SamplingOptions()), maps[~keep]
-    )  # told what is kept
+    )  # given what is kept
 
 
 def test_completion_of_everything_and_of_nothing():
@@ -372,11 +373,11 @@ def test_a_model_without_ages_refuses_one_but_trains_on_data_that_have_them():
     with pytest.raises(ValueError, match="trained without ages"):
         model.sample(positions, uniform_noise([0], 6), ages=torch.tensor([40.0]))
     batch = {"indices": random_maps(1), "positions": positions}
-    told = model.validate([{**batch, "ages": torch.tensor([40.0])}])
-    assert told == model.validate([batch])
+    with_age = model.validate([{**batch, "ages": torch.tensor([40.0])}])
+    assert with_age == model.validate([batch])
 
 
-# ------------------------------------------------------------ completion that heeds later cells
+# ---------------------------------------------------------------- completion and later cells
 
 
 def test_one_particle_of_nothing_given_is_a_plain_sample():
@@ -423,8 +424,8 @@ def test_completion_by_particles_follows_the_distribution_given_all_cells():
         )
         return (3 * maps[:, 0, 0] + maps[:, 0, 1]).bincount(minlength=9) / count
 
-    blind, heeding = (float((shares(n) - exact).abs().sum()) for n in (1, 32))
-    assert heeding < 0.1 and blind > 0.25
+    alone, together = (float((shares(n) - exact).abs().sum()) for n in (1, 32))
+    assert together < 0.1 and alone > 0.25
 
 
 def test_no_particles_is_an_error():

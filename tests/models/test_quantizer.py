@@ -277,6 +277,7 @@ def quantize_in_process(rank, folder, scenario):
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["averages", "start and revival"])
 def test_processes_with_different_data_keep_one_codebook(tmp_path, scenario):
     torch.multiprocessing.spawn(quantize_in_process, (str(tmp_path), scenario), nprocs=2)

@@ -12,7 +12,9 @@ from oasis_utils.config import DCGANConfig, PixelCNNConfig, VQVAEConfig
 from oasis_utils.models import sampler as sampling
 from oasis_utils.models.checkpoints import CheckpointError, save_model, weights_digest
 from oasis_utils.models.dcgan import DCGAN
-from oasis_utils.models.pixelcnn import PixelCNN, SamplingOptions
+from oasis_utils.models.drawing import SamplingOptions
+from oasis_utils.models.pixelcnn import PixelCNN
+from oasis_utils.models.prior import Prior
 from oasis_utils.models.sampler import (
     REGIONS,
     BrainSampler,
@@ -382,3 +384,14 @@ def test_no_models_at_all(tmp_path, monkeypatch):
         CheckpointError, match="has no vqvae, pixelcnn, dcgan: run notebooks 02 to 05"
     ):
         run_or_shipped(RunFolder(tmp_path / "empty"))
+
+
+@pytest.mark.parametrize("kind", list(sampling.PRIORS))
+def test_both_priors_fulfil_the_interface(kind):
+    prior = make_prior(kind)
+    assert isinstance(prior, Prior)
+    assert prior.supports_completion == hasattr(prior, "complete")
+    ends, noise = (11, 12), prior.noise([11, 12])
+    path = prior.noise_path(ends, 3)
+    assert path.shape == (3, *noise.shape[1:])
+    torch.testing.assert_close(path[[0, -1]], noise, atol=1e-6, rtol=1e-5)

@@ -283,8 +283,8 @@ def test_the_two_players_share_no_parameter_and_leave_none_out():
     assert tiny().phases == ("autoencoder",)
 
 
-@pytest.mark.parametrize(("start", "heard"), [(0, True), (1, False)])
-def test_the_opinion_is_heard_after_the_warm_up_in_proportion_to_the_gradients(start, heard):
+@pytest.mark.parametrize(("start", "gate"), [(0, True), (1, False)])
+def test_the_adversarial_term_starts_after_the_warm_up_in_proportion_to_the_gradients(start, gate):
     model = tiny(adversarial_weight=0.5, adversarial_start=start).train()
     plain = tiny().train()
     plain.load_state_dict({k: v for k, v in model.state_dict().items() if k in plain.state_dict()})
@@ -296,15 +296,15 @@ def test_the_opinion_is_heard_after_the_warm_up_in_proportion_to_the_gradients(s
         losses["loss"] - losses["opinion_weight"] * losses["opinion"], without
     )
     last = model.decoder[-2].weight
-    total, opinion = (
+    total, adversarial = (
         torch.autograd.grad(losses[k], last, retain_graph=True)[0] for k in ("loss", "opinion")
     )
     ours = torch.autograd.grad(without, plain.decoder[-2].weight)[0]
     weight = losses["opinion_weight"].detach()
     assert float(weight) == pytest.approx(
-        heard * 0.5 * float(ours.norm() / (opinion.norm() + 1e-4)), rel=1e-3
+        gate * 0.5 * float(ours.norm() / (adversarial.norm() + 1e-4)), rel=1e-3
     )
-    torch.testing.assert_close(total, ours + weight * opinion, atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(total, ours + weight * adversarial, atol=1e-5, rtol=1e-3)
 
 
 def test_the_discriminator_learns_to_tell_and_its_steps_survive_a_checkpoint(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from oasis_utils.cli.parser import main
 from oasis_utils.pipeline import html_report as report
-from oasis_utils.pipeline.runner import PRODUCTS
+from oasis_utils.pipeline.series import PRODUCTS
 from oasis_utils.runtime import RunFolder, read_json, write_json
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)

@@ -16,8 +16,10 @@ from traitlets.config import Config
 
 from oasis_utils.evaluation.schema import SCHEMA, VERSION, check_form
 from oasis_utils.models.checkpoints import load_tensors
-from oasis_utils.pipeline import runner as pipeline
-from oasis_utils.pipeline.runner import PRODUCTS, UsageError, plan
+from oasis_utils.pipeline import cache_keys, results
+from oasis_utils.pipeline import series as notebooks
+from oasis_utils.pipeline.parameters import plan
+from oasis_utils.pipeline.series import PRODUCTS, UsageError
 from oasis_utils.runtime import RunFolder, project_root, read_json, write_json
 
 # ---------------------------------------------------------------- asking wrongly
@@ -32,6 +34,8 @@ from oasis_utils.runtime import RunFolder, project_root, read_json, write_json
         (("-p", "epoch=3"), "unknown parameter 'epoch'"),
         (("-p", "epochs"), "expected NAME=VALUE"),
         (("-p", "epochs=many"), "epochs='many' is not int"),
+        (("-p", "epochs=1.5"), "epochs='1.5' is not int: give a value such as 50"),
+        (("-p", "top_p=high"), "top_p='high' is not float"),
         (("-p", "seed=3"), "parameter 'seed' has its own option"),
         (("--data", "nowhere"), "no folder"),
     ],
@@ -43,7 +47,7 @@ def test_unknown_requests_are_refused_in_one_line(arguments, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_parameters_take_the_type_of_the_default(tmp_path):
+def test_parameters_take_the_annotated_type(tmp_path):
     steps = plan("smoke", "", RunFolder(tmp_path), "02,06", {"epochs": "3", "top_p": "0.5"})
     assert [step.name[:2] for step in steps] == ["02", "06"]
     assert steps[0].parameters["epochs"] == 3 and "epochs" not in steps[1].parameters
@@ -59,10 +63,10 @@ def test_every_notebook_gets_the_shared_parameters(tmp_path):
 
 
 def test_only_keeps_the_order_of_the_series():
-    assert pipeline.notebook_names("05,02") == ["02_train_vqvae", "05_train_pixelcnn"]
-    assert pipeline.notebook_names(None) == list(PRODUCTS)
+    assert notebooks.notebook_names("05,02") == ["02_train_vqvae", "05_train_pixelcnn"]
+    assert notebooks.notebook_names(None) == list(PRODUCTS)
     with pytest.raises(UsageError, match="choose from 01, 02"):
-        pipeline.notebook_names("x")
+        notebooks.notebook_names("x")
 
 
 # ---------------------------------------------------------------- stamps and reports
@@ -71,22 +75,22 @@ def test_only_keeps_the_order_of_the_series():
 def test_a_step_is_done_only_with_its_stamp_and_its_products(tmp_path):
     run = RunFolder(tmp_path)
     (step,) = plan("smoke", "", run, "02", {})
-    pipeline.stamp_steps([step], "")
-    assert not pipeline.is_done(step, run)
+    cache_keys.set_cache_keys([step], "")
+    assert not cache_keys.is_done(step, run)
     write_json(
-        pipeline.stamp_file(run, step.name),
-        {"stamp": step.stamp, "seconds": 1.0, "finished": 5, "earlier": {}},
+        cache_keys.cache_record(run, step.name),
+        {"stamp": step.cache_key, "seconds": 1.0, "finished": 5, "earlier": {}},
     )
-    assert not pipeline.is_done(step, run)
+    assert not cache_keys.is_done(step, run)
     run.checkpoint("vqvae").parent.mkdir()
     run.checkpoint("vqvae").touch()
-    assert pipeline.is_done(step, run)
+    assert cache_keys.is_done(step, run)
     (other,) = plan("smoke", "", run, "02", {"epochs": "9"})
-    pipeline.stamp_steps([other], "")
-    assert not pipeline.is_done(other, run)
+    cache_keys.set_cache_keys([other], "")
+    assert not cache_keys.is_done(other, run)
     first = {"stamp": "x", "seconds": 1.0, "finished": 9, "earlier": {}}
-    write_json(pipeline.stamp_file(run, "01_data_exploration"), first)
-    assert not pipeline.is_done(step, run), "notebook 01 ran after it"
+    write_json(cache_keys.cache_record(run, "01_data_exploration"), first)
+    assert not cache_keys.is_done(step, run), "notebook 01 ran after it"
 
 
 @pytest.mark.parametrize(
@@ -102,37 +106,38 @@ def test_the_package_state_covers_packages_inside_and_assets(tmp_path, monkeypat
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"\xff 1")
-    monkeypatch.setattr(pipeline.oasis_utils, "__file__", str(tmp_path / "__init__.py"))
-    before = pipeline.package_state()
+    monkeypatch.setattr(cache_keys.oasis_utils, "__file__", str(tmp_path / "__init__.py"))
+    before = cache_keys.package_state()
     (tmp_path / "deep/__pycache__").mkdir()
     (tmp_path / "deep/__pycache__/model.py").write_bytes(b"compiled")
     (tmp_path / "notes.txt").write_text("no part of it")
-    assert pipeline.package_state() == before
+    assert cache_keys.package_state() == before
     (tmp_path / changed).write_bytes(b"\xff 2")
-    assert pipeline.package_state() != before
+    assert cache_keys.package_state() != before
 
 
 def test_data_state_follows_the_files(tmp_path):
     (tmp_path / "a.png").write_bytes(b"1")
-    before = pipeline.data_state(str(tmp_path))
+    before = cache_keys.data_state(str(tmp_path))
     (tmp_path / "a.png").write_bytes(b"22")
-    assert pipeline.data_state(str(tmp_path)) != before
+    assert cache_keys.data_state(str(tmp_path)) != before
 
 
 def test_headlines_merge_into_one_report(tmp_path):
     run = RunFolder(tmp_path)
-    pipeline.save_headline(
+    results.save_summary(
         run, "01_data_exploration", "text", data={"source": "x"}, floors={"ssim": {"black": 0.5}}
     )
-    pipeline.save_headline(
+    results.save_summary(
         run, "02_train_vqvae", "text", floors={"ssim": {"mean": 0.6}, "psnr": {"black": 7.0}}
     )
-    assert pipeline.collect_report(run) == {
+    assert results.collect_report(run) == {
         "data": {"source": "x"},
         "floors": {"ssim": {"black": 0.5, "mean": 0.6}, "psnr": {"black": 7.0}},
     }
 
 
+@pytest.mark.slow
 def test_a_failing_cell_gives_one_line_and_the_partial_notebook(tmp_path):
     done = oasis("run", "--profile", "smoke", "--only", "03", "--out", tmp_path)
     assert done.returncode == 1
@@ -145,7 +150,7 @@ def test_a_failing_cell_gives_one_line_and_the_partial_notebook(tmp_path):
         for cell in partial.cells
         for output in cell.get("outputs", [])
     )
-    assert not pipeline.stamp_file(RunFolder(tmp_path), "03_codebook_analysis").exists()
+    assert not cache_keys.cache_record(RunFolder(tmp_path), "03_codebook_analysis").exists()
 
 
 # ---------------------------------------------------------------- the whole series
@@ -228,6 +233,7 @@ def test_jupyter_ends_with_the_same_weights_as_papermill(series, tmp_path):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.slow
 def test_an_identical_run_skips_everything(series, tree):
     before = {p: p.stat().st_mtime_ns for p in series[1].root.glob("checkpoints/*")}
     again = oasis("run", "--profile", "smoke", "--data", tree, "--out", series[1].root)

@@ -61,7 +61,8 @@ def test_seed_beyond_numpys_range_is_taken():
     assert draws() == large
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
+@pytest.mark.slow
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has mallopt")
 def test_freed_memory_is_kept_for_the_next_tensor():
     """Fresh pages are counted, in a process of its own, before and after it is asked for."""
     script = """

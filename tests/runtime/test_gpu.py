@@ -15,14 +15,16 @@ import pytest
 import torch
 from small_pixelcnn import AGES, random_maps, sharpened, tiny
 
+from oasis_utils import runtime
 from oasis_utils.config import TrainingConfig, load_profile
 from oasis_utils.models import cached_sampling as incremental
-from oasis_utils.models.cached_sampling import KEPT, RowCache, SamplingOptions, Step, uniform_noise
+from oasis_utils.models.cached_sampling import KEPT, RowCache, Step
 from oasis_utils.models.dcgan import DCGAN
+from oasis_utils.models.drawing import SamplingOptions, uniform_noise
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.quantizer import nearest_code
 from oasis_utils.models.vqvae import VQVAE
-from oasis_utils.runtime import gpu, runtime
+from oasis_utils.runtime import gpu
 from oasis_utils.training.loop import Trainer
 
 CPU = torch.device("cpu")

@@ -55,7 +55,7 @@ def test_the_textbook_is_equation_3_on_the_same_architecture():
     ]
 
 
-def test_the_gradient_codebook_differs_from_ours_in_the_codebook_and_from_the_textbook_in_the_loss():
+def test_the_gradient_codebook_differs_from_ours_in_codebook_and_from_the_textbook_in_loss():
     middle = collapse.gradient_codebook(SMALL)
     assert (middle.pixel_loss, middle.ssim_weight) == (SMALL.pixel_loss, SMALL.ssim_weight)
     changed = {name for name, value in vars(middle).items() if value != getattr(SMALL, name)}

@@ -7,6 +7,7 @@ import math
 import os
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import jaxtyping
 import numpy as np
@@ -31,7 +32,8 @@ from oasis_utils.runtime import FolderInUse, RunFolder, exclusive, seed_everythi
 from oasis_utils.runtime.symmetry import LEFT_RIGHT
 from oasis_utils.training import loop as training
 from oasis_utils.training.history import Snapshots, best_record, read_history
-from oasis_utils.training.loop import Trainer, fit, learning_rate, recipe
+from oasis_utils.training.loop import Trainer, configuration_hash, fit
+from oasis_utils.training.schedule import learning_rate
 
 LINE = TrainingConfig(epochs=5, batch_size=8, learning_rate=0.05, warmup_steps=2)
 
@@ -52,7 +54,7 @@ class Line(nn.Module):
     version = 1
     phases = ("all",)
     monitor = ("error", "min")
-    scores: list[float] = []
+    scores: ClassVar[list[float]] = []
 
     def __init__(self, config: LineConfig):
         super().__init__()
@@ -524,7 +526,7 @@ def test_finished_training_is_loaded_and_not_repeated(run, capsys):
         dict(model=Line(LineConfig(label=1))),
     ],
 )
-def test_another_recipe_trains_anew(run, change):
+def test_another_configuration_trains_anew(run, change):
     fit_line(run)
     model = change.pop("model", None) or Line(LineConfig())
     fit_line(run, model, **change)
@@ -533,7 +535,7 @@ def test_another_recipe_trains_anew(run, change):
     assert (about["kind"], about["version"]) == (type(model).__name__, model.version)
 
 
-def test_recipe_depends_on_everything_a_model_depends_on():
+def test_configuration_hash_depends_on_everything_a_model_depends_on():
     base = dict(model=Line(LineConfig()), config=LINE, seed=0, inputs={"data": "a"})
     changes = [
         {},
@@ -544,8 +546,8 @@ def test_recipe_depends_on_everything_a_model_depends_on():
         {"config": TrainingConfig(epochs=6)},
         {"inputs": {"data": "b"}},
     ]
-    assert len({recipe(**{**base, **change}) for change in changes}) == len(changes)
-    assert recipe(**base) == recipe(
+    assert len({configuration_hash(**{**base, **change}) for change in changes}) == len(changes)
+    assert configuration_hash(**base) == configuration_hash(
         **{**base, "model": Line(LineConfig())}
     )  # the weights are no part of it
 
@@ -559,7 +561,7 @@ def test_unfinished_checkpoint_is_not_taken_for_a_whole_one(run):
     assert model.steps == 16  # four of five epochs: the second was not whole
 
 
-def test_unfinished_training_of_another_recipe_is_not_gone_on_with(run):
+def test_unfinished_training_of_another_configuration_is_not_gone_on_with(run):
     with pytest.raises(Interrupted):
         fit_line(run, on_epoch=interrupt_at(3))
     model = Line(LineConfig())
@@ -795,9 +797,10 @@ def test_interruption_after_the_last_epoch_loses_nothing(run, monkeypatch):
             raise Interrupted
         save(path, model, **about)
 
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+    with monkeypatch.context() as patch:
         patch.setattr(training.checkpoints, "save_model", stop_at_the_end)
-        fit_line(run)
+        with pytest.raises(Interrupted):
+            fit_line(run)
     model = Line(LineConfig())
     _, history = fit_line(run, model)
     assert model.steps == 0 and len(history) == 5
@@ -1009,32 +1012,7 @@ def test_every_model_of_a_profile_makes_a_step(profile):
         assert all(value.isfinite().all() for value in losses.values()), kind
 
 
-# ------------------------------------------------------------ torch.compile
-
-
-@pytest.mark.parametrize(
-    ("device", "phases", "steps", "compilers", "expected"),
-    [
-        ("cpu", 1, training.COMPILE_FROM, ("g++",), True),
-        ("cpu", 1, training.COMPILE_FROM - 1, ("g++",), False),
-        ("cpu", 2, training.COMPILE_FROM, ("g++",), False),
-        ("cpu", 1, training.COMPILE_FROM, ("triton",), False),
-        ("cuda", 1, training.COMPILE_FROM, ("triton",), True),
-        ("cuda", 1, training.COMPILE_FROM, ("g++",), False),
-        ("cuda", 1, training.COMPILE_FROM - 1, ("triton",), False),
-    ],
-)
-def test_only_long_trainings_are_compiled_and_only_where_a_compiler_is(
-    monkeypatch, device, phases, steps, compilers, expected
-):
-    monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setattr(training.shutil, "which", lambda name: name if name in compilers else None)
-    monkeypatch.setattr(
-        training.importlib.util, "find_spec", lambda name: name if name in compilers else None
-    )
-    model = Line(LineConfig())
-    model.phases = ("all",) * phases
-    assert training.compiling_pays(model, torch.device(device), steps) is expected
+# ------------------------------------------------------------ several GPUs, torch.compile
 
 
 def test_the_random_state_is_that_of_the_model_s_gpu(run, monkeypatch, tmp_path):
@@ -1052,16 +1030,6 @@ def test_the_random_state_is_that_of_the_model_s_gpu(run, monkeypatch, tmp_path)
     trainer.save(tmp_path / "a.safetensors", "x")
     assert trainer.restore(tmp_path / "a.safetensors", "x")
     assert asked == [trainer.device, (120, trainer.device)]
-
-
-def test_errors_of_the_compiler_are_hidden_during_a_step_only(monkeypatch):
-    seen = []
-    monkeypatch.setattr(torch, "compile", lambda step: step)
-    step = training.compiled(
-        lambda *args: seen.append((args, torch._dynamo.config.suppress_errors))
-    )
-    step("batch", "phase")
-    assert seen == [(("batch", "phase"), True)] and not torch._dynamo.config.suppress_errors
 
 
 def broken(_graph, _inputs):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from oasis_utils.models.pixelcnn import SamplingOptions
+from oasis_utils.models.drawing import SamplingOptions
 from oasis_utils.models.sampler import REGIONS, image_seeds, region
 from oasis_utils.widgets.controls import TILE, png_sheet
 from oasis_utils.widgets.panels import (

@@ -1,0 +1,202 @@
+"""Configurations of the three models: VQ-VAE, PixelCNN and DCGAN."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from oasis_utils.config.checks import require, within
+
+VQVAE_CHOICES = {
+    "pixel_loss": ("l1", "mse"),
+    "codebook": ("ema", "gradient"),
+    "gradient": ("straight-through", "rotation"),
+}
+
+
+@dataclass(frozen=True)
+class VQVAEConfig:
+    """VQ-VAE (van den Oord 2017).
+
+    The published model has codebook="gradient", kmeans=False, revive_below=0, pixel_loss="mse".
+    """
+
+    image_size: int = 128  # pixels, height = width
+    downsampling: int = 8  # pixels per code along each axis: 4, 8 or 16
+    channels: int = 96  # feature maps at the code grid
+    residual_blocks: int = 2  # at the code grid, in the encoder and again in the decoder
+    n_codes: int = 256  # K, size of the codebook
+    code_dim: int = 16  # D, dimensions of a code
+    cosine: bool = False  # compare directions only: latents and codes live on the unit sphere
+    commitment: float = 0.25  # beta, weight of the commitment loss (eq. 3)
+    pixel_loss: str = "l1"  # reconstruction loss of single pixels: l1 or mse
+    ssim_weight: float = 0.3  # weight of 1 - SSIM beside it
+    codebook: str = "ema"  # how codes learn: ema (appendix A.1) or gradient (second term of eq. 3)
+    codebook_decay: float = 0.99  # gamma of the moving averages (appendix A.1); 0 keeps no memory
+    kmeans: bool = True  # begin at the k-means centres of the first batch
+    # a code used less than this fraction of the mean use is dead; 0: never revive
+    revive_below: float = 0.03
+    # gradient past the arg min: straight-through or rotation (arXiv 2410.06424)
+    gradient: str = "straight-through"
+    # weight of the adversarial loss of a patch discriminator; 0: none
+    adversarial_weight: float = 0.0
+    adversarial_start: int = 1000  # steps after which the adversarial loss is added
+
+    def __post_init__(self):
+        require(
+            self.downsampling in (4, 8, 16),
+            f"downsampling must be 4, 8 or 16, not {self.downsampling}",
+        )
+        require(
+            self.image_size % self.downsampling == 0,
+            f"image_size {self.image_size} is not a multiple of downsampling {self.downsampling}",
+        )
+        require(self.n_codes >= 2, f"n_codes must be at least 2, not {self.n_codes}")
+        within(self, 2, 65_536, "n_codes")  # index maps are stored as uint16
+        within(self, 32, 4096, "image_size")
+        within(self, 1, 4096, "channels", "code_dim")
+        within(self, 0, 64, "residual_blocks")
+        within(self, 0, 1000, "commitment", "ssim_weight", "adversarial_weight")
+        within(self, 0, 1e9, "adversarial_start")
+        within(self, 0, 1, "revive_below")
+        require(
+            0 <= self.codebook_decay < 1,
+            f"codebook_decay must be in [0, 1), not {self.codebook_decay}",
+        )
+        for name, known in VQVAE_CHOICES.items():
+            value = getattr(self, name)
+            require(value in known, f"{name} must be {' or '.join(known)}, not {value}")
+        require(
+            not (self.cosine and self.codebook == "gradient"),
+            "cosine codes stay on their sphere by moving averages only: use codebook=ema, or"
+            " cosine=False",
+        )
+
+    @property
+    def grid(self) -> int:
+        """Rows = columns of an index map."""
+        return self.image_size // self.downsampling
+
+
+@dataclass(frozen=True)
+class PixelCNNConfig:
+    """Gated PixelCNN (van den Oord 2016) over index maps, conditioned on the slice position
+    and, where known, the age.
+    """
+
+    grid: int = 16  # rows = columns of an index map
+    n_codes: int = 256  # K
+    n_positions: int = 32  # slice positions that the model is conditioned on
+    channels: int = 64  # feature maps of either stack
+    blocks: int = 8  # gated blocks; the first one is masked (type A)
+    first_kernel: int = 7  # width of the first block's kernels, odd
+    kernel: int = 3  # width of the other kernels, odd
+    hidden: int = 128  # feature maps of the output head
+    dropout: float = 0.1  # on the gates' output and before the last layer, probability in [0, 1)
+    age_mean: float = 0.0  # years, of the training subjects
+    # years, their spread; 0: the data have no ages and the model is not conditioned on age
+    age_std: float = 0.0
+    age_features: int = 16  # width of the age's embedding
+    # share of training maps whose age is hidden, so that sampling works without an age
+    age_dropout: float = 0.15
+
+    def __post_init__(self):
+        require(self.blocks >= 1, f"blocks must be at least 1, not {self.blocks}")
+        within(self, 1, 1024, "grid", "blocks")
+        within(self, 2, 65_536, "n_codes")
+        within(self, 1, 10_000, "n_positions")
+        within(self, 1, 4096, "channels", "hidden")
+        within(self, 1, 63, "first_kernel", "kernel")
+        require(self.age_std >= 0, f"age_std is a spread in years, 0 or more, not {self.age_std}")
+        require(0 <= self.age_dropout < 1, f"age_dropout must be in [0, 1), not {self.age_dropout}")
+        require(
+            self.first_kernel % 2 == 1 and self.kernel % 2 == 1,
+            "kernels must be odd, such as 7 and 3",
+        )
+        require(0 <= self.dropout < 1, f"dropout must be in [0, 1), not {self.dropout}")
+
+    @property
+    def knows_age(self) -> bool:
+        return self.age_std > 0
+
+
+@dataclass(frozen=True)
+class DCGANConfig:
+    """DCGAN (Radford 2015) that generates maps of code vectors; relativistic loss with R1
+    and R2 (R3GAN, arXiv 2501.05441).
+
+    space="index" with loss="bce" is the baseline that generates index numbers as grey levels.
+    """
+
+    grid: int = 16  # rows = columns of an index map, a multiple of 4
+    n_codes: int = 256  # K
+    code_dim: int = 16  # D, dimensions of a code
+    n_positions: int = 32  # slice positions that the model is conditioned on
+    noise_dim: int = 64  # z; also the number of directions of the linear initialisation
+    texture: int = 0  # maps of spatial noise, one number for each cell; 0: none
+    channels: int = 64  # feature maps at the full grid; doubled at each halving
+    # output space: "embedding", the codes' vectors, or "index", their numbers
+    space: str = "embedding"
+    # initialisation: "linear", from a linear model of the training maps, or "blank"
+    start: str = "linear"
+    # "relativistic" with R1 and R2, "hinge" with spectral norms, or classical "bce"
+    loss: str = "relativistic"
+    gamma: float = 10.0  # weight of the gradient penalties R1 and R2 of the relativistic loss
+    penalty_share: float = 0.25  # part of each batch on which these penalties are taken, in (0, 1]
+    commitment: float = 0.25  # weight of the distance of generated vectors to their nearest code
+    age_mean: float = 0.0  # years, of the training subjects
+    # years, their spread; 0: the data have no ages and the model is not conditioned on age
+    age_std: float = 0.0
+
+    def __post_init__(self):
+        require(self.age_std >= 0, f"age_std is a spread in years, 0 or more, not {self.age_std}")
+        require(self.grid % 4 == 0, f"grid must be a multiple of 4, not {self.grid}")
+        within(self, 4, 1024, "grid")
+        within(self, 2, 65_536, "n_codes")
+        within(self, 1, 10_000, "n_positions")
+        within(self, 1, 4096, "code_dim", "noise_dim", "channels")
+        within(self, 0, 64, "texture")
+        within(self, 0, 1e6, "gamma", "commitment")
+        require(
+            0 < self.penalty_share <= 1,
+            f"penalty_share must be in (0, 1], not {self.penalty_share}",
+        )
+        require(
+            self.space in ("embedding", "index"),
+            f"space must be embedding or index, not {self.space!r}",
+        )
+        require(
+            self.start in ("linear", "blank"), f"start must be linear or blank, not {self.start!r}"
+        )
+        require(
+            self.loss in ("relativistic", "hinge", "bce"),
+            f"loss must be relativistic, hinge or bce, not {self.loss!r}",
+        )
+
+    @property
+    def knows_age(self) -> bool:
+        return self.age_std > 0
+
+    @property
+    def linear(self) -> bool:
+        """Whether a linear model initialises the generator; there is none of index numbers."""
+        return self.start == "linear" and self.space == "embedding"
+
+    @property
+    def half_noise(self) -> int:
+        """Length of the spatial noise at half the grid."""
+        return self.texture * (self.grid // 2) ** 2
+
+    @property
+    def full_noise(self) -> int:
+        """Length of the spatial noise at the full grid."""
+        return self.texture * self.grid**2
+
+    @property
+    def noise_size(self) -> int:
+        """Length of the noise vector of one generated map."""
+        return self.noise_dim + self.half_noise + self.full_noise
+
+    @property
+    def canvas_dim(self) -> int:
+        """Channels of a generated map."""
+        return 1 if self.space == "index" else self.code_dim

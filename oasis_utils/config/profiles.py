@@ -1,0 +1,194 @@
+"""Named sets of configurations for a whole run: smoke, demo and full."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from oasis_utils.config.checks import require
+from oasis_utils.config.data import CodesConfig, DataConfig
+from oasis_utils.config.models import DCGANConfig, PixelCNNConfig, VQVAEConfig
+from oasis_utils.config.training import EvaluationConfig, TrainingConfig
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The configurations of one run of the series; see `PROFILES`."""
+
+    name: str
+    data: DataConfig = field(default_factory=DataConfig)
+    vqvae: VQVAEConfig = field(default_factory=VQVAEConfig)
+    vqvae_training: TrainingConfig = field(default_factory=TrainingConfig)
+    codes: CodesConfig = field(default_factory=CodesConfig)
+    pixelcnn: PixelCNNConfig = field(default_factory=PixelCNNConfig)
+    pixelcnn_training: TrainingConfig = field(default_factory=TrainingConfig)
+    dcgan: DCGANConfig = field(default_factory=DCGANConfig)
+    dcgan_training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self):
+        grid, dim, codes = self.vqvae.grid, self.vqvae.code_dim, self.vqvae.n_codes
+        require(
+            self.data.image_size == self.vqvae.image_size, "data and vqvae disagree on image_size"
+        )
+        require(
+            self.pixelcnn.grid == grid and self.dcgan.grid == grid,
+            f"the priors' grid must be {grid}",
+        )
+        require(self.pixelcnn.n_codes == codes, f"pixelcnn.n_codes must be {codes}, as in vqvae")
+        require(
+            self.dcgan.n_codes == codes and self.dcgan.code_dim == dim,
+            f"dcgan needs n_codes={codes} and code_dim={dim}, as in vqvae",
+        )
+
+
+def _profile(
+    name: str,
+    size: int,
+    downsampling: int,
+    n_codes: int,
+    code_dim: int,
+    *,
+    data=None,
+    vqvae=None,
+    pixelcnn=None,
+    dcgan=None,
+    **parts,
+) -> Profile:
+    """A profile whose parts agree on sizes; the dictionaries add further fields."""
+    grid = size // downsampling
+    return Profile(
+        name=name,
+        data=DataConfig(image_size=size, **(data or {})),
+        vqvae=VQVAEConfig(
+            image_size=size,
+            downsampling=downsampling,
+            n_codes=n_codes,
+            code_dim=code_dim,
+            **(vqvae or {}),
+        ),
+        pixelcnn=PixelCNNConfig(grid=grid, n_codes=n_codes, **(pixelcnn or {})),
+        dcgan=DCGANConfig(grid=grid, n_codes=n_codes, code_dim=code_dim, **(dcgan or {})),
+        **parts,
+    )
+
+
+PROFILES = {
+    "smoke": _profile(
+        "smoke",
+        64,
+        4,
+        64,
+        8,
+        data=dict(train_subjects=2, validate_subjects=2, test_subjects=2),
+        vqvae=dict(
+            channels=32, residual_blocks=1, cosine=True, codebook_decay=0.97, ssim_weight=1.0
+        ),
+        vqvae_training=TrainingConfig(
+            epochs=16, batch_size=8, learning_rate=2e-3, warmup_steps=5, validate_every=4
+        ),
+        codes=CodesConfig(variants=2, max_shift=1),
+        pixelcnn=dict(channels=24, blocks=3, hidden=32),
+        pixelcnn_training=TrainingConfig(
+            epochs=6,
+            batch_size=8,
+            learning_rate=3e-3,
+            warmup_steps=5,
+            patience=3,
+            validate_every_steps=16,
+        ),
+        dcgan=dict(channels=16, noise_dim=16, texture=2),
+        dcgan_training=TrainingConfig(
+            epochs=5,
+            batch_size=16,
+            learning_rate=1e-3,
+            warmup_steps=5,
+            betas=(0.0, 0.99),
+            ema_decay=0.9,
+            validate_every_steps=4,
+        ),
+        evaluation=EvaluationConfig(n_images=64, bootstrap=50),
+    ),
+    "demo": _profile(
+        "demo",
+        128,
+        8,
+        256,
+        8,
+        data=dict(
+            validate_subjects=32, test_subjects=128
+        ),  # so many that intervals of notebook 07 are narrow
+        vqvae=dict(channels=64, cosine=True, codebook_decay=0.97, ssim_weight=1.0),
+        vqvae_training=TrainingConfig(epochs=14, batch_size=8, learning_rate=2e-3),
+        codes=CodesConfig(variants=4),
+        pixelcnn=dict(blocks=6, first_kernel=5, dropout=0.0),  # too few epochs to overfit
+        pixelcnn_training=TrainingConfig(
+            epochs=2,
+            batch_size=8,
+            learning_rate=3e-3,
+            weight_decay=0.01,
+            patience=4,
+            ema_decay=0.995,
+            validate_every_steps=256,
+        ),
+        dcgan=dict(channels=32, noise_dim=128, texture=2),
+        dcgan_training=TrainingConfig(
+            epochs=2,
+            batch_size=32,
+            learning_rate=4e-4,
+            betas=(0.0, 0.99),
+            ema_decay=0.99,
+            validate_every_steps=64,
+        ),
+        evaluation=EvaluationConfig(n_images=512),
+    ),
+    "full": _profile(
+        "full",
+        256,
+        8,
+        512,
+        8,
+        data=dict(train_subjects=302, validate_subjects=35, test_subjects=17),
+        vqvae=dict(
+            channels=192, residual_blocks=3, cosine=True, codebook_decay=0.98, ssim_weight=1.0
+        ),
+        vqvae_training=TrainingConfig(
+            epochs=30, batch_size=64, learning_rate=1e-3, warmup_steps=200
+        ),
+        pixelcnn=dict(channels=128, blocks=12, hidden=256, dropout=0.2),
+        pixelcnn_training=TrainingConfig(
+            epochs=8,
+            batch_size=64,
+            learning_rate=1e-3,
+            weight_decay=0.01,
+            patience=6,
+            ema_decay=0.999,
+            warmup_steps=200,
+            validate_every_steps=512,
+        ),
+        dcgan=dict(channels=96, noise_dim=256, texture=2, gamma=30.0),
+        dcgan_training=TrainingConfig(
+            epochs=6,
+            batch_size=128,
+            learning_rate=2e-4,
+            betas=(0.0, 0.99),
+            ema_decay=0.999,
+            warmup_steps=200,
+            validate_every_steps=256,
+        ),
+        evaluation=EvaluationConfig(n_images=512),
+    ),
+}
+
+
+def load_profile(name: str) -> Profile:
+    """The profile of that name.
+
+    Args:
+        name: smoke, demo or full.
+
+    Raises:
+        ValueError: The name is unknown.
+    """
+    if name not in PROFILES:
+        raise ValueError(f"unknown profile {name!r}: choose one of {', '.join(PROFILES)}")
+    return PROFILES[name]

@@ -1,0 +1,85 @@
+"""Cache keys: whether a finished notebook is still up to date."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import oasis_utils
+from oasis_utils.config import digest
+from oasis_utils.pipeline.series import PRODUCTS, Step
+from oasis_utils.runtime import RunFolder, read_json
+
+
+def package_state() -> str:
+    """A digest of all modules and assets of the package."""
+    folder = Path(oasis_utils.__file__).parent
+    files = {
+        path
+        for pattern in ("*.py", "assets/**/*")
+        for path in folder.rglob(pattern)
+        if path.is_file()
+    }
+    return digest(
+        [
+            [path.relative_to(folder).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()]
+            for path in sorted(files)
+            if "__pycache__" not in path.parts
+        ]
+    )
+
+
+def data_state(data: str) -> str:
+    """A digest of names, sizes and times of the data files."""
+    if not data:
+        return "sample brains"
+    return digest(
+        sorted(
+            [str(p), p.stat().st_size, p.stat().st_mtime_ns]
+            for p in (Path(data), *Path(data).rglob("*"))
+            if p.is_file()
+        )
+    )
+
+
+def notebook_source(path: Path) -> list[str]:
+    """The code of a notebook, without outputs and metadata."""
+    return ["".join(cell["source"]) for cell in read_json(path)["cells"]]
+
+
+def set_cache_keys(steps: list[Step], data: str) -> None:
+    """Set the cache key of each step: a digest of its code, parameters, package and data."""
+    state = [package_state(), data_state(data)]
+    for step in steps:
+        step.cache_key = digest([state, notebook_source(step.source), step.parameters])
+
+
+def cache_record(run: RunFolder, name: str) -> Path:
+    """The file with the cache key and the times of a finished notebook."""
+    return run.root / "stamps" / f"{name}.json"
+
+
+def earlier(run: RunFolder, name: str) -> dict[str, int]:
+    """Finish times, in nanoseconds, of the notebooks before this one.
+
+    A later finish makes this one out of date.
+    """
+    before = list(PRODUCTS)[: list(PRODUCTS).index(name)]
+    return {
+        other: read_json(cache_record(run, other))["finished"]
+        for other in before
+        if cache_record(run, other).exists()
+    }
+
+
+def is_done(step: Step, run: RunFolder) -> bool:
+    """Whether the step was finished with the same cache key and its products exist."""
+    path = cache_record(run, step.name)
+    if not path.exists():
+        return False
+    record = read_json(path)
+    return (
+        record["stamp"] == step.cache_key
+        and record["earlier"] == earlier(run, step.name)
+        and all((run.root / product).exists() for product in PRODUCTS[step.name])
+    )

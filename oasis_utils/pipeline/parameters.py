@@ -1,0 +1,97 @@
+"""Parameters of the notebooks: names and types from their parameters cells, values of a run."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oasis_utils.config import PROFILES
+from oasis_utils.pipeline.series import Step, UsageError, notebook_file, notebook_names
+from oasis_utils.runtime import RunFolder
+
+# set by the runner itself
+SHARED = ("profile", "data", "run_folder", "seed", "device")
+# types of parameters, each with a value for the message that refuses another type
+EXAMPLES = {"bool": True, "int": 50, "float": 0.5, "str": "text"}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One line of a parameters cell, such as `epochs: int = None  # passes`."""
+
+    default: Any
+    kind: type  # bool, int, float or str
+
+
+def notebook_parameters(path: Path) -> dict[str, Parameter]:
+    """Names, defaults and types of a notebook's parameters; the annotation decides the type."""
+    from papermill import inspect_notebook
+
+    found = {}
+    for name, item in inspect_notebook(str(path)).items():
+        default, annotation = _literal(item["default"]), item["inferred_type_name"]
+        example = EXAMPLES.get(annotation, default)
+        found[name] = Parameter(default, type(example))
+    return found
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def plan(
+    profile: str,
+    data: str,
+    run: RunFolder,
+    only: str | None,
+    parameters: dict[str, str],
+    seed: int = 0,
+    device: str = "auto",
+) -> list[Step]:
+    """The notebooks to run with their parameters; UsageError for anything unknown."""
+    if profile not in PROFILES:
+        raise UsageError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}")
+    if data and not Path(data).exists():
+        raise UsageError(
+            f"no folder {data}: give the folder that holds keras_png_slices_train/, volumes, or"
+            " data made by `prepare`; see README, Data"
+        )
+    shared = dict(zip(SHARED, (profile, data or None, str(run.root), seed, device), strict=True))
+    steps, known = [], set()
+    for name in notebook_names(only):
+        source = notebook_file(name)
+        if not source.exists():
+            raise UsageError(f"no notebook {source}: install the package again")
+        known_here = notebook_parameters(source)
+        known |= set(known_here)
+        given = {k: _typed(k, v, known_here[k]) for k, v in parameters.items() if k in known_here}
+        steps.append(
+            Step(name, source, {k: v for k, v in shared.items() if k in known_here} | given)
+        )
+    for name in parameters:
+        if name not in known:
+            raise UsageError(
+                f"unknown parameter {name!r}: the chosen notebooks have {', '.join(sorted(known))}"
+            )
+        if name in SHARED:
+            raise UsageError(
+                f"parameter {name!r} has its own option: see `python -m oasis_utils run --help`"
+            )
+    return steps
+
+
+def _typed(name: str, text: str, parameter: Parameter) -> Any:
+    """A value from the command line in the type of the parameter."""
+    kind = parameter.kind
+    try:
+        return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+    except (ValueError, KeyError):
+        example = EXAMPLES[kind.__name__] if parameter.default is None else parameter.default
+        raise UsageError(
+            f"parameter {name}={text!r} is not {kind.__name__}: give a value such as {example!r}"
+        ) from None

@@ -1,0 +1,81 @@
+"""The notebooks of the series, in order, with the files that each of them writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oasis_utils.runtime import project_root
+from oasis_utils.runtime.project_files import project_file, unpacked
+
+# without these files a finished notebook counts as not run
+PRODUCTS = {
+    "01_data_exploration": ("data/manifest.json", "data/slices.npy"),
+    "02_train_vqvae": ("checkpoints/vqvae.safetensors",),
+    "03_codebook_analysis": ("codes.npz",),
+    "04_train_dcgan": ("checkpoints/dcgan.safetensors",),
+    "05_train_pixelcnn": ("checkpoints/pixelcnn.safetensors",),
+    "06_generation": ("samples/pixelcnn.npz", "samples/dcgan.npz"),
+    "07_evaluation": ("report.json", "model_card.md"),
+}
+# read by notebook 04 beside the notebooks
+RECORDED_RESULTS = "benchmarks/results/dcgan.json"
+
+
+class UsageError(ValueError):
+    """What was asked for does not exist; one clear line, exit code 2."""
+
+
+class NotebookFailed(RuntimeError):
+    """A cell raised or the kernel died; one clear line, exit code 1."""
+
+
+@dataclass
+class Step:
+    """One notebook of a run."""
+
+    name: str
+    source: Path
+    parameters: dict[str, Any]
+    cache_key: str = ""
+    seconds: float = 0.0
+    skipped: bool = False
+    summary: str = ""
+
+
+def notebook_names(only: str | None = None) -> list[str]:
+    """All notebooks in order, or those whose numbers or names are listed ("02,03")."""
+    names = list(PRODUCTS)
+    if not only:
+        return names
+    chosen = []
+    for wanted in only.split(","):
+        matches = [name for name in names if name.startswith(wanted.strip()) and wanted.strip()]
+        if len(matches) != 1:
+            raise UsageError(
+                f"unknown notebook {wanted.strip()!r}: choose from"
+                f" {', '.join(n[:2] for n in names)}"
+            )
+        chosen += matches
+    return [name for name in names if name in chosen]
+
+
+def notebook_file(name: str) -> Path:
+    """The source of a notebook, in the checkout or in the installed package."""
+    return project_file(f"notebooks/{name}.ipynb")
+
+
+def unpack_notebooks(steps: list[Step]) -> Path | None:
+    """Copy the notebooks of an installed package into ./notebooks; existing files are kept.
+
+    Returns:
+        The folder, or None if every notebook was there already.
+    """
+    folder = project_root() / "notebooks"
+    packed = [step for step in steps if step.source.parent != folder]
+    for step in packed:
+        step.source = unpacked(f"notebooks/{step.name}.ipynb")
+    if packed and project_file(RECORDED_RESULTS).exists():
+        unpacked(RECORDED_RESULTS)
+    return folder if packed else None

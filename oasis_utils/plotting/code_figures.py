@@ -1,0 +1,201 @@
+"""Figures of a codebook: index maps, use of the codes, codes among encoder vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from oasis_utils.plotting.style import BLUE, COLOURS, GREY, ORANGE, grey_limit, label_rows
+
+
+def index_maps(
+    originals: np.ndarray,
+    indices: np.ndarray,
+    decoded: np.ndarray,
+    order: np.ndarray,
+    titles: Sequence[str],
+    title: str = "",
+    labels: Sequence[str] = ("original", "index map", "decode(indices)"),
+) -> Figure:
+    """Original, index map and decode(indices), one column for each slice.
+
+    Args:
+        originals: (n, height, width), uint8 or float in [0, 1].
+        indices: (n, rows, cols) in [0, n_codes).
+        decoded: Slices decoded from `indices`.
+        order: All codes in the order of their colours, such as from dark to bright.
+        titles: One text for each slice.
+        title: Above the figure.
+        labels: Names of the three rows.
+    """
+    rank = np.empty(len(order), dtype=int)
+    rank[order] = np.arange(len(order))
+    figure, axes = plt.subplots(
+        3, len(originals), figsize=(1.5 * len(originals) + 0.8, 5), squeeze=False
+    )
+    for i in range(len(originals)):
+        axes[0, i].imshow(originals[i], cmap="gray", vmin=0, vmax=grey_limit(originals))
+        shown = axes[1, i].imshow(rank[indices[i]], cmap="viridis", vmin=0, vmax=len(order) - 1)
+        axes[2, i].imshow(decoded[i], cmap="gray", vmin=0, vmax=grey_limit(decoded))
+        axes[0, i].set_title(titles[i], fontsize=8)
+    label_rows(axes, labels)
+    figure.colorbar(shown, ax=axes[1], shrink=0.8, label="code, dark to bright")
+    figure.suptitle(title)
+    return figure
+
+
+def rivals(
+    originals: np.ndarray,
+    shown: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
+    histories: dict[str, Sequence[dict]],
+    title: str = "",
+) -> Figure:
+    """Two or more codebooks on the same slices: index maps, reconstructions and training curves.
+
+    The losses may differ in kind, so each is divided by its first value.
+
+    Args:
+        originals: (n, height, width), uint8 or float in [0, 1].
+        shown: {name: (index maps, order as in `index_maps`, reconstructions)}.
+        histories: {name: training records with seconds, used_fraction, validation_loss and ssim}.
+        title: Above the figure.
+    """
+    rows = [("original", originals, "gray", grey_limit(originals))]
+    for name, (indices, order, outputs) in shown.items():
+        ranks = np.argsort(order)[indices]
+        rows += [
+            (f"{name}:\nindex map", ranks, "viridis", max(ranks.max(), 1)),
+            (f"{name}:\nreconstruction", outputs, "gray", grey_limit(outputs)),
+        ]
+    figure = plt.figure(figsize=(1.25 * len(originals) + 4.6, 1.3 * len(rows) + 0.4))
+    left, right = figure.subfigures(1, 2, width_ratios=(1.25 * len(originals) + 0.8, 3.8))
+    axes = left.subplots(len(rows), len(originals), squeeze=False)
+    for row, (_, pictures, cmap, limit) in zip(axes, rows, strict=True):
+        for ax, picture in zip(row, pictures, strict=True):
+            ax.imshow(picture, cmap=cmap, vmin=0, vmax=limit)
+    label_rows(axes, [label for label, *_ in rows])
+    panels = {
+        "used_fraction": "codes used, held-out",
+        "validation_loss": "held-out loss\n(its first value = 1)",
+        "ssim": "held-out SSIM",
+    }
+    for ax, (key, label) in zip(right.subplots(3, 1), panels.items(), strict=True):
+        for colour, (name, history) in zip(COLOURS, histories.items(), strict=False):
+            scale = {
+                "used_fraction": len(shown[name][1]),
+                "validation_loss": 1 / history[0]["validation_loss"],
+            }
+            ax.plot(
+                [record["seconds"] for record in history],
+                [scale.get(key, 1) * record[key] for record in history],
+                color=colour,
+                marker="o",
+                markersize=3,
+                label=name,
+            )
+        ax.set(
+            xlabel="seconds of training",
+            ylabel=label,
+            yscale="log" if key == "used_fraction" else "linear",
+        )
+        ax.legend(fontsize=7)
+    figure.suptitle(title)
+    return figure
+
+
+def usage(counts: np.ndarray, title: str = "", ax=None) -> Figure:
+    """Share of all cells that each code fills, most used first, on a logarithmic axis.
+
+    Args:
+        counts: (n_codes,) uses of each code.
+        title: Above the axes.
+        ax: Axes to draw on; None: a new figure.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(6, 2.6))
+    share = np.sort(counts)[::-1] / counts.sum()
+    used = int((counts > 0).sum())
+    ax.bar(np.arange(used), share[:used], width=1.0, color=BLUE)
+    ax.axhline(
+        1 / len(counts), color=GREY, linestyle="--", linewidth=1, label="all codes equally often"
+    )
+    if used < len(counts):
+        ax.axvspan(
+            used - 0.5,
+            len(counts) - 0.5,
+            color=ORANGE,
+            alpha=0.2,
+            label=f"{len(counts) - used} never used",
+        )
+    ax.set(
+        yscale="log",
+        xlabel="code, most used first",
+        ylabel="share of all cells",
+        xlim=(-0.5, len(counts) - 0.5),
+    )
+    _few_ticks(ax)
+    ax.legend(fontsize=7)
+    ax.set_title(title)
+    return ax.figure
+
+
+def _few_ticks(ax) -> None:
+    """Few labels on a logarithmic y axis, in per cent: powers of ten, and 2 and 5 times them where
+    these are few.
+    """
+    low, high = ax.get_ylim()
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def usage_overview(counts: np.ndarray, title: str = "") -> Figure:
+    """Rank curve as in `usage`, and beside it how many codes are used how often."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 2.6), width_ratios=(2, 1))
+    usage(counts, "rank curve", axes[0])
+    edges = np.linspace(0, np.log10(counts.max() + 1), 25)
+    axes[1].hist(np.log10(counts + 1), bins=edges, color=BLUE)
+    axes[1].set(xlabel="uses, log10(1 + n)", ylabel="codes", title="histogram")
+    figure.suptitle(title)
+    return figure
+
+
+def among(
+    layouts: dict[str, tuple[np.ndarray, np.ndarray]],
+    values: np.ndarray,
+    label: str,
+    title: str = "",
+) -> Figure:
+    """Codes on top of encoder vectors in two dimensions.
+
+    Args:
+        layouts: {name of the coordinates: (vectors (n, 2), codes (n_codes, 2))}.
+        values: (n_codes,) numbers that colour the codes.
+        label: Of the colour bar, with the unit.
+        title: Above the figure.
+    """
+    figure, axes = plt.subplots(1, len(layouts), figsize=(4.2 * len(layouts), 3.4), squeeze=False)
+    for ax, (name, (vectors, codes)) in zip(axes[0], layouts.items(), strict=True):
+        ax.scatter(
+            *vectors.T, s=3, color="#C8C8C8", linewidths=0, label=f"{len(vectors)} encoder vectors"
+        )
+        dots = ax.scatter(
+            *codes.T,
+            c=values,
+            s=14,
+            cmap="viridis",
+            edgecolors="black",
+            linewidths=0.3,
+            label=f"{len(codes)} codes",
+        )
+        ax.set(xlabel=f"{name} 1", ylabel=f"{name} 2", xticks=[], yticks=[])
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, markerscale=2
+    )
+    figure.colorbar(dots, ax=axes, label=label)
+    figure.suptitle(title)
+    return figure

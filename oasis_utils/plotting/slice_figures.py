@@ -1,0 +1,188 @@
+"""Sheets of slices: plain, beside reconstructions, through a training, with labels, as maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from oasis_utils.plotting.style import COLOURS, grey_limit, hide_axes, label_rows
+
+
+def slices(
+    images: np.ndarray,
+    titles: Sequence[str] | None = None,
+    columns: int = 8,
+    row_labels=None,
+    title: str = "",
+    size: float = 1.25,
+) -> Figure:
+    """A sheet of grey slices on a fixed grey range.
+
+    Args:
+        images: (n, height, width), uint8 or float in [0, 1].
+        titles: One text for each slice, or for the first ones only.
+        columns: Slices in a row.
+        row_labels: One text for each row.
+        title: Above the sheet.
+        size: Inches a side of one slice.
+    """
+    rows, titled = -(-len(images) // columns), -(-len(titles or ()) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, squeeze=False, figsize=(columns * size, rows * size + titled * 0.2 + 0.35)
+    )
+    for i in range(len(images)):
+        axes.flat[i].imshow(images[i], cmap="gray", vmin=0, vmax=grey_limit(images))
+    for ax, text in zip(axes.flat, titles or (), strict=False):
+        ax.set_title(text, fontsize=8)
+    label_rows(axes, row_labels or [])
+    figure.suptitle(title)
+    return figure
+
+
+def reconstructions(
+    originals: np.ndarray,
+    outputs: np.ndarray,
+    titles: Sequence[str],
+    title: str = "",
+    labels: Sequence[str] = ("original", "reconstruction", "|error|"),
+) -> Figure:
+    """Original, reconstruction and absolute error, one column for each slice.
+
+    Args:
+        originals: (n, height, width), uint8 or float in [0, 1].
+        outputs: Reconstructions of the same shape and type.
+        titles: One text for each slice.
+        title: Above the figure.
+        labels: Names of the three rows.
+    """
+    scale = grey_limit(originals)
+    a, b = originals / scale, outputs / scale
+    figure, axes = plt.subplots(3, len(a), figsize=(1.5 * len(a) + 0.8, 5), squeeze=False)
+    for i in range(len(a)):
+        axes[0, i].imshow(a[i], cmap="gray", vmin=0, vmax=1)
+        axes[1, i].imshow(b[i], cmap="gray", vmin=0, vmax=1)
+        error = axes[2, i].imshow(np.abs(a[i] - b[i]), cmap="magma", vmin=0, vmax=0.3)
+        axes[0, i].set_title(titles[i], fontsize=8)
+    label_rows(axes, labels)
+    figure.colorbar(error, ax=axes[2], shrink=0.8, label="grey level (0 to 1)")
+    figure.suptitle(title)
+    return figure
+
+
+def watched(originals: np.ndarray, stages: dict[str, np.ndarray], title: str = "") -> Figure:
+    """Reconstructions through a training, and their absolute errors below.
+
+    Args:
+        originals: (n, height, width), uint8 or float in [0, 1].
+        stages: {column title: reconstructions of the same shape and type}.
+        title: Above the figure.
+    """
+    scale, n = grey_limit(originals), len(originals)
+    figure, axes = plt.subplots(
+        2 * n,
+        len(stages) + 1,
+        figsize=(1.45 * (len(stages) + 1) + 0.8, 2.75 * n + 0.5),
+        squeeze=False,
+    )
+    for i, original in enumerate(originals):
+        axes[2 * i, 0].imshow(original / scale, cmap="gray", vmin=0, vmax=1)
+        for column, outputs in enumerate(stages.values(), start=1):
+            axes[2 * i, column].imshow(outputs[i] / scale, cmap="gray", vmin=0, vmax=1)
+            error = axes[2 * i + 1, column].imshow(
+                np.abs(original / scale - outputs[i] / scale), cmap="magma", vmin=0, vmax=0.3
+            )
+    for ax, text in zip(axes[0], ("original", *stages), strict=True):
+        ax.set_title(text, fontsize=8)
+    label_rows(axes, ("slice", "|error|") * n)
+    figure.colorbar(error, ax=axes[1::2], shrink=0.6, label="grey level (0 to 1)")
+    figure.suptitle(title)
+    return figure
+
+
+def overlay(
+    images: np.ndarray,
+    labels: np.ndarray,
+    levels: dict[str, int],
+    titles: Sequence[str],
+    title: str = "",
+) -> Figure:
+    """Slices above, and below them the same slices tinted by label.
+
+    Args:
+        images: (n, height, width), uint8 or float in [0, 1].
+        labels: (n, height, width) integers.
+        levels: {name in the legend: value in `labels`}.
+        titles: One text for each slice.
+        title: Above the figure.
+    """
+    figure, axes = plt.subplots(
+        2, len(images), figsize=(1.6 * len(images) + 0.4, 4.1), squeeze=False
+    )
+    for above, below, image, label, text in zip(*axes, images, labels, titles, strict=True):
+        for ax in (above, below):
+            ax.imshow(image, cmap="gray", vmin=0, vmax=grey_limit(images))
+        for colour, value in zip(COLOURS, levels.values(), strict=False):
+            below.imshow(
+                np.where(label == value, 1.0, np.nan), cmap=ListedColormap([colour]), alpha=0.45
+            )
+        above.set_title(text, fontsize=8)
+    label_rows(axes, ("slice", "with mask"))
+    figure.legend(
+        handles=[
+            Patch(color=colour, alpha=0.6, label=name)
+            for colour, name in zip(COLOURS, levels, strict=False)
+        ],
+        loc="outside lower center",
+        ncols=len(levels),
+        fontsize=8,
+    )
+    figure.suptitle(title)
+    return figure
+
+
+def heat(
+    maps: np.ndarray,
+    titles: Sequence[str],
+    label: str,
+    columns: int = 8,
+    cmap: str = "magma",
+    limits: tuple[float, float] | None = None,
+    title: str = "",
+    levels: Sequence[str] = (),
+) -> Figure:
+    """Maps on one colour scale with its bar.
+
+    Args:
+        maps: (n, rows, cols).
+        titles: One text for each map.
+        label: Of the colour bar, with the unit.
+        columns: Maps in a row.
+        cmap: A matplotlib colour map.
+        limits: Ends of the scale; None: smallest and largest value.
+        title: Above the figure.
+        levels: Names of the classes 0, 1, 2 ... if the maps hold classes.
+    """
+    columns = min(columns, len(maps))
+    rows = -(-len(maps) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(1.5 * columns + 0.9, 1.75 * rows + 0.3), squeeze=False
+    )
+    low, high = limits or (float(np.min(maps)), float(np.max(maps)))
+    if levels:
+        cmap, low, high = plt.get_cmap(cmap, len(levels)), -0.5, len(levels) - 0.5
+    for ax in axes.flat:
+        hide_axes(ax)
+    for ax, values, text in zip(axes.flat, maps, titles, strict=False):
+        shown = ax.imshow(values, cmap=cmap, vmin=low, vmax=high)
+        ax.set_title(text, fontsize=8)
+    bar = figure.colorbar(shown, ax=axes, shrink=0.8, label=label)
+    if levels:
+        bar.set_ticks(range(len(levels)), labels=levels)
+        bar.minorticks_off()
+    figure.suptitle(title)
+    return figure

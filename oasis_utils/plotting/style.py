@@ -1,0 +1,73 @@
+"""The shared figure style, and the frame that sheets of slices have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from oasis_utils.runtime import in_notebook
+
+STYLE = {
+    "figure.dpi": 110,
+    "savefig.dpi": 130,
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+# Okabe-Ito: safe for colour-blind readers
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"
+COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def use_style() -> None:
+    """Set the shared style for all later figures, and inline display in a notebook."""
+    if in_notebook():
+        from IPython import get_ipython
+
+        # MPLBACKEND of a cluster would hide them
+        get_ipython().run_line_magic("matplotlib", "inline")
+    plt.rcParams.update(STYLE)
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> Path:
+    """Write a PNG.
+
+    Args:
+        figure: Any matplotlib figure.
+        folder: Created if missing; usually `RunFolder.figures`.
+        name: File name without its ending.
+
+    Returns:
+        The path of the file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.png"
+    figure.savefig(path)
+    return path
+
+
+def grey_limit(images: np.ndarray) -> float:
+    return 255.0 if images.dtype == np.uint8 else 1.0
+
+
+def hide_axes(ax) -> None:
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+def label_rows(axes: np.ndarray, labels: Sequence[str]) -> None:
+    """Remove the ticks of all axes and name each row at its left."""
+    for ax in axes.flat:
+        hide_axes(ax)
+    for ax, label in zip(axes[:, 0], labels, strict=False):
+        ax.set_ylabel(label, fontsize=8)

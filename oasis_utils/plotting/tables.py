@@ -1,0 +1,73 @@
+"""Markdown tables and source listings for notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def table(rows: dict[str, dict[str, object]], corner: str = "", digits: int = 3):
+    """A Markdown table for a notebook.
+
+    Args:
+        rows: {row: {column: value}}; missing values are left empty.
+        corner: Heading of the first column.
+        digits: After the point, of floats.
+    """
+    from IPython.display import Markdown
+
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+
+    def text(value: object) -> str:
+        return f"{value:.{digits}f}" if isinstance(value, (float, np.floating)) else str(value)
+
+    head = f"| {corner} | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}\n"
+    body = "\n".join(
+        f"| {name} | {' | '.join(text(row.get(c, '')) for c in columns)} |"
+        for name, row in rows.items()
+    )
+    return Markdown(head + body)
+
+
+def span(ends: Sequence[float], digits: int = 3) -> str:
+    """An interval as text for a table: "2.041 to 2.120"; says so where there is none (nan)."""
+    low, high = ends
+    return (
+        f"{low:.{digits}f} to {high:.{digits}f}"
+        if np.isfinite([low, high]).all()
+        else "too few subjects"
+    )
+
+
+def settings(meanings: dict[str, str], *configs):
+    """A table of configuration fields with their values.
+
+    Args:
+        meanings: {field: what it means}.
+        configs: The first one that has a field gives its value.
+
+    Raises:
+        ValueError: No configuration has the field.
+    """
+    rows = {}
+    for name, meaning in meanings.items():
+        owner = next((config for config in configs if hasattr(config, name)), None)
+        if owner is None:
+            raise ValueError(f"no configuration here has a field {name}")
+        value = getattr(owner, name)
+        rows[f"`{name}`"] = {
+            "value": f"{value:g}" if isinstance(value, float) else value,
+            "meaning": meaning,
+        }
+    return table(rows, "setting")
+
+
+def source(thing):
+    """The source of a function or method as a listing for a notebook."""
+    import inspect
+    import textwrap
+
+    from IPython.display import Markdown
+
+    return Markdown(f"```python\n{textwrap.dedent(inspect.getsource(thing))}```")
