@@ -18,7 +18,7 @@ LONGEST = {  # lines of the modules that are still to be split
     "data/prepare.py": 545,
     "data/synthetic.py": 660,
 }
-HEAVY = {"torch", "torchvision", "umap", "papermill", "matplotlib"}
+HEAVY = {"torch", "torchvision", "umap", "sklearn", "papermill", "matplotlib"}
 LIGHT = ["__init__", "config", "runtime", "pipeline.runner", "pipeline.html_report", "widgets.app"]
 
 

@@ -26,7 +26,7 @@ from oasis_utils.evaluation.reference import DECODED, PRIOR, REAL, Reference, ju
 from oasis_utils.evaluation.schema import SCHEMA, VERSION, check_form
 from oasis_utils.evaluation.verdicts import verdicts
 from oasis_utils.metrics import image_quality as metrics
-from oasis_utils.metrics.features import balanced, matched
+from oasis_utils.metrics.matching import balanced, matched
 from oasis_utils.models.drawing import SamplingOptions
 from oasis_utils.models.sampler import BrainSampler, Samples, image_seeds, spread_positions
 from oasis_utils.runtime import Progress
@@ -94,6 +94,8 @@ def evaluate_images(
     with timed(seconds, "copies"):
         copies = reference.fitted.copies.judge(images)
     comparisons = {"real": real, "decoded": prior, **reference.comparisons}
+    real_vs_real = reference.comparisons[REAL]
+    assert real_vs_real is not None, "a reference always compares real sets"
     result = without_nan(
         {
             "schema": SCHEMA,
@@ -105,7 +107,7 @@ def evaluate_images(
             "features": reference.fitted.spaces,
             "positions": "given" if positions is not None else "read from the slices",
             **_summary(comparisons),
-            "resolution": resolution(reference.comparisons[REAL]),
+            "resolution": resolution(real_vs_real),
             "memorised": copies.pop("memorised"),
             "suspicious_pairs": copies.pop("suspicious_pairs"),
             "copy_gap": copies["copy_gap"],
@@ -169,7 +171,8 @@ def _summary(comparisons: dict[str, Comparison | None]) -> dict[str, Any]:
         ("two_sample_auc", "two_sample", "network"),
     ):
         for suffix, side in names.items():
-            found = comparisons[side] and comparisons[side][family][key]
+            compared = comparisons[side]
+            found = compared and compared[family][key]
             result[metric + suffix] = found and found["value"]
             result[f"{metric}{suffix}_interval"] = found and found["interval"]
     return result

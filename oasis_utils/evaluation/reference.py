@@ -22,12 +22,8 @@ from jaxtyping import Float, Integer
 from oasis_utils.config import EvaluationConfig
 from oasis_utils.data.dataset import Split
 from oasis_utils.evaluation.measured_sets import Comparison, FittedReference, MeasuredSet, compare
-from oasis_utils.metrics import distances
-from oasis_utils.metrics.features import (
-    balanced,
-    matched,
-    partners,
-)
+from oasis_utils.metrics.matching import balanced, matched, partners
+from oasis_utils.metrics.slices import MIN_IMAGES, require_enough
 from oasis_utils.models.codes import decode_maps, encode_images
 from oasis_utils.models.vqvae import VQVAE
 
@@ -86,7 +82,7 @@ class Reference:
         """
         kept = [_restrict(split, positions) for split in (other, real)]
         limit = min(config.n_images, len(train), *map(len, kept), n_judged or config.n_images)
-        distances.require_enough(n_judged or limit, limit)
+        require_enough(n_judged or limit, limit)
         wanted = judged_rows(real, limit, kept[1])
         rows = {
             "real slices": (real, wanted),
@@ -211,10 +207,10 @@ def _restrict(split: Split, positions: np.ndarray | None) -> Integer[np.ndarray,
             f"{known[0]} to {known[-1]}; leave positions out to have them read from the slices"
         )
     rows = np.flatnonzero(np.isin(split.positions, positions))
-    if len(rows) < distances.MINIMUM:
+    if len(rows) < MIN_IMAGES:
         raise ValueError(
             f"the {split.name} split has {len(rows)} slices at the positions of the images, at"
-            f" least {distances.MINIMUM} are needed: judge images of more positions"
+            f" least {MIN_IMAGES} are needed: judge images of more positions"
         )
     return rows
 

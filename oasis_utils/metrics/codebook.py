@@ -138,11 +138,10 @@ def pca(
     """Coordinates along the first principal components; signs are fixed so that the result is
     repeatable.
     """
-    centred = vectors - vectors.mean(0)
-    _, _, axes = np.linalg.svd(centred, full_matrices=False)
-    axes = axes[:components]
-    axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])[:, None]
-    return centred @ axes.T
+    from sklearn.decomposition import PCA  # slow to import
+
+    kept = min(components, *vectors.shape)
+    return PCA(kept, svd_solver="full").fit_transform(vectors)
 
 
 def umap_coordinates(

@@ -23,7 +23,8 @@ def error_by_slope(images: Images, outputs: Images, region: Region) -> dict[str,
     """Mean error in the quarter of the region's pixels where the image is steepest, in the quarter
     where it is flattest, and outside of the region; nan where there are no such pixels.
     """
-    slope = np.hypot(*np.gradient(images.astype(np.float32), axis=(1, 2)))
+    down, right = np.gradient(images.astype(np.float32), axis=(1, 2))
+    slope = np.hypot(down, right)
     flat, steep = np.quantile(slope[region], [0.25, 0.75]) if region.any() else (0.0, 0.0)
     error = absolute_error(images, outputs)
     return {

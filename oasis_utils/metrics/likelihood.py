@@ -14,10 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Integer
 
-from oasis_utils.metrics.bootstrap import mean_interval
+from oasis_utils.metrics.bootstrap import MIN_GROUPS, mean_interval
 
-FEWEST = 4  # subjects from which on an interval is given
-ROUNDS = 30  # of EM: the weights of so few parts have long converged
+EM_ROUNDS = 30  # of EM: the weights of so few parts have long converged
 
 
 def unigram_nats(
@@ -145,7 +144,7 @@ class Markov:
         model = cls(n_codes, parts, unigram / unigram.sum(), counts, blank)
         held_out = _contexts(validate, n_codes), validate.astype(np.int64).ravel()
         shares, buckets = model._shares(*held_out)
-        for _ in range(ROUNDS):
+        for _ in range(EM_ROUNDS):
             mixed = shares * model.weights[buckets]
             mixed /= mixed.sum(1, keepdims=True)
             sums = np.full_like(
@@ -222,8 +221,8 @@ def interval(
 ) -> tuple[float, float]:
     """Central 95 % of the mean over resamples of whole subjects; also of a difference of two
     priors, taken map by map, from which differences between subjects drop out. (nan, nan) for fewer
-    than FEWEST subjects.
+    than MIN_GROUPS subjects.
     """
-    if len(np.unique(subjects)) < FEWEST:
+    if len(np.unique(subjects)) < MIN_GROUPS:
         return float("nan"), float("nan")
     return mean_interval(nats, subjects, rounds)

@@ -5,23 +5,21 @@ subjects.
 import numpy as np
 import pytest
 import torch
+from random_slices import blobs
 from scipy.linalg import sqrtm
 from scipy.ndimage import gaussian_filter
 
 from oasis_utils.metrics import image_quality as metrics
-from oasis_utils.metrics.distances import (
-    KernelBlocks,
+from oasis_utils.metrics.frechet import (
     Moments,
-    Neighbourhoods,
     corrected_frechet,
     frechet,
     frechet_gaussians,
     frechet_interval,
-    kid,
-    kid_interval,
-    pair_similarity,
 )
-from oasis_utils.metrics.kernel import kernel_distance
+from oasis_utils.metrics.kernel import KernelBlocks, kernel_distance, kid, kid_interval
+from oasis_utils.metrics.neighbourhoods import Neighbourhoods
+from oasis_utils.metrics.variety import pair_similarity
 
 
 def vectors(n, seed, shift=0.0, dim=8):
@@ -335,14 +333,6 @@ def test_neighbourhoods_need_neighbours():
 
 
 # ---------------------------------------------------------------- variety
-def blobs(n, seed, size=32):
-    coarse = torch.rand(n, 1, 5, 5, generator=torch.Generator().manual_seed(seed))
-    smooth = torch.nn.functional.interpolate(
-        coarse, size=(size, size), mode="bilinear", align_corners=True
-    )
-    return (smooth[:, 0] * 255).to(torch.uint8).numpy()
-
-
 @pytest.mark.parametrize("measure", [metrics.ssim, metrics.ms_ssim])
 def test_pairs_share_the_position_and_not_the_owner(measure):
     images = blobs(4, 0)[[0, 0, 1, 1]]

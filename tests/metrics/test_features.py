@@ -7,18 +7,9 @@ import pytest
 import torch
 
 from oasis_utils.metrics import features
-from oasis_utils.metrics.features import (
-    Projection,
-    Standardizer,
-    balanced,
-    learned,
-    matched,
-    partners,
-    radiomic,
-    radiomic_table,
-    radiomic_text,
-    turns,
-)
+from oasis_utils.metrics.features import Standardizer, learned
+from oasis_utils.metrics.matching import balanced, matched, partners, turns
+from oasis_utils.metrics.radiomic import radiomic, radiomic_table, radiomic_text
 from oasis_utils.runtime.symmetry import Symmetry
 
 CPU = torch.device("cpu")
@@ -33,7 +24,7 @@ def test_learned_features_do_not_depend_on_the_batch(monkeypatch):
     images = np.random.default_rng(0).integers(0, 255, (3, 32, 32)).astype(np.uint8)
     first = learned(images, CPU)
     assert first.shape == (3, 1280) and np.isfinite(first).all()
-    monkeypatch.setattr(features, "BATCH", {"cpu": 2})
+    monkeypatch.setattr(features, "NETWORK_BATCH", {"cpu": 2})
     assert learned(images, CPU) == pytest.approx(first, abs=1e-3)
     assert np.abs(first[0] - first[1]).mean() > 0.01  # they tell pictures apart
 
@@ -92,15 +83,7 @@ def test_standard_scales_training_and_cuts_wild_values():
     rows = np.random.default_rng(0).normal(3, 2, (500, 4)) * [1, 1, 1, 0]
     scaled = Standardizer.fit(rows)(rows)
     assert scaled[:, :3].std(0) == pytest.approx(1, abs=1e-6) and np.abs(scaled[:, 3]).max() == 0
-    assert Standardizer.fit(rows)(rows + 1000)[:, 0].max() == features.LIMIT
-
-
-def test_projection_keeps_the_leading_directions():
-    rows = np.random.default_rng(0).normal(size=(200, 10)) * np.linspace(5, 0.1, 10)
-    kept = Projection.fit(rows, 3)(rows)
-    assert kept.var(0, ddof=0) == pytest.approx(
-        np.linalg.eigvalsh(np.cov(rows.T, ddof=0))[::-1][:3]
-    )
+    assert Standardizer.fit(rows)(rows + 1000)[:, 0].max() == features.MAX_DEVIATIONS
 
 
 def test_balanced_rows_cover_the_positions_evenly():
@@ -117,7 +100,7 @@ def test_the_kept_network_is_no_inference_tensor():
     features.feature_network.cache_clear()
     learned(np.zeros((1, 32, 32), np.uint8), CPU)
     image = torch.rand(1, 3, 64, 64, requires_grad=True)
-    features.feature_network("cpu").extract_features(image).sum().backward()
+    features.feature_network("cpu")(image).sum().backward()
     assert image.grad.abs().sum() > 0
 
 
