@@ -9,7 +9,8 @@ First table: 64 pixels, figures of the validation subjects. Second table: the de
 the test subjects. Third table, with `--run`: the finished VQ-VAE of that run goes on for some
 steps, without and with a patch discriminator. One thread, one seed: differences of .01 SSIM are not
 established. `sharpness` is the mean gradient inside the brain over that of the originals;
-`kernel_distance` compares features of 64 reconstructions and of their originals (see metrics/kernel.py).
+`kernel_distance` compares features of 64 reconstructions and of their originals (see
+metrics/kernel.py).
 """
 
 from __future__ import annotations

@@ -25,17 +25,23 @@ from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime.symmetry import LEFT_RIGHT, Symmetry
 
 MAPS_AT_ONCE = 64
-NEAR_POSITIONS = 2  # slice positions either side that count as the same place
+NEAR_POSITIONS = 2  # slice positions to either side that count as the same one
 BLUR_CELLS = 0.6  # cells, standard deviation: an anomaly is larger than a cell
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What speaks for an anomaly in each cell."""
+    """What speaks for an anomaly in each cell of a map.
 
-    surprise: Float[np.ndarray, "n rows cols"]  # nats of the code, -log p
-    excess: Float[np.ndarray, "n rows cols"]  # nats above the entropy of the prediction
-    residual: Float[np.ndarray, "n rows cols"]  # mean |slice - decoded| in grey levels, 0 to 1
+    Attributes:
+        surprise: Nats of the code, -log p.
+        excess: Nats above the entropy of the prediction.
+        residual: Mean |slice - decoded slice| in grey levels of [0, 1].
+    """
+
+    surprise: Float[np.ndarray, "n rows cols"]
+    excess: Float[np.ndarray, "n rows cols"]
+    residual: Float[np.ndarray, "n rows cols"]
 
 
 @torch.inference_mode()
@@ -47,8 +53,21 @@ def evidence(
     ages: Float[np.ndarray, " n"] | None = None,
     symmetry: Symmetry = LEFT_RIGHT,
 ) -> Evidence:
-    """Means over the slices as they are and mirrored, so that every cell is also seen from its
-    other side; without symmetry the slices as they are.
+    """Evidence for anomalies in every cell of the slices.
+
+    It is the mean over the slices as they are and mirrored, so that every cell is also seen from
+    its other side; without symmetry it is that of the slices as they are.
+
+    Args:
+        vqvae: Encodes the slices.
+        prior: Predicts their codes.
+        images: uint8 (n, height, width).
+        positions: Slice positions.
+        ages: Years, nan where unknown; None for a prior that is not conditioned on age.
+        symmetry: Where the mid-line is.
+
+    Returns:
+        Surprise, excess and residual of each cell.
     """
     sides = [_one_side(vqvae, prior, images, positions, ages)]
     if symmetry:
@@ -81,8 +100,12 @@ def _one_side(vqvae, prior, images, positions, ages) -> list[np.ndarray]:
 
 @dataclass(frozen=True)
 class Normal:
-    """Mean and spread of the evidence in held-out normal slices, for every cell and slice
-    position.
+    """Mean and spread of the evidence in held-out normal slices, for every cell and slice position.
+
+    Attributes:
+        mean: {"excess", "residual"}: mean of each cell at each position.
+        spread: {"excess", "residual"}: standard deviation, where it is small raised towards the
+            common one.
     """
 
     mean: dict[str, Float[np.ndarray, "positions rows cols"]]
@@ -90,8 +113,16 @@ class Normal:
 
     @classmethod
     def of(cls, found: Evidence, positions: Integer[np.ndarray, " n"], n_positions: int) -> Normal:
-        """From slices of healthy subjects that no model was trained on; positions and cells borrow
-        from neighbours, and a spread far below the common one is lifted.
+        """Mean and spread of normal slices.
+
+        Args:
+            found: Evidence of slices of healthy subjects that no model was trained on.
+            positions: Their slice positions.
+            n_positions: Number of positions of the data set.
+
+        Returns:
+            The normal values; each position takes slices up to NEAR_POSITIONS away, and each cell
+            is averaged with its eight neighbours.
         """
         mean, spread = {}, {}
         for name in ("excess", "residual"):
@@ -121,7 +152,16 @@ class Normal:
 
 @dataclass(frozen=True)
 class Detector:
-    """Scores slices of fixed positions and ages by two models and what is normal to them."""
+    """Scores slices of fixed positions and ages by two models and their normal evidence.
+
+    Attributes:
+        vqvae: Encodes the slices.
+        prior: Predicts their codes.
+        normal: Evidence of normal slices.
+        positions: Slice position of each slice to come.
+        ages: Their ages in years; None for a prior that is not conditioned on age.
+        symmetry: Where the mid-line is.
+    """
 
     vqvae: VQVAE
     prior: PixelCNN
@@ -131,6 +171,7 @@ class Detector:
     symmetry: Symmetry = LEFT_RIGHT
 
     def evidence(self, images: UInt8[np.ndarray, "n height width"]) -> Evidence:
+        """Evidence of one slice for each of `positions`."""
         return evidence(self.vqvae, self.prior, images, self.positions, self.ages, self.symmetry)
 
     def score(
@@ -151,8 +192,15 @@ def clearest(
     images: UInt8[np.ndarray, "n height width"],
     planted: dict[str, Planted],
 ) -> int:
-    """The slice to show: where the anomaly that raises the score of its cells least raises it
-    most.
+    """The slice whose least visible anomaly is the most visible.
+
+    Args:
+        score: Slices to cell scores.
+        images: The untouched slices.
+        planted: Anomalies of each kind in the same slices.
+
+    Returns:
+        Index of the slice where the smallest mean rise of the score, over the kinds, is largest.
     """
     untouched, gains = score(images), []
     for change in planted.values():
@@ -169,9 +217,18 @@ def judge(
     region: Bool[np.ndarray, "n height width"] | None = None,
     region_name: str = "brain",
 ) -> dict[str, dict[str, float]]:
-    """{kind: AUROC of the changed cells against "same cells" of the untouched slices, and against
-    "all cells in the brain" (head, see `Split.region_name`) of the untouched slices}. score: slices
-    to cell scores. region: the pixels of the brain, the foreground by default.
+    """AUROC of a cell score on planted anomalies.
+
+    Args:
+        score: Slices to cell scores.
+        images: The untouched slices.
+        planted: Anomalies of each kind in the same slices.
+        region: Pixels of the brain; None takes the foreground.
+        region_name: Name of the region in the keys, see `Split.region_name`.
+
+    Returns:
+        {kind: AUROC of the changed cells against {"same cells", "all cells in the brain"} of the
+        untouched slices}.
     """
     untouched = score(images)
     inside = covered(images > FOREGROUND if region is None else region, untouched.shape[1])

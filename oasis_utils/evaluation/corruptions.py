@@ -62,7 +62,7 @@ def paint_ventricles(
 def shuffle_patches(
     image: np.ndarray, amount: float, rng: np.random.Generator, scene: Scene
 ) -> np.ndarray:
-    """`amount` per cent of an 8 x 8 grid of patches exchange their places."""
+    """`amount` per cent of an 8 x 8 grid of patches are exchanged."""
     side = len(image) // PATCHES
     grid = (
         image[: side * PATCHES, : side * PATCHES]

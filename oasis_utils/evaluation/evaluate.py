@@ -40,9 +40,18 @@ def generate(
     options: SamplingOptions | None = None,
     real: Split | None = None,
 ) -> Samples:
-    """n slices, with progress, at the positions and (where the prior knows ages) the ages of the
-    very test slices that they will be judged against; without a test split, evenly over all
-    positions and of any age.
+    """Generate slices for an evaluation, with progress.
+
+    Args:
+        sampler: VQ-VAE and prior.
+        n: Number of slices.
+        seed: Of their noise.
+        options: Temperature and cuts; None for the prior's own.
+        real: Test split whose positions and, where the prior is conditioned on age, ages are used;
+            None spreads the slices evenly over all positions, without ages.
+
+    Returns:
+        The slices with their maps, positions and ages.
     """
     positions, ages = spread_positions(n, sampler.n_positions), None
     if real is not None:
@@ -53,7 +62,15 @@ def generate(
 
 
 def code_use(samples: Samples, n_codes: int) -> dict[str, float]:
-    """{valid: share of maps whose codes all exist, distinct_codes}."""
+    """Which codes the generated maps use.
+
+    Args:
+        samples: Generated slices with their maps.
+        n_codes: Size of the codebook.
+
+    Returns:
+        {"valid": share of maps whose codes all exist, "distinct_codes": number of codes used}.
+    """
     known = (samples.indices >= 0) & (samples.indices < n_codes)
     return {
         "valid": float(known.all(axis=(1, 2)).mean()),
@@ -69,12 +86,23 @@ def evaluate_images(
     name: str = "the images",
     ages: Float[np.ndarray, " n"] | None = None,
 ) -> dict[str, Any]:
-    """One evaluation in the form of `schema.FORM`. Positions that are None are read from the
-    slices.
+    """All metrics of a set of slices beside those of real sets, in the form of `schema.FORM`.
 
     Set distances use as many images as the reference has, those nearest to the real slices in
-    position and age; copies are looked for in all. ValueError for images of another size or fewer
-    than the reference.
+    position and age; copies are searched for in all.
+
+    Args:
+        images: uint8 (n, height, width), of the size of the data.
+        positions: Slice positions; None estimates them from the slices.
+        reference: The real sets.
+        name: Of the set, for the progress.
+        ages: Years, nan where unknown; None where all are unknown.
+
+    Returns:
+        The evaluation; metrics that could not be taken are None.
+
+    Raises:
+        ValueError: For images of another size, or fewer than the reference has.
     """
     require_images(images, reference.real.images.shape[1:])
     if len(images) < reference.n_images:
@@ -212,9 +240,16 @@ def without_nan(value: Any) -> Any:
 
 
 def sensitivities(reference: Reference, n: int, seed: int = 0) -> dict[str, dict[str, float]]:
-    """{damage: {metric: excess}} of n damaged slices of other people: how far each metric moves
-    from the undamaged slices, in widths of the upper half of their interval. Below 1 the metric
-    does not see the damage.
+    """How far each metric moves when real slices are damaged.
+
+    Args:
+        reference: The real sets.
+        n: Number of slices of other people that are damaged.
+        seed: Of the choice of slices and of the damage.
+
+    Returns:
+        {damage: {metric: change from the undamaged slices, in widths of the upper half of their
+        interval}}. Below 1 the metric does not see the damage.
     """
     rows = balanced(reference.other.positions, n, seed)
     images, positions, groups = (

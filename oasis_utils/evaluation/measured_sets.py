@@ -43,7 +43,16 @@ SPACES = {"learned": LEARNED, "radiomic": RADIOMIC}
 
 @dataclass(frozen=True)
 class FittedReference:
-    """Everything that training slices fix before anything is judged."""
+    """Everything that training slices fix before any set is measured.
+
+    Attributes:
+        project: Learned features to their leading principal components.
+        standard: Scale of the radiomic numbers.
+        anatomist: Measures anatomy.
+        atlas: Real ranges of the anatomical measures.
+        reader: Estimates slice positions.
+        copies: The copy test.
+    """
 
     project: Callable[[np.ndarray], np.ndarray]
     standard: Standardizer
@@ -54,6 +63,7 @@ class FittedReference:
 
     @classmethod
     def fit(cls, train: Split, other: Split, real: Split, device: torch.device) -> FittedReference:
+        """From training people, other people (validation) and the real side (test)."""
         from sklearn.decomposition import PCA  # slow to import
 
         rows = balanced(train.positions, TRAINING_ROWS)
@@ -81,19 +91,30 @@ class FittedReference:
 
 @dataclass(frozen=True)
 class MeasuredSet:
-    """A set of slices and all that is measured on each of them, once."""
+    """A set of slices and all that is measured on each of them, once.
+
+    Attributes:
+        images: The slices.
+        positions: Their slice positions.
+        groups: Subjects; each generated slice is independent and its own group.
+        learned: Features of the network.
+        projected: Their leading principal components.
+        radiomic: Radiomic numbers in training deviations.
+        anatomy: Anatomical measures, in real deviations from the mean of the position.
+        outside: Which measures are outside the real range of the position.
+        measures: Names of the columns of anatomy and outside.
+        read_positions: Slice positions estimated from the slices.
+    """
 
     images: UInt8[np.ndarray, "n height width"]
     positions: Integer[np.ndarray, " n"]
-    groups: Integer[
-        np.ndarray, " n"
-    ]  # subjects; generated slices are independent, each its own group
+    groups: Integer[np.ndarray, " n"]
     learned: Float[np.ndarray, "n features"]
     projected: Float[np.ndarray, "n components"]
     radiomic: Float[np.ndarray, "n numbers"]
-    anatomy: Float[np.ndarray, "n measures"]  # in real deviations from the mean of the position
+    anatomy: Float[np.ndarray, "n measures"]
     outside: Bool[np.ndarray, "n measures"]
-    measures: tuple[str, ...]  # names of the columns of anatomy and outside
+    measures: tuple[str, ...]
     read_positions: Float[np.ndarray, " n"]
 
     @classmethod
@@ -188,8 +209,13 @@ def estimate(value: float, interval: tuple[float, float] | None = None) -> Estim
 
 
 def resolution(comparison: Comparison) -> dict[str, float]:
-    """{family metric: half width of its interval}: differences from the reference below this are
-    not resolved.
+    """Half widths of a comparison's intervals.
+
+    Args:
+        comparison: Usually real against real slices.
+
+    Returns:
+        {"family metric": half width}: smaller differences from the reference are not resolved.
     """
     return {
         f"{family} {name}": (item["interval"][1] - item["interval"][0]) / 2

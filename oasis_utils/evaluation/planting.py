@@ -18,14 +18,26 @@ MAX_SLICES = 96  # slices that anomalies are planted into
 
 @dataclass(frozen=True)
 class Planted:
-    """Slices with an anomaly each."""
+    """Slices with an anomaly each.
+
+    Attributes:
+        images: The changed slices.
+        mask: Pixels that were changed.
+    """
 
     images: UInt8[np.ndarray, "n height width"]
-    mask: Bool[np.ndarray, "n height width"]  # pixels that were changed
+    mask: Bool[np.ndarray, "n height width"]
 
 
 def pixel_size(dataset: Dataset) -> float:
-    """mm a pixel, taking the source's pixels as 1 mm, as the sample brains' and OASIS's are."""
+    """Size of a pixel in mm.
+
+    Args:
+        dataset: Its source's pixels count as 1 mm, which holds for the sample brains and OASIS.
+
+    Returns:
+        Millimetres per pixel of the resized slices.
+    """
     return dataset.manifest["crop"]["side"] / dataset.manifest["config"]["image_size"]
 
 
@@ -35,9 +47,10 @@ def disc_centres(
     seed: int = 0,
     symmetry: Symmetry = LEFT_RIGHT,
 ) -> Integer[np.ndarray, "n 2"]:
-    """A random place (row, column) in each slice where a disc lies in the region and, with
-    symmetry, its mirror image too, apart from it; -1 where the region is too small. Holes of the
-    region count as filled.
+    """A random centre (row, column) in each slice for a disc that lies in the region.
+
+    With symmetry its mirror image lies in the region too, apart from it; -1 where the region is too
+    small. Holes of the region count as filled.
     """
     rng, centres = np.random.default_rng(seed), np.full((len(region), 2), -1)
     for i, inside in enumerate(symmetry.upright(region)):
@@ -46,16 +59,16 @@ def disc_centres(
         if symmetry:
             middle = (inside.shape[1] - 1) / 2
             room = room & room[:, ::-1] & (np.abs(np.arange(inside.shape[1]) - middle) > radius + 1)
-        places = np.argwhere(room)
-        if len(places):
-            centres[i] = places[rng.integers(len(places))]
-    return _upright_places(centres, symmetry)
+        possible = np.argwhere(room)
+        if len(possible):
+            centres[i] = possible[rng.integers(len(possible))]
+    return _upright_centres(centres, symmetry)
 
 
-def _upright_places(
+def _upright_centres(
     centres: Integer[np.ndarray, "n 2"], symmetry: Symmetry
 ) -> Integer[np.ndarray, "n 2"]:
-    """Places in the slices as places in the upright slices, and the reverse."""
+    """Centres in the slices as centres in the upright slices, and the reverse."""
     return centres[:, ::-1] if symmetry.axis == -2 else centres
 
 
@@ -66,20 +79,29 @@ def plant(
     region: Bool[np.ndarray, "n height width"] | None = None,
     symmetry: Symmetry = LEFT_RIGHT,
 ) -> dict[str, Planted]:
-    """The same slices with each kind of anomaly around the same places. millimetres: size of a
-    pixel. region: the pixels of the brain, the foreground by default.
+    """The same slices with each kind of anomaly around the same centres.
 
     bright disc: 14 mm at the largest grey level, above white matter, as of a bleeding. missing
-    patch: 14 mm of black. halves exchanged: in a band of 32 mm, left and right change places
-    without being mirrored. displaced patch: a disc of 14 mm and the one opposite change places
+    patch: 14 mm of black. halves exchanged: in a band of 32 mm, left and right are exchanged
+    without being mirrored. displaced patch: a disc of 14 mm and the one opposite are exchanged
     without being mirrored. white patch: 14 mm of white matter's grey, the 90th percentile of the
     region. The last two are hard on purpose: most of what they change is tissue that could well be
-    there. Without symmetry nothing changes places.
+    there. Without symmetry nothing is exchanged.
+
+    Args:
+        images: Real slices.
+        centres: Row and column of each slice's disc, see `disc_centres`.
+        millimetres: Size of a pixel.
+        region: Pixels of the brain; None takes the foreground.
+        symmetry: Where the mid-line is.
+
+    Returns:
+        {kind: the changed slices}.
     """
     white = np.percentile(images[images > FOREGROUND if region is None else region], 90).astype(
         np.uint8
     )
-    images, centres = symmetry.upright(images), _upright_places(centres, symmetry)
+    images, centres = symmetry.upright(images), _upright_centres(centres, symmetry)
     disc = _discs(images.shape, centres, DISC_MM / 2 / millimetres)
     planted = {
         "bright disc": Planted(np.where(disc, np.uint8(255), images), disc),
@@ -123,16 +145,27 @@ def _displace(images: np.ndarray, columns: np.ndarray, disc: np.ndarray) -> Plan
 
 
 def planted_slices(split: Split, millimetres: float, seed: int = 0) -> tuple[np.ndarray, dict]:
-    """(rows of a split, planted anomalies in them): at most MAX_SLICES slices, evenly, of those with
-    room for a disc.
+    """Slices of a split with one anomaly of each kind.
+
+    Args:
+        split: Real slices.
+        millimetres: Size of a pixel, see `pixel_size`.
+        seed: Of the positions of the discs.
+
+    Returns:
+        Rows of the split, at most MAX_SLICES of those with room for a disc, evenly; and
+        {kind: the changed slices}, see `plant`.
+
+    Raises:
+        ValueError: If no slice has room for a disc.
     """
     region = split.region()
     centres = disc_centres(region, DISC_MM / 2 / millimetres, seed, split.symmetry)
     rows = np.flatnonzero(centres[:, 0] >= 0)
     if len(rows) == 0:
         raise ValueError(
-            f"no {split.name} slice has room for discs of {DISC_MM:.0f} mm: its {split.region_name}s"
-            " are too small"
+            f"no {split.name} slice has room for discs of {DISC_MM:.0f} mm:"
+            f" its {split.region_name}s are too small"
         )
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MAX_SLICES)).astype(int)]
     return rows, plant(split.images[rows], centres[rows], millimetres, region[rows], split.symmetry)

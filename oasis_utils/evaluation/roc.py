@@ -22,7 +22,14 @@ Scores = Float[np.ndarray, "n rows cols"]
 
 
 def remembered(score: Callable[[Images], Scores]) -> Callable[[Images], Scores]:
-    """The same function, which does not compute the scores of the very same array twice."""
+    """The same score function, which does not compute the scores of the very same array twice.
+
+    Args:
+        score: Slices to cell scores.
+
+    Returns:
+        The function with a memory; it keeps the arrays.
+    """
     known: list[tuple[np.ndarray, np.ndarray]] = []
 
     def ask(images: Images) -> Scores:
@@ -69,8 +76,20 @@ def intervals(
     planted: dict[str, Planted],
     subjects: Integer[np.ndarray, " n"],
 ) -> dict[str, tuple[float, float]]:
-    """{kind: interval of the AUROC of the changed cells against the same cells of the untouched
-    slices}.
+    """Intervals of the AUROC of each kind of anomaly over resamples of people.
+
+    Args:
+        score: Slices to cell scores.
+        images: The untouched slices.
+        planted: Anomalies of each kind in the same slices.
+        subjects: Person of each slice.
+
+    Returns:
+        {kind: central 95 % of the AUROC of the changed cells against the same cells of the
+        untouched slices}; nan for too few people.
+
+    Reference:
+        Obuchowski 1997, doi 10.2307/2533958.
     """
     untouched, found = score(images), {}
     for kind, changed in planted.items():

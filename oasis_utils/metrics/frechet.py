@@ -1,4 +1,4 @@
-"""Frechet distance of two sets of features (Heusel 2017, arXiv 1706.08500), with a correction of its bias.
+"""Frechet distance of two sets of features (Heusel 2017, arXiv 1706.08500), corrected for its bias.
 
 The features are never those of Inception, so values compare with one another but not with published
 FIDs. Rows come in groups, the slices of a subject; every interval draws whole groups with
@@ -45,6 +45,7 @@ class Moments:
 
     @classmethod
     def of(cls, features: Float[np.ndarray, "n dim"], groups: Integer[np.ndarray, " n"]) -> Moments:
+        """Sums of each group's rows, in double precision."""
         groups = number_groups(groups)
         members = [
             features[groups == group].astype(np.float64) for group in range(groups.max() + 1)

@@ -1,8 +1,9 @@
-"""Kernel distance of two sets: the unbiased squared maximum mean discrepancy with a polynomial kernel.
+"""Kernel distance of two sets: unbiased squared maximum mean discrepancy, polynomial kernel.
 
 MMD²: Gretton 2012 (JMLR 13, 723-773); on features of images it is called KID: Binkowski 2018 (arXiv
-1801.01401). Slices of one subject are not independent: pairs of them are left out, and every interval
-draws whole subjects with replacement. Generated slices are independent, each its own group.
+1801.01401). Slices of one subject are not independent: pairs of them are left out, and every
+interval draws whole subjects with replacement. Generated slices are independent, each its own
+group.
 """
 
 from __future__ import annotations
@@ -24,10 +25,20 @@ def polynomial_kernel(x: Float[Tensor, "n dim"], y: Float[Tensor, "m dim"]) -> F
 
 
 def kernel_distance(a: Float[Tensor, "n dim"], b: Float[Tensor, "m dim"]) -> float:
-    """Unbiased MMD² of two sets of independent rows: 0 is expected for one distribution, so it may
-    be negative.
+    """Unbiased MMD² of two sets of independent rows.
 
-    ValueError for a set of fewer than 2 rows.
+    Args:
+        a: Rows of the one set, at least 2.
+        b: Rows of the other, at least 2.
+
+    Returns:
+        0 is expected for one distribution, so the value may be negative.
+
+    Raises:
+        ValueError: For a set of fewer than 2 rows.
+
+    Reference:
+        Gretton 2012, JMLR 13, 723-773, lemma 6; kernel of Binkowski 2018, arXiv 1801.01401.
     """
     if min(len(a), len(b)) < 2:
         raise ValueError(
@@ -44,16 +55,22 @@ def kernel_distance(a: Float[Tensor, "n dim"], b: Float[Tensor, "m dim"]) -> flo
 
 @dataclass(frozen=True)
 class KernelBlocks:
-    """Kernel sums over each pair of groups: a resample of groups then costs a few small products,
-    exactly.
+    """Kernel sums over each pair of groups: a resample of groups then costs a few small products.
 
     Pairs within a group are left out on both sides. Slices of one person resemble each other,
     generated slices have no such partners, and a perfect generator would seem nearer to real people
     than real people are to one another. In a resample, the copies of a group that is drawn twice
     are two people; a row is never paired with itself.
+
+    Attributes:
+        aa: Sums within the first set; the diagonal holds pairs of different rows of one group.
+        ab: Sums across the sets.
+        bb: Sums within the second set.
+        sizes_a: Rows of each group of the first set.
+        sizes_b: Rows of each group of the second set.
     """
 
-    aa: Float[np.ndarray, "A A"]  # the diagonal holds pairs of different rows of one group
+    aa: Float[np.ndarray, "A A"]
     ab: Float[np.ndarray, "A B"]
     bb: Float[np.ndarray, "B B"]
     sizes_a: Integer[np.ndarray, " A"]

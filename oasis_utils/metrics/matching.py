@@ -65,8 +65,9 @@ def matched(
 def partners(
     ages: Float[np.ndarray, " n"], to_ages: Float[np.ndarray, " k"]
 ) -> Integer[np.ndarray, " k"]:
-    """For each of k people one of n others, as near in age as can be, nobody more than ceil(k / n)
-    times.
+    """For each of k people one of n others, as near in age as can be.
+
+    None is taken more than ceil(k / n) times.
     """
     times = -(-len(to_ages) // len(ages))
     rows, others = linear_sum_assignment(np.repeat(_years_apart(ages, to_ages), times, axis=0))

@@ -33,7 +33,8 @@ SIGNIFICANCE = 0.01
 MAX_LISTED = 50  # suspicious pairs kept in a report, lowest ratio first
 RULE = (
     "A sample is suspicious if its distance to the nearest training slice, divided by that to the"
-    f" nearest held-out slice, is below the {THRESHOLD_PERCENTILE:g}st percentile of the same ratio of real slices"
+    f" nearest held-out slice, is below the {THRESHOLD_PERCENTILE:g}st"
+    " percentile of the same ratio of real slices"
     f" of other people. Memorised: a binomial test (p < {SIGNIFICANCE:g}) finds more suspicious"
     " samples than the upper 95 % bound of the share that a real person's slices reach under the"
     " threshold of the others."
@@ -45,7 +46,7 @@ RULE = (
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """What identifies slices, whatever their exact place in the frame."""
+    """What identifies slices, independent of their exact position in the frame."""
 
     grey: Float[
         Tensor, "n pixels"
@@ -120,6 +121,7 @@ class References:
     def of(
         cls, images: UInt8[np.ndarray, "n height width"], symmetry: Symmetry = LEFT_RIGHT
     ) -> References:
+        """Describe real slices, and their mirror images where the symmetry allows it."""
         return cls(Fingerprints.of(images), Fingerprints.of(images, symmetry) if symmetry else None)
 
     def __getitem__(self, rows: Any) -> References:
@@ -173,7 +175,18 @@ class Calibration:
     def of(
         cls, ratios: Float[np.ndarray, " n"], subjects: Integer[np.ndarray, " n"]
     ) -> Calibration:
-        """ValueError for a single subject: nobody is left to check the threshold on."""
+        """Threshold of the ratio, and how often real slices fall below it.
+
+        Args:
+            ratios: Ratio of each slice of people in neither reference.
+            subjects: Their people.
+
+        Returns:
+            The calibration.
+
+        Raises:
+            ValueError: For a single subject: its slices would both set and check the threshold.
+        """
         names = np.unique(subjects)
         if len(names) < 2:
             raise ValueError(

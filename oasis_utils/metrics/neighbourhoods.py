@@ -56,6 +56,7 @@ class Neighbourhoods:
         )
 
     def means(self) -> dict[str, float]:
+        """The four metrics: means of precise, recalled, density and covered."""
         return {
             "precision": float(self.precise.mean()),
             "recall": float(self.recalled.mean()),

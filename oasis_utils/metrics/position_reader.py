@@ -13,8 +13,13 @@ from oasis_utils.metrics.features import Standardizer, as_floats
 
 @dataclass(frozen=True)
 class PositionReader:
-    """Ridge regression from a slice's 16 x 16 thumbnail to its position: too coarse for decoder
-    blur to matter.
+    """Ridge regression (scikit-learn) from a slice's 16 x 16 thumbnail to its position: too coarse
+    for decoder blur to matter.
+
+    Attributes:
+        standard: Scale of the thumbnails' pixels.
+        weights: One for each pixel of a thumbnail.
+        mean: Mean training position.
     """
 
     standard: Standardizer
@@ -28,6 +33,7 @@ class PositionReader:
         positions: Integer[np.ndarray, " n"],
         ridge: float = 300.0,
     ) -> PositionReader:
+        """From training slices; ridge is the penalty of the squared weights."""
         from sklearn.linear_model import Ridge  # slow to import
 
         rows = thumbnails(images)
@@ -42,4 +48,5 @@ class PositionReader:
 
 
 def thumbnails(images: UInt8[np.ndarray, "n height width"]) -> Float[np.ndarray, "n 256"]:
+    """Slices at 16 x 16 pixels in [0, 1], flattened."""
     return F.interpolate(as_floats(images), size=(16, 16), mode="area").flatten(1).double().numpy()

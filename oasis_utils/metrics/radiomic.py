@@ -1,8 +1,8 @@
 """Hand-made radiomic numbers of slices, after the Frechet radiomic distance (arXiv 2412.01496).
 
 Some thirty numbers with names describe shape, symmetry, grey levels, edges, texture (Haralick 1973,
-doi 10.1109/TSMC.1973.4309314) and spectrum of the foreground: the brain in skull-stripped slices, the
-head where the skull is on.
+doi 10.1109/TSMC.1973.4309314) and spectrum of the foreground: the brain in skull-stripped slices,
+the head where the skull is on.
 """
 
 from __future__ import annotations
@@ -38,11 +38,18 @@ def radiomic(
 def radiomic_table(
     images: UInt8[np.ndarray, "n height width"], symmetry: Symmetry = LEFT_RIGHT
 ) -> dict[str, Float[np.ndarray, " n"]]:
-    """The radiomic numbers by name, of slices turned so that their mid-line is vertical: 30, or 28
-    without symmetry.
+    """The radiomic numbers by name, of slices turned so that their mid-line is vertical.
 
-    Lengths are fractions of the frame, grey levels lie in [0, 1]. An empty slice scores 0 where a
-    number needs a foreground.
+    Args:
+        images: uint8 (n, height, width).
+        symmetry: Where the mid-line is.
+
+    Returns:
+        {name: value of each slice}: 30 numbers, 28 without symmetry. Lengths are fractions of the
+        frame, grey levels lie in [0, 1]. An empty slice scores 0 where a number needs a foreground.
+
+    Reference:
+        Haralick 1973, doi 10.1109/TSMC.1973.4309314, for the numbers on texture.
     """
     parts = [
         _describe(symmetry.upright(as_floats(images[i : i + SLICES_AT_ONCE])[:, 0]), bool(symmetry))

@@ -1,4 +1,4 @@
-"""The arrays that a metric reads from a set of labelled slices, and how many slices a distance needs."""
+"""Arrays that a metric reads from labelled slices, and how many slices a distance needs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def require_enough(n: int, m: int) -> None:
     """ValueError if either side is too small for a distance."""
     if min(n, m) < MIN_IMAGES:
         raise ValueError(
-            f"a distance between sets needs at least {MIN_IMAGES} images on either side, got {n} and"
-            f" {m}: with fewer its error is larger than what it measures; generate more or use a"
-            " larger split"
+            f"a distance between sets needs at least {MIN_IMAGES} images on either side, got"
+            f" {n} and {m}: with fewer its error is larger than what it measures; generate more"
+            " or use a larger split"
         )
 
 

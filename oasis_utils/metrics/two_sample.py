@@ -32,12 +32,15 @@ Scorer = Callable[
 
 @dataclass(frozen=True)
 class TwoSample:
-    """How well held-out rows are separated, averaged over the folds."""
+    """How well held-out rows are separated, averaged over the folds.
 
-    auc: float  # in [0, 1]; 0.5: not at all
-    interval: tuple[
-        float, float
-    ]  # central 95 % over groups, mean of the folds' intervals, see `two_sample`
+    Attributes:
+        auc: Area under the ROC curve in [0, 1]; 0.5 means not at all.
+        interval: Central 95 % over groups: mean of the folds' intervals, see `two_sample`.
+    """
+
+    auc: float
+    interval: tuple[float, float]
 
 
 def two_sample(
@@ -124,7 +127,9 @@ def logistic(
     new: Float[np.ndarray, "k dim"],
     seed: int = 0,
 ) -> Float[np.ndarray, " k"]:
-    """Logits of an L2-regularised logistic regression (weight 1 on standardised rows)."""
+    """Logits of scikit-learn's L2-regularised logistic regression (weight 1 on standardised
+    rows).
+    """
     from sklearn.linear_model import LogisticRegression  # slow to import
 
     mean, deviation = rows.mean(0), rows.std(0) + 1e-6

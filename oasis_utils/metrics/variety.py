@@ -19,8 +19,8 @@ def pair_scores(
     owners: Integer[np.ndarray, " n"],
     measure: Callable = ms_ssim,
 ) -> Float[np.ndarray, " n"]:
-    """Similarity of each slice to one at the same position with another owner; nan where nobody
-    else has it.
+    """Similarity of each slice to one at the same position with another owner; nan where no
+    other owner has one.
     """
     partner = other_subject(torch.from_numpy(owners), torch.from_numpy(positions)).numpy()
     paired = np.flatnonzero(partner >= 0)
