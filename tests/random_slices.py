@@ -1,4 +1,4 @@
-"""Random pictures and splits of them for the tests of metrics and evaluation."""
+"""Random vectors, pictures and splits for the tests of metrics and evaluation."""
 
 import numpy as np
 import torch
@@ -20,3 +20,7 @@ def split_of(name, images, per_subject=4):
     rows = np.arange(n)
     ages = np.full(n, np.nan, np.float32)
     return Split(name, images, rows // per_subject + 100 * len(name), rows % per_subject, ages)
+
+
+def vectors(n, seed, shift=0.0, dim=8):
+    return (np.random.default_rng(seed).standard_normal((n, dim)) + shift).astype(np.float32)
