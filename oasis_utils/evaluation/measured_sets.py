@@ -19,7 +19,7 @@ from oasis_utils.data.dataset import Split
 from oasis_utils.metrics.anatomy import Anatomist
 from oasis_utils.metrics.atlas import Atlas, compare_measures
 from oasis_utils.metrics.bootstrap import bootstrap, mean_interval, number_groups
-from oasis_utils.metrics.features import LEARNED, Standardizer, learned
+from oasis_utils.metrics.features import LEARNED, Standardizer, learned, projection
 from oasis_utils.metrics.frechet import corrected_frechet, frechet_interval
 from oasis_utils.metrics.kernel import kid, kid_interval
 from oasis_utils.metrics.matching import balanced
@@ -64,18 +64,14 @@ class FittedReference:
     @classmethod
     def fit(cls, train: Split, other: Split, real: Split, device: torch.device) -> FittedReference:
         """From training people, other people (validation) and the real side (test)."""
-        from sklearn.decomposition import PCA  # slow to import
-
         rows = balanced(train.positions, TRAINING_ROWS)
         images, positions = np.array(train.images[rows]), train.positions[rows]
         n_positions = 1 + int(max(split.positions.max() for split in (train, other, real)))
         few = balanced(positions, LEARNED_ROWS)
         features = learned(images[few], device, "features of training slices")
-        principal = PCA(min(COMPONENTS, len(few) // 2), svd_solver="full")
-        principal.fit(features.astype(np.float64))
         anatomist = Anatomist.fit(train, rows)
         return cls(
-            principal.transform,
+            projection(features, min(COMPONENTS, len(few) // 2)),
             Standardizer.fit(radiomic(images, train.symmetry)),
             anatomist,
             Atlas.fit(anatomist.measure(images, positions), positions, n_positions),

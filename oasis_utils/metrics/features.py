@@ -69,6 +69,18 @@ def learned(
     return np.concatenate(rows)
 
 
+def projection(
+    features: Float[np.ndarray, "n dim"], kept: int
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The function to coordinates along the `kept` leading principal components of training rows.
+
+    Signs of the coordinates are arbitrary; distances between rows do not depend on them.
+    """
+    from sklearn.decomposition import PCA  # slow to import
+
+    return PCA(kept, svd_solver="full").fit(features.astype(np.float64)).transform
+
+
 @dataclass(frozen=True)
 class Standardizer:
     """Mean and deviation of training features, to express each feature in units of the real spread.

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from oasis_utils.metrics import features
-from oasis_utils.metrics.features import Standardizer, learned
+from oasis_utils.metrics.features import Standardizer, learned, projection
 from oasis_utils.metrics.matching import balanced, matched, partners, turns
 from oasis_utils.metrics.radiomic import radiomic, radiomic_table, radiomic_text
 from oasis_utils.runtime.symmetry import Symmetry
@@ -84,6 +84,19 @@ def test_standard_scales_training_and_cuts_wild_values():
     scaled = Standardizer.fit(rows)(rows)
     assert scaled[:, :3].std(0) == pytest.approx(1, abs=1e-6) and np.abs(scaled[:, 3]).max() == 0
     assert Standardizer.fit(rows)(rows + 1000)[:, 0].max() == features.MAX_DEVIATIONS
+
+
+def test_projection_is_the_textbook_decomposition():
+    """Singular vectors of the centred training rows, up to signs, for single precision too."""
+    rows = np.random.default_rng(0).normal(2, 1, (50, 80)) * np.linspace(5, 0.1, 80)
+    rows = rows.astype(np.float32)
+    train, new = rows[:40].astype(np.float64), rows[40:]
+    axes = np.linalg.svd(train - train.mean(0), full_matrices=False)[2][:3]
+    found = projection(rows[:40], 3)(new)
+    expected = (new - train.mean(0)) @ axes.T
+    np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-9)
+    variances = projection(rows[:40], 3)(train).var(0, ddof=1)
+    np.testing.assert_allclose(variances, np.linalg.eigvalsh(np.cov(train.T))[::-1][:3])
 
 
 def test_balanced_rows_cover_the_positions_evenly():
