@@ -22,8 +22,8 @@ import torch
 from PIL import Image
 
 from oasis_utils.data import synthetic
+from oasis_utils.data.people import read_people
 from oasis_utils.data.sample_brains import write_sample_brains
-from oasis_utils.data.sources import read_people
 from oasis_utils.data.template import load_template
 from oasis_utils.metrics import baselines
 from oasis_utils.metrics import image_quality as metrics
@@ -71,7 +71,7 @@ def make_set(folder: Path, n: int, seed: int) -> tuple[np.ndarray, np.ndarray, n
     return (
         read("keras_png_slices_train/case_{:03d}_slice_{}.nii.png"),
         read("keras_png_slices_seg_train/seg_{:03d}_slice_{}.nii.png"),
-        np.array([people[f"case_{number:03d}"]["age"] for number in range(1, n + 1)]),
+        np.array([people[f"case_{number:03d}"].age for number in range(1, n + 1)]),
         seconds,
     )
 

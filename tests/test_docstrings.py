@@ -1,4 +1,4 @@
-"""Public names that notebooks, README and docs use say what goes in, what comes out and what fails."""
+"""Names that notebooks and docs use say what goes in, what comes out and what fails."""
 
 import ast
 import dataclasses

@@ -252,10 +252,10 @@ def test_a_reconstruction_is_judged_in_the_region_and_says_which(heads, bare):
     for split, name in ((heads, "brain"), (bare, "head")):
         judged = judge_reconstruction(split, fake, mean_image(split))
         expected = score(split.floats(), as_floats(fake), split.inside())
-        assert judged["reconstruction"]["region"] == name
-        assert {key: judged["reconstruction"][key] for key in expected} == pytest.approx(expected)
+        assert judged.region == name
+        assert {key: getattr(judged, key) for key in expected} == pytest.approx(expected)
         assert (
-            judged["floors"]["brain_ssim"]["black"]
+            judged.trivial_baselines["brain_ssim"]["black"]
             == score(split.floats(), torch.zeros_like(split.floats()), split.inside())["brain_ssim"]
         )
 

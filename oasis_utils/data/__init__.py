@@ -15,6 +15,7 @@ from oasis_utils.data.grey_levels import FOREGROUND
 from oasis_utils.data.prepare import is_cache
 from oasis_utils.data.sources import OASIS_ACKNOWLEDGEMENT
 from oasis_utils.data.splits import balance
+from oasis_utils.data.summary import data_results
 
 __all__ = [
     "FOREGROUND",
@@ -24,6 +25,7 @@ __all__ = [
     "Split",
     "balance",
     "build_cache",
+    "data_results",
     "is_cache",
     "one_each",
     "open_cache",

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from oasis_utils.data.orientation import oriented, quarter_turns
+from oasis_utils.data.people import Person
 from oasis_utils.data.splits import deal
 from oasis_utils.data.synthetic import SLICES, begin_subject, make_subject
 from oasis_utils.data.template import load_template
@@ -134,7 +135,7 @@ def _assign_splits(counts: dict[str, int], seed: int) -> dict[int, str]:
             f"{total} subjects are too many: names count to {MAX_SUBJECTS}; write smaller numbers"
         )
     ages = {f"{number:03d}": begin_subject(number, seed)[1] for number in range(1, total + 1)}
-    split_of = deal({name: (age, None, None) for name, age in ages.items()}, counts, seed)
+    split_of = deal({name: Person(age) for name, age in ages.items()}, counts, seed)
     return {int(name): split_of[name] for name in ages}
 
 

@@ -223,9 +223,9 @@ class Stack:
                 "name": s.name,
                 "session": s.session,
                 "split": s.split,
-                "age": s.age,
-                "sex": s.sex,
-                "cdr": s.cdr,
+                "age": s.person.age,
+                "sex": s.person.sex,
+                "cdr": s.person.cdr,
                 "positions": [one.position for one in sorted(stored)],
                 "sha256": _digest_of_series(stored),
             }

@@ -14,7 +14,7 @@ from nibabel.nifti1 import Nifti1Header, data_type_codes
 from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 
-from oasis_utils.data.scans import CHUNK, GZIP_ERRORS, refuse_pointer, take
+from oasis_utils.data.scans import GZIP_ERRORS, READ_CHUNK, refuse_pointer, take
 from oasis_utils.runtime import DataError
 
 MAX_VOXELS = 2**27  # 512³: a header that promises more is damaged
@@ -81,14 +81,14 @@ def _read_stored(
             if len(parts) == 1:
                 # + 1: to its end, where gzip checks the sum
                 content += take(stream, needed - len(content) + 1)
-                trailer = take(stream, CHUNK) if mgh else b""
+                trailer = take(stream, READ_CHUNK) if mgh else b""
         if len(parts) == 2:
             with opener(parts[1]) as stream:
                 content = take(stream, needed + 1)
     except GZIP_ERRORS as error:
         raise DataError(f"cannot read {where}: {error}; replace the file") from None
     refuse_pointer(bytes(content[:64]), last)
-    if mgh and len(content) > needed and len(trailer) < CHUNK:
+    if mgh and len(content) > needed and len(trailer) < READ_CHUNK:
         content = content[:needed]
     if len(content) != needed:
         size = f"only {len(content)}" if len(content) < needed else f"more than {needed}"
@@ -146,7 +146,7 @@ def _layout(header: AnyHeader, where: str, single: bool) -> tuple[tuple[int, ...
         name = data_type_codes.label[int(header["datatype"])]
         raise DataError(f"{where} has data type {name}: convert it to integers or 32-bit floats")
     offset = float(header["vox_offset"])
-    if not (header.sizeof_hdr if single else 0) <= offset <= CHUNK:
+    if not (header.sizeof_hdr if single else 0) <= offset <= READ_CHUNK:
         raise DataError(
             f"{where} places its voxels at byte {offset}: the header is damaged, replace the file"
         )
