@@ -23,6 +23,8 @@ from PIL import Image
 
 from oasis_utils.data import synthetic
 from oasis_utils.data.people import read_people
+from oasis_utils.data.sample_brains import write_sample_brains
+from oasis_utils.data.template import load_template
 from oasis_utils.metrics import baselines
 from oasis_utils.metrics import image_quality as metrics
 from oasis_utils.runtime import project_root, provenance, write_json
@@ -49,9 +51,9 @@ def make_set(folder: Path, n: int, seed: int) -> tuple[np.ndarray, np.ndarray, n
     """(slices and masks uint8 (n, 32, 256, 256), ages (n,), CPU seconds a subject with writing its
     files).
     """
-    synthetic.load_template()  # once a process, so not a subject's cost
+    load_template()  # once a process, so not a subject's cost
     start = time.process_time()
-    root = synthetic.write_sample_brains(folder, n, 0, 0, seed=seed, workers=1)
+    root = write_sample_brains(folder, n, 0, 0, seed=seed, workers=1)
     seconds = (time.process_time() - start) / n
 
     def read(pattern: str) -> np.ndarray:

@@ -75,7 +75,7 @@ def test_one_short_import_cell_ends_with_the_banner(name):
 def test_parameters_are_commented_literals(name):
     (cell,) = parameter_cells(name)
     for line in lines(cell):
-        assert re.fullmatch(r"\w+( = .+|: (int|float|str|bool) = None)  # .+", line), line
+        assert re.fullmatch(r"\w+: (int|float|str|bool) = .+  # .+", line), line
         ast.literal_eval(line.split("=", 1)[1].split("#")[0].strip())
     known = {re.match(r"\w+", line)[0] for line in lines(cell)}
     assert known >= set(SHARED) - {"data"}

@@ -10,7 +10,8 @@ import torch
 
 from oasis_utils.config import EvaluationConfig
 from oasis_utils.data.dataset import Split
-from oasis_utils.data.synthetic import load_template, make_subject
+from oasis_utils.data.synthetic import make_subject
+from oasis_utils.data.template import load_template
 from oasis_utils.evaluation import measured_sets, reference
 from oasis_utils.evaluation.anomalies import DISC, judge, planted_slices, pooled
 from oasis_utils.evaluation.corruptions import DAMAGES, damaged, possible
@@ -251,10 +252,10 @@ def test_a_reconstruction_is_judged_in_the_region_and_says_which(heads, bare):
     for split, name in ((heads, "brain"), (bare, "head")):
         judged = judge_reconstruction(split, fake, mean_image(split))
         expected = score(split.floats(), as_floats(fake), split.inside())
-        assert judged["reconstruction"]["region"] == name
-        assert {key: judged["reconstruction"][key] for key in expected} == pytest.approx(expected)
+        assert judged.region == name
+        assert {key: getattr(judged, key) for key in expected} == pytest.approx(expected)
         assert (
-            judged["floors"]["brain_ssim"]["black"]
+            judged.trivial_baselines["brain_ssim"]["black"]
             == score(split.floats(), torch.zeros_like(split.floats()), split.inside())["brain_ssim"]
         )
 

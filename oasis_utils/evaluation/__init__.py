@@ -2,6 +2,7 @@
 
 from oasis_utils.evaluation import model_card, verdicts
 from oasis_utils.evaluation.evaluate import code_use, evaluate_images, generate, sensitivities
+from oasis_utils.evaluation.final_table import final_rows, judgement_results, summary_of
 from oasis_utils.evaluation.image_sets import load_images, require_images
 from oasis_utils.evaluation.likelihood import prior_nats
 from oasis_utils.evaluation.measured_sets import SPACES, resolution
@@ -22,8 +23,10 @@ __all__ = [
     "Reference",
     "code_use",
     "evaluate_images",
+    "final_rows",
     "generate",
     "judge_reconstruction",
+    "judgement_results",
     "load_images",
     "mean_image",
     "model_card",
@@ -33,5 +36,6 @@ __all__ = [
     "require_images",
     "resolution",
     "sensitivities",
+    "summary_of",
     "verdicts",
 ]

@@ -23,13 +23,13 @@ from oasis_utils.evaluation.measured_sets import (
     resolution,
 )
 from oasis_utils.evaluation.reference import DECODED, PRIOR, REAL, Reference, judged_rows, timed
-from oasis_utils.evaluation.schema import SCHEMA, VERSION, check_form
 from oasis_utils.evaluation.verdicts import verdicts
 from oasis_utils.metrics import image_quality as metrics
 from oasis_utils.metrics.features import balanced, matched
 from oasis_utils.models.drawing import SamplingOptions
 from oasis_utils.models.sampler import BrainSampler, Samples, image_seeds, spread_positions
 from oasis_utils.runtime import Progress
+from oasis_utils.runtime.report import EvaluationResults, checked, plain
 
 
 # ---------------------------------------------------------------- samples
@@ -69,7 +69,7 @@ def evaluate_images(
     name: str = "the images",
     ages: Float[np.ndarray, " n"] | None = None,
 ) -> dict[str, Any]:
-    """One evaluation in the form of `schema.FORM`. Positions that are None are read from the
+    """One evaluation, `runtime.report.EvaluationResults`. Positions that are None are read from the
     slices.
 
     Set distances use as many images as the reference has, those nearest to the real slices in
@@ -94,10 +94,10 @@ def evaluate_images(
     with timed(seconds, "copies"):
         copies = reference.fitted.copies.judge(images)
     comparisons = {"real": real, "decoded": prior, **reference.comparisons}
-    result = without_nan(
+    result = plain(
         {
-            "schema": SCHEMA,
-            "version": VERSION,
+            "schema": "oasis_utils.evaluation",
+            "version": 2,
             "images": len(images),
             "compared": reference.n_images,
             "real_subjects": len(np.unique(reference.real.groups)),
@@ -117,7 +117,7 @@ def evaluate_images(
         }
     )
     result["verdicts"] = verdicts(result)
-    check_form(result)
+    checked(EvaluationResults, result, "an evaluation")
     return result
 
 
@@ -197,15 +197,6 @@ def _anatomy(drawn: MeasuredSet, reference: Reference) -> dict[str, Any]:
         name: some and some.anatomy_shares(reference.config.bootstrap)
         for name, some in sides.items()
     }
-
-
-def without_nan(value: Any) -> Any:
-    """Metrics that could not be taken become None: JSON has no nan."""
-    if isinstance(value, dict):
-        return {name: without_nan(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [without_nan(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def sensitivities(reference: Reference, n: int, seed: int = 0) -> dict[str, dict[str, float]]:

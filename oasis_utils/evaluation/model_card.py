@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+from oasis_utils.runtime import atomic
 
 BETTER = {
     "kid": "lower",
@@ -162,6 +165,24 @@ def model_card(
     lines += ["Each set by itself:", "", *markdown(variety_rows(evaluations))]
     lines += [f"![{path}]({path})" for path in pictures or []] + ([""] if pictures else [])
     return "\n".join([*lines, *_limits(some)])
+
+
+def write_card(
+    path: Path,
+    evaluations: dict[str, dict[str, Any]],
+    about: dict[str, str],
+    pictures: list[str] | None = None,
+) -> None:
+    """Write the model card, all or nothing.
+
+    Args:
+        path: The file.
+        evaluations: {set: evaluation}, see `evaluate_images`.
+        about: Rows of the first table, such as {"data": "…"}.
+        pictures: Paths relative to the card.
+    """
+    with atomic(path) as partial:
+        partial.write_text(model_card(evaluations, about, pictures), encoding="utf-8")
 
 
 def _limits(some: dict[str, Any]) -> list[str]:

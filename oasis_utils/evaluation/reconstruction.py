@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from jaxtyping import Float, Integer, UInt8
@@ -15,6 +13,7 @@ from oasis_utils.metrics.bootstrap import mean_interval
 from oasis_utils.metrics.features import as_floats
 from oasis_utils.models.codes import decode_maps, encode_images
 from oasis_utils.models.vqvae import VQVAE
+from oasis_utils.runtime.report import ReconstructionResults
 
 INTERVAL_ROUNDS = 1000  # resamples behind the intervals of a reconstruction's scores
 
@@ -32,10 +31,16 @@ def judge_reconstruction(
     split: Split,
     reconstructions: UInt8[np.ndarray, "n height width"],
     train_mean: Float[Tensor, "1 height width"],
-) -> dict[str, Any]:
-    """{"reconstruction": {ssim, brain_ssim, psnr, intervals, split, region, images, subjects},
-    "floors": {metric: {baseline: value}}}. region: "brain" or "head", what brain_ssim covers.
-    intervals: central 95 % of each metric's mean over resamples of whole people.
+) -> ReconstructionResults:
+    """Score reconstructions beside trivial baselines.
+
+    Args:
+        split: The real slices.
+        reconstructions: One for each of them.
+        train_mean: Mean training slice in [0, 1], see `mean_image`.
+
+    Returns:
+        Means over slices, with intervals over people (`runtime.report.ReconstructionResults`).
     """
     real, region = split.floats(), split.inside()
     values = {
@@ -54,25 +59,25 @@ def judge_reconstruction(
     by_metric = {
         name: {answer: values[name] for answer, values in trivial.items()} for name in scores
     }
-    return {
-        "reconstruction": {
-            **scores,
-            "intervals": intervals,
-            "split": split.name,
-            "region": split.region_name,
-            "images": len(split),
-            "subjects": len(np.unique(split.subjects)),
-        },
-        "floors": by_metric,
-    }
+    return ReconstructionResults(
+        **scores,
+        intervals=intervals,
+        trivial_baselines=by_metric,
+        split=split.name,
+        region=split.region_name,
+        images=len(split),
+        subjects=len(np.unique(split.subjects)),
+    )
 
 
-def _interval(values: Float[np.ndarray, " n"], subjects: Integer[np.ndarray, " n"]) -> list[float]:
+def _interval(
+    values: Float[np.ndarray, " n"], subjects: Integer[np.ndarray, " n"]
+) -> tuple[float, float]:
     """Central 95 % of the mean of the finite values over resamples of subjects; nan without any."""
     known = np.isfinite(values)
     if not known.any():
-        return [float("nan")] * 2
-    return list(mean_interval(values[known], subjects[known], INTERVAL_ROUNDS))
+        return float("nan"), float("nan")
+    return mean_interval(values[known], subjects[known], INTERVAL_ROUNDS)
 
 
 def mean_image(split: Split) -> Float[Tensor, "1 height width"]:

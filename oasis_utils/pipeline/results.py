@@ -1,4 +1,4 @@
-"""Results of a run: summaries of the notebooks, the report, the final table."""
+"""Results of a run: what each notebook contributes, the report, the final table."""
 
 from __future__ import annotations
 
@@ -7,56 +7,91 @@ from typing import Any
 from oasis_utils.pipeline.cache_keys import cache_record
 from oasis_utils.pipeline.series import PRODUCTS, Step
 from oasis_utils.runtime import RunFolder, read_json, write_json
+from oasis_utils.runtime.report import Report, checked, plain, section
 
 
-def save_summary(run: RunFolder, notebook: str, summary: str, **parts: Any) -> None:
+def save_results(run: RunFolder, notebook: str, summary: str, **sections: Any) -> None:
     """Write what a notebook contributes to the report.
 
     Args:
         run: The run folder.
         notebook: Name without its ending, such as 02_train_vqvae.
         summary: One line for the final table.
-        parts: JSON values; dictionaries of several notebooks are merged.
+        sections: Entries of `runtime.report.Report`, as dataclasses or what they are made from.
+
+    Raises:
+        ValueError: A section that the report does not have, or that is not of its form.
     """
-    write_json(run.headline(notebook), {"summary": summary, **parts})
+    entries = {name: section(name, value) for name, value in sections.items()}
+    write_json(run.summary(notebook), {"summary": summary, **entries})
 
 
 def collect_report(run: RunFolder) -> dict[str, Any]:
-    """The parts that the notebooks of a run have saved, merged into one dictionary."""
+    """The sections that the notebooks of a run have saved, as one dictionary.
+
+    Args:
+        run: The run folder.
+
+    Returns:
+        {section: its JSON value}; only the sections that are there.
+    """
     report: dict[str, Any] = {}
     for name in PRODUCTS:
-        path = run.headline(name)
+        path = run.summary(name)
         if path.exists():
-            report = _merge(report, {k: v for k, v in read_json(path).items() if k != "summary"})
+            report |= {k: v for k, v in read_json(path).items() if k != "summary"}
     return report
 
 
-def _merge(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(a)
-    for key, value in b.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
+def save_report(run: RunFolder, seconds: dict[str, float] | None = None) -> dict[str, Any]:
+    """Write report.json from what the notebooks have saved.
+
+    Args:
+        run: The run folder.
+        seconds: {notebook: wall time}, and their total; None: not known yet.
+
+    Returns:
+        The report as JSON holds it, `runtime.report.Report`.
+
+    Raises:
+        ValueError: Sections of another version.
+    """
+    report = checked(Report, collect_report(run) | {"seconds": seconds or {}}, str(run.report))
+    entries = {name: value for name, value in plain(report).items() if value is not None}
+    write_json(run.report, entries)
+    return entries
 
 
 def finish_report(run: RunFolder) -> dict[str, Any]:
-    """The report with the seconds of each notebook; written only once every part of the series is
-    there.
+    """Add the seconds of each notebook to the report, once every part of the series is there.
+
+    Args:
+        run: The run folder.
+
+    Returns:
+        The sections that are there, with seconds.
     """
-    report = collect_report(run)
     seconds = {
         name: round(read_json(cache_record(run, name))["seconds"], 1)
         for name in PRODUCTS
         if cache_record(run, name).exists()
     }
-    report["seconds"] = {"total": round(sum(seconds.values()), 1), **seconds}
-    if run.report.exists() or len(seconds) == len(PRODUCTS):
-        write_json(run.report, report)
-    return report
+    seconds = {"total": round(sum(seconds.values()), 1), **seconds}
+    if run.report.exists() or len(seconds) > len(PRODUCTS):
+        return save_report(run, seconds)
+    return collect_report(run) | {"seconds": seconds}
 
 
 def table(steps: list[Step], run: RunFolder) -> str:
-    """Seconds and summary of each notebook, as text."""
+    """Seconds and summary of each notebook, as text.
+
+    Args:
+        steps: The notebooks of a run, with their seconds.
+        run: The run folder.
+
+    Returns:
+        One line a notebook, the total, and where the report lies.
+    """
     width = max(len(step.name) for step in steps)
     rows = [
         f"{step.name:<{width}}  {step.seconds:>6.0f} s{' *' if step.skipped else '  '} "

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from oasis_utils.config import TrainingConfig, digest, to_dict
-from oasis_utils.data.dataset import Batches
+from oasis_utils.data.batches import Batches
 from oasis_utils.models import checkpoints
 from oasis_utils.runtime import Progress, RunFolder, autocast, exclusive, provenance
 from oasis_utils.training.checks import ORIGIN, check_finite, first_bad_step

@@ -13,18 +13,18 @@ from oasis_utils.evaluation import corruptions as sensitivity
 from oasis_utils.evaluation import evaluate as evaluation
 from oasis_utils.evaluation import measured_sets
 from oasis_utils.evaluation import reference as reference_module
-from oasis_utils.evaluation.evaluate import evaluate_images, generate, sensitivities, without_nan
+from oasis_utils.evaluation.evaluate import evaluate_images, generate, sensitivities
 from oasis_utils.evaluation.model_card import model_card
 from oasis_utils.evaluation.reconstruction import (
     judge_reconstruction,
     mean_image,
 )
 from oasis_utils.evaluation.reference import DECODED, PRIOR, REAL, TRAINING, Reference
-from oasis_utils.evaluation.schema import check_form
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.sampler import BrainSampler
 from oasis_utils.models.vqvae import VQVAE
+from oasis_utils.runtime.report import EvaluationResults, checked
 
 CPU = torch.device("cpu")
 
@@ -53,12 +53,6 @@ def judged(images, reconstructions, per_subject=4):
 
 
 # ---------------------------------------------------------------- samples
-def test_metrics_that_could_not_be_taken_become_none():
-    assert without_nan(
-        {"a": float("nan"), "b": [1.0, float("inf")], "c": {"d": np.float64("nan")}}
-    ) == {"a": None, "b": [1.0, None], "c": {"d": None}}
-
-
 @pytest.fixture(params=["pixelcnn", "dcgan"])
 def sampler(request):
     """A small untrained sampler of 3 positions that knows ages."""
@@ -240,7 +234,7 @@ def test_shuffled_people_have_no_real_anatomy(evaluations):
 
 def test_every_evaluation_has_its_form_and_survives_json(evaluations):
     for result in evaluations.values():
-        check_form(result)
+        checked(EvaluationResults, result, "an evaluation")
         assert json.loads(json.dumps(result, allow_nan=False)) == result
         assert set(result["verdicts"]) == {"fidelity", "diversity", "anatomy", "privacy"}
 

@@ -1,7 +1,5 @@
 """Reconstructions of a split and their scores beside baselines."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -16,6 +14,7 @@ from oasis_utils.evaluation.reconstruction import (
 )
 from oasis_utils.models import codes
 from oasis_utils.models.vqvae import VQVAE
+from oasis_utils.runtime.report import section
 
 CPU = torch.device("cpu")
 
@@ -66,23 +65,22 @@ def judged(images, reconstructions, per_subject=4):
 
 def test_baselines_are_keyed_by_metric_and_then_by_name():
     result = judged(blobs(8, 0), blobs(8, 0))
-    assert set(result) == {"reconstruction", "floors"}
-    assert set(result["floors"]) == {"ssim", "brain_ssim", "psnr"}
+    assert set(result.trivial_baselines) == {"ssim", "brain_ssim", "psnr"}
     assert all(
         set(baselines) == {"black", "mean", "other_subject"}
-        for baselines in result["floors"].values()
+        for baselines in result.trivial_baselines.values()
     )
-    assert {"split": "test", "images": 8, "subjects": 2}.items() <= result["reconstruction"].items()
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert (result.split, result.images, result.subjects) == ("test", 8, 2)
+    assert section("reconstruction", result)["ssim"] == result.ssim
 
 
 def test_perfect_reconstruction_beats_every_baseline_and_each_baseline_scores_itself():
     images = blobs(8, 0)
     perfect, black = judged(images, images), judged(images, np.zeros_like(images))
-    for metric, baselines in perfect["floors"].items():
-        assert perfect["reconstruction"][metric] > max(baselines.values())
-        assert black["reconstruction"][metric] == pytest.approx(baselines["black"])
-    assert perfect["reconstruction"]["ssim"] == pytest.approx(1.0)
+    for metric, baselines in perfect.trivial_baselines.items():
+        assert getattr(perfect, metric) > max(baselines.values())
+        assert getattr(black, metric) == pytest.approx(baselines["black"])
+    assert perfect.ssim == pytest.approx(1.0)
 
 
 def test_intervals_of_a_reconstruction_are_over_people():
@@ -98,13 +96,13 @@ def test_intervals_of_a_reconstruction_are_over_people():
         for k in (4, 1)
     )
     for name in ("ssim", "psnr"):
-        (low, high), value = few["reconstruction"]["intervals"][name], few["reconstruction"][name]
+        (low, high), value = few.intervals[name], getattr(few, name)
         assert low < value < high
-        assert high - low > 1.5 * np.ptp(many["reconstruction"]["intervals"][name])
+        assert high - low > 1.5 * np.ptp(many.intervals[name])
 
 
 def test_one_subject_has_no_other_subject():
-    assert set(judged(blobs(4, 0), blobs(4, 0))["floors"]["ssim"]) == {"black", "mean"}
+    assert set(judged(blobs(4, 0), blobs(4, 0)).trivial_baselines["ssim"]) == {"black", "mean"}
 
 
 def test_mean_image_over_chunks():

@@ -2,11 +2,15 @@
 of real ones.)
 """
 
+from dataclasses import MISSING, fields
+
 import pytest
 
 from oasis_utils.evaluation.model_card import cell, metric_rows, model_card, variety_rows
-from oasis_utils.evaluation.schema import FORM, SCHEMA, VERSION, check_form
 from oasis_utils.evaluation.verdicts import differs, verdicts
+from oasis_utils.runtime.report import EvaluationResults, checked
+
+FORM = [field.name for field in fields(EvaluationResults) if field.default is MISSING]
 
 PAIR = {
     "sample": 1,
@@ -37,6 +41,7 @@ def comparison(kid, auc, coverage=0.9, ventricles=0.1):
 
 def side(outside=0.1, error=1.0):
     return {
+        "outside": {"ventricles": outside},
         "outside_share": outside,
         "outside_share_interval": [outside - 0.05, outside + 0.05],
         "position_error": error,
@@ -56,8 +61,8 @@ def evaluation(kid=0.2, prior=0.05, coverage=0.7, ms_ssim=0.5, **changes):
     }
     pairs = {"pair_ms_ssim": item(ms_ssim), "pair_ssim": item(ms_ssim)}
     values = dict.fromkeys(FORM) | {
-        "schema": SCHEMA,
-        "version": VERSION,
+        "schema": "oasis_utils.evaluation",
+        "version": 2,
         "images": 64,
         "compared": 64,
         "real_subjects": 64,
@@ -87,8 +92,14 @@ def evaluation(kid=0.2, prior=0.05, coverage=0.7, ms_ssim=0.5, **changes):
             "suspicious_share": 1 / 64,
             "suspicious_share_real": 0.01,
             "suspicious_share_limit": 0.02,
+            "p_value": 0.5,
+            "threshold": 0.8,
+            "median_ratio": 1.0,
+            "copy_gap": 0.0,
+            "rule": "text",
         },
-        "verdicts": {"a": "b"},
+        "verdicts": dict.fromkeys(("fidelity", "diversity", "anatomy", "privacy"), "text"),
+        "seconds": {"copies": 0.1},
         "suspicious_pairs": [PAIR],
     }
     return values | changes
@@ -97,16 +108,22 @@ def evaluation(kid=0.2, prior=0.05, coverage=0.7, ms_ssim=0.5, **changes):
 GOOD = evaluation()
 
 
-def test_a_good_evaluation_passes_and_may_hold_more():
-    check_form(GOOD)
-    check_form(GOOD | {"valid": 1.0})
+def test_a_good_evaluation_passes():
+    assert checked(EvaluationResults, GOOD, "an evaluation").kid_interval == tuple(
+        GOOD["kid_interval"]
+    )
+    checked(EvaluationResults, GOOD | {"valid": 1.0}, "an evaluation")
     assert set(GOOD) == set(FORM)
 
 
 @pytest.mark.parametrize("name", FORM)
 def test_every_entry_is_needed(name):
-    with pytest.raises(ValueError, match=f"needs '{name}'"):
-        check_form({key: value for key, value in GOOD.items() if key != name})
+    with pytest.raises(ValueError, match=f"an evaluation: '{name}': field required: write it"):
+        checked(
+            EvaluationResults,
+            {key: value for key, value in GOOD.items() if key != name},
+            "an evaluation",
+        )
 
 
 @pytest.mark.parametrize(
@@ -119,20 +136,22 @@ def test_every_entry_is_needed(name):
         ("kid", float("nan")),
         ("kid", "0.1"),
         ("kid_interval", [0.2, 0.1]),
-        ("kid_interval", (0.1, 0.2)),
+        ("kid_interval", [0.1]),
         ("two_sample_auc", 1.2),
         ("memorised", 0),
         ("memorised", "no"),
         ("suspicious_pairs", None),
         ("suspicious_pairs", [{"sample": 1}]),
+        ("suspicious_pairs", [PAIR | {"mirrored": 1}]),
         ("verdicts", {}),
         ("positions", "guessed"),
         ("kid_prior", "none"),
+        ("misspelt", 1),
     ],
 )
 def test_an_entry_of_another_form_is_named(name, value):
-    with pytest.raises(ValueError, match=f"'{name}' of an evaluation is"):
-        check_form(GOOD | {name: value})
+    with pytest.raises(ValueError, match=f"an evaluation: '{name}"):
+        checked(EvaluationResults, GOOD | {name: value}, "an evaluation")
 
 
 @pytest.mark.parametrize(

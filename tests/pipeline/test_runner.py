@@ -1,11 +1,13 @@
-"""The runner: refuses what it does not know, runs the real series, skips what is done, fails in one
-line.
-"""
+"""The runner: refuses invalid requests, runs the series, skips finished steps, names failures."""
 
 import json
+import re
 import shutil
 import warnings
+from dataclasses import replace
+from pathlib import Path
 
+import jsonschema
 import nbformat
 import numpy as np
 import pytest
@@ -14,15 +16,18 @@ from command_line import oasis
 from nbclient import NotebookClient
 from traitlets.config import Config
 
-from oasis_utils.evaluation.schema import SCHEMA, VERSION, check_form
 from oasis_utils.models.checkpoints import load_tensors
 from oasis_utils.pipeline import cache_keys, results
 from oasis_utils.pipeline import series as notebooks
 from oasis_utils.pipeline.parameters import plan
 from oasis_utils.pipeline.series import PRODUCTS, UsageError
-from oasis_utils.runtime import RunFolder, project_root, read_json, write_json
+from oasis_utils.runtime import RunFolder, project_root, read_json, report, write_json
+from oasis_utils.runtime.report import EvaluationResults, SamplingResults, VQVAEResults, checked
 
-# ---------------------------------------------------------------- asking wrongly
+SCHEMA = Path(report.__file__).parent / "assets" / "report.schema.json"
+SAMPLING = SamplingResults(1.0, 0.95, 64, 0, {"dcgan": 1.0})
+
+# ---------------------------------------------------------------- invalid requests
 
 
 @pytest.mark.parametrize(
@@ -69,17 +74,17 @@ def test_only_keeps_the_order_of_the_series():
         notebooks.notebook_names("x")
 
 
-# ---------------------------------------------------------------- stamps and reports
+# ---------------------------------------------------------------- cache keys and reports
 
 
-def test_a_step_is_done_only_with_its_stamp_and_its_products(tmp_path):
+def test_a_step_is_done_only_with_its_cache_key_and_its_products(tmp_path):
     run = RunFolder(tmp_path)
     (step,) = plan("smoke", "", run, "02", {})
     cache_keys.set_cache_keys([step], "")
     assert not cache_keys.is_done(step, run)
     write_json(
         cache_keys.cache_record(run, step.name),
-        {"stamp": step.cache_key, "seconds": 1.0, "finished": 5, "earlier": {}},
+        {"cache_key": step.cache_key, "seconds": 1.0, "finished": 5, "earlier": {}},
     )
     assert not cache_keys.is_done(step, run)
     run.checkpoint("vqvae").parent.mkdir()
@@ -88,7 +93,7 @@ def test_a_step_is_done_only_with_its_stamp_and_its_products(tmp_path):
     (other,) = plan("smoke", "", run, "02", {"epochs": "9"})
     cache_keys.set_cache_keys([other], "")
     assert not cache_keys.is_done(other, run)
-    first = {"stamp": "x", "seconds": 1.0, "finished": 9, "earlier": {}}
+    first = {"cache_key": "x", "seconds": 1.0, "finished": 9, "earlier": {}}
     write_json(cache_keys.cache_record(run, "01_data_exploration"), first)
     assert not cache_keys.is_done(step, run), "notebook 01 ran after it"
 
@@ -123,18 +128,36 @@ def test_data_state_follows_the_files(tmp_path):
     assert cache_keys.data_state(str(tmp_path)) != before
 
 
-def test_headlines_merge_into_one_report(tmp_path):
+def test_sections_of_notebooks_make_one_report(tmp_path):
     run = RunFolder(tmp_path)
-    results.save_summary(
-        run, "01_data_exploration", "text", data={"source": "x"}, floors={"ssim": {"black": 0.5}}
-    )
-    results.save_summary(
-        run, "02_train_vqvae", "text", floors={"ssim": {"mean": 0.6}, "psnr": {"black": 7.0}}
-    )
-    assert results.collect_report(run) == {
-        "data": {"source": "x"},
-        "floors": {"ssim": {"black": 0.5, "mean": 0.6}, "psnr": {"black": 7.0}},
-    }
+    vqvae = VQVAEResults(4, 64, 1536.0, 3, "straight-through", "ema")
+    results.save_results(run, "02_train_vqvae", "text", profile="smoke", vqvae=vqvae)
+    results.save_results(run, "06_generation", "text", sampling=SAMPLING)
+    assert set(results.collect_report(run)) == {"profile", "vqvae", "sampling"}
+    report = results.save_report(run, {"total": 1.0})
+    assert report == read_json(run.report)
+    assert report["vqvae"]["downsampling"] == 4 and report["sampling"]["valid"] == {"dcgan": 1.0}
+    jsonschema.validate(report, read_json(SCHEMA))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("sample", SAMPLING, "a report has no entry 'sample': choose one of schema"),
+        (
+            "sampling",
+            replace(SAMPLING, valid={"dcgan": 1.5}),
+            "'valid.dcgan': input should be less",
+        ),
+        ("sampling", replace(SAMPLING, temperature=float("nan")), "'temperature': input should be"),
+        ("sampling", {"seed": 0}, "'temperature': field required, and 3 more"),
+        ("profile", 3, "profile: 'value': input should be a valid string"),
+    ],
+)
+def test_a_section_of_another_form_is_named_and_not_written(tmp_path, name, value, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        results.save_results(RunFolder(tmp_path), "06_generation", "text", **{name: value})
+    assert not RunFolder(tmp_path).summary("06_generation").exists()
 
 
 @pytest.mark.slow
@@ -167,17 +190,21 @@ def test_the_series_ends_with_a_table(series):
 
 
 @pytest.mark.slow
-def test_the_report_holds_every_promised_figure(series, tree):
+def test_the_report_holds_every_documented_metric(series, tree):
     report = read_json(series[1].report)
     assert 0 < report["reconstruction"]["ssim"] <= 1 and report["reconstruction"]["psnr"] > 0
-    assert set(report["floors"]["ssim"]) == {"black", "mean", "other_subject"}
+    assert set(report["reconstruction"]["trivial_baselines"]["ssim"]) == {
+        "black",
+        "mean",
+        "other_subject",
+    }
     assert 0 < report["codebook"]["used_fraction"] <= 1 and report["codebook"]["perplexity"] >= 1
     assert set(report["pixelcnn"]) >= {"nats_per_code", "unigram_nats", "position_unigram_nats"}
     for prior in ("pixelcnn", "dcgan"):
-        figures = report["priors"][prior]
-        assert figures["valid"] == 1.0 and figures["distinct_codes"] >= 1
-        check_form(figures)
-    assert (report["evaluation"]["schema"], report["evaluation"]["version"]) == (SCHEMA, VERSION)
+        metrics = report["priors"][prior]
+        assert metrics["valid"] == 1.0 and metrics["distinct_codes"] >= 1
+        checked(EvaluationResults, metrics, prior)
+    jsonschema.validate(report, read_json(SCHEMA))
     assert set(report["evaluation"]["controls"]) == {"planted copies, decoded", "other people"}
     assert "## Verdicts" in series[1].card.read_text(encoding="utf-8")
     assert set(report["seconds"]) == {"total", *PRODUCTS}
@@ -189,9 +216,12 @@ def test_the_report_holds_every_promised_figure(series, tree):
 
 
 @pytest.mark.slow
-def test_learning_beats_the_floors(series):
+def test_learning_beats_the_trivial_baselines(series):
     report = read_json(series[1].report)
-    assert report["reconstruction"]["ssim"] > max(report["floors"]["ssim"].values()) + 0.05
+    assert (
+        report["reconstruction"]["ssim"]
+        > max(report["reconstruction"]["trivial_baselines"]["ssim"].values()) + 0.05
+    )
     assert report["codebook"]["used_fraction"] > 0.5
     assert report["pixelcnn"]["nats_per_code"] < report["pixelcnn"]["unigram_nats"]
 
@@ -280,8 +310,8 @@ def test_generation_works_before_any_training(tmp_path):
     cells = nbformat.read(
         tmp_path / "empty" / "notebooks" / "06_generation.ipynb", as_version=4
     ).cells
-    said = "".join(o.get("text", "") for cell in cells for o in cell.get("outputs", []))
-    assert "using the shipped models, trained on synthetic sample brains" in said
+    printed = "".join(o.get("text", "") for cell in cells for o in cell.get("outputs", []))
+    assert "using the shipped models, trained on synthetic sample brains" in printed
     done = oasis("sample", "--run", project_root(), "--n", 2, "--out", tmp_path / "new.npz")
     assert done.returncode == 0, done.stderr
 
@@ -312,6 +342,6 @@ def test_reconstruct_and_evaluate(series, tree, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     judged = json.loads((tmp_path / "e.json").read_text())
-    check_form(judged)
+    checked(EvaluationResults, judged, "the file")
     assert judged["kid"] > 0 and "privacy:" in done.stdout
     assert f"PNG slices of {tree.resolve().name}" in (tmp_path / "e.md").read_text()

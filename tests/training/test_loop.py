@@ -23,7 +23,7 @@ from oasis_utils.config import (
     VQVAEConfig,
     load_profile,
 )
-from oasis_utils.data.dataset import Batches
+from oasis_utils.data.batches import Batches
 from oasis_utils.models.checkpoints import CheckpointError, load_model, read_about
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.pixelcnn import PixelCNN
