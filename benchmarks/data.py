@@ -37,7 +37,7 @@ POSITIONS, BATCH, CPU = 32, 64, torch.device("cpu")
 
 def write_tree(root: Path, n: int) -> Path:
     """At least n slices in the layout of keras_png_slices, 80 : 10 : 10."""
-    brains = discover(data.sample_brains(PROFILES["smoke"].data)).series
+    brains = discover(data.make_sample_brains(PROFILES["smoke"].data)).series
     subjects = max(-(-n // POSITIONS), 10)
     for subject in range(subjects):
         split = SPLITS[0 if subject < 0.8 * subjects else 1 if subject < 0.9 * subjects else 2]

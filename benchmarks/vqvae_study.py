@@ -28,7 +28,7 @@ import torch
 from oasis_utils import evaluation
 from oasis_utils.config import TrainingConfig, VQVAEConfig, load_profile
 from oasis_utils.data.batches import Batches
-from oasis_utils.data.dataset import Dataset, Split, build_cache, sample_brains
+from oasis_utils.data.dataset import Dataset, Split, build_cache, make_sample_brains
 from oasis_utils.metrics import features
 from oasis_utils.metrics import image_quality as metrics
 from oasis_utils.metrics.codebook import usage
@@ -90,7 +90,7 @@ LATE = {
 def prepared(size: int, folder: Path, seed: int) -> Dataset:
     """The demo profile's sample brains at `size` pixels; made only if they are not there yet."""
     config = replace(load_profile("demo").data, image_size=size)
-    return build_cache(sample_brains(config, seed), folder / str(size), config)
+    return build_cache(make_sample_brains(config, seed), folder / str(size), config)
 
 
 def sharpness(real: np.ndarray, images: np.ndarray) -> float:

@@ -22,7 +22,7 @@ def brains(tmp_path_factory):
 
     config = PROFILES["smoke"].data
     return data.build_cache(
-        data.sample_brains(config, seed=4), tmp_path_factory.mktemp("brains"), config
+        data.make_sample_brains(config, seed=4), tmp_path_factory.mktemp("brains"), config
     )
 
 
@@ -32,7 +32,7 @@ def tree(tmp_path_factory):
     from oasis_utils.config import PROFILES
     from oasis_utils.data import dataset as data
 
-    source = data.sample_brains(PROFILES["smoke"].data)
+    source = data.make_sample_brains(PROFILES["smoke"].data)
     folder = tmp_path_factory.mktemp("données ä") / "keras_png_slices_data"
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("sample_brains.json"))
     link = tmp_path_factory.mktemp("links") / "to my data"

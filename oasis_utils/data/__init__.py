@@ -5,10 +5,10 @@ from oasis_utils.data.dataset import (
     Dataset,
     Split,
     build_cache,
+    make_sample_brains,
     one_each,
     open_cache,
     open_or_build,
-    sample_brains,
     thinned,
 )
 from oasis_utils.data.grey_levels import FOREGROUND
@@ -27,9 +27,9 @@ __all__ = [
     "build_cache",
     "data_results",
     "is_cache",
+    "make_sample_brains",
     "one_each",
     "open_cache",
     "open_or_build",
-    "sample_brains",
     "thinned",
 ]

@@ -380,7 +380,7 @@ def open_or_build(
     return open_cache(folder)
 
 
-def sample_brains(
+def make_sample_brains(
     config: DataConfig, seed: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> Path:
     """The synthetic sample brains of a profile, made on first use and shared by all runs.

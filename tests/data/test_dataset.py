@@ -101,7 +101,9 @@ def test_split_as_tensors_and_floats(tree, tmp_path):
 
 
 def test_sample_brains_are_described_as_synthetic(tmp_path):
-    dataset = build_cache(data.sample_brains(PROFILES["smoke"].data), tmp_path / "cache", CONFIG)
+    dataset = build_cache(
+        data.make_sample_brains(PROFILES["smoke"].data), tmp_path / "cache", CONFIG
+    )
     assert dataset.synthetic and "synthetic" in dataset.description
     assert dataset.n_positions == 32 and np.isfinite(dataset.split("test").ages).all()
 
