@@ -41,7 +41,7 @@ def test_reconstructions_of_a_split_are_those_of_the_vqvae(monkeypatch):
         VQVAEConfig(image_size=32, channels=32, residual_blocks=1, n_codes=8, code_dim=4)
     ).eval()
     split = split_of("test", blobs(7, 0))
-    monkeypatch.setattr(codes, "BATCH", 3)
+    monkeypatch.setattr(codes, "CODED_AT_ONCE", 3)
     images, indices = reconstruct_split(vqvae, split, CPU)
     with torch.no_grad():
         expected = vqvae.reconstruct(split.floats())[:, 0]
