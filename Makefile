@@ -40,6 +40,7 @@ lint: $(READY)
 	$(BIN)/ruff check --isolated --select F821 notebooks
 	$(BIN)/ruff format --check oasis_utils tests benchmarks
 	$(BIN)/lint-imports
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
 
 clean:

@@ -25,10 +25,11 @@ from torch.utils.data import DataLoader, Subset
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
+from oasis_utils import data
 from oasis_utils.config import PROFILES, SPLITS, DataConfig
-from oasis_utils.data import dataset as data
-from oasis_utils.data import prepare as importing
+from oasis_utils.data import reading
 from oasis_utils.data.image_files import read_slice
+from oasis_utils.data.prepare import import_source
 from oasis_utils.data.sources import discover
 
 POSITIONS, BATCH, CPU = 32, 64, torch.device("cpu")
@@ -64,11 +65,9 @@ def core_seconds(job: Callable[[], None]) -> float:
 
 
 def build(tree: Path, threads: int) -> float:
-    importing.THREADS = threads
+    reading.READ_THREADS = threads
     with tempfile.TemporaryDirectory() as folder:
-        return core_seconds(
-            lambda: importing.import_source(tree, folder, DataConfig(image_size=256))
-        )
+        return core_seconds(lambda: import_source(tree, folder, DataConfig(image_size=256)))
 
 
 def drain(batches) -> None:

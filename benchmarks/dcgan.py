@@ -24,7 +24,8 @@ import torch
 
 from oasis_utils import evaluation
 from oasis_utils.config import DCGANConfig, load_profile
-from oasis_utils.data.dataset import Batches, Split, open_cache
+from oasis_utils.data.batches import Batches
+from oasis_utils.data.dataset import Split, open_cache
 from oasis_utils.metrics import distances as fidelity
 from oasis_utils.metrics import features
 from oasis_utils.models import checkpoints, codes

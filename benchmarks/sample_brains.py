@@ -22,7 +22,9 @@ import torch
 from PIL import Image
 
 from oasis_utils.data import synthetic
-from oasis_utils.data.sources import read_people
+from oasis_utils.data.people import read_people
+from oasis_utils.data.sample_brains import write_sample_brains
+from oasis_utils.data.template import load_template
 from oasis_utils.metrics import baselines
 from oasis_utils.metrics import image_quality as metrics
 from oasis_utils.runtime import project_root, provenance, write_json
@@ -49,9 +51,9 @@ def make_set(folder: Path, n: int, seed: int) -> tuple[np.ndarray, np.ndarray, n
     """(slices and masks uint8 (n, 32, 256, 256), ages (n,), CPU seconds a subject with writing its
     files).
     """
-    synthetic.load_template()  # once a process, so not a subject's cost
+    load_template()  # once a process, so not a subject's cost
     start = time.process_time()
-    root = synthetic.write_sample_brains(folder, n, 0, 0, seed=seed, workers=1)
+    root = write_sample_brains(folder, n, 0, 0, seed=seed, workers=1)
     seconds = (time.process_time() - start) / n
 
     def read(pattern: str) -> np.ndarray:
@@ -69,7 +71,7 @@ def make_set(folder: Path, n: int, seed: int) -> tuple[np.ndarray, np.ndarray, n
     return (
         read("keras_png_slices_train/case_{:03d}_slice_{}.nii.png"),
         read("keras_png_slices_seg_train/seg_{:03d}_slice_{}.nii.png"),
-        np.array([people[f"case_{number:03d}"]["age"] for number in range(1, n + 1)]),
+        np.array([people[f"case_{number:03d}"].age for number in range(1, n + 1)]),
         seconds,
     )
 

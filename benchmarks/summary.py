@@ -5,8 +5,10 @@ python benchmarks/summary.py
 
 from __future__ import annotations
 
+import csv
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -17,6 +19,7 @@ import matplotlib.pyplot as plt
 from oasis_utils.runtime import atomic, project_root, read_json
 
 PAGE = project_root() / "docs/benchmarks.md"
+TABLE_ROWS = Path(__file__).with_name("speed_rows.csv")
 FIGURE = project_root() / "figures/growth.png"
 BEGIN, END = "<!-- speed: made by benchmarks/summary.py -->", "<!-- end of speed -->"
 SUBJECTS = ("quantizer", "train_step", "sampling", "data")  # a record has at least these
@@ -25,10 +28,10 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Row:
-    """A metric of the records: where it stands in one, how it is written, and its target."""
+    """A metric of the records: its path in one, how it is written, and its target."""
 
     what: str
-    place: str
+    path: str
     form: str
     at_least: float | None = None
     at_most: float | None = None
@@ -43,8 +46,8 @@ class Row:
         return f"≤ {self.form.format(self.at_most)}" if self.at_most else "0"
 
     def cell(self, record: Record) -> str:
-        """The value as it is shown; a dash where it was not measured."""
-        value = find(record, self.place)
+        """The value as text; a dash if it was not measured."""
+        value = find(record, self.path)
         if value is None:
             return "–"
         value /= self.unit
@@ -54,96 +57,18 @@ class Row:
         return self.form.format(value) + (" (missed)" if missed else "")
 
 
-ROWS = [
-    Row(
-        "vector quantiser, forward, backward and averages: the textbook's one-hot form takes",
-        "quantizer.vs_textbook",
-        "{:.1f}×",
-        at_least=4.5,
-    ),
-    Row("… MONAI takes", "quantizer.vs_monai", "{:.1f}×", at_least=5),
-    Row("… lucidrains takes", "quantizer.vs_lucidrains", "{:.1f}×", at_least=7),
-    Row("… memory beyond its inputs", "quantizer.extra_mib", "{:.0f} MiB", at_most=150),
-    Row(
-        "… wrong indices of 65,536, float32 and autocast",
-        "quantizer.wrong_indices",
-        "{:.0f}",
-        at_most=0,
-    ),
-    Row(
-        "… wrong indices of the textbook's form under autocast",
-        "quantizer.wrong.textbook_autocast",
-        "{:.0f}",
-    ),
-    Row(
-        "VQ-VAE step at 256², the 2017 architecture, float32: textbook takes",
-        "train_step.fp32_vs_textbook",
-        "{:.2f}×",
-        at_least=1.3,
-    ),
-    Row("… MONAI takes", "train_step.fp32_vs_monai", "{:.2f}×"),
-    Row(
-        "… with bfloat16: textbook in float32 takes",
-        "train_step.bf16_vs_textbook_fp32",
-        "{:.1f}×",
-        at_least=3.5,
-    ),
-    Row(
-        "… with bfloat16: textbook in bfloat16 takes",
-        "train_step.bf16_vs_textbook_bf16",
-        "{:.1f}×",
-        at_least=2,
-    ),
-    Row("… memory, of the textbook's", "train_step.memory_ratio", "{:.2f}", at_most=0.5),
-    Row(
-        "… memory with bfloat16, of the textbook's in float32",
-        "train_step.bf16_memory_ratio",
-        "{:.2f}",
-        at_most=0.5,
-    ),
-    Row(
-        "the package's own VQ-VAE, the same task: textbook takes",
-        "train_step.package_vs_textbook",
-        "{:.1f}×",
-    ),
-    Row("… memory, of the textbook's", "train_step.package_memory_ratio", "{:.2f}"),
-    Row(
-        "PixelCNN, 16 maps of 32×32: naive sampling takes",
-        "sampling.32.vs_naive",
-        "{:,.0f}×",
-        at_least=400,
-    ),
-    Row("… of 64×64", "sampling.64.vs_naive", "{:,.0f}×", at_least=2000),
-    Row(
-        "… one map of 32×32 alone",
-        "sampling.32.core_seconds_one_map_alone",
-        "{:.2f} core-s",
-        at_most=1,
-    ),
-    Row(
-        "cache of 9,664 PNGs of 256², made once",
-        "data.build_core_seconds",
-        "{:.1f} core-s",
-        at_most=8,
-    ),
-    Row(
-        "… batches out of it, images a second and core",
-        "data.images_per_s_core",
-        "{:,.0f}",
-        at_least=10_000,
-    ),
-    Row("… ImageFolder + DataLoader takes", "data.vs_imagefolder", "{:.0f}×"),
-    Row(
-        "freed memory kept for the next tensors: without it, a VQ-VAE step of `demo` takes",
-        "habits.memory.vqvae_step.gain",
-        "{:.2f}×",
-    ),
-    Row("… a PixelCNN step of `demo`", "habits.memory.pixelcnn_step.gain", "{:.2f}×"),
-    Row("… features of an image network", "habits.memory.features.gain", "{:.2f}×"),
-    Row("whole series, `smoke`", "series.smoke.seconds", "{:.1f} min", at_most=3, unit=60),
-    Row("whole series, `demo`", "series.demo.seconds", "{:.1f} min", at_most=15, unit=60),
-    Row("whole series, `full`", "series.full.seconds", "{:.1f} min", at_most=10, unit=60),
-]
+def _row(what: str, path: str, form: str, at_least: str, at_most: str, unit: str) -> Row:
+    """A row from the texts of its fields; empty ones are not given."""
+    limits = {"at_least": at_least, "at_most": at_most, "unit": unit}
+    return Row(what, path, form, **{key: float(text) for key, text in limits.items() if text})
+
+
+def read_rows() -> list[Row]:
+    """The rows that the table may have, in order."""
+    with TABLE_ROWS.open(encoding="utf-8", newline="") as file:
+        return [_row(**fields) for fields in csv.DictReader(file)]
+
+
 CURVES = {
     "quantiser, vectors": "quantizer.growth.vectors",
     "quantiser, codes": "quantizer.growth.codes",
@@ -167,9 +92,9 @@ def machines() -> dict[str, Record]:
     }
 
 
-def find(record: Record, place: str) -> Any:
-    """The value at a dotted place; None if there is none."""
-    for key in place.split("."):
+def find(record: Record, path: str) -> Any:
+    """The value at a dotted path of keys; None if there is none."""
+    for key in path.split("."):
         record = record.get(key) if isinstance(record, dict) else None
     return record
 
@@ -180,8 +105,8 @@ def table(records: dict[str, Record]) -> str:
         "| | target |" + "".join(f" {name} |" for name in records),
         "|---|---:|" + "---:|" * len(records),
     ]
-    for row in ROWS:
-        if any(find(record, row.place) is not None for record in records.values()):
+    for row in read_rows():
+        if any(find(record, row.path) is not None for record in records.values()):
             lines.append(
                 f"| {row.what} | {row.target} |"
                 + "".join(f" {row.cell(r)} |" for r in records.values())
@@ -197,8 +122,8 @@ def draw(record: Record, machine: str) -> plt.Figure:
         1, 2, figsize=(9.5, 4.2), layout="constrained", sharex=True, sharey=True
     )
     for panel, cost, title in zip(panels, ("seconds", "mib"), ("time", "peak memory"), strict=True):
-        for number, (name, place) in enumerate(CURVES.items()):
-            rows = find(record, place)
+        for number, (name, path) in enumerate(CURVES.items()):
+            rows = find(record, path)
             if rows and rows.get(cost):
                 x, y = (
                     [value / values[0] for value in values]

@@ -26,7 +26,8 @@ import torch
 
 from oasis_utils import evaluation
 from oasis_utils.config import TrainingConfig, VQVAEConfig, load_profile
-from oasis_utils.data.dataset import Batches, Dataset, Split, build_cache, sample_brains
+from oasis_utils.data.batches import Batches
+from oasis_utils.data.dataset import Dataset, Split, build_cache, sample_brains
 from oasis_utils.metrics import distances as fidelity
 from oasis_utils.metrics import features
 from oasis_utils.metrics import image_quality as metrics

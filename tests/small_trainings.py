@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from oasis_utils.config import DCGANConfig, PixelCNNConfig, TrainingConfig, VQVAEConfig
-from oasis_utils.data.dataset import Batches
+from oasis_utils.data.batches import Batches
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.trainable import Trainable

@@ -155,14 +155,14 @@ def test_every_row_of_the_table_is_in_some_record():
     import summary
 
     records = summary.machines().values()
-    for row in summary.ROWS:
-        parent = row.place.rpartition(".")[0]
+    for row in summary.read_rows():
+        parent = row.path.rpartition(".")[0]
         assert parent == "series.full" or any(
             summary.find(record, parent) is not None for record in records
         ), row
 
 
-def test_a_figure_beside_its_target_is_called_missed():
+def test_a_metric_beyond_its_target_is_marked_missed():
     from summary import Row
 
     fast, small = (

@@ -289,7 +289,7 @@ def paint(person, times, where):
     person.page.keyboard.press("ArrowUp")
     person.tab.get_by_text("row 7, column 8").wait_for()
     before, start = slice_.get_attribute("src"), time.monotonic()
-    codes.click(position={"x": painter.SIDE - 6, "y": painter.SIDE - 6})
+    codes.click(position={"x": painter.PICTURE_SIDE - 6, "y": painter.PICTURE_SIDE - 6})
     person.changed(slice_, before)
     times[f"{where}: code to slice"] = round(time.monotonic() - start, 3)
     person.tab.get_by_text("cells painted: 1").wait_for()

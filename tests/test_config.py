@@ -206,9 +206,9 @@ def test_values_at_the_edge_are_taken(kind, values):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_from_dict_names_the_fields_it_does_not_know(kind):
-    values = config.to_dict(kind()) | {"zeal": 1, "ardour": 2}
+    values = config.to_dict(kind()) | {"width": 1, "depth": 2}
     with pytest.raises(
-        ValueError, match=f"{kind.__name__} has no field ardour, zeal: .*another version"
+        ValueError, match=f"{kind.__name__} has no field depth, width: .*another version"
     ):
         config.from_dict(kind, values)
 
@@ -293,7 +293,7 @@ def test_a_profile_whose_parts_disagree_is_refused(part, changes, message):
     }
     assert Profile("agreed", **parts).vqvae.grid == 16
     with pytest.raises(ValueError, match=message):
-        Profile("torn", **parts | {part: dataclasses.replace(parts[part], **changes)})
+        Profile("changed", **parts | {part: dataclasses.replace(parts[part], **changes)})
 
 
 def test_override_keeps_what_is_none():

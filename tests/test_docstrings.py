@@ -106,7 +106,7 @@ def missing_parts(value):
 
 def test_the_names_that_users_meet_are_found():
     assert len(USED) > 60
-    assert {"oasis_utils.models.checkpoints.load_model", "oasis_utils.data.dataset.Batches"} & set(
+    assert {"oasis_utils.models.checkpoints.load_model", "oasis_utils.data.batches.Batches"} & set(
         USED
     )
 

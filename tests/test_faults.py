@@ -18,7 +18,7 @@ import torch
 
 from oasis_utils.cli import parser as cli
 from oasis_utils.config import TrainingConfig, VQVAEConfig
-from oasis_utils.data.dataset import Batches
+from oasis_utils.data.batches import Batches
 from oasis_utils.models import checkpoints
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.pipeline import cache_keys, runner
@@ -257,7 +257,7 @@ def test_a_killed_kernel_is_never_taken_for_a_finished_step(tmp_path):
     step = notebook_step(
         tmp_path, "import os, signal", "os.kill(os.getpid(), signal.SIGKILL)", "print('after')"
     )
-    write_json(cache_keys.cache_record(run, step.name), {"stamp": "of an earlier run"})
+    write_json(cache_keys.cache_record(run, step.name), {"cache_key": "of an earlier run"})
     with pytest.raises(
         notebooks.NotebookFailed, match="01_data_exploration: the kernel died .* Run again to go on"
     ):
@@ -300,7 +300,7 @@ def start_series(out):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_series_leaves_no_kernel_and_no_stamp(tmp_path, number):
+def test_a_stopped_series_leaves_no_kernel_and_no_cache_record(tmp_path, number):
     process, kernel = start_series(tmp_path)
     process.send_signal(number)
     output, _ = process.communicate(timeout=30)
@@ -309,7 +309,7 @@ def test_a_stopped_series_leaves_no_kernel_and_no_stamp(tmp_path, number):
         assert output.splitlines()[-1] == "stopped; the same command goes on from here"
         assert "Traceback" not in output
     kernel.wait(30)
-    assert not (tmp_path / "stamps").exists()
+    assert not (tmp_path / "cache_keys").exists()
     with exclusive(RunFolder(tmp_path).lock, tmp_path):  # nobody holds the folder any more
         pass
 

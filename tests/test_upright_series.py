@@ -8,7 +8,7 @@ import torch
 from command_line import oasis
 
 from oasis_utils.data.dataset import open_cache
-from oasis_utils.data.synthetic import write_sample_brains
+from oasis_utils.data.sample_brains import write_sample_brains
 from oasis_utils.models.checkpoints import load_model
 from oasis_utils.models.codes import encode_images
 from oasis_utils.models.pixelcnn import PixelCNN

@@ -10,7 +10,8 @@ import torch
 
 from oasis_utils.config import EvaluationConfig
 from oasis_utils.data.dataset import Split
-from oasis_utils.data.synthetic import load_template, make_subject
+from oasis_utils.data.synthetic import make_subject
+from oasis_utils.data.template import load_template
 from oasis_utils.evaluation import measured_sets, reference
 from oasis_utils.evaluation.anomalies import DISC, judge, planted_slices, pooled
 from oasis_utils.evaluation.corruptions import DAMAGES, damaged, possible

@@ -1,4 +1,4 @@
-"""Small made-up heads as files of every kind that is read: shared by the tests of scans and
+"""Small made-up heads as files of every kind that is read, and their slices: for tests of scans and
 volumes.
 """
 
@@ -9,16 +9,20 @@ import nibabel
 import numpy as np
 from nibabel.orientations import axcodes2ornt, ornt_transform
 
+from oasis_utils.data.scans import find_scans
+from oasis_utils.data.volumes import SliceOptions, read_scans
+
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 CSV = (
     "ID,M/F,Hand,Age,Educ,SES,MMSE,CDR,eTIV,nWBV,ASF,Delay\nOAS1_0001_MR1,F,R,74,2,3,29,0,1344,0.743,1.306,N/A\n"
     "OAS1_0001_MR2,F,R,75,2,3,29,0.5,1344,0.743,1.306,40\nOAS1_0002_MR1,M,R,N/A,,,,,1147,0.81,1.531,N/A\n"
 )
 SHAPE = (24, 28, 20)  # x to the right, y forwards, z upwards
+AXIAL = SliceOptions(span=(0, SHAPE[2]), every=1.0)
 
 
 def make_head(seed=0, shape=SHAPE):
-    """A grey ellipsoid with a texture of its own, int16, RAS; half the field is empty."""
+    """A grey ellipsoid with noise of the given seed, int16, RAS; half the field is empty."""
     x, y, z = np.indices(shape)
     inside = (
         sum(((a - (n - 1) / 2) / (0.4 * n)) ** 2 for a, n in zip((x, y, z), shape, strict=True)) < 1
@@ -46,6 +50,14 @@ def analyze(voxels, endian=">", dims=None):
     return header.binaryblock, voxels[::-1].astype(voxels.dtype.newbyteorder(endian)).tobytes(
         order="F"
     )
+
+
+def mgh(voxels, axes="LIA"):
+    """Bytes of a .mgh that stores RAS voxels along other axes."""
+    image = nibabel.Nifti1Image(voxels, np.eye(4)).as_reoriented(
+        ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(axes))
+    )
+    return nibabel.MGHImage(np.asanyarray(image.dataobj), image.affine).to_bytes()
 
 
 def session(
@@ -88,3 +100,13 @@ def unpack(folder, files):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return folder
+
+
+def only(source, options=AXIAL):
+    """Images and labels of the one scan of a source."""
+    ((_, images, labels),) = read_scans(find_scans(source), options)
+    return images, labels
+
+
+def slices_of(tmp_path, content, options=AXIAL, name="a.nii"):
+    return only(unpack(tmp_path, {name: content}) / name, options)[0]

@@ -16,7 +16,8 @@ import numpy as np
 from nibabel.orientations import axcodes2ornt, ornt_transform
 from PIL import Image
 
-from oasis_utils.data.synthetic import load_template, make_subject
+from oasis_utils.data.synthetic import make_subject
+from oasis_utils.data.template import load_template
 
 SEED = 11
 SLAB = 32  # mm of brain

@@ -1,6 +1,6 @@
 """The commands: run, prepare, sample, reconstruct, evaluate, report, app.
 
-Heavy imports are inside the functions, so that `--help` and refusals are immediate.
+Heavy imports are inside the functions, so that `--help` and refusals take no time.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from oasis_utils.runtime import Progress, RunFolder, project_root, read_json, wr
 
 
 def run(args: argparse.Namespace) -> None:
+    """Execute the notebooks and print the final table."""
     parameters = {}
     for item in args.parameters:
         name, separator, value = item.partition("=")
@@ -40,6 +41,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def prepare(args: argparse.Namespace) -> None:
+    """Build the cache of a source, and PNG slices with --png."""
     from oasis_utils.data import dataset as data
     from oasis_utils.data import export as exporting
     from oasis_utils.data import prepare as importing
@@ -52,7 +54,7 @@ def prepare(args: argparse.Namespace) -> None:
         raise UsageError(error) from None
     options = importing.ImportOptions(args.split, args.seed, args.pattern, slices, args.skip_bad)
     if args.as_source and not args.png:
-        raise UsageError("--as-source says how --png writes: add --png DIR, or leave it out")
+        raise UsageError("--as-source changes what --png writes: add --png DIR, or leave it out")
     if args.png:
         exporting.refuse_full(Path(args.png))
         importing.refuse_inside(Path(args.source), Path(args.png))
@@ -69,7 +71,14 @@ def prepare(args: argparse.Namespace) -> None:
 
 
 def describe_cache(dataset) -> list[str]:
-    """What was prepared, and what a person should know about it."""
+    """Lines that describe a prepared data set.
+
+    Args:
+        dataset: As `open_cache` returns it.
+
+    Returns:
+        Splits, notes, orientation, skipped files and, for OASIS, the acknowledgement.
+    """
     from oasis_utils.data.sources import OASIS_ACKNOWLEDGEMENT
 
     manifest, lines = dataset.manifest, []
@@ -92,6 +101,7 @@ def describe_cache(dataset) -> list[str]:
 
 
 def sample(args: argparse.Namespace) -> None:
+    """Generate slices with the models of a run."""
     import dataclasses
 
     import numpy as np
@@ -130,6 +140,7 @@ def sample(args: argparse.Namespace) -> None:
 
 
 def reconstruct(args: argparse.Namespace) -> None:
+    """Encode and decode a split, and print metrics beside trivial baselines."""
     import numpy as np
 
     from oasis_utils import evaluation
@@ -148,9 +159,10 @@ def reconstruct(args: argparse.Namespace) -> None:
     with _dataset(args.data, config) as dataset:
         split = dataset.split(args.split)
         images, indices = evaluation.reconstruct_split(vqvae, split, device)
-        judged = evaluation.judge_reconstruction(
+        scores = evaluation.judge_reconstruction(
             split, images, evaluation.mean_image(dataset.split("train"))
         )
+        assert split.series is not None  # set when a split is made
         with atomic(args.out) as partial, open(partial, "wb") as file:
             np.savez_compressed(
                 file,
@@ -161,12 +173,9 @@ def reconstruct(args: argparse.Namespace) -> None:
                 series=split.series,
                 positions=split.positions,
             )
-    for name, baselines in judged.trivial_baselines.items():
-        print(
-            f"{name}: {getattr(judged, name):.3f}  (trivial baselines: "
-            + ", ".join(f"{answer} {value:.3f}" for answer, value in baselines.items())
-            + ")"
-        )
+    for name, baselines in scores.trivial_baselines.items():
+        text = ", ".join(f"{answer} {value:.3f}" for answer, value in baselines.items())
+        print(f"{name}: {getattr(scores, name):.3f}  (trivial baselines: {text})")
     print(
         f"wrote {len(images)} slices to {args.out} (keys images, reconstructions, indices,"
         " subjects, series, positions)"
@@ -174,48 +183,53 @@ def reconstruct(args: argparse.Namespace) -> None:
 
 
 def evaluate(args: argparse.Namespace) -> None:
+    """Compare generated slices with real ones, and print metrics and verdicts."""
     from oasis_utils import evaluation
     from oasis_utils.config import EvaluationConfig
     from oasis_utils.evaluation.model_card import write_card
     from oasis_utils.evaluation.reference import Reference
-    from oasis_utils.runtime import atomic, select_device
+    from oasis_utils.runtime import select_device
 
     images, positions = evaluation.load_images(args.images)
     evaluation.require_images(images, images.shape[1:])
     with _dataset(args.against, DataConfig(image_size=images.shape[1])) as dataset:
-        splits = [dataset.split(name) for name in ("train", "validate", "test")]
-        evaluation.require_images(images, splits[0].images.shape[1:])
+        train, validate, test = (dataset.split(name) for name in SPLITS)
+        evaluation.require_images(images, train.images.shape[1:])
         images = dataset.aligned(images)
         reference = Reference.of(
-            *splits,
+            train,
+            validate,
+            test,
             EvaluationConfig(),
             select_device(args.device),
             n_judged=len(images),
             positions=positions,
         )
-        judged = evaluation.evaluate_images(images, positions, reference)
+        metrics = evaluation.evaluate_images(images, positions, reference)
         about = {
-            "slices judged": f"{len(images)}, from {Path(args.images).name}",
+            "slices evaluated": f"{len(images)}, from {Path(args.images).name}",
             "real data": dataset.description,
         }
-    for name, value in judged.items():
+    for name, value in metrics.items():
         if isinstance(value, (int, float, str)):
             print(f"{name}: {value:.5f}" if isinstance(value, float) else f"{name}: {value}")
-    for name, text in judged["verdicts"].items():
+    for name, text in metrics["verdicts"].items():
         print(f"\n{name}: {text}")
     if args.json:
-        write_json(args.json, judged)
+        write_json(args.json, metrics)
     if args.card:
-        write_card(args.card, {"the images": judged}, about)
+        write_card(args.card, {"the images": metrics}, about)
 
 
 def report(args: argparse.Namespace) -> None:
+    """Write the HTML page of a run."""
     from oasis_utils.pipeline.html_report import write_report
 
     print(f"wrote {write_report(_run_folder(args.run), args.out)}")
 
 
 def app(args: argparse.Namespace) -> None:
+    """Serve the slider panels."""
     from oasis_utils.widgets.app import serve
 
     serve(RunFolder.at(args.run), args.port, not args.no_browser, args.theme, args.device)
@@ -223,9 +237,7 @@ def app(args: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def _dataset(source: str, config: DataConfig):
-    """A prepared folder as it is, a run's own data, or slices and volumes prepared for the time
-    being.
-    """
+    """A prepared folder, the data of a run folder, or a source prepared in a temporary folder."""
     from oasis_utils.data import dataset as data
 
     for folder in (Path(source), Path(source) / "data"):
@@ -239,14 +251,14 @@ def _dataset(source: str, config: DataConfig):
 
 
 def _data_of(run: str):
-    """The data set of a run; UsageError where the run has none."""
+    """The data set of a run; UsageError if the run has none."""
     from oasis_utils.data import dataset as data
 
     folder = _run_folder(run).data
     if not data.is_cache(folder):
         raise UsageError(
-            f"--as-source: {run} has no data, so how its source lies is unknown; leave the"
-            " option out"
+            f"--as-source: {run} has no data, so the orientation of its source is unknown;"
+            " leave the option out"
         )
     return data.open_cache(folder)
 

@@ -1,96 +1,32 @@
 """The command line: commands, options and exit codes.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage.
+Exit codes: 0 done, 1 failed, 2 invalid usage.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 import signal
 import sys
 
 from oasis_utils import __version__
 from oasis_utils.cli import commands
+from oasis_utils.cli.argument_types import (
+    count,
+    device,
+    finite,
+    fraction_above_zero,
+    interval,
+    millimetres,
+    not_negative,
+    port,
+    shares,
+    years,
+)
 from oasis_utils.config import PROFILES
 from oasis_utils.pipeline.series import NotebookFailed, UsageError
-from oasis_utils.runtime import DEVICES, is_device_name
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
-    return value
-
-
-def _fraction_above_zero(text: str) -> float:
-    value = _finite(text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not in (0, 1]")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value
-
-
-def _shares(text: str) -> tuple[float, ...]:
-    train, validate, test = map(_finite, text.split(","))
-    return train, validate, test
-
-
-def _span(text: str) -> tuple[int, ...]:
-    first, end = text.split(":")
-    return int(first), int(end)
-
-
-def _not_negative(kind):
-    def parse(text: str):
-        value = kind(text)
-        if value < 0:
-            raise argparse.ArgumentTypeError(f"{text} is negative")
-        return value
-
-    parse.__name__ = kind.__name__
-    return parse
-
-
-def _millimetres(text: str) -> float:
-    value = _finite(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
-
-
-def _device(text: str) -> str:
-    if not is_device_name(text):
-        raise argparse.ArgumentTypeError(f"{text} is not a device: choose {DEVICES}")
-    return text
-
-
-def _port(text: str) -> int:
-    value = int(text)
-    if not 1024 <= value <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} is not a port for users, 1024 to 65535")
-    return value
-
-
-def _years(text: str) -> float:
-    value = _finite(text)
-    if not 0 <= value <= 120:
-        raise argparse.ArgumentTypeError(f"{text} is not an age in years, 0 to 120")
-    return value
-
-
-# argparse names the type in its message
-_shares.__name__, _span.__name__, _finite.__name__ = "A,B,C", "A:B", "float"
-_fraction_above_zero.__name__ = _millimetres.__name__ = _years.__name__ = "float"
-_count.__name__ = _port.__name__ = "int"
+from oasis_utils.runtime import DEVICES
 
 SOURCES = (
     "a folder that holds keras_png_slices_train/ and so on, a folder of images (with --pattern),"
@@ -99,6 +35,7 @@ SOURCES = (
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; `action` of its result is the function of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m oasis_utils",
         description=(
@@ -121,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_debug(parser: argparse.ArgumentParser, default) -> None:
+def _add_debug(parser: argparse.ArgumentParser, default: bool | str) -> None:
     parser.add_argument(
         "--debug",
         action="store_true",
@@ -131,7 +68,7 @@ def _add_debug(parser: argparse.ArgumentParser, default) -> None:
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", type=_device, default="auto", help=f"{DEVICES}; default: auto")
+    parser.add_argument("--device", type=device, default="auto", help=f"{DEVICES}; default: auto")
 
 
 def _add_run(parsers) -> None:
@@ -164,7 +101,7 @@ def _add_run(parsers) -> None:
     run.add_argument("--force", action="store_true", help="run steps again even if nothing changed")
     run.add_argument(
         "--seed",
-        type=_not_negative(int),
+        type=not_negative(int),
         default=0,
         help="decides every random choice (default: 0)",
     )
@@ -190,10 +127,10 @@ def _add_prepare(parsers) -> None:
         ),
     )
     prepare.add_argument("source", metavar="SOURCE", help=SOURCES)
-    prepare.add_argument("--out", required=True, metavar="DIR", help="where the cache goes")
+    prepare.add_argument("--out", required=True, metavar="DIR", help="folder of the cache")
     prepare.add_argument(
         "--size",
-        type=_count,
+        type=count,
         default=256,
         help="pixels a side after crop and resize (default: 256)",
     )
@@ -209,7 +146,7 @@ def _add_prepare(parsers) -> None:
     )
     prepare.add_argument(
         "--split",
-        type=_shares,
+        type=shares,
         default=(0.8, 0.1, 0.1),
         metavar="A,B,C",
         help=(
@@ -218,24 +155,24 @@ def _add_prepare(parsers) -> None:
         ),
     )
     prepare.add_argument(
-        "--seed", type=_not_negative(int), default=0, help="decides that split (default: 0)"
+        "--seed", type=not_negative(int), default=0, help="decides that split (default: 0)"
     )
     prepare.add_argument(
         "--skip-bad",
         action="store_true",
-        help="go on without files that cannot be used, and list them in the manifest",
+        help="leave out unusable files, and list them in the manifest",
     )
     prepare.add_argument("--png", metavar="DIR", help="also write the result as PNG slices there")
     prepare.add_argument(
-        "--as-source", action="store_true", help="with --png: turned back as SOURCE lies"
+        "--as-source", action="store_true", help="with --png: in the orientation of SOURCE"
     )
     images = prepare.add_argument_group("folders of images or volumes")
     images.add_argument(
         "--pattern",
         metavar="REGEX",
         help=(
-            "finds the subject in each path below SOURCE: a regular expression with groups"
-            " (?P<subject>...) and, if wanted, (?P<session>...) and, of images, (?P<slice>...)"
+            "finds the subject in each path below SOURCE: a regular expression with the group"
+            " (?P<subject>...) and optionally (?P<session>...) and, of images, (?P<slice>...)"
         ),
     )
     volumes = prepare.add_argument_group("volumes")
@@ -245,19 +182,19 @@ def _add_prepare(parsers) -> None:
     which = volumes.add_mutually_exclusive_group()
     which.add_argument(
         "--slices",
-        type=_span,
+        type=interval,
         metavar="A:B",
         help="only from millimetre A up to B of the plane's axis",
     )
     which.add_argument(
         "--every",
-        type=_millimetres,
+        type=millimetres,
         metavar="MM",
-        help="a slice every so many millimetres of the head",
+        help="distance of the slices in the head, in millimetres",
     )
     volumes.add_argument(
         "--count",
-        type=_count,
+        type=count,
         default=32,
         metavar="N",
         help="without --every: N slices, evenly (default: 32)",
@@ -269,33 +206,39 @@ def _add_sample(parsers) -> None:
     sample = parsers.add_parser("sample", help="generate slices with the models of a run")
     _add_model_options(sample)
     sample.add_argument("--prior", choices=("pixelcnn", "dcgan"), default="pixelcnn")
-    sample.add_argument("--n", type=_count, default=16, help="how many slices (default: 16)")
+    sample.add_argument("--n", type=count, default=16, help="how many slices (default: 16)")
     sample.add_argument(
-        "--position", type=_not_negative(int), help="slice position (default: all, evenly)"
+        "--position", type=not_negative(int), help="slice position (default: all, evenly)"
     )
     sample.add_argument(
         "--age",
-        type=_years,
+        type=years,
         metavar="YEARS",
-        help="age of the brains, for models trained with ages (default: not said)",
+        help="age of the brains, for models trained with ages (default: none)",
     )
     sample.add_argument(
-        "--temperature", type=_not_negative(_finite), default=1.0, help="0: the likeliest code"
+        "--temperature",
+        type=not_negative(finite),
+        default=1.0,
+        help="0: the likeliest code",
     )
     sample.add_argument(
-        "--top-k", type=_not_negative(int), default=0, help="only the K likeliest codes; 0: all"
+        "--top-k",
+        type=not_negative(int),
+        default=0,
+        help="only the K likeliest codes; 0: all",
     )
     sample.add_argument(
         "--top-p",
-        type=_fraction_above_zero,
+        type=fraction_above_zero,
         default=1.0,
-        help="only the likeliest codes that hold this much probability",
+        help="only the likeliest codes that together have this probability",
     )
-    sample.add_argument("--seed", type=_not_negative(int), default=0)
+    sample.add_argument("--seed", type=not_negative(int), default=0)
     sample.add_argument(
         "--as-source",
         action="store_true",
-        help="turn the slices back as those lie that the run was given (index maps stay upright)",
+        help="turn the slices to the orientation of the data of the run (index maps stay upright)",
     )
     sample.set_defaults(action=commands.sample)
 
@@ -311,7 +254,7 @@ def _add_reconstruct(parsers) -> None:
 
 
 def _add_evaluate(parsers) -> None:
-    evaluate = parsers.add_parser("evaluate", help="judge generated slices against real ones")
+    evaluate = parsers.add_parser("evaluate", help="compare generated slices with real ones")
     evaluate.add_argument(
         "images", metavar="IMAGES", help=".npz file as `sample` writes it, or a folder of grey PNGs"
     )
@@ -321,7 +264,7 @@ def _add_evaluate(parsers) -> None:
         metavar="DATA",
         help="PNG slices, volumes, or a folder made by `prepare`",
     )
-    evaluate.add_argument("--json", metavar="FILE", help="also write the figures there")
+    evaluate.add_argument("--json", metavar="FILE", help="also write the metrics there")
     evaluate.add_argument(
         "--card", metavar="FILE.md", help="also write a one-page model card there"
     )
@@ -330,9 +273,7 @@ def _add_evaluate(parsers) -> None:
 
 
 def _add_report(parsers) -> None:
-    report = parsers.add_parser(
-        "report", help="turn a run into one HTML page that needs nothing else"
-    )
+    report = parsers.add_parser("report", help="write a run as one self-contained HTML page")
     report.add_argument("run", metavar="DIR", help="run folder, such as runs/demo")
     report.add_argument("--out", metavar="FILE.html", help="default: DIR/report.html")
     report.set_defaults(action=commands.report)
@@ -351,7 +292,7 @@ def _add_app(parsers) -> None:
             "that come with the project are used where it has none)"
         ),
     )
-    app.add_argument("--port", type=_port, default=8866, help="default: 8866")
+    app.add_argument("--port", type=port, default=8866, help="default: 8866")
     app.add_argument("--theme", choices=("light", "dark"), default="light")
     app.add_argument("--no-browser", action="store_true", help="only serve")
     _add_device(app)
@@ -365,15 +306,21 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit code. With --debug, whatever a command raises comes
-    through.
+    """Run one command.
+
+    Args:
+        arguments: Words of the command line; None: those of this process.
+
+    Returns:
+        The exit code: 0 done, 1 failed or stopped, 2 invalid usage. With --debug, errors of a
+        command are raised instead.
     """
     try:
         args = build_parser().parse_args(arguments)
     except SystemExit as stop:
         return int(stop.code or 0)
     with contextlib.suppress(ValueError):  # not in the main thread
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite stop, as Ctrl-C
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a request to stop, like Ctrl-C
     try:
         args.action(args)
     except UsageError as error:

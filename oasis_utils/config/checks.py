@@ -6,6 +6,7 @@ from typing import Any
 
 
 def require(condition: bool, message: str) -> None:
+    """Raise ValueError with this message unless the condition holds."""
     if not condition:
         raise ValueError(message)
 

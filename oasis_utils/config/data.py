@@ -12,12 +12,21 @@ SPLITS = ("train", "validate", "test")
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Slices of `image_size`² pixels, cut to the field of view that holds the brains."""
+    """Slices of `image_size`² pixels, cut to the field of view that holds the brains.
 
-    image_size: int = 128  # pixels, height = width, after crop and resize; a multiple of 16
-    fit_crop: bool = True  # cut all slices to one square window around the training brains
-    crop_margin: float = 0.02  # border kept around that window, as a fraction of its side
-    train_subjects: int = 64  # sample brains to make when no data are given
+    Attributes:
+        image_size: Pixels, height = width, after crop and resize; a multiple of 16, at least 32.
+        fit_crop: Whether all slices are cut to one square window around the training brains.
+        crop_margin: Border kept around that window, as a fraction of its side, in [0, 0.5).
+        train_subjects: Sample brains to make for training when no data are given.
+        validate_subjects: The same for validation.
+        test_subjects: The same for the test.
+    """
+
+    image_size: int = 128
+    fit_crop: bool = True
+    crop_margin: float = 0.02
+    train_subjects: int = 64
     validate_subjects: int = 8
     test_subjects: int = 8
 
@@ -36,11 +45,16 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class CodesConfig:
-    """Augmentation of the training split before it is encoded for the priors."""
+    """Augmentation of the training split before it is encoded for the priors.
 
-    # encodings of each training slice: plain, mirrored, then small random shifts of either
+    Attributes:
+        variants: Encodings of each training slice: plain, mirrored, then small random shifts of
+            either.
+        max_shift: Pixels, largest shift along each axis.
+    """
+
     variants: int = 6
-    max_shift: int = 3  # pixels, largest shift along each axis
+    max_shift: int = 3
 
     def __post_init__(self):
         within(self, 1, 1000, "variants")

@@ -18,28 +18,47 @@ class VQVAEConfig:
     """VQ-VAE (van den Oord 2017).
 
     The published model has codebook="gradient", kmeans=False, revive_below=0, pixel_loss="mse".
+
+    Attributes:
+        image_size: Pixels, height = width; a multiple of `downsampling`.
+        downsampling: Pixels per code along each axis: 4, 8 or 16.
+        channels: Feature maps at the code grid.
+        residual_blocks: At the code grid, in the encoder and again in the decoder.
+        n_codes: K, size of the codebook.
+        code_dim: D, dimensions of a code.
+        cosine: Compare directions only: latents and codes have unit length.
+        commitment: beta, weight of the commitment loss (eq. 3).
+        pixel_loss: Reconstruction loss of single pixels: l1 or mse.
+        ssim_weight: Weight of 1 - SSIM, added to the pixel loss.
+        codebook: How codes learn: ema (appendix A.1) or gradient (second term of eq. 3).
+        codebook_decay: gamma of the moving averages (appendix A.1), in [0, 1); 0 keeps no memory.
+        kmeans: Initialise the codes with the k-means centres of the first batch.
+        revive_below: A code used less than this fraction of the mean use is replaced; 0: never.
+        gradient: Gradient past the arg min: straight-through or rotation (arXiv 2410.06424).
+        adversarial_weight: Weight of the adversarial loss of a patch discriminator; 0: none.
+        adversarial_start: Steps after which the adversarial loss is added.
+
+    Reference:
+        van den Oord et al. 2017, "Neural Discrete Representation Learning", arXiv 1711.00937.
     """
 
-    image_size: int = 128  # pixels, height = width
-    downsampling: int = 8  # pixels per code along each axis: 4, 8 or 16
-    channels: int = 96  # feature maps at the code grid
-    residual_blocks: int = 2  # at the code grid, in the encoder and again in the decoder
-    n_codes: int = 256  # K, size of the codebook
-    code_dim: int = 16  # D, dimensions of a code
-    cosine: bool = False  # compare directions only: latents and codes live on the unit sphere
-    commitment: float = 0.25  # beta, weight of the commitment loss (eq. 3)
-    pixel_loss: str = "l1"  # reconstruction loss of single pixels: l1 or mse
-    ssim_weight: float = 0.3  # weight of 1 - SSIM beside it
-    codebook: str = "ema"  # how codes learn: ema (appendix A.1) or gradient (second term of eq. 3)
-    codebook_decay: float = 0.99  # gamma of the moving averages (appendix A.1); 0 keeps no memory
-    kmeans: bool = True  # begin at the k-means centres of the first batch
-    # a code used less than this fraction of the mean use is dead; 0: never revive
+    image_size: int = 128
+    downsampling: int = 8
+    channels: int = 96
+    residual_blocks: int = 2
+    n_codes: int = 256
+    code_dim: int = 16
+    cosine: bool = False
+    commitment: float = 0.25
+    pixel_loss: str = "l1"
+    ssim_weight: float = 0.3
+    codebook: str = "ema"
+    codebook_decay: float = 0.99
+    kmeans: bool = True
     revive_below: float = 0.03
-    # gradient past the arg min: straight-through or rotation (arXiv 2410.06424)
     gradient: str = "straight-through"
-    # weight of the adversarial loss of a patch discriminator; 0: none
     adversarial_weight: float = 0.0
-    adversarial_start: int = 1000  # steps after which the adversarial loss is added
+    adversarial_start: int = 1000
 
     def __post_init__(self):
         require(
@@ -81,22 +100,41 @@ class VQVAEConfig:
 class PixelCNNConfig:
     """Gated PixelCNN (van den Oord 2016) over index maps, conditioned on the slice position
     and, where known, the age.
+
+    Attributes:
+        grid: Rows = columns of an index map.
+        n_codes: K, size of the codebook.
+        n_positions: Slice positions that the model is conditioned on.
+        channels: Feature maps of either stack.
+        blocks: Gated blocks; the first one is masked (type A).
+        first_kernel: Width of the first block's kernels, odd.
+        kernel: Width of the other kernels, odd.
+        hidden: Feature maps of the output head.
+        dropout: Probability in [0, 1), on the gates' output and before the last layer.
+        age_mean: Mean age of the training subjects, years.
+        age_std: Standard deviation of their ages, years; 0: the data have no ages and the model is
+            not conditioned on age.
+        age_features: Width of the age's embedding.
+        age_dropout: Share of training maps whose age is hidden, in [0, 1), so that sampling works
+            without an age.
+
+    Reference:
+        van den Oord et al. 2016, "Conditional Image Generation with PixelCNN Decoders",
+        arXiv 1606.05328.
     """
 
-    grid: int = 16  # rows = columns of an index map
-    n_codes: int = 256  # K
-    n_positions: int = 32  # slice positions that the model is conditioned on
-    channels: int = 64  # feature maps of either stack
-    blocks: int = 8  # gated blocks; the first one is masked (type A)
-    first_kernel: int = 7  # width of the first block's kernels, odd
-    kernel: int = 3  # width of the other kernels, odd
-    hidden: int = 128  # feature maps of the output head
-    dropout: float = 0.1  # on the gates' output and before the last layer, probability in [0, 1)
-    age_mean: float = 0.0  # years, of the training subjects
-    # years, their spread; 0: the data have no ages and the model is not conditioned on age
+    grid: int = 16
+    n_codes: int = 256
+    n_positions: int = 32
+    channels: int = 64
+    blocks: int = 8
+    first_kernel: int = 7
+    kernel: int = 3
+    hidden: int = 128
+    dropout: float = 0.1
+    age_mean: float = 0.0
     age_std: float = 0.0
-    age_features: int = 16  # width of the age's embedding
-    # share of training maps whose age is hidden, so that sampling works without an age
+    age_features: int = 16
     age_dropout: float = 0.15
 
     def __post_init__(self):
@@ -116,35 +154,54 @@ class PixelCNNConfig:
 
     @property
     def knows_age(self) -> bool:
+        """Whether the model is conditioned on age."""
         return self.age_std > 0
 
 
 @dataclass(frozen=True)
 class DCGANConfig:
-    """DCGAN (Radford 2015) that generates maps of code vectors; relativistic loss with R1
-    and R2 (R3GAN, arXiv 2501.05441).
+    """DCGAN (Radford 2015) that generates maps of code vectors; relativistic loss with R1 and R2.
 
     space="index" with loss="bce" is the baseline that generates index numbers as grey levels.
+
+    Attributes:
+        grid: Rows = columns of an index map, a multiple of 4.
+        n_codes: K, size of the codebook.
+        code_dim: D, dimensions of a code.
+        n_positions: Slice positions that the model is conditioned on.
+        noise_dim: Length of z; also the number of directions of the linear initialisation.
+        texture: Maps of spatial noise, one number for each cell; 0: none.
+        channels: Feature maps at the full grid; doubled at each halving.
+        space: Output space: "embedding", the codes' vectors, or "index", their numbers.
+        start: Initialisation: "linear", from a linear model of the training maps, or "blank".
+        loss: "relativistic" with R1 and R2, "hinge" with spectral norms, or classical "bce".
+        gamma: Weight of the gradient penalties R1 and R2 of the relativistic loss.
+        penalty_share: Part of each batch on which these penalties are taken, in (0, 1].
+        commitment: Weight of the distance of generated vectors to their nearest code.
+        age_mean: Mean age of the training subjects, years.
+        age_std: Standard deviation of their ages, years; 0: the data have no ages and the model is
+            not conditioned on age.
+
+    Reference:
+        Radford et al. 2015, "Unsupervised Representation Learning with Deep Convolutional
+        Generative Adversarial Networks", arXiv 1511.06434; Huang et al. 2024, "The GAN is dead;
+        long live the GAN! A Modern Baseline GAN" (R3GAN), arXiv 2501.05441.
     """
 
-    grid: int = 16  # rows = columns of an index map, a multiple of 4
-    n_codes: int = 256  # K
-    code_dim: int = 16  # D, dimensions of a code
-    n_positions: int = 32  # slice positions that the model is conditioned on
-    noise_dim: int = 64  # z; also the number of directions of the linear initialisation
-    texture: int = 0  # maps of spatial noise, one number for each cell; 0: none
-    channels: int = 64  # feature maps at the full grid; doubled at each halving
-    # output space: "embedding", the codes' vectors, or "index", their numbers
+    grid: int = 16
+    n_codes: int = 256
+    code_dim: int = 16
+    n_positions: int = 32
+    noise_dim: int = 64
+    texture: int = 0
+    channels: int = 64
     space: str = "embedding"
-    # initialisation: "linear", from a linear model of the training maps, or "blank"
     start: str = "linear"
-    # "relativistic" with R1 and R2, "hinge" with spectral norms, or classical "bce"
     loss: str = "relativistic"
-    gamma: float = 10.0  # weight of the gradient penalties R1 and R2 of the relativistic loss
-    penalty_share: float = 0.25  # part of each batch on which these penalties are taken, in (0, 1]
-    commitment: float = 0.25  # weight of the distance of generated vectors to their nearest code
-    age_mean: float = 0.0  # years, of the training subjects
-    # years, their spread; 0: the data have no ages and the model is not conditioned on age
+    gamma: float = 10.0
+    penalty_share: float = 0.25
+    commitment: float = 0.25
+    age_mean: float = 0.0
     age_std: float = 0.0
 
     def __post_init__(self):
@@ -174,6 +231,7 @@ class DCGANConfig:
 
     @property
     def knows_age(self) -> bool:
+        """Whether the model is conditioned on age."""
         return self.age_std > 0
 
     @property

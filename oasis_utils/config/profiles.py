@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from oasis_utils.config.checks import require
 from oasis_utils.config.data import CodesConfig, DataConfig
@@ -12,7 +13,20 @@ from oasis_utils.config.training import EvaluationConfig, TrainingConfig
 
 @dataclass(frozen=True)
 class Profile:
-    """The configurations of one run of the series; see `PROFILES`."""
+    """The configurations of one run of the series; see `PROFILES`.
+
+    Attributes:
+        name: smoke, demo or full.
+        data: Size of the slices, splits of the sample brains.
+        vqvae: Architecture and losses of the VQ-VAE.
+        vqvae_training: Schedule of the VQ-VAE.
+        codes: Augmentation of the index maps that the priors are trained on.
+        pixelcnn: Architecture of the PixelCNN.
+        pixelcnn_training: Schedule of the PixelCNN.
+        dcgan: Architecture and losses of the DCGAN.
+        dcgan_training: Schedule of the DCGAN.
+        evaluation: Sample sizes of the evaluation.
+    """
 
     name: str
     data: DataConfig = field(default_factory=DataConfig)
@@ -41,6 +55,17 @@ class Profile:
         )
 
 
+def _schedule(epochs: int, batch_size: int, learning_rate: float, **fields) -> TrainingConfig:
+    return TrainingConfig(
+        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, **fields
+    )
+
+
+def _gan_schedule(epochs: int, batch_size: int, learning_rate: float, **fields) -> TrainingConfig:
+    """A schedule without the first moment of Adam, as R3GAN trains."""
+    return _schedule(epochs, batch_size, learning_rate, betas=(0.0, 0.99), **fields)
+
+
 def _profile(
     name: str,
     size: int,
@@ -48,136 +73,99 @@ def _profile(
     n_codes: int,
     code_dim: int,
     *,
-    data=None,
-    vqvae=None,
-    pixelcnn=None,
-    dcgan=None,
-    **parts,
+    data: dict[str, Any],
+    vqvae: dict[str, Any],
+    pixelcnn: dict[str, Any],
+    dcgan: dict[str, Any],
+    **parts: Any,
 ) -> Profile:
     """A profile whose parts agree on sizes; the dictionaries add further fields."""
     grid = size // downsampling
     return Profile(
         name=name,
-        data=DataConfig(image_size=size, **(data or {})),
+        data=DataConfig(image_size=size, **data),
         vqvae=VQVAEConfig(
             image_size=size,
             downsampling=downsampling,
             n_codes=n_codes,
             code_dim=code_dim,
-            **(vqvae or {}),
+            cosine=True,
+            ssim_weight=1.0,
+            **vqvae,
         ),
-        pixelcnn=PixelCNNConfig(grid=grid, n_codes=n_codes, **(pixelcnn or {})),
-        dcgan=DCGANConfig(grid=grid, n_codes=n_codes, code_dim=code_dim, **(dcgan or {})),
+        pixelcnn=PixelCNNConfig(grid=grid, n_codes=n_codes, **pixelcnn),
+        dcgan=DCGANConfig(grid=grid, n_codes=n_codes, code_dim=code_dim, texture=2, **dcgan),
         **parts,
     )
 
 
-PROFILES = {
-    "smoke": _profile(
-        "smoke",
+_SMOKE = _profile(
+    "smoke",
+    size=64,
+    downsampling=4,
+    n_codes=64,
+    code_dim=8,
+    data=dict(train_subjects=2, validate_subjects=2, test_subjects=2),
+    vqvae=dict(channels=32, residual_blocks=1, codebook_decay=0.97),
+    vqvae_training=_schedule(16, 8, 2e-3, warmup_steps=5, validate_every=4),
+    codes=CodesConfig(variants=2, max_shift=1),
+    pixelcnn=dict(channels=24, blocks=3, hidden=32),
+    pixelcnn_training=_schedule(6, 8, 3e-3, warmup_steps=5, patience=3, validate_every_steps=16),
+    dcgan=dict(channels=16, noise_dim=16),
+    dcgan_training=_gan_schedule(
+        5, 16, 1e-3, warmup_steps=5, ema_decay=0.9, validate_every_steps=4
+    ),
+    evaluation=EvaluationConfig(n_images=64, bootstrap=50),
+)
+
+_DEMO = _profile(
+    "demo",
+    size=128,
+    downsampling=8,
+    n_codes=256,
+    code_dim=8,
+    # so many that intervals of notebook 07 are narrow
+    data=dict(validate_subjects=32, test_subjects=128),
+    vqvae=dict(channels=64, codebook_decay=0.97),
+    vqvae_training=_schedule(14, 8, 2e-3),
+    codes=CodesConfig(variants=4),
+    pixelcnn=dict(blocks=6, first_kernel=5, dropout=0.0),  # too few epochs to overfit
+    pixelcnn_training=_schedule(
+        2, 8, 3e-3, weight_decay=0.01, patience=4, ema_decay=0.995, validate_every_steps=256
+    ),
+    dcgan=dict(channels=32, noise_dim=128),
+    dcgan_training=_gan_schedule(2, 32, 4e-4, ema_decay=0.99, validate_every_steps=64),
+    evaluation=EvaluationConfig(n_images=512),
+)
+
+_FULL = _profile(
+    "full",
+    size=256,
+    downsampling=8,
+    n_codes=512,
+    code_dim=8,
+    data=dict(train_subjects=302, validate_subjects=35, test_subjects=17),
+    vqvae=dict(channels=192, residual_blocks=3, codebook_decay=0.98),
+    vqvae_training=_schedule(30, 64, 1e-3, warmup_steps=200),
+    pixelcnn=dict(channels=128, blocks=12, hidden=256, dropout=0.2),
+    pixelcnn_training=_schedule(
+        8,
         64,
-        4,
-        64,
-        8,
-        data=dict(train_subjects=2, validate_subjects=2, test_subjects=2),
-        vqvae=dict(
-            channels=32, residual_blocks=1, cosine=True, codebook_decay=0.97, ssim_weight=1.0
-        ),
-        vqvae_training=TrainingConfig(
-            epochs=16, batch_size=8, learning_rate=2e-3, warmup_steps=5, validate_every=4
-        ),
-        codes=CodesConfig(variants=2, max_shift=1),
-        pixelcnn=dict(channels=24, blocks=3, hidden=32),
-        pixelcnn_training=TrainingConfig(
-            epochs=6,
-            batch_size=8,
-            learning_rate=3e-3,
-            warmup_steps=5,
-            patience=3,
-            validate_every_steps=16,
-        ),
-        dcgan=dict(channels=16, noise_dim=16, texture=2),
-        dcgan_training=TrainingConfig(
-            epochs=5,
-            batch_size=16,
-            learning_rate=1e-3,
-            warmup_steps=5,
-            betas=(0.0, 0.99),
-            ema_decay=0.9,
-            validate_every_steps=4,
-        ),
-        evaluation=EvaluationConfig(n_images=64, bootstrap=50),
+        1e-3,
+        weight_decay=0.01,
+        patience=6,
+        ema_decay=0.999,
+        warmup_steps=200,
+        validate_every_steps=512,
     ),
-    "demo": _profile(
-        "demo",
-        128,
-        8,
-        256,
-        8,
-        data=dict(
-            validate_subjects=32, test_subjects=128
-        ),  # so many that intervals of notebook 07 are narrow
-        vqvae=dict(channels=64, cosine=True, codebook_decay=0.97, ssim_weight=1.0),
-        vqvae_training=TrainingConfig(epochs=14, batch_size=8, learning_rate=2e-3),
-        codes=CodesConfig(variants=4),
-        pixelcnn=dict(blocks=6, first_kernel=5, dropout=0.0),  # too few epochs to overfit
-        pixelcnn_training=TrainingConfig(
-            epochs=2,
-            batch_size=8,
-            learning_rate=3e-3,
-            weight_decay=0.01,
-            patience=4,
-            ema_decay=0.995,
-            validate_every_steps=256,
-        ),
-        dcgan=dict(channels=32, noise_dim=128, texture=2),
-        dcgan_training=TrainingConfig(
-            epochs=2,
-            batch_size=32,
-            learning_rate=4e-4,
-            betas=(0.0, 0.99),
-            ema_decay=0.99,
-            validate_every_steps=64,
-        ),
-        evaluation=EvaluationConfig(n_images=512),
+    dcgan=dict(channels=96, noise_dim=256, gamma=30.0),
+    dcgan_training=_gan_schedule(
+        6, 128, 2e-4, ema_decay=0.999, warmup_steps=200, validate_every_steps=256
     ),
-    "full": _profile(
-        "full",
-        256,
-        8,
-        512,
-        8,
-        data=dict(train_subjects=302, validate_subjects=35, test_subjects=17),
-        vqvae=dict(
-            channels=192, residual_blocks=3, cosine=True, codebook_decay=0.98, ssim_weight=1.0
-        ),
-        vqvae_training=TrainingConfig(
-            epochs=30, batch_size=64, learning_rate=1e-3, warmup_steps=200
-        ),
-        pixelcnn=dict(channels=128, blocks=12, hidden=256, dropout=0.2),
-        pixelcnn_training=TrainingConfig(
-            epochs=8,
-            batch_size=64,
-            learning_rate=1e-3,
-            weight_decay=0.01,
-            patience=6,
-            ema_decay=0.999,
-            warmup_steps=200,
-            validate_every_steps=512,
-        ),
-        dcgan=dict(channels=96, noise_dim=256, texture=2, gamma=30.0),
-        dcgan_training=TrainingConfig(
-            epochs=6,
-            batch_size=128,
-            learning_rate=2e-4,
-            betas=(0.0, 0.99),
-            ema_decay=0.999,
-            warmup_steps=200,
-            validate_every_steps=256,
-        ),
-        evaluation=EvaluationConfig(n_images=512),
-    ),
-}
+    evaluation=EvaluationConfig(n_images=512),
+)
+
+PROFILES = {profile.name: profile for profile in (_SMOKE, _DEMO, _FULL)}
 
 
 def load_profile(name: str) -> Profile:
@@ -185,6 +173,9 @@ def load_profile(name: str) -> Profile:
 
     Args:
         name: smoke, demo or full.
+
+    Returns:
+        The entry of `PROFILES`; it is frozen, see `override` for a changed copy of a part.
 
     Raises:
         ValueError: The name is unknown.

@@ -26,12 +26,26 @@ def override(config: Any, **changes: Any) -> Any:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A configuration as plain JSON types."""
+    """A configuration as plain JSON types; tuples become lists.
+
+    Args:
+        config: Any configuration of this package, such as a whole `Profile`.
+
+    Returns:
+        {field: value}, nested for configurations inside it.
+    """
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def from_dict(kind: type, values: dict[str, Any]) -> Any:
-    """The inverse of `to_dict`.
+    """The inverse of `to_dict`; missing fields take their defaults.
+
+    Args:
+        kind: Class of the configuration.
+        values: {field: value}, as `to_dict` writes it.
+
+    Returns:
+        A configuration of that class.
 
     Raises:
         ValueError: A field is unknown, because it would silently change the model, or out of range.
@@ -52,7 +66,14 @@ def from_dict(kind: type, values: dict[str, Any]) -> Any:
 
 
 def digest(value: Any) -> str:
-    """Twelve hexadecimal digits that identify a configuration or any JSON value."""
+    """Twelve hexadecimal digits that identify a configuration or any JSON value.
+
+    Args:
+        value: A configuration, or any JSON value; the order of keys does not matter.
+
+    Returns:
+        The beginning of the SHA-256 sum of the JSON text.
+    """
     if dataclasses.is_dataclass(value):
         value = to_dict(value)
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]

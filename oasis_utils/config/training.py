@@ -10,20 +10,35 @@ from oasis_utils.config.checks import require, within
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Length and optimiser of one training; the training loop reads nothing else."""
+    """Length and optimiser of one training; the training loop reads nothing else.
 
-    epochs: int = 20  # passes over the training split
+    Attributes:
+        epochs: Passes over the training split.
+        batch_size: Slices or index maps in one step.
+        learning_rate: Peak of the schedule.
+        final_rate: Last learning rate, as a fraction of the peak; a cosine leads to it.
+        warmup_steps: Steps of linear increase to the peak.
+        betas: Decay of the two moments of Adam, each in [0, 1).
+        weight_decay: Decoupled from the gradient (AdamW), in [0, 1].
+        clip_norm: Largest gradient norm; 0: no clipping.
+        ema_decay: Decay of the averaged weights used for validation and sampling; 0: none.
+        patience: Training stops after so many validations without progress; 0: never.
+        validate_every: Epochs between validations.
+        validate_every_steps: Also validate at step 0 and after each so many steps; 0: at the ends
+            of epochs only.
+    """
+
+    epochs: int = 20
     batch_size: int = 32
-    learning_rate: float = 1e-3  # peak of the schedule
-    final_rate: float = 0.02  # last learning rate, as a fraction of the peak (cosine in between)
+    learning_rate: float = 1e-3
+    final_rate: float = 0.02
     warmup_steps: int = 50
-    betas: Sequence[float] = (0.9, 0.99)  # Adam
-    weight_decay: float = 0.0  # decoupled (AdamW)
-    clip_norm: float = 0.0  # largest gradient norm; 0: no clipping
-    ema_decay: float = 0.0  # average of the weights used for validation and sampling; 0: none
-    patience: int = 0  # stop after so many validations without progress; 0: never
-    validate_every: int = 1  # epochs between validations
-    # also validate at step 0 and after each so many steps; 0: at the ends of epochs only
+    betas: Sequence[float] = (0.9, 0.99)
+    weight_decay: float = 0.0
+    clip_norm: float = 0.0
+    ema_decay: float = 0.0
+    patience: int = 0
+    validate_every: int = 1
     validate_every_steps: int = 0
 
     def __post_init__(self):
@@ -43,12 +58,19 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """Sample sizes and sampling options of the evaluation."""
+    """Sample sizes and sampling options of the evaluation.
 
-    n_images: int = 256  # generated images of each prior, and real ones compared with them
-    temperature: float = 1.0  # of the evaluated PixelCNN samples
-    top_p: float = 0.95  # nucleus of the evaluated PixelCNN samples
-    bootstrap: int = 200  # resamples of subjects behind every interval
+    Attributes:
+        n_images: Generated images of each prior, and real ones compared with them.
+        temperature: Of the evaluated PixelCNN samples; 0: always the likeliest code.
+        top_p: Nucleus of the evaluated PixelCNN samples, a probability in (0, 1].
+        bootstrap: Resamples of subjects behind every interval.
+    """
+
+    n_images: int = 256
+    temperature: float = 1.0
+    top_p: float = 0.95
+    bootstrap: int = 200
 
     def __post_init__(self):
         within(self, 1, 1e6, "n_images", "bootstrap")

@@ -1,18 +1,18 @@
 """Any source of slices or volumes to one prepared data set with splits and batches."""
 
+from oasis_utils.data.batches import Batches
 from oasis_utils.data.dataset import (
-    FOREGROUND,
-    Batches,
     Dataset,
     Split,
     build_cache,
-    is_cache,
     one_each,
     open_cache,
     open_or_build,
     sample_brains,
     thinned,
 )
+from oasis_utils.data.grey_levels import FOREGROUND
+from oasis_utils.data.prepare import is_cache
 from oasis_utils.data.sources import OASIS_ACKNOWLEDGEMENT
 from oasis_utils.data.splits import balance
 from oasis_utils.data.summary import data_results

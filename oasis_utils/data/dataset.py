@@ -1,15 +1,15 @@
-"""The cache opened: a data set with its splits, and batches of it on the device.
+"""The opened cache: a data set with its splits.
 
 A slice is uint8, square and grey; a subject owns its slices; no subject is in two splits. Models
-see float32 in [0, 1], shape (batch, 1, height, width). How a source becomes a cache: sources.py,
-importing.py.
+see float32 in [0, 1], shape (batch, 1, height, width). prepare.py makes a cache of a source,
+batches.py makes batches of a split.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,76 +20,51 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from oasis_utils.config import BRAIN_LEVEL, SPLITS, DataConfig, digest
-from oasis_utils.data import synthetic
+from oasis_utils.data.batches import Streamed, free_memory
+from oasis_utils.data.grey_levels import to_float, with_channel
 from oasis_utils.data.orientation import AUTO, agreement, oriented, turned_back
-from oasis_utils.data.prepare import (
-    FOREGROUND,
-    FORMAT,
-    ImportOptions,
-    clear,
-    import_source,
-    is_cache,
-)
-from oasis_utils.runtime import DataError, atomic, gpu, project_root, read_json, write_json
+from oasis_utils.data.prepare import CACHE_FORMAT, ImportOptions, clear, import_source, is_cache
+from oasis_utils.data.sample_brains import write_sample_brains
+from oasis_utils.runtime import DataError, atomic, project_root, read_json, write_json
 from oasis_utils.runtime.symmetry import LEFT_RIGHT, Symmetry
 
-__all__ = [
-    "FOREGROUND",
-    "Batches",
-    "DataError",
-    "Dataset",
-    "Split",
-    "Streamed",
-    "build_cache",
-    "free_memory",
-    "is_cache",
-    "open_cache",
-    "open_or_build",
-    "sample_brains",
-    "thinned",
-]
-
-IDENTITY = (
-    "format",
-    "config",
-    "crop",
-    "orientation",
-    "symmetry",
-    "content",
-    "subjects",
-)  # what pixels depend on
-NAMES = {
+IDENTITY_KEYS = ("format", "config", "crop", "orientation", "symmetry", "content", "subjects")
+KIND_NAMES = {
     "keras": "PNG slices",
     "oasis": "OASIS-1 volumes",
     "nifti": "T1 volumes",
     "images": "slices",
-}  # by kind
-SHARE_OF_MEMORY = 0.6  # of what is free on a device: slices that need more are streamed
+}
+MAX_MEMORY_SHARE = 0.6  # of what is free on a device: slices that need more are streamed
 GIB = 2**30
-
-
-# ---------------------------------------------------------------- cache
+ALIGNMENT_SLICES = 256  # training slices in the mean that other slices are compared with
 
 
 @dataclass(frozen=True)
 class Split:
-    """The slices of one split, still on disk."""
+    """The slices of one split, still on disk.
+
+    Attributes:
+        name: "train", "validate" or "test".
+        images: uint8, shape (n, height, width), usually a memory map.
+        subjects: int64, shape (n,), the number of the subject.
+        positions: int64, shape (n,), counted from 0 for the lowest slice.
+        ages: float32, shape (n,), years, nan where unknown.
+        masks: uint8 labels of the same pixels, 0 outside the brain. Default: there are none.
+        series: int64, shape (n,), a number for each session. Default: the subjects.
+        symmetry: how slices may be mirrored. Default: left-right.
+        content: what is not background: "brain" (default) or "head", with skull and scalp.
+    """
 
     name: str
     images: UInt8[np.ndarray, "n height width"]
-    subjects: np.ndarray  # int64 (n,)
-    positions: np.ndarray  # int64 (n,)
-    ages: np.ndarray  # float32 (n,), years, nan where unknown
-    masks: UInt8[np.ndarray, "n height width"] | None = (
-        None  # labels of the same pixels, where the source has them
-    )
-    series: np.ndarray | None = (
-        None  # int64 (n,), one number for each session of a subject; default: the subject's
-    )
-    symmetry: Symmetry = LEFT_RIGHT  # how slices may be mirrored
-    content: str = (
-        "brain"  # what is not background: "brain" (skull-stripped) or "head" (with skull and scalp)
-    )
+    subjects: np.ndarray
+    positions: np.ndarray
+    ages: np.ndarray
+    masks: UInt8[np.ndarray, "n height width"] | None = None
+    series: np.ndarray | None = None
+    symmetry: Symmetry = LEFT_RIGHT
+    content: str = "brain"
 
     def __post_init__(self):
         if self.series is None:
@@ -100,31 +75,36 @@ class Split:
 
     @property
     def region_name(self) -> str:
-        """What `region` holds: "brain", or "head" where the skull is on and no masks say where the
-        brain is.
-        """
+        """What `region` holds: "brain", or "head" for whole heads without masks."""
         return "brain" if self.content == "brain" or self.masks is not None else "head"
 
     def region(self, rows: np.ndarray | slice = slice(None)) -> Bool[np.ndarray, "k height width"]:
-        """The pixels of the chosen slices that belong to the brain (to the head, see
-        `region_name`).
+        """The pixels of slices that belong to the brain, or to the head, see `region_name`.
+
+        Args:
+            rows: which slices, as indices or a slice. Default: all.
         """
         if self.content == "head" and self.masks is not None:
             return np.asarray(self.masks[rows]) > 0
         return np.asarray(self.images[rows]) > BRAIN_LEVEL * 255
 
     def to(self, device: torch.device, stream: bool | None = None) -> dict[str, Any]:
-        """Tensors for `Batches`, on the device at once (604 MiB for all of OASIS at 256² as uint8).
+        """Tensors for `Batches`; as uint8 at 256², all of OASIS takes 604 MiB.
 
-        Images that need more than 60 % of the device's free memory stay in the memory map, see
-        `Streamed`; `stream` decides it by hand.
+        Args:
+            device: where the tensors are needed.
+            stream: leave the images in the memory map, see `Streamed`. Default: only if they need
+                more than 60 % of the device's free memory.
+
+        Returns:
+            "images" (n, 1, height, width) uint8, "subjects" and "positions" (n,) int64.
         """
         need, free = self.images.nbytes / GIB, free_memory(device) / GIB
-        chosen = need > SHARE_OF_MEMORY * free if stream is None else stream
+        chosen = need > MAX_MEMORY_SHARE * free if stream is None else stream
         if chosen or device.type != "cpu":
             how = "stream from the memory map" if chosen else "are held at once"
             print(f"{self.name}: {need:.2f} GiB of slices {how}, {device} has {free:.1f} GiB free")
-        images = Streamed(self.images, device) if chosen else _tensor(self.images).to(device)
+        images = Streamed(self.images, device) if chosen else with_channel(self.images).to(device)
         return {
             "images": images,
             "subjects": torch.from_numpy(self.subjects).to(device),
@@ -133,18 +113,25 @@ class Split:
 
     def floats(self) -> Float[Tensor, "n 1 height width"]:
         """All images as float32 in [0, 1] on the CPU."""
-        return _tensor(self.images).float().div_(255)
+        return to_float(with_channel(self.images))
 
     def inside(self) -> Bool[Tensor, "n 1 height width"]:
-        """`region` of all slices, beside `floats`."""
+        """`region` of all slices, in the shape of `floats`."""
         return torch.from_numpy(self.region())[:, None]
 
 
 def thinned(split: Split, limit: int, seed: int = 0) -> Split:
-    """A split of at most `limit` slices, spread evenly over its subjects: one of each of `limit`
-    equal stretches.
+    """Fewer slices of a split for quick validation, spread evenly over its subjects.
 
-    For validation while a model trains, where all slices of many people cost more than they tell.
+    One slice is drawn from each of `limit` stretches of equal length.
+
+    Args:
+        split: the split to take slices from.
+        limit: most slices to keep; a split that has no more is returned as it is.
+        seed: 0 or more, of the draw.
+
+    Returns:
+        A split of `limit` slices in memory.
     """
     if len(split) <= limit:
         return split
@@ -158,47 +145,42 @@ def thinned(split: Split, limit: int, seed: int = 0) -> Split:
 
 
 def one_each(split: Split, position: int, limit: int) -> np.ndarray:
-    """Rows of one slice each of at most `limit` subjects, spread evenly over them, at the position
-    or the nearest one that the split has.
+    """One slice each of several subjects, which are spread evenly over the split.
+
+    Args:
+        split: the split to choose from.
+        position: position of the slices; if the split lacks it, the nearest that it has.
+        limit: most subjects to choose.
+
+    Returns:
+        int64 row numbers of the split, at most `limit`.
     """
-    place = split.positions[np.abs(split.positions - position).argmin()]
-    here = np.flatnonzero(split.positions == place)
-    rows = here[np.unique(split.subjects[here], return_index=True)[1]]
+    nearest = split.positions[np.abs(split.positions - position).argmin()]
+    candidates = np.flatnonzero(split.positions == nearest)
+    rows = candidates[np.unique(split.subjects[candidates], return_index=True)[1]]
     return rows[np.linspace(0, len(rows) - 1, min(limit, len(rows))).round().astype(int)]
-
-
-def _tensor(images: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.array(images))[:, None]
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that new tensors can take on a device."""
-    if device.type == "cuda":
-        return gpu.free_memory(device)
-    try:
-        lines = dict(
-            line.split(":")
-            for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-        )
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError):  # no Linux: half of the machine's memory
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A cache: one uint8 array on disk and the manifest that says what is in it."""
+    """A cache: one uint8 array on disk and the manifest that describes it.
+
+    Attributes:
+        folder: holds slices.npy, manifest.json and, where the source has masks, masks.npy.
+        manifest: content of manifest.json, see `prepare.import_source`.
+    """
 
     folder: Path
     manifest: dict[str, Any]
 
     @property
     def identity(self) -> str:
-        """Changes when any pixel, split or crop does; checkpoints carry it."""
-        return digest({k: self.manifest[k] for k in IDENTITY})
+        """Hash of what pixels and splits depend on; checkpoints carry it."""
+        return digest({k: self.manifest[k] for k in IDENTITY_KEYS})
 
     @property
     def synthetic(self) -> bool:
+        """Whether these are sample brains instead of scans of people."""
         return self.manifest["kind"] == "synthetic"
 
     @property
@@ -218,15 +200,11 @@ class Dataset:
 
     @property
     def geometry(self) -> str:
-        """How the slices lie and what they show, in one line."""
-        asked = self.manifest["options"]["slices"]["orient"] != AUTO
-        how = (
-            "as asked"
-            if asked
-            else "as measured"
-            if self.manifest["orientation"]["measured"]
-            else "not axial"
-        )
+        """The turn, the symmetry and the content of the slices, in one line."""
+        if self.manifest["options"]["slices"]["orient"] != AUTO:
+            how = "as asked"
+        else:
+            how = "as measured" if self.manifest["orientation"]["measured"] else "not axial"
         turn = "not turned" if self.orient == "as-is" else f"turned by {self.orient}"
         mirror = {
             -1: "mirrored left-right in training",
@@ -239,19 +217,26 @@ class Dataset:
     def as_source(
         self, images: UInt8[np.ndarray, "*stack height width"]
     ) -> UInt8[np.ndarray, "*stack rows columns"]:
-        """Slices of this data set, or generated from it, turned back as the source's lie."""
+        """Slices of this data set, or generated from it, turned back to the source's orientation.
+
+        Args:
+            images: one slice or a stack of them, uint8.
+        """
         return turned_back(images, self.orient)
 
     def aligned(
         self, images: UInt8[np.ndarray, "n height width"]
     ) -> UInt8[np.ndarray, "n rows columns"]:
-        """Slices from elsewhere, turned as this data set was if they then look more like its
-        training slices.
+        """Slices of another source, turned as this data set was if that makes them more similar.
+
+        Args:
+            images: the slices; they are compared with the mean of some training slices.
         """
         if self.orient == "as-is":
             return images
         train, turned = self.split("train").images, oriented(images, self.orient)
-        mean = train[np.linspace(0, len(train) - 1, min(256, len(train))).astype(int)].mean(0) / 255
+        rows = np.linspace(0, len(train) - 1, min(ALIGNMENT_SLICES, len(train))).astype(int)
+        mean = train[rows].mean(0) / 255
         return turned if agreement(turned, mean) > agreement(images, mean) else images
 
     @property
@@ -259,47 +244,62 @@ class Dataset:
         """The data in words, for titles and captions."""
         if self.synthetic:
             return "synthetic sample brains (from Colin27, not OASIS)"
-        return f"{NAMES[self.manifest['kind']]} of {Path(self.manifest['source']).name}"
+        return f"{KIND_NAMES[self.manifest['kind']]} of {Path(self.manifest['source']).name}"
 
     @property
     def n_positions(self) -> int:
+        """One more than the highest position of any slice."""
         return 1 + max(max(entry["positions"]) for entry in self.manifest["subjects"])
 
     def split(self, name: str) -> Split:
+        """The slices of one split.
+
+        Args:
+            name: "train", "validate" or "test".
+
+        Returns:
+            Memory maps of its images and masks, and what is known of each.
+
+        Raises:
+            ValueError: there is no such split.
+        """
         if name not in SPLITS:
             raise ValueError(f"unknown split {name!r}: choose one of {', '.join(SPLITS)}")
-        array = np.load(self.folder / "slices.npy", mmap_mode="r")
-        subjects, positions, ages, series, start, first = [], [], [], [], 0, None
-        for number, entry in enumerate(self.manifest["subjects"]):
-            n = len(entry["positions"])
-            if entry["split"] == name:
-                first = start if first is None else first
-                subjects += [entry["subject"]] * n
-                positions += entry["positions"]
-                ages += [np.nan if entry["age"] is None else entry["age"]] * n
-                series += [number] * n
-            start += n
-        rows = slice(first, first + len(subjects))
-        masks = (
-            np.load(self.folder / "masks.npy", mmap_mode="r")[rows]
-            if self.manifest["masks"]
-            else None
-        )
+        entries = self.manifest["subjects"]
+        numbers = [i for i, entry in enumerate(entries) if entry["split"] == name]
+        chosen = [entries[i] for i in numbers]
+        lengths = [len(entry["positions"]) for entry in chosen]
+        first = sum(len(entry["positions"]) for entry in entries[: numbers[0]])
+        rows = slice(first, first + sum(lengths))
+        ages = [np.nan if entry["age"] is None else entry["age"] for entry in chosen]
         return Split(
             name,
-            array[rows],
-            np.array(subjects),
-            np.array(positions),
-            np.array(ages, dtype=np.float32),
-            masks,
-            np.array(series),
+            self._array("slices")[rows],
+            np.repeat([entry["subject"] for entry in chosen], lengths),
+            np.array([position for entry in chosen for position in entry["positions"]]),
+            np.repeat(np.array(ages, dtype=np.float32), lengths),
+            self._array("masks")[rows] if self.manifest["masks"] else None,
+            np.repeat(numbers, lengths),
             self.symmetry,
             self.content,
         )
 
+    def _array(self, name: str) -> np.ndarray:
+        return np.load(self.folder / f"{name}.npy", mmap_mode="r")
+
 
 def open_cache(folder: str | Path) -> Dataset:
-    """A cache made by `build_cache`; DataError if there is none."""
+    """Open a cache that `build_cache` made.
+
+    Args:
+        folder: the folder with manifest.json and slices.npy.
+
+    Returns:
+        The data set; its slices stay on disk.
+
+    Raises:
+        DataError: there is no cache, or another version of this package made it.
+    """
     folder = Path(folder)
     if not is_cache(folder):
         raise DataError(
@@ -307,7 +307,7 @@ def open_cache(folder: str | Path) -> Dataset:
             " first"
         )
     manifest = read_json(folder / "manifest.json")
-    if manifest["format"] != FORMAT:
+    if manifest["format"] != CACHE_FORMAT:
         raise DataError(
             f"{folder} was prepared by another version of oasis_utils: delete it and prepare again"
         )
@@ -321,8 +321,17 @@ def build_cache(
     progress: Callable[[int, int], None] | None = None,
     options: ImportOptions | None = None,
 ) -> Dataset:
-    """A cache of any source, see `importing.import_source`; one that is up to date is only
-    opened.
+    """Make a cache of any source, see `prepare.import_source`, or open one that is up to date.
+
+    Args:
+        source: a folder, archive or file of slices or volumes.
+        folder: where the cache is written; not inside the source.
+        config: size and crop of the slices.
+        progress: called with (done, total) after each file.
+        options: how the source is read. Default: as `run` does.
+
+    Returns:
+        The opened cache.
     """
     import_source(source, folder, config, options, progress)
     return open_cache(folder)
@@ -334,7 +343,20 @@ def open_or_build(
     config: DataConfig,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
-    """A run's cache: linked to a folder that `prepare` made, or built from any source."""
+    """The cache of a run: linked to one that `prepare` made, or built from any source.
+
+    Args:
+        source: a cache, or a source as `build_cache` takes it.
+        folder: where the run keeps its cache.
+        config: size and crop of the slices; a cache must have this size.
+        progress: called with (done, total) after each file of a source.
+
+    Returns:
+        The opened cache.
+
+    Raises:
+        DataError: the cache `source` has slices of another size.
+    """
     source, folder = Path(source), Path(folder)
     if not is_cache(source):
         return build_cache(source, folder, config, progress)
@@ -361,103 +383,18 @@ def open_or_build(
 def sample_brains(
     config: DataConfig, seed: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> Path:
-    """The synthetic sample brains of a profile, made on first use and shared by all runs."""
+    """The synthetic sample brains of a profile, made on first use and shared by all runs.
+
+    Args:
+        config: how many subjects each split has.
+        seed: 0 or more; another seed gives other subjects.
+        progress: called with (done, total) after each subject that is made.
+
+    Returns:
+        Their folder, in the layout of the OASIS PNG slices, see `write_sample_brains`.
+    """
     counts = config.train_subjects, config.validate_subjects, config.test_subjects
-    root = (
-        project_root() / "data" / f"sample_brains_{'_'.join(map(str, counts))}_seed{seed}_format2"
+    name = f"sample_brains_{'_'.join(map(str, counts))}_seed{seed}_format2"
+    return write_sample_brains(
+        project_root() / "data" / name, *counts, seed=seed, progress=progress
     )
-    return synthetic.write_sample_brains(root, *counts, seed=seed, progress=progress)
-
-
-# ---------------------------------------------------------------- batches
-
-
-class Streamed:
-    """Images (n, 1, height, width) that stay in the memory map: each batch is read, pinned and sent
-    when it is due.
-    """
-
-    def __init__(self, images: UInt8[np.ndarray, "n height width"], device: torch.device):
-        self.images, self.device = images, device
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def read(self, rows: Tensor) -> UInt8[Tensor, "batch 1 height width"]:
-        """The rows (on the CPU) on the device; the copy runs beside what the device does."""
-        batch = torch.empty(
-            len(rows),
-            *self.images.shape[1:],
-            dtype=torch.uint8,
-            pin_memory=self.device.type == "cuda",
-        )
-        np.take(
-            self.images, rows.numpy(), axis=0, out=batch.numpy(), mode="clip"
-        )  # other modes buffer the output
-        return batch[:, None].to(self.device, non_blocking=True)
-
-
-class Batches:
-    """Batches of tensors that live on the device, or are `Streamed`; uint8 images become float32 in
-    [0, 1].
-
-    The order depends on (seed, epoch) alone, so an epoch can be repeated. mirror: the symmetry
-    across which half of the images are mirrored at random; none are without one.
-    """
-
-    def __init__(
-        self,
-        tensors: Mapping[str, Tensor | Streamed],
-        batch_size: int,
-        shuffle: bool = False,
-        mirror: Symmetry | None = None,
-        seed: int = 0,
-    ):
-        sizes = {len(t) for t in tensors.values()}
-        if len(sizes) != 1 or 0 in sizes:
-            raise DataError(f"batches need tensors of one length above 0, not {sorted(sizes)}")
-        self.tensors, self.batch_size, self.seed = tensors, batch_size, seed
-        self.shuffle, self.mirror, self.size = shuffle, mirror, sizes.pop()
-
-    def __len__(self) -> int:
-        """Batches in an epoch; a shuffled epoch drops the last, smaller batch unless it is the only
-        one.
-        """
-        return (
-            max(self.size // self.batch_size, 1)
-            if self.shuffle
-            else -(-self.size // self.batch_size)
-        )
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        return self.epoch(0)
-
-    def epoch(self, number: int) -> Iterator[dict[str, Tensor]]:
-        generator = torch.Generator().manual_seed(self.seed * 100_003 + number)
-        order = (
-            torch.randperm(self.size, generator=generator)
-            if self.shuffle
-            else torch.arange(self.size)
-        )
-        flips = torch.rand(self.size, generator=generator) < 0.5
-        device = next(iter(self.tensors.values())).device
-        order_there, flips = order.to(device), flips.to(device)
-        for i in range(len(self)):
-            part = slice(i * self.batch_size, (i + 1) * self.batch_size)
-            rows = order_there[part]
-            batch = {
-                name: (
-                    tensor.read(order[part])
-                    if isinstance(tensor, Streamed)
-                    else tensor.index_select(0, rows)
-                )
-                for name, tensor in self.tensors.items()
-            }
-            if "images" in batch:
-                images = batch["images"]
-                if self.mirror:
-                    images = torch.where(
-                        flips[rows][:, None, None, None], self.mirror.mirror(images), images
-                    )
-                batch["images"] = images.float().div_(255)
-            yield batch

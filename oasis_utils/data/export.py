@@ -1,6 +1,4 @@
-"""A cache out, as PNG slices in the layout of keras_png_slices, with a participants.tsv that holds
-the ages.
-"""
+"""Writes a cache as PNG slices in the layout of keras_png_slices, with a participants.tsv."""
 
 from __future__ import annotations
 
@@ -10,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from oasis_utils.config import SPLITS
 from oasis_utils.data.dataset import Dataset
-from oasis_utils.data.sources import EXPORT_RECORD
+from oasis_utils.data.keras_layout import EXPORT_RECORD, mask_path, save_png, slice_path
+from oasis_utils.data.people import PARTICIPANTS, participants_text
 from oasis_utils.runtime import DataError, write_json
 
 COLUMNS = ("participant_id", "age", "sex", "cdr", "split", "name", "session")
@@ -26,13 +24,23 @@ def export_png(
     progress: Callable[[int, int], None] | None = None,
     as_source: bool = False,
 ) -> Path:
-    """Write keras_png_slices_{train,validate,test}/ (and _seg_ for masks) into a new folder, all or
-    nothing.
+    """Write keras_png_slices_{train,validate,test}/ (and _seg_ for masks), all or nothing.
 
     The layout has no sessions: a subject's further sessions get numbers of their own, in the same
-    split, and participants.tsv says whose they are, so that they are one subject again when the
-    export is read. as_source: turn the slices back as the source's lie. DataError if the folder is
-    there and not empty.
+    split, and participants.tsv names their subject, so that they are one subject again when the
+    export is read.
+
+    Args:
+        dataset: the cache.
+        folder: a new or empty folder.
+        progress: called with the slices done and all slices after each; None: not called.
+        as_source: turn the slices back as they are in the source.
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataError: the folder is not empty.
     """
     folder = Path(folder)
     refuse_full(folder)
@@ -62,46 +70,37 @@ def _write(
     progress: Callable[[int, int], None] | None,
     turn: Callable[[np.ndarray], np.ndarray],
 ) -> None:
+    entries = dataset.manifest["subjects"]
     splits = {name: dataset.split(name) for name in SPLITS}
-    done, total, rows, table = 0, sum(map(len, splits.values())), dict.fromkeys(SPLITS, 0), []
-    for case, entry in zip(
-        case_numbers(dataset.manifest["subjects"]), dataset.manifest["subjects"], strict=True
-    ):
-        split = splits[entry["split"]]
+    rows: dict[str, int] = dict.fromkeys(splits, 0)
+    done, total, table = 0, sum(map(len, splits.values())), []
+    for case, entry in zip(case_numbers(entries), entries, strict=True):
+        name = entry["split"]
         for position in entry["positions"]:
-            row = rows[split.name]
-            _save(
-                folder
-                / f"keras_png_slices_{split.name}"
-                / f"case_{case:03d}_slice_{position}.nii.png",
-                turn(split.images[row]),
-            )
-            if split.masks is not None:
-                _save(
-                    folder
-                    / f"keras_png_slices_seg_{split.name}"
-                    / f"seg_{case:03d}_slice_{position}.nii.png",
-                    turn(split.masks[row]),
-                )
-            rows[split.name], done = row + 1, done + 1
+            row, masks = rows[name], splits[name].masks
+            _save(slice_path(folder, name, case, position), turn(splits[name].images[row]))
+            if masks is not None:
+                _save(mask_path(folder, name, case, position), turn(masks[row]))
+            rows[name], done = row + 1, done + 1
             if progress:
                 progress(done, total)
-        told = {**entry, "participant_id": f"case_{case:03d}"}
-        table.append("\t".join("n/a" if told[c] in (None, "") else str(told[c]) for c in COLUMNS))
-    (folder / "participants.tsv").write_text(
-        "\n".join(["\t".join(COLUMNS), *table]) + "\n", encoding="utf-8"
-    )
-    write_json(
-        folder / EXPORT_RECORD,
-        {"kind": dataset.manifest["kind"], "source": dataset.manifest["source"]},
-    )
+        table.append({**entry, "participant_id": f"case_{case:03d}"})
+    (folder / PARTICIPANTS).write_text(participants_text(COLUMNS, table), encoding="utf-8")
+    record = {key: dataset.manifest[key] for key in ("kind", "source")}
+    write_json(folder / EXPORT_RECORD, record)
 
 
 def case_numbers(entries: list[dict[str, Any]]) -> list[int]:
-    """The subject's number for its first session, and free numbers above all others for the
-    rest.
+    """Number the cases of an export.
+
+    Args:
+        entries: a manifest's "subjects", one a session, with the number `subject`.
+
+    Returns:
+        The subject's number for its first session, and free numbers above all others for the rest.
     """
-    free, taken, cases = max(entry["subject"] for entry in entries), set(), []
+    taken: set[int] = set()
+    free, cases = max(entry["subject"] for entry in entries), []
     for entry in entries:
         if entry["subject"] in taken:
             free += 1
@@ -112,4 +111,4 @@ def case_numbers(entries: list[dict[str, Any]]) -> list[int]:
 
 def _save(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.asarray(image)).save(path, format="PNG", compress_level=1)
+    save_png(path, image)

@@ -1,10 +1,9 @@
-"""How slices lie: which way the forehead points, which axis may be mirrored, whether the skull is
-on; measured.
+"""Measures the orientation, the symmetry and the content (brain or whole head) of slices.
 
 The mean slices of a training split are compared with axial slices of the Colin27 template in its
-four quarter turns. The turn that fits best is believed where it also puts the mid-line, the axis
-across which the mean slices are their own mirror images, upright. Slices of other planes are left
-as they are. No picture of one brain tells left from right, so that is never changed.
+four quarter turns. The turn that fits best is accepted if it also makes the mid-line vertical, the
+axis across which the mean slices are their own mirror images. Slices of other planes are left as
+they are. Left and right cannot be told from pictures of brains, so they are never exchanged.
 """
 
 from __future__ import annotations
@@ -12,43 +11,47 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import resources
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
 from PIL import Image
 from scipy import ndimage
 
+from oasis_utils.data.grey_levels import FOREGROUND, foreground
+from oasis_utils.data.template import read_slab
 from oasis_utils.runtime.symmetry import Symmetry
 
 AUTO = "auto"  # as measured
 TURNS = {"as-is": 0, "rot90": 1, "rot180": 2, "rot270": 3}  # quarter turns, anticlockwise
-SIDE = 48  # pixels of the pictures that are compared
-LEVEL = 16  # grey level of 255 above which a pixel belongs to the head
-EMPTY = 0.02  # a slice with less foreground than this fraction of the frame says nothing
-SPECK = (
-    0.05  # rows and columns with less foreground than this fraction of the fullest one are left out
-)
-GROUPS = 8  # neighbouring slice positions whose mean is compared as one picture
-SAMPLE = 256  # training slices that are looked at
-EVERY = 4  # of them, one in so many tells whether the skull is on
-SYMMETRIC = (
-    0.65  # correlation with the mirror image, inside both, from which slices count as symmetric
-)
-APART = (
-    0.05  # by which it must exceed the correlation across the other axis: a disc has no mid-line
-)
-LIKE = 0.7  # correlation with the template from which slices count as axial brains
-CERTAIN = 0.04  # by which the best turn must fit better than its opposite
+FRAMED_SIDE = 48  # pixels of the pictures that are compared
+MIN_FOREGROUND = 0.02  # share of the frame; slices with less are left out
+# share of the fullest row or column; rows and columns with less foreground are left out
+SPECK_SHARE = 0.05
+POSITION_GROUPS = 8  # neighbouring slice positions whose mean is compared as one picture
+MEASURED_SLICES = 256  # training slices that are measured
+CONTENT_STEP = 4  # every fourth of them shows whether the skull is on
+# Least correlation of slices with their mirror images, inside both, that counts as symmetric, and
+# by how much it must exceed the correlation across the other axis: a disc has no mid-line.
+MIN_SYMMETRY, SYMMETRY_MARGIN = 0.65, 0.05
+MIN_LIKENESS = 0.7  # correlation with the template from which slices count as axial brains
+OPPOSITE_MARGIN = 0.04  # by which the best turn must fit better than its opposite
 DEPTHS = np.arange(0, 0.34, 0.04)  # below the outline, in radii of a disc of the slice's area
-DIP = 0.75  # of the grey level above it, below which a dark layer is taken for the skull
+TEMPLATE_SLICES = slice(2, None, 6)  # of the template's slab that are compared
+SKULL_DIP = 0.75  # of the grey level above it, below which a dark layer is taken for the skull
 
 
 def quarter_turns(orient: str) -> tuple[int, bool]:
-    """(anticlockwise quarter turns, then mirrored left-right or not) of "rot90", "rot180,flip" and
-    so on; ValueError
-    for any other text. "auto" is no turn: it is decided later.
+    """What the name of an orientation stands for.
+
+    Args:
+        orient: "as-is", "rot90", "rot180" or "rot270", optionally with ",flip" behind it, or
+            "auto", which is no turn: it is decided later.
+
+    Returns:
+        Anticlockwise quarter turns, 0 to 3, and whether slices are then mirrored left-right.
+
+    Raises:
+        ValueError: any other text.
     """
     if orient == AUTO:
         return 0, False
@@ -64,8 +67,11 @@ def quarter_turns(orient: str) -> tuple[int, bool]:
 def oriented(
     image: Integer[np.ndarray, "*stack height width"], orient: str
 ) -> Integer[np.ndarray, "*stack rows columns"]:
-    """A slice or a stack of them, turned anticlockwise and then mirrored left-right, see
-    `quarter_turns`.
+    """A slice or a stack of them, turned anticlockwise and then mirrored left-right.
+
+    Args:
+        image: whole numbers, the last two axes are rows and columns.
+        orient: a name as `quarter_turns` takes it.
     """
     turns, flip = quarter_turns(orient)
     turned = np.rot90(image, turns, axes=(-2, -1))
@@ -75,7 +81,12 @@ def oriented(
 def turned_back(
     image: Integer[np.ndarray, "*stack rows columns"], orient: str
 ) -> Integer[np.ndarray, "*stack height width"]:
-    """The inverse of `oriented`."""
+    """The inverse of `oriented`.
+
+    Args:
+        image: what `oriented` returned.
+        orient: the name that it was given.
+    """
     turns, flip = quarter_turns(orient)
     return np.ascontiguousarray(
         np.rot90(image[..., ::-1] if flip else image, -turns, axes=(-2, -1))
@@ -86,81 +97,99 @@ def turned_back(
 
 
 @dataclass(frozen=True)
-class Lie:
-    """What was measured on training slices."""
+class SliceGeometry:
+    """What was measured on training slices.
 
-    orient: str  # what brings them upright: as-is, rot90, rot180 or rot270
-    symmetry: Symmetry  # of the slices as they came
-    content: str  # "brain" (skull-stripped) or "head"
-    correlations: dict[
-        str, float
-    ]  # with the template in each turn, and of the slices with their mirror images
+    Attributes:
+        orient: the turn that makes them upright: as-is, rot90, rot180 or rot270.
+        symmetry: of the slices as they were read.
+        content: "brain" (skull-stripped) or "head".
+        correlations: with the template in each turn, and of the slices with their mirror images.
+    """
 
-    def turned(self, orient: str) -> Symmetry:
-        """The symmetry of the slices after a turn: an odd number of quarter turns exchanges the
-        axes.
+    orient: str
+    symmetry: Symmetry
+    content: str
+    correlations: dict[str, float]
+
+    def symmetry_after(self, orient: str) -> Symmetry:
+        """The symmetry of the slices after a turn.
+
+        Args:
+            orient: the turn; an odd number of quarter turns exchanges the axes.
         """
         turns, _ = quarter_turns(orient)
         axis = self.symmetry.axis
         return Symmetry({-1: -2, -2: -1}[axis]) if axis is not None and turns % 2 else self.symmetry
 
-    def to_dict(self) -> dict[str, Any]:
+    def rounded_correlations(self) -> dict[str, float]:
+        """`correlations` to three decimals, for the manifest."""
         return {name: round(value, 3) for name, value in self.correlations.items()}
 
 
 def measure(
     images: Iterable[UInt8[np.ndarray, "height width"]], positions: Integer[np.ndarray, " n"]
-) -> Lie:
-    """How slices lie, from their means over neighbouring positions. Slices that are nearly empty
-    are left out; where all are, nothing is known: they stay as they are and may not be mirrored.
-    One slice at a time is in memory.
+) -> SliceGeometry:
+    """Measure slices by their means over neighbouring positions; one slice at a time is in memory.
+
+    Slices that are nearly empty are left out. If all are, the slices stay as they are and may not
+    be mirrored.
+
+    Args:
+        images: slices of one size.
+        positions: position of each.
     """
-    pictures, places, layers = [], [], []
+    pictures, kept_positions, layers = [], [], []
     for image, position in zip(images, positions, strict=True):
         picture = framed(image)
         if picture is not None:
             pictures.append(picture)
-            places.append(position)
-            if len(pictures) % EVERY == 1:
+            kept_positions.append(position)
+            if len(pictures) % CONTENT_STEP == 1:
                 layers.append(_layers(image))
     if not pictures:
-        return Lie("as-is", Symmetry(None), "brain", {})
-    means = _means(np.stack(pictures), np.array(places))
+        return SliceGeometry("as-is", Symmetry(None), "brain", {})
+    means = _means(np.stack(pictures), np.array(kept_positions))
     mirror = {
         "left-right": _inside(means, means[:, :, ::-1]),
         "top-bottom": _inside(means, means[:, ::-1]),
     }
     symmetry = _symmetry(mirror)
     template = {name: _fit(np.rot90(means, turns, axes=(1, 2))) for name, turns in TURNS.items()}
-    return Lie(
+    return SliceGeometry(
         _upright(template, symmetry), symmetry, _content(np.stack(layers)), template | mirror
     )
 
 
 def framed(image: UInt8[np.ndarray, "height width"]) -> Float[np.ndarray, "side side"] | None:
-    """The square around a slice's foreground, its proportions kept, as a picture of SIDE pixels in
-    [0, 1]; None for a slice that is nearly empty.
+    """The square around the foreground of a slice as a small picture, proportions kept.
+
+    Args:
+        image: a slice.
+
+    Returns:
+        FRAMED_SIDE² pixels in [0, 1]; None for a slice that is nearly empty.
     """
-    foreground = np.asarray(image) > LEVEL
-    if foreground.mean() < EMPTY:
+    inside = foreground(image)
+    if inside.mean() < MIN_FOREGROUND:
         return None
-    ends = [_extent(foreground.sum(axis)) for axis in (1, 0)]
-    half = max(end - start for start, end in ends) / 2
-    box = [
-        middle + sign * half
-        for sign in (-1, 1)
-        for middle in ((ends[1][0] + ends[1][1]) / 2, (ends[0][0] + ends[0][1]) / 2)
-    ]
+    (top, bottom), (left, right) = (_extent(inside.sum(axis)) for axis in (1, 0))
+    half = max(bottom - top, right - left) / 2
+    column, row = (left + right) / 2, (top + bottom) / 2
     margin = int(np.ceil(half))  # the square may lean out of the frame
     padded = Image.fromarray(np.pad(np.asarray(image), margin))
-    picture = padded.resize(
-        (SIDE, SIDE), Image.Resampling.BOX, box=tuple(edge + margin for edge in box)
+    box = (
+        column - half + margin,
+        row - half + margin,
+        column + half + margin,
+        row + half + margin,
     )
+    picture = padded.resize((FRAMED_SIDE, FRAMED_SIDE), Image.Resampling.BOX, box=box)
     return np.asarray(picture, dtype=np.float32) / 255
 
 
 def _extent(counts: Integer[np.ndarray, " n"]) -> tuple[int, int]:
-    inside = np.flatnonzero(counts >= max(1, SPECK * counts.max()))
+    inside = np.flatnonzero(counts >= max(1, SPECK_SHARE * counts.max()))
     return int(inside[0]), int(inside[-1]) + 1
 
 
@@ -168,7 +197,7 @@ def _means(
     pictures: Float[np.ndarray, "n side side"], positions: Integer[np.ndarray, " n"]
 ) -> Float[np.ndarray, "groups side side"]:
     ranks = np.unique(positions, return_inverse=True)[1]
-    group = ranks * GROUPS // (ranks.max() + 1)
+    group = ranks * POSITION_GROUPS // (ranks.max() + 1)
     return np.stack([pictures[group == g].mean(0) for g in np.unique(group)])
 
 
@@ -184,10 +213,11 @@ def _likeness(a: Float[np.ndarray, "n side side"], b: Float[np.ndarray, "n side 
 
 
 def _inside(a: Float[np.ndarray, "n side side"], b: Float[np.ndarray, "n side side"]) -> float:
-    """Mean correlation of pictures over the pixels where either has foreground: two outlines alone
-    are always alike.
+    """Mean correlation of pictures over the pixels where either has foreground.
+
+    The background is left out, because it alone makes two outlines similar.
     """
-    where = (a > LEVEL / 255) | (b > LEVEL / 255)
+    where = (a > FOREGROUND / 255) | (b > FOREGROUND / 255)
     return float(
         np.mean(
             [
@@ -199,14 +229,15 @@ def _inside(a: Float[np.ndarray, "n side side"], b: Float[np.ndarray, "n side si
 
 
 def _symmetry(mirror: dict[str, float]) -> Symmetry:
-    best, other = sorted(mirror, key=mirror.get, reverse=True)
-    clear = mirror[best] >= SYMMETRIC and mirror[best] - mirror[other] >= APART
+    best, other = sorted(mirror, key=mirror.__getitem__, reverse=True)
+    clear = mirror[best] >= MIN_SYMMETRY and mirror[best] - mirror[other] >= SYMMETRY_MARGIN
     return Symmetry({"left-right": -1, "top-bottom": -2}[best] if clear else None)
 
 
 def _fit(means: Float[np.ndarray, "n side side"]) -> float:
-    """Mean correlation of each picture with the template slice that is most like it; with or
-    without the skull.
+    """Mean correlation of each picture with the template slice that is most similar to it.
+
+    The better of the template with and without the skull.
     """
     return max(
         float(
@@ -222,45 +253,41 @@ def _fit(means: Float[np.ndarray, "n side side"]) -> float:
 
 
 def _upright(template: dict[str, float], symmetry: Symmetry) -> str:
-    """The turn that fits best, if it agrees with the mid-line and is clearly better than its
-    opposite.
-    """
-    best = max(template, key=template.get)
+    """The turn that fits best, if it agrees with the mid-line and clearly beats its opposite."""
+    best = max(template, key=template.__getitem__)
     opposite = next(name for name in TURNS if (TURNS[name] - TURNS[best]) % 4 == 2)
     needed = -2 if TURNS[best] % 2 else -1  # the mid-line that this turn makes vertical
-    certain = template[best] >= LIKE and template[best] - template[opposite] >= CERTAIN
+    certain = (
+        template[best] >= MIN_LIKENESS and template[best] - template[opposite] >= OPPOSITE_MARGIN
+    )
     return best if certain and symmetry.axis == needed else "as-is"
 
 
 @functools.lru_cache(maxsize=1)
 def _templates() -> tuple[np.ndarray, np.ndarray]:
-    """Axial Colin27 slices (n, side, side), front up, made symmetric: heads, and brains without the
-    skull.
-    """
-    asset = resources.files("oasis_utils.data") / "assets" / "colin27_slab.npz"
-    with resources.as_file(asset) as path, np.load(path) as slab:
-        shape = tuple(slab["shape"])
-        brain = np.unpackbits(slab["brain"], count=int(np.prod(shape))).reshape(shape)
-        volumes = slab["t1"], slab["t1"] * brain
-    stacks = [volume.transpose(2, 1, 0)[2::6, ::-1] for volume in volumes]
-    pictures = [np.stack([framed(image) for image in stack]) for stack in stacks]
-    return tuple((x + x[:, :, ::-1]) / 2 for x in pictures)
+    """Axial Colin27 slices, front up and made symmetric: heads, and brains without the skull."""
+    head, brain, _ = read_slab()
+    heads, brains = (_symmetric(volume[TEMPLATE_SLICES]) for volume in (head, head * brain))
+    return heads, brains
+
+
+def _symmetric(stack: UInt8[np.ndarray, "n rows cols"]) -> Float[np.ndarray, "n side side"]:
+    """Slices with enough foreground, framed, and averaged with their mirror images."""
+    pictures = np.stack([x for image in stack if (x := framed(image)) is not None])
+    return (pictures + pictures[:, :, ::-1]) / 2
 
 
 def _content(layers: Float[np.ndarray, "n depths"]) -> str:
-    """ "head" where, from the outline inwards, grey levels fall again after the scalp: that is the
-    skull; else "brain".
-    """
+    """ "head" if, from the outline inwards, grey levels fall after the scalp, as at the skull."""
     mean = layers.mean(0)
-    return "head" if (mean[1:] < DIP * np.maximum.accumulate(mean)[:-1]).any() else "brain"
+    return "head" if (mean[1:] < SKULL_DIP * np.maximum.accumulate(mean)[:-1]).any() else "brain"
 
 
 def _layers(image: UInt8[np.ndarray, "height width"]) -> Float[np.ndarray, " depths"]:
     """Mean grey level by depth below the outline, in units of the slice's 95th percentile."""
-    inside = ndimage.binary_fill_holes(np.asarray(image) > LEVEL)
-    depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1][inside] / np.sqrt(
-        inside.sum() / np.pi
-    )
+    inside = np.asarray(ndimage.binary_fill_holes(foreground(image)))
+    distance = np.asarray(ndimage.distance_transform_edt(np.pad(inside, 1)))[1:-1, 1:-1]
+    depth = distance[inside] / np.sqrt(inside.sum() / np.pi)
     grey, layer = np.asarray(image)[inside].astype(np.float64), np.digitize(depth, DEPTHS) - 1
     sums, counts = (
         np.bincount(layer, weights, minlength=len(DEPTHS))[: len(DEPTHS) - 1]
@@ -275,8 +302,14 @@ def _layers(image: UInt8[np.ndarray, "height width"]) -> Float[np.ndarray, " dep
 def agreement(
     images: UInt8[np.ndarray, "n height width"], mean: Float[np.ndarray, "height width"]
 ) -> float:
-    """Mean correlation of slices with a data set's mean slice, both framed: which of two turns is
-    the data's.
+    """Mean correlation of slices with the mean slice of a data set, both framed.
+
+    Args:
+        images: uint8 slices; those that are nearly empty are left out.
+        mean: grey levels in [0, 1].
+
+    Returns:
+        -1 to 1; 0 if the mean or all slices are nearly empty.
     """
     target = framed(np.rint(np.asarray(mean) * 255).astype(np.uint8))
     pictures = [picture for image in images if (picture := framed(image)) is not None]

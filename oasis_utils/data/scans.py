@@ -1,5 +1,4 @@
-"""Finds T1 volumes: OASIS-1 discs, packed or not, and what layouts.py recognises; no
-voxel is read.
+"""Finds T1 volumes: OASIS-1 discs, packed or not, and the layouts of layouts.py; no voxel is read.
 
 OASIS-1 (Marcus et al. 2007, J Cogn Neurosci 19:1498) comes as twelve .tar.gz of
 `discN/OAS1_xxxx_MRy/`, where MR2 is a second session of the same person.
@@ -7,7 +6,6 @@ OASIS-1 (Marcus et al. 2007, J Cogn Neurosci 19:1498) comes as twelve .tar.gz of
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import gzip
 import io
@@ -17,18 +15,21 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import IO
 
-from oasis_utils.data.layouts import SINGLE, VOLUME, Scan, by_pattern, recognise
-from oasis_utils.data.splits import Person
+from oasis_utils.data.layouts import by_pattern, recognise
+from oasis_utils.data.people import Person, look_up, people_near, person_of_notes, small_text
+from oasis_utils.data.volume_names import SINGLE, VOLUME, Scan
 from oasis_utils.runtime import DataError
 
-MAX_BYTES = 2**30  # of a file
-CHUNK = 2**20
+MAX_MEMBER_BYTES = 2**30
+READ_CHUNK = 2**20  # bytes
+TAR_BLOCK = 512  # bytes; an archive ends with blocks of zeros
 
 ARCHIVE = re.compile(r"oasis_cross-sectional_disc\d+\.(tar\.gz|tgz)")
 T88 = re.compile(r"(OAS1_\d{4})_(MR\d+)_mpr_n\d+_anon_111_t88_(masked_)?gfc(_fseg)?\.(hdr|img)")
 NOTES = re.compile(r"OAS1_\d{4}_MR\d+\.txt")
-POINTER = b"version https://git-lfs"
+GIT_LFS_POINTER = b"version https://git-lfs"
 GZIP_ERRORS = (OSError, EOFError, zlib.error)
 TAR_ERRORS = (
     *GZIP_ERRORS,
@@ -43,16 +44,25 @@ TAR_ERRORS = (
 
 
 def find_scans(source: str | Path, pattern: re.Pattern | None = None) -> list[Scan]:
-    """The T1 volumes of a file or folder, by subject and session; empty where there are none. Reads
-    no voxels.
+    """Find the T1 volumes of a file or folder without reading voxels.
 
     Found are OASIS-1 discs (archives are listed, never unpacked, and checked to their end), else
-    what `layouts.recognise` knows. pattern: volumes whose path below the folder it finds, and no
-    others; its groups say subject and session. A session counts once: unpacked before packed,
-    without the skull (`_t88_masked_gfc`) before
-    with it, then by name. Ages, sex and CDR come from oasis_cross-sectional.csv or participants.tsv
-    up to two levels above or below, else from a session's .txt. DataError: no such file or folder,
-    an archive or table that cannot be read, or names that do not say whose a volume is.
+    the layouts of `layouts.recognise`. A session counts once: unpacked before packed, without the
+    skull (`_t88_masked_gfc`) before with it, then by name. Ages, sex and CDR come from
+    oasis_cross-sectional.csv or participants.tsv up to two levels above or below, else from a
+    session's .txt.
+
+    Args:
+        source: a volume, a packed disc, or a folder.
+        pattern: only volumes in whose path below the folder it is found; its groups `subject` and,
+            if there, `session` name whose they are. None: names are recognised.
+
+    Returns:
+        Scans in the order of subject and session; empty where there are none.
+
+    Raises:
+        DataError: there is no such file or folder, an archive or table cannot be read, or names do
+            not say whose a volume is.
     """
     source = Path(source).absolute()
     if not source.exists():
@@ -82,10 +92,15 @@ def find_scans(source: str | Path, pattern: re.Pattern | None = None) -> list[Sc
         scans = [scan for scan in scans if str(source) in scan.image]
     if not scans:
         return []
-    notes |= {p.stem: _person_of_notes(_small_text(p)) for p in files if NOTES.fullmatch(p.name)}
-    people = notes | _people_of_tables(root, files)
+    notes |= {p.stem: person_of_notes(small_text(p)) for p in files if NOTES.fullmatch(p.name)}
+    people = notes | people_near(root, files)
     first = {(scan.subject, scan.session): scan for scan in reversed(scans)}
     return [_with_person(first[key], people) for key in sorted(first)]
+
+
+def _with_person(scan: Scan, people: dict[str, Person]) -> Scan:
+    person = look_up(people, f"{scan.subject}_{scan.session}", scan.subject)
+    return dataclasses.replace(scan, person=person)
 
 
 def _companions(source: Path, files: list[Path]) -> list[Path]:
@@ -104,14 +119,15 @@ def _companions(source: Path, files: list[Path]) -> list[Path]:
 
 
 def _list_archive(archive: Path) -> tuple[list[str], dict[str, Person]]:
-    """Names of the files of a disc, and what its notes tell of each session."""
-    members, notes = [], {}
+    """Names of the files of a disc, and the person of each session's notes."""
+    members: list[str] = []
+    notes: dict[str, Person] = {}
     for name, content in archive_members(
         archive, lambda name: bool(NOTES.fullmatch(PurePosixPath(name).name))
     ):
         members.append(name)
         if content is not None:
-            notes[PurePosixPath(name).stem] = _person_of_notes(content.decode("utf-8", "replace"))
+            notes[PurePosixPath(name).stem] = person_of_notes(content.decode("utf-8", "replace"))
     return members, notes
 
 
@@ -156,86 +172,31 @@ def _pair(names: list[str]) -> tuple[str, ...]:
     return tuple(sorted(n for n in set(names) if n[:-4] == first[0][:-4]))
 
 
-# ---------------------------------------------------------------- people
-
-
-def _with_person(scan: Scan, people: dict[str, Person]) -> Scan:
-    nobody = (None, None, None)
-    keys = f"{scan.subject}_{scan.session}", scan.subject, f"sub-{scan.subject}"
-    age, sex, cdr = next((people[key] for key in keys if key in people), nobody)
-    return dataclasses.replace(scan, age=age, sex=sex, cdr=cdr)
-
-
-def _person(age: str | None, sex: str | None, cdr: str | None) -> Person:
-    letter = (sex or "").strip()[:1].upper()
-    return _number(age), letter if letter in ("F", "M") else None, _number(cdr)
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if 0 <= value < 150 else None
-
-
-def _person_of_notes(text: str) -> Person:
-    """OAS1_0001_MR1.txt: lines such as 'AGE:          74'."""
-    found = dict(re.findall(r"^(AGE|M/F|CDR):[ \t]*(\S+)", text, re.MULTILINE))
-    return _person(found.get("AGE"), found.get("M/F"), found.get("CDR"))
-
-
-def _people_of_tables(root: Path, files: list[Path]) -> dict[str, Person]:
-    """Rows of oasis_cross-sectional*.csv and participants.tsv; the table nearest to the data
-    wins.
-    """
-    near = [p for p in files if len(p.relative_to(root).parts) <= 3]
-    above = [p for folder in list(root.parents)[:2] for p in sorted(folder.glob("*.[ct]sv"))]
-    people: dict[str, Person] = {}
-    for path in near + above:
-        if re.fullmatch(r"oasis_cross-sectional.*\.csv", path.name):
-            rows = _rows(path, ",", "ID", "M/F", "Age", "CDR")
-        elif path.name == "participants.tsv":
-            rows = _rows(path, "\t", "participant_id", "sex", "age", "cdr")
-        else:
-            continue
-        for key, sex, age, cdr in rows:
-            people.setdefault(key, _person(age, sex, cdr))
-    return people
-
-
-def _rows(path: Path, delimiter: str, key: str, *columns: str) -> Iterator[list[str | None]]:
-    try:
-        rows = list(csv.DictReader(io.StringIO(_small_text(path)), delimiter=delimiter))
-    except csv.Error as error:
-        raise DataError(f"cannot read {path}: {error}; repair or remove the table") from None
-    if rows and key not in rows[0]:
-        raise DataError(f"{path} has no column {key}: repair or remove the table")
-    yield from ([row.get(name) for name in (key, *columns)] for row in rows if row[key])
-
-
-def _small_text(path: Path) -> str:
-    try:
-        with open(path, "rb") as file:
-            return file.read(CHUNK).decode("utf-8-sig", "replace")
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}; repair or remove it") from None
-
-
 # ---------------------------------------------------------------- files and archives
 
 
 def open_file(path: str) -> io.BufferedIOBase:
+    """A stream of the bytes of a file, unpacked if its name ends in .gz or .mgz.
+
+    Raises:
+        DataError: the file cannot be read, or is a Git LFS pointer.
+    """
     try:
         with open(path, "rb") as file:
-            refuse_pointer(file.read(len(POINTER)), path)
+            refuse_pointer(file.read(len(GIT_LFS_POINTER)), path)
         return gzip.open(path) if path.endswith((".gz", ".mgz")) else open(path, "rb")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; replace the file") from None
 
 
 def refuse_pointer(content: bytes, where: str) -> None:
-    if content.startswith(POINTER):
+    """Raise DataError if the first bytes of a file are those of a Git LFS pointer.
+
+    Args:
+        content: at least the first 64 bytes of the file, or all of a shorter one.
+        where: what the message calls it.
+    """
+    if content.startswith(GIT_LFS_POINTER):
         raise DataError(
             f"{where} is a Git LFS pointer, not the file itself: run `git lfs pull` there"
         )
@@ -244,17 +205,26 @@ def refuse_pointer(content: bytes, where: str) -> None:
 def archive_members(
     archive: Path, wanted: Callable[[str], bool]
 ) -> Iterator[tuple[str, bytes | None]]:
-    """Names of the plain files of a .tar.gz in their order, with the content of wanted ones.
-    Nothing touches the disk.
+    """Read the plain files of a .tar.gz one after another; nothing is written to the disk.
 
     Links, devices and names that lead out of the archive are passed over. At the end gzip has
     compared its checksum.
+
+    Args:
+        archive: the .tar.gz.
+        wanted: whether the content of the member of a name is read.
+
+    Yields:
+        Name and content of a member; None instead of a content that is not wanted.
+
+    Raises:
+        DataError: the archive is damaged or incomplete, or a member claims more than 1 GiB.
     """
     open_file(str(archive)).close()
     try:
         with (
             gzip.open(archive) as stream,
-            tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK) as tar,
+            tarfile.open(fileobj=stream, mode="r|", bufsize=READ_CHUNK) as tar,
         ):
             for member in tar:
                 path = PurePosixPath(member.name)
@@ -262,12 +232,14 @@ def archive_members(
                     continue
                 content = None
                 if wanted(member.name):
-                    if member.size > MAX_BYTES:
+                    if member.size > MAX_MEMBER_BYTES:
                         raise DataError(
                             f"{archive}!{member.name} claims {member.size} bytes: the archive is"
                             " damaged, fetch it again"
                         )
-                    content = bytes(take(tar.extractfile(member), member.size))
+                    if (stored := tar.extractfile(member)) is None:
+                        raise tarfile.ReadError(f"{member.name} has no content")
+                    content = bytes(take(stored, member.size))
                 yield member.name, content
             _check_end(tar)
     except DataError:
@@ -279,14 +251,16 @@ def archive_members(
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
-    """tarfile takes a broken header for the end of the archive; at the real end only zeros
-    follow.
+    """Raise ReadError before the real end, where only zeros follow: tarfile also stops at a broken
+    header.
     """
-    rest = tar.fileobj.read(512)
-    if len(rest) < 512 or any(rest):
+    if tar.fileobj is None:
+        raise tarfile.ReadError("the archive is closed")
+    rest = tar.fileobj.read(TAR_BLOCK)
+    if len(rest) < TAR_BLOCK or any(rest):
         raise tarfile.ReadError("no end mark")
-    for _ in range(MAX_BYTES // CHUNK):
-        rest = tar.fileobj.read(CHUNK)
+    for _ in range(MAX_MEMBER_BYTES // READ_CHUNK):
+        rest = tar.fileobj.read(READ_CHUNK)
         if not rest:
             return
         if any(rest):
@@ -294,9 +268,9 @@ def _check_end(tar: tarfile.TarFile) -> None:
     raise tarfile.ReadError("data behind the end mark")
 
 
-def take(stream: io.BufferedIOBase, n: int) -> bytearray:
+def take(stream: io.BufferedIOBase | IO[bytes], n: int) -> bytearray:
     """Up to n bytes, in pieces: a damaged n must not reserve memory."""
     content = bytearray()
-    while len(content) < n and (piece := stream.read(min(CHUNK, n - len(content)))):
+    while len(content) < n and (piece := stream.read(min(READ_CHUNK, n - len(content)))):
         content += piece
     return content

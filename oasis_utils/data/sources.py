@@ -1,5 +1,4 @@
-"""Recognises kinds of data: a folder or archive in, the series it holds out: one session of one
-subject each.
+"""Recognises kinds of data: a folder, archive or volume to the series in it, one a session.
 
 Kinds: `keras` (a keras_png_slices tree), `synthetic` (the project's sample brains in that layout),
 `images` (any folder of PNG, JPEG or TIFF, named by a pattern), `oasis` (volumes of OASIS) and
@@ -8,26 +7,30 @@ Kinds: `keras` (a keras_png_slices tree), `synthetic` (the project's sample brai
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from oasis_utils.config import SPLITS, digest
-from oasis_utils.data import volumes
 from oasis_utils.data.image_files import SUFFIXES
-from oasis_utils.data.splits import Person, deal
-from oasis_utils.runtime import DataError, read_json
+from oasis_utils.data.keras_layout import (
+    EXPORT_RECORD,
+    files_named,
+    find_masks,
+    find_slices,
+    is_keras_tree,
+    kind_of_tree,
+)
+from oasis_utils.data.people import UNKNOWN_PERSON, Person, look_up, read_people
+from oasis_utils.data.scans import find_scans
+from oasis_utils.data.splits import assign_splits
+from oasis_utils.data.volume_names import Scan
+from oasis_utils.runtime import DataError
 
-FOLDER_NAMES = {"train": ("train",), "validate": ("validate", "val"), "test": ("test",)}
-SLICE_NAME = re.compile(r"case_(\d+)_slice_(\d+)(?:\.nii)?\.png")
-MASK_NAME = re.compile(r"seg_(\d+)_slice_(\d+)(?:\.nii)?\.png")
-LEVELS = ("", "*/", "*/*/")
-EXPORT_RECORD = "source.json"  # beside slices that `prepare --png` wrote: what they were made from
 EXAMPLE = r"(?P<subject>OAS1_\d+)_(?P<session>MR\d+)_.*_(?P<slice>\d+)\.jpg"
 OASIS_ACKNOWLEDGEMENT = (  # as the data use agreement words it
     "Data were provided by OASIS: Cross-Sectional: Principal Investigators: D. Marcus, R, Buckner,"
@@ -40,24 +43,40 @@ OASIS_ACKNOWLEDGEMENT = (  # as the data use agreement words it
 class Series:
     """One session of one subject: image files in order of position, or a volume that is cut when it
     is read.
+
+    Attributes:
+        subject: number in the name (keras), else counted from 1 in the order of names.
+        name: of the subject, as the source writes it.
+        session: as the source writes it; empty if it has none.
+        split: None where the source leaves it to `with_splits`.
+        files: one image a position; empty for a volume.
+        positions: number of each slice, ascending.
+        masks: one a file, or none.
+        person: age, sex and CDR at this session.
+        scan: the volume; None for images.
     """
 
-    subject: int  # number in the name (keras), else counted from 1 in the order of names
-    name: str  # of the subject, as the source writes it
+    subject: int
+    name: str
     session: str = ""
-    split: str | None = None  # None: the source leaves it to `assign_splits`
+    split: str | None = None
     files: tuple[Path, ...] = ()
     positions: tuple[int, ...] = ()
-    masks: tuple[Path, ...] = ()  # one a file, or none
-    age: float | None = None  # years
-    sex: str | None = None
-    cdr: float | None = None  # clinical dementia rating
-    scan: volumes.Scan | None = None
+    masks: tuple[Path, ...] = ()
+    person: Person = UNKNOWN_PERSON
+    scan: Scan | None = None
 
 
 @dataclass(frozen=True)
 class Source:
-    """What `discover` found; `notes` counts what was left out or changed."""
+    """What `discover` found.
+
+    Attributes:
+        path: file or folder that was searched.
+        kind: keras, synthetic, images, oasis or nifti.
+        series: ordered by split, subject and session.
+        notes: how often something was left out or changed.
+    """
 
     path: Path
     kind: str
@@ -69,24 +88,13 @@ class Source:
         """Changes when a file is added, removed or rewritten, or when what is known of a subject
         changes.
         """
-        return digest(
-            [
-                self.kind,
-                [
-                    [
-                        s.name,
-                        s.session,
-                        s.split,
-                        s.age,
-                        s.sex,
-                        s.cdr,
-                        s.positions,
-                        [_stamp(p, self.path) for p in _files_of(s)],
-                    ]
-                    for s in self.series
-                ],
-            ]
-        )
+        return digest([self.kind, [_series_state(s, self.path) for s in self.series]])
+
+
+def _series_state(s: Series, root: Path) -> list[Any]:
+    person = [s.person.age, s.person.sex, s.person.cdr]
+    files = [_file_state(path, root) for path in _files_of(s)]
+    return [s.name, s.session, s.split, *person, s.positions, files]
 
 
 def _files_of(series: Series) -> Iterator[Path]:
@@ -96,21 +104,26 @@ def _files_of(series: Series) -> Iterator[Path]:
         yield from [series.scan.archive] if series.scan.archive else map(Path, parts)
 
 
-def _stamp(path: Path, root: Path) -> list[Any]:
+def _file_state(path: Path, root: Path) -> list[Any]:
     stat = path.stat()
-    return [
-        str(path).removeprefix(str(root)),
-        stat.st_size,
-        stat.st_mtime_ns,
-    ]  # relative_to takes longer than stat
+    inside = str(path).removeprefix(str(root))  # relative_to takes longer than stat
+    return [inside, stat.st_size, stat.st_mtime_ns]
 
 
 def discover(path: str | Path, pattern: str | None = None) -> Source:
-    """The series of a folder, archive or volume, ordered by split, subject and session.
+    """Recognise a source and list its series.
 
-    `pattern` is for folders of images or volumes: a regular expression with the named group
-    `subject` and, if wanted, `session` and (images only) `slice`, searched in each file's path
-    relative to `path`, written with `/`. Raises DataError.
+    Args:
+        path: folder, archive or volume.
+        pattern: for folders of images or volumes, a regular expression with the named group
+            `subject` and, if wanted, `session` and (images only) `slice`, searched in each file's
+            path relative to `path`, written with `/`. None: names are recognised.
+
+    Returns:
+        The source; no file of slices or voxels is opened.
+
+    Raises:
+        DataError: there are no data, or their names leave open whose they are.
     """
     path = Path(path)
     if not path.exists():
@@ -120,11 +133,9 @@ def discover(path: str | Path, pattern: str | None = None) -> Source:
         )
     if pattern is not None:
         return _by_pattern(path, pattern)
-    if any(
-        _find(path, f"keras_png_slices_{name}") for names in FOLDER_NAMES.values() for name in names
-    ):
+    if is_keras_tree(path):
         return _keras(path)
-    scans = volumes.find_scans(path)
+    scans = find_scans(path)
     if scans:
         return _volumes(path, scans)
     images = image_files(path)
@@ -148,107 +159,52 @@ def discover(path: str | Path, pattern: str | None = None) -> Source:
 # ---------------------------------------------------------------- keras_png_slices
 
 
-def _find(root: Path, name: str) -> Path | None:
-    """The folder of that name within two levels; its slices/ folder where there is one."""
-    for level in LEVELS:
-        for folder in sorted(root.glob(level + name)):
-            if folder.is_dir():
-                return folder / "slices" if (folder / "slices").is_dir() else folder
-    return None
-
-
 def _keras(root: Path) -> Source:
-    """keras_png_slices_{train,validate,test} with their own splits; masks from
-    keras_png_slices_seg_*.
-    """
-    files: dict[tuple[str, int], dict[int, Path]] = {}
-    masks: dict[tuple[str, int], dict[int, Path]] = {}
-    for split in SPLITS:
-        folder = _split_folder(root, split)
-        found = _numbered(folder, SLICE_NAME)
-        if not found:
-            raise DataError(
-                f"no slices in {folder}: expected names such as case_001_slice_0.nii.png; "
-                "see README, Data"
-            )
-        files |= {(split, subject): slices for subject, slices in found.items()}
-        for name in FOLDER_NAMES[split]:
-            if segmented := _find(root, f"keras_png_slices_seg_{name}"):
-                masks |= {
-                    (split, subject): slices
-                    for subject, slices in _numbered(segmented, MASK_NAME).items()
-                }
-    _refuse_shared_subjects(files)
-    people, first, series = read_people(root), {}, []
-    exported = any(True for level in LEVELS for _ in root.glob(level + EXPORT_RECORD))
-    by_number = {
+    """A keras_png_slices tree with its own splits; further cases of a person are sessions."""
+    files, masks = find_slices(root), find_masks(root)
+    people = {
         int(digits): person
-        for name, person in people.items()
+        for name, person in read_people(root).items()
         if (digits := re.sub(r"\D", "", name))
     }
+    exported = bool(files_named(root, EXPORT_RECORD))
+    first: dict[str, int] = {}
+    series = []
     for (split, case), slices in files.items():
-        ours, person = masks.get((split, case), {}), by_number.get(case, {})
-        subject = first.setdefault(person["name"], case) if exported and "name" in person else case
+        own, person = masks.get((split, case), {}), people.get(case, UNKNOWN_PERSON)
+        subject = first.setdefault(person.name, case) if exported and person.name else case
         series.append(
             Series(
                 subject,
                 str(subject),
-                person.get("session", ""),
+                person.session,
                 split,
-                tuple(slices.values()),
-                tuple(slices),
-                tuple(ours[p] for p in slices if p in ours),
-                **{key: person[key] for key in ("age", "sex", "cdr") if key in person},
+                files=tuple(slices.values()),
+                positions=tuple(slices),
+                masks=tuple(own[p] for p in slices if p in own),
+                person=person,
             )
         )
-    series.sort(key=lambda s: (SPLITS.index(s.split), s.subject, natural(s.session)))
+    series.sort(key=lambda s: (_rank(s), s.subject, natural(s.session)))
     _refuse_split_people(series)
     series, notes = _whole_masks(series)
-    return Source(root, _kind_of_tree(root), tuple(series), notes)
+    return Source(root, kind_of_tree(root), tuple(series), notes)
 
 
-def _split_folder(root: Path, split: str) -> Path:
-    names = [f"keras_png_slices_{name}" for name in FOLDER_NAMES[split]]
-    for name in names:
-        if folder := _find(root, name):
-            return folder
-    found = ", ".join(sorted(p.name for p in root.iterdir())[:5]) or "nothing"
-    raise DataError(f"expected {names[0]}/ under {root}, found {found}; see README, Data")
-
-
-def _numbered(folder: Path, name: re.Pattern) -> dict[int, dict[int, Path]]:
-    """Files by subject and position, both in order."""
-    found: dict[int, dict[int, Path]] = defaultdict(dict)
-    for entry in sorted(os.listdir(folder)):
-        if match := name.fullmatch(entry):
-            slices, position = found[int(match[1])], int(match[2])
-            if position in slices:
-                raise DataError(
-                    f"{slices[position].name} and {entry} in {folder} are the same slice: keep one"
-                )
-            slices[position] = folder / entry
-    return {subject: dict(sorted(found[subject].items())) for subject in sorted(found)}
-
-
-def _refuse_shared_subjects(files: dict[tuple[str, int], dict[int, Path]]) -> None:
-    home: dict[int, str] = {}
-    for (split, subject), slices in files.items():
-        if home.setdefault(subject, split) != split:
-            raise DataError(
-                f"subject {subject} is in both {home[subject]} and {split}"
-                f" ({next(iter(slices.values()))}): a subject may be in one split only, else every"
-                " figure is too good"
-            )
+def _rank(series: Series) -> int:
+    """The number of the series' split."""
+    return len(SPLITS) if series.split is None else SPLITS.index(series.split)
 
 
 def _refuse_split_people(series: list[Series]) -> None:
     """DataError for sessions of one subject in two splits."""
-    home: dict[int, str] = {}
+    split_of: dict[int, str | None] = {}
     for s in series:
-        if home.setdefault(s.subject, s.split) != s.split:
+        if split_of.setdefault(s.subject, s.split) != s.split:
             raise DataError(
                 f"participants.tsv says that {s.files[0]} ({s.split}) is a session of subject"
-                f" {s.subject}, which is in {home[s.subject]}: a subject may be in one split only"
+                f" {s.subject}, which is in {split_of[s.subject]}: a subject may be in one"
+                " split only"
             )
 
 
@@ -260,53 +216,6 @@ def _whole_masks(series: list[Series]) -> tuple[list[Series], dict[str, int]]:
     return [replace(s, masks=()) for s in series], {
         "slices without a mask, so no masks are used": slices - masks
     }
-
-
-def _kind_of_tree(root: Path) -> str:
-    if any(True for level in LEVELS for _ in root.glob(level + "sample_brains.json")):
-        return "synthetic"
-    records = [path for level in LEVELS for path in sorted(root.glob(level + EXPORT_RECORD))]
-    return read_json(records[0]).get("kind", "keras") if records else "keras"
-
-
-def read_people(root: Path) -> dict[str, dict[str, Any]]:
-    """Age (years), sex and CDR by participant_id from participants.tsv within two levels; empty
-    without one.
-
-    Exports of this project add name and session: several cases with one name are sessions of one
-    subject.
-    """
-    tables = [path for level in LEVELS for path in sorted(root.glob(level + "participants.tsv"))]
-    if not tables:
-        return {}
-    header, *rows = [
-        line.split("\t") for line in tables[0].read_text(encoding="utf-8-sig").splitlines() if line
-    ]
-    if "participant_id" not in header:
-        raise DataError(f"{tables[0]} has no column participant_id: found {', '.join(header)}")
-    people = {}
-    for row in rows:
-        cells = dict(zip(header, row, strict=False))
-        people[cells["participant_id"]] = {
-            "age": _number(cells.get("age")),
-            "cdr": _number(cells.get("cdr")),
-            "sex": cells.get("sex") if cells.get("sex") in ("F", "M") else None,
-        }
-        people[cells["participant_id"]] |= {
-            key: cells[key]
-            for key in ("name", "session")
-            if cells.get(key, "n/a") not in ("", "n/a")
-        }
-    return people
-
-
-def _number(text: str | None) -> float | None:
-    """A finite number, or None for `n/a` and the like."""
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
 
 
 # ---------------------------------------------------------------- folders of images
@@ -343,7 +252,7 @@ def _by_pattern(root: Path, pattern: str) -> Source:
         for path in files
         if (match := expression.search(path.relative_to(root).as_posix())) and match["subject"]
     ]
-    scans = volumes.find_scans(root, expression)
+    scans = find_scans(root, expression)
     if matches and scans:
         raise DataError(
             f"--pattern '{pattern}' matches {len(matches)} images, such as {matches[0][0]}, and "
@@ -385,10 +294,9 @@ def _images(root: Path, matches: list[tuple[Path, dict[str, str]]], left: int) -
             numbers[name],
             name,
             session,
-            None,
-            tuple(own[p] for p in sorted(own)),
-            tuple(sorted(own)),
-            **_known(people, name),
+            files=tuple(own[p] for p in sorted(own)),
+            positions=tuple(sorted(own)),
+            person=look_up(people, name),
         )
         for (name, session), own in sorted(
             series.items(), key=lambda item: [natural(t) for t in item[0]]
@@ -396,11 +304,6 @@ def _images(root: Path, matches: list[tuple[Path, dict[str, str]]], left: int) -
     ]
     notes = {"images that --pattern does not match, left out": left} if left else {}
     return Source(root, "images", tuple(found), notes)
-
-
-def _known(people: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
-    found = people.get(name, people.get(f"sub-{name}", {}))
-    return {key: found[key] for key in ("age", "sex", "cdr") if key in found}
 
 
 def _slice_key(text: str) -> int | str:
@@ -424,12 +327,11 @@ def _compiled(pattern: str) -> re.Pattern:
 # ---------------------------------------------------------------- volumes
 
 
-def _volumes(path: Path, scans: list[volumes.Scan]) -> Source:
+def _volumes(path: Path, scans: list[Scan]) -> Source:
     names = sorted({scan.subject for scan in scans}, key=natural)
     numbers = {name: i for i, name in enumerate(names, 1)}
     series = [
-        Series(numbers[s.subject], s.subject, s.session, age=s.age, sex=s.sex, cdr=s.cdr, scan=s)
-        for s in scans
+        Series(numbers[s.subject], s.subject, s.session, person=s.person, scan=s) for s in scans
     ]
     series.sort(key=lambda s: (s.subject, natural(s.session)))
     kind = "oasis" if any(re.match(r"OAS\d|OASIS_\d", name) for name in names) else "nifti"
@@ -442,43 +344,23 @@ def _volumes(path: Path, scans: list[volumes.Scan]) -> Source:
 
 
 def with_splits(source: Source, shares: tuple[float, float, float], seed: int) -> Source:
-    """The source's own splits, or splits by subject that are alike; series come in the order of
-    splits.
+    """Give every series a split.
+
+    Args:
+        source: as `discover` returns it.
+        shares: of train, validate and test, for `assign_splits`.
+        seed: of `assign_splits`.
+
+    Returns:
+        The source with its own splits or, where it has none, with splits by subject that are alike;
+        series come in the order of splits.
+
+    Raises:
+        DataError: `assign_splits` refuses the shares or the number of subjects.
     """
     series = source.series
     if any(s.split is None for s in series):
-        people = {
-            s.name: (s.age, s.sex, s.cdr) for s in reversed(series)
-        }  # as in a subject's first session
-        home = assign_splits(people, shares, seed)
-        series = [replace(s, split=home[s.name]) for s in series]
-    return replace(source, series=tuple(sorted(series, key=lambda s: SPLITS.index(s.split))))
-
-
-def assign_splits(
-    people: Mapping[str, Person],
-    shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
-    seed: int = 0,
-) -> dict[str, str]:
-    """A split for each subject, stratified by age, sex and CDR where they are known
-    (`splits.deal`).
-
-    people: (age in years, sex, CDR) by name, None where unknown. Counts are the shares rounded to
-    whole subjects (largest remainder), at least one a split. Seed, names and people decide, in
-    whatever order they come. DataError: shares that are not three positive numbers, or fewer than 3
-    subjects.
-    """
-    if len(shares) != 3 or not all(math.isfinite(share) and share > 0 for share in shares):
-        raise DataError(f"a split is three positive shares such as 0.8,0.1,0.1, not {shares}")
-    n = len(people)
-    if n < 3:
-        raise DataError(
-            f"{n} subjects cannot be split into {', '.join(SPLITS)}: at least 3 are needed"
-        )
-    wanted = [share / sum(shares) * n for share in shares]
-    counts = [max(math.floor(w), 1) for w in wanted]
-    while sum(counts) != n:
-        step = 1 if sum(counts) < n else -1
-        able = [i for i in range(3) if counts[i] + step >= 1]
-        counts[max(able, key=lambda i: step * (wanted[i] - counts[i]))] += step
-    return deal(people, dict(zip(SPLITS, counts, strict=True)), seed)
+        people = {s.name: s.person for s in reversed(series)}  # as in a subject's first session
+        split_of = assign_splits(people, shares, seed)
+        series = tuple(replace(s, split=split_of[s.name]) for s in series)
+    return replace(source, series=tuple(sorted(series, key=_rank)))

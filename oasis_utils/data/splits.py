@@ -1,5 +1,4 @@
-"""Deals subjects to splits that are alike in age, sex and CDR; the result depends on seed, names
-and people alone.
+"""Deals subjects to splits that are alike in age, sex and CDR, as seed, names and people decide.
 
 Systematic sampling along the order of ages, then rerandomisation (Morgan & Rubin 2012, doi
 10.1214/12-AOS1008): of many random deals that are even in age, the one with the most similar splits
@@ -15,22 +14,72 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from oasis_utils.config import digest
+from oasis_utils.config import SPLITS, digest
+from oasis_utils.data.people import Person
+from oasis_utils.runtime import DataError
 
-Person = tuple[
-    float | None, str | None, float | None
-]  # age in years, sex F or M, CDR; None: unknown
-TRIES = 300  # random deals that are compared
+RANDOM_DEALS = 300  # of which the most even one is taken
+# of age, distance to the mean age, sex, CDR above 0, and whether age, sex and CDR are known
+TRAIT_WEIGHTS = (4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+
+
+def assign_splits(
+    people: Mapping[str, Person],
+    shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    seed: int = 0,
+) -> dict[str, str]:
+    """Assign each subject to train, validate or test by `deal`.
+
+    Args:
+        people: by name; their order does not matter.
+        shares: of train, validate and test, positive, in any unit. Counts are the shares rounded
+            to whole subjects (largest remainder), at least one a split.
+        seed: of the random deals.
+
+    Returns:
+        The split of each name.
+
+    Raises:
+        DataError: shares that are not three positive numbers, or fewer than 3 subjects.
+    """
+    if len(shares) != 3 or not all(math.isfinite(share) and share > 0 for share in shares):
+        raise DataError(f"a split is three positive shares such as 0.8,0.1,0.1, not {shares}")
+    n = len(people)
+    if n < 3:
+        raise DataError(
+            f"{n} subjects cannot be split into {', '.join(SPLITS)}: at least 3 are needed"
+        )
+    exact = [share / sum(shares) * n for share in shares]
+    counts = [max(math.floor(count), 1) for count in exact]
+    while sum(counts) != n:
+        step = 1 if sum(counts) < n else -1
+        able = [i for i in range(3) if counts[i] + step >= 1]
+        counts[max(able, key=lambda i: step * (exact[i] - counts[i]))] += step
+    return deal(people, dict(zip(SPLITS, counts, strict=True)), seed)
 
 
 def deal(people: Mapping[str, Person], counts: Mapping[str, int], seed: int = 0) -> dict[str, str]:
-    """The split of each name: {name: split}, with counts[split] names in each split.
+    """Deal subjects to splits that are alike.
 
-    Names are ordered by age (unknown ages last). Each split takes every so-manieth of them, the
-    smallest split one of each block. Within blocks the deal is random, and the deal is chosen in
-    which mean age, its spread, and the shares of women, of CDR above 0 and of unknown values differ
-    least between the splits. ValueError without people, or where the counts do not sum to their
-    number.
+    Names are ordered by age (unknown ages last) and cut into as many blocks as the smallest split
+    has members; each split takes its share of every block. Within blocks the deal is random. Of
+    many such deals, the one is taken in which mean age, its spread, and the shares of women, of CDR
+    above 0 and of unknown values differ least between the splits.
+
+    Args:
+        people: by name; their order does not matter.
+        counts: number of subjects in each split.
+        seed: of the random deals.
+
+    Returns:
+        The split of each name.
+
+    Raises:
+        ValueError: there are no people, or the counts do not sum to their number.
+
+    Reference:
+        Morgan & Rubin 2012, "Rerandomization to improve covariate balance in experiments", Annals
+        of Statistics 40(2), doi 10.1214/12-AOS1008.
     """
     if not people:
         raise ValueError("no subjects to deal to splits: give at least one")
@@ -40,20 +89,15 @@ def deal(people: Mapping[str, Person], counts: Mapping[str, int], seed: int = 0)
             " sum to the number of subjects"
         )
     names = sorted(people, key=lambda name: (_age(people[name]), digest([seed, name]), name))
-    slots, blocks = (
-        _slots(list(counts.values())),
-        _blocks(len(names), [n for n in counts.values() if n]),
-    )
+    slots = _slots(list(counts.values()))
+    blocks = _blocks(len(names), [n for n in counts.values() if n])
     traits = _traits([people[name] for name in names])
     rng = np.random.default_rng(int(digest([seed, sorted(people)]), 16))
     best, least = slots, math.inf
-    for _ in range(TRIES):
-        order = np.lexsort(
-            (rng.random(len(names)), blocks)
-        )  # slots change places within their block
-        found = round(
-            _imbalance(slots[order], traits), 9
-        )  # rounded: the same choice on every machine
+    for _ in range(RANDOM_DEALS):
+        order = np.lexsort((rng.random(len(names)), blocks))  # permutes within blocks
+        # rounded: the same choice on every machine
+        found = round(_imbalance(slots[order], traits), 9)
         if found < least:
             best, least = slots[order], found
     splits = list(counts)
@@ -61,12 +105,16 @@ def deal(people: Mapping[str, Person], counts: Mapping[str, int], seed: int = 0)
 
 
 def balance(entries: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int | float | str]]:
-    """How alike splits are: {split: {"subjects", "mean age", "youngest", "oldest", "women", "CDR >
-    0"}}.
+    """Statistics that show how alike splits are.
 
-    entries: of a manifest's "subjects", with subject, split, age (years), sex and cdr; a subject's
-    first session counts. Ages in years, the other two as shares of the subjects of whom it is
-    known; "unknown" where there is none.
+    Args:
+        entries: a manifest's "subjects": one a session, with subject, split, age (years), sex and
+            cdr, None where unknown. A subject's first session counts.
+
+    Returns:
+        By split: number of "subjects", "mean age", "youngest", "oldest" (years), "women" and
+        "CDR > 0" (shares, 0 to 1, of the subjects of whom it is known); "unknown" where it is known
+        of none.
     """
     people: dict[str, dict[Any, Mapping[str, Any]]] = {}
     for entry in entries:
@@ -92,7 +140,7 @@ def _summary(entries: Sequence[Mapping[str, Any]]) -> dict[str, int | float | st
 
 
 def _age(person: Person) -> float:
-    return math.inf if person[0] is None else person[0]
+    return math.inf if person.age is None else person.age
 
 
 def _slots(counts: Sequence[int]) -> Int[np.ndarray, " n"]:
@@ -113,20 +161,20 @@ def _blocks(n: int, counts: Sequence[int]) -> Int[np.ndarray, " n"]:
 
 
 def _traits(people: Sequence[Person]) -> Float[np.ndarray, "n traits"]:
-    """Age, distance to the middle age, woman, CDR > 0, and whether each is known, scaled to
+    """Age, distance to the mean age, woman, CDR > 0, and whether each is known, scaled to
     deviation 1.
     """
-    known = np.array(
-        [[value is not None for value in person] for person in people], dtype=float
-    ).reshape(-1, 3)
     ages, women, ill = (
         np.array(column, dtype=float)
         for column in (
-            [math.nan if age is None else age for age, _, _ in people],
-            [math.nan if sex is None else sex == "F" for _, sex, _ in people],
-            [math.nan if cdr is None else cdr > 0 for _, _, cdr in people],
+            [math.nan if p.age is None else p.age for p in people],
+            [math.nan if p.sex is None else p.sex == "F" for p in people],
+            [math.nan if p.cdr is None else p.cdr > 0 for p in people],
         )
     )
+    known = np.array(
+        [[value is not None for value in (p.age, p.sex, p.cdr)] for p in people], dtype=float
+    ).reshape(-1, 3)
     spread = np.abs(ages - np.nanmean(ages)) if known[:, 0].any() else ages
     traits = np.stack([ages, spread, women, ill], axis=1)
     for column in traits.T:
@@ -143,5 +191,4 @@ def _imbalance(slots: Int[np.ndarray, " n"], traits: Float[np.ndarray, "n traits
     counts = np.bincount(slots)
     sums = np.stack([np.bincount(slots, weights=column) for column in traits.T], axis=1)
     means = sums[counts > 0] / counts[counts > 0][:, None]
-    weights = np.array([4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
-    return float((weights * means**2).sum())
+    return float((np.array(TRAIT_WEIGHTS) * means**2).sum())

@@ -1,16 +1,15 @@
-"""Cuts T1 volumes into slices: OASIS-1 discs, NIfTI and Analyze in, square 8-bit slices of one
-geometry out.
+"""Cuts T1 volumes into square 8-bit slices of one geometry: OASIS-1 discs, NIfTI, Analyze, MGH.
 
-Every volume is brought to one frame first: voxel axes that run left to right, back to front and
+Every volume is first brought to one frame: voxel axes that run left to right, back to front and
 bottom to top (RAS), 1 mm apart. Pictures are neurological: the patient's left is on the left.
 Axial: front up; coronal: top up; sagittal: top up, front to the right. Slices are numbered upwards,
 forwards and to the right, and lie on a square of 256 mm.
 
-Left and right of Analyze files are a convention, for a file does not say: x runs from the patient's
-right to the left (Analyze 7.5, SPM, nibabel). It holds for OASIS T88_111 as well: they were written
-by 4dfptoanalyze, and the manual of 4dfp gives "right occipital skull-base" as the first voxel of an
-axial volume. No picture can prove it. (RAW and SUBJ_111 of OASIS-1 are stored sagittally; of discs
-only T88_111 is read.)
+Analyze files do not record left and right. By convention x runs from the patient's right to the
+left (Analyze 7.5, SPM, nibabel). It holds for OASIS T88_111 as well: they were written by
+4dfptoanalyze, and the manual of 4dfp gives "right occipital skull-base" as the first voxel of an
+axial volume. The pictures cannot confirm it. RAW and SUBJ_111 of OASIS-1 are stored sagittally; of
+discs only T88_111 is read.
 """
 
 from __future__ import annotations
@@ -27,53 +26,24 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from scipy import ndimage
 
 from oasis_utils.data.orientation import AUTO, oriented, quarter_turns
-from oasis_utils.data.scans import Scan, archive_members, find_scans, open_file
+from oasis_utils.data.scans import archive_members, open_file
+from oasis_utils.data.tissues import TISSUES
+from oasis_utils.data.volume_names import Scan
 from oasis_utils.data.voxels import Opener, read_voxels
 from oasis_utils.runtime import DataError
 
-__all__ = ["Scan", "SliceOptions", "find_scans", "read_scans"]
-
-CANVAS = 256  # mm = pixels, side of every slice, as in keras_png_slices
-PLANES = {
-    "axial": (2, 1, 0),
-    "coronal": (1, 2, 0),
-    "sagittal": (0, 2, 1),
-}  # axes of slices, rows (reversed), columns
+SLICE_SIDE = 256  # mm = pixels, as in keras_png_slices
+# axes of slices, rows (reversed), columns
+PLANES = {"axial": (2, 1, 0), "coronal": (1, 2, 0), "sagittal": (0, 2, 1)}
 # a voxel of the head is brighter than this fraction of the 99th percentile, counted from the
 # background
-HEAD = 0.1
-SPECK = 0.02  # a slice with less head than this fraction of the fullest slice is outside the head
+HEAD_FRACTION = 0.1
+# a slice with less head than this fraction of the fullest slice is outside the head
+SPECK_FRACTION = 0.02
 # grey level of the head's 99.5th percentile; the background (1st percentile of all voxels) is 0
-WHITE = 250
-FEW = 50  # different whole numbers: a head has more, a label map has no more
-MAX_FIELD = 2**26  # mm³, about 400³
-
-
-def _coding(fluid: str, grey: str, white: str) -> UInt8[np.ndarray, " 256"]:
-    """A table from labels to the masks' 1 fluid, 2 grey matter, 3 white matter; 0 for all labels
-    that are not named.
-    """
-    table = np.zeros(256, np.uint8)
-    for tissue, labels in ((1, fluid), (2, grey), (3, white)):
-        table[[int(label) for label in labels.split()]] = tissue
-    return table
-
-
-TISSUES = {  # what the labels of a segmentation mean, by `Scan.coding`
-    "fsl": _coding("1", "2", "3"),  # FSL FAST, the FSL_SEG maps of OASIS-1
-    "bids": _coding("3", "1", "2"),  # BIDS and fMRIPrep _dseg
-    "neurite4": _coding("4", "1 2", "3"),  # cortex, subcortical grey matter, white matter, CSF
-    "neurite35": _coding(
-        "3 4 11 12 18 19 22 23 34 35",  # neurite-OASIS seg35, Learn2Reg labels
-        "2 6 7 8 9 10 14 15 16 21 25 26 27 28 29 30 31 32",
-        "1 5 13 17 20 24 33",
-    ),
-    "freesurfer": _coding(
-        "4 5 14 15 24 30 31 43 44 62 63 72",  # aseg; brain stem and ventral DC as white matter
-        "3 8 9 10 11 12 13 17 18 19 26 27 42 47 48 49 50 51 52 53 54 55 58 59 80",
-        "2 7 16 28 41 46 60 77 78 79 85 192 251 252 253 254 255",
-    ),
-}
+WHITE_LEVEL = 250
+MAX_LABELS = 50  # different whole numbers in a label map; a head has more
+MAX_FIELD_OF_VIEW = 2**26  # mm³, about 400³
 
 
 @dataclass(frozen=True)
@@ -82,20 +52,22 @@ class SliceOptions:
 
     Positions are whole millimetres of the 1 mm grid. Without `span` they count over the head's
     extent.
+
+    Attributes:
+        plane: axial, coronal or sagittal.
+        span: first and last + 1 millimetre along the plane's axis; None: the extent of the head.
+        every: millimetres between slices, from the first one on, so that the number of slices
+            follows the head's size; None: `count` slices.
+        count: without `every`, this many slices, each in the middle of its share of the extent.
+        orient: auto (upright), as-is, rot90, rot180 or rot270 (anticlockwise), then perhaps
+            ",flip".
     """
 
-    plane: str = "axial"  # axial, coronal or sagittal
-    span: tuple[int, int] | None = None  # first and last + 1 millimetre along the plane's axis
-    every: float | None = (
-        # millimetres between slices, from the first one on; the number follows the head's size
-        None
-    )
-    count: int = (
-        32  # without `every`: this many slices, each in the middle of its share of the extent
-    )
-    orient: str = (
-        AUTO  # auto (upright), as-is, rot90, rot180 or rot270 (anticlockwise), then perhaps ",flip"
-    )
+    plane: str = "axial"
+    span: tuple[int, int] | None = None
+    every: float | None = None
+    count: int = 32
+    orient: str = AUTO
 
     def __post_init__(self):
         _require(
@@ -121,23 +93,29 @@ def _require(condition: bool, message: str) -> None:
 # ---------------------------------------------------------------- reading
 
 
+Slices = UInt8[np.ndarray, "n height width"]
+
+
 def read_scans(
     scans: Iterable[Scan],
     options: SliceOptions,
     on_error: Callable[[Scan, DataError], None] | None = None,
-) -> Iterator[
-    tuple[Scan, UInt8[np.ndarray, "n height width"], UInt8[np.ndarray, "n height width"] | None]
-]:
-    """Slices (n, 256, 256) of one volume after another, and tissue masks of the same shape where a
-    scan has them.
+) -> Iterator[tuple[Scan, Slices, Slices | None]]:
+    """Cut one volume after another into slices; one volume is in memory at a time.
 
-    Masks are 0 background, 1 fluid, 2 grey matter, 3 white matter, whatever the coding of the
-    labels (`TISSUES`).
+    Args:
+        scans: those of an archive are read in the archive's order, all others in the given one.
+        options: which slices are cut.
+        on_error: called with a scan that cannot be read, which is then left out; None: the first
+            error is raised.
 
-    Grey levels: 0 is the 1st percentile of a volume, 250 the 99.5th of its head. Streams: one
-    volume is in memory at a time. Scans of an archive come in the archive's order, all others in
-    the given one. The first DataError is raised; with `on_error`, it is reported there and the scan
-    left out.
+    Yields:
+        The scan, its slices (n, 256, 256), and tissue masks of the same shape or None where the
+        scan has no labels. Grey levels: 0 is the 1st percentile of a volume, 250 the 99.5th of its
+        head. Masks: 0 background, 1 fluid, 2 grey matter, 3 white matter.
+
+    Raises:
+        DataError: a volume cannot be read, and `on_error` is None.
     """
     groups: dict[Path | None, list[Scan]] = {}
     for scan in scans:
@@ -162,8 +140,8 @@ def _from_files(scans: list[Scan]) -> Iterator[tuple[Scan, Opener]]:
 
 
 def _from_archive(archive: Path, scans: list[Scan]) -> Iterator[tuple[Scan, Opener]]:
-    """Each scan as soon as its last file has come by; what is left when the archive fails gets the
-    archive's error.
+    """Each scan once its last file has been read; when the archive fails, opening the files of the
+    remaining scans raises the archive's error.
     """
     waiting = {scan: {*scan.image, *scan.labels} for scan in scans}
     owner = {name: scan for scan in scans for name in waiting[scan]}
@@ -233,7 +211,7 @@ def _on_millimetres(
     """
     sizes = np.sqrt((affine[:3, :3] ** 2).sum(0))
     sides = [max(1, round(n * size)) for n, size in zip(voxels.shape, sizes, strict=True)]
-    if math.prod(sides) > MAX_FIELD:
+    if math.prod(sides) > MAX_FIELD_OF_VIEW:
         raise DataError(
             f"{where} covers {' x '.join(map(str, sides))} mm, more than a head: the voxel sizes"
             " are damaged, replace the file"
@@ -262,7 +240,9 @@ def _slices(
     def grey(stack: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):  # a single voxel may be far above white
             return np.clip(
-                (stack - np.float32(black)) * np.float32(WHITE / (white - black)) + 0.5, 0, 255
+                (stack - np.float32(black)) * np.float32(WHITE_LEVEL / (white - black)) + 0.5,
+                0,
+                255,
             )
 
     images = _cut(grey, volume, options, positions, windows)
@@ -283,7 +263,7 @@ def _levels(volume: _Volume) -> tuple[float, float, float]:
     brighter = values[np.searchsorted(values, black, side="right") :]
     if len(brighter):
         threshold = float(
-            np.float32(black + HEAD * (float(brighter[int(0.99 * len(brighter))]) - black))
+            np.float32(black + HEAD_FRACTION * (float(brighter[int(0.99 * len(brighter))]) - black))
         )
         foreground = brighter[np.searchsorted(brighter, threshold, side="right") :]
         white = float(foreground[int(0.995 * len(foreground))]) if len(foreground) else black
@@ -298,7 +278,7 @@ def _refuse_label_map(values: np.ndarray, where: str) -> None:
     """
     different = values[np.flatnonzero(np.diff(values, prepend=-1))]
     if (
-        2 <= len(different) <= FEW
+        2 <= len(different) <= MAX_LABELS
         and different[0] >= 0
         and different[-1] <= 255
         and (different % 1 == 0).all()
@@ -312,7 +292,7 @@ def _refuse_label_map(values: np.ndarray, where: str) -> None:
 def _extent(head: np.ndarray, axis: int) -> tuple[int, int]:
     """First and last + 1 millimetre of the head along an axis, specks left out."""
     counts = np.count_nonzero(head, axis=tuple(a for a in range(3) if a != axis))
-    inside = np.flatnonzero(counts >= max(1, SPECK * counts.max()))
+    inside = np.flatnonzero(counts >= max(1, SPECK_FRACTION * counts.max()))
     return int(inside[0]), int(inside[-1]) + 1
 
 
@@ -337,21 +317,21 @@ def _positions(head: np.ndarray, axis: int, options: SliceOptions, where: str) -
 
 
 def _window(head: np.ndarray, axis: int, where: str) -> tuple[slice, slice]:
-    """What of an axis is shown, and where on the canvas: all of it, centred; of a long one the part
-    with the head.
+    """The part of an axis that is shown, and where in the square: all of it, centred; of a long one
+    the part with the head.
     """
     length = head.shape[axis]
-    if length <= CANVAS:
-        start = (CANVAS - length) // 2
+    if length <= SLICE_SIDE:
+        start = (SLICE_SIDE - length) // 2
         return slice(0, length), slice(start, start + length)
     first, end = _extent(head, axis)
-    if end - first > CANVAS:
+    if end - first > SLICE_SIDE:
         raise DataError(
-            f"{where} shows a head of {end - first} mm, more than the {CANVAS} mm of a slice: "
+            f"{where} shows a head of {end - first} mm, more than the {SLICE_SIDE} mm of a slice: "
             "crop the volume or check its voxel sizes"
         )
-    start = min(max(0, (first + end - CANVAS) // 2), length - CANVAS)
-    return slice(start, start + CANVAS), slice(0, CANVAS)
+    start = min(max(0, (first + end - SLICE_SIDE) // 2), length - SLICE_SIDE)
+    return slice(start, start + SLICE_SIDE), slice(0, SLICE_SIDE)
 
 
 def _cut(
@@ -363,9 +343,9 @@ def _cut(
 ) -> UInt8[np.ndarray, "n height width"]:
     (rows, to_rows), (columns, to_columns) = windows
     stack = volume.voxels.transpose(PLANES[options.plane])[positions, rows, columns]
-    canvas = np.zeros((len(positions), CANVAS, CANVAS), np.uint8)
-    canvas[:, to_rows, to_columns] = grey(stack)
-    return oriented(canvas[:, ::-1], options.orient)
+    square = np.zeros((len(positions), SLICE_SIDE, SLICE_SIDE), np.uint8)
+    square[:, to_rows, to_columns] = grey(stack)
+    return oriented(square[:, ::-1], options.orient)
 
 
 def _read_labels(scan: Scan, volume: _Volume, opener: Opener) -> _Volume:

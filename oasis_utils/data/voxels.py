@@ -1,6 +1,4 @@
-"""Voxels and affine of a NIfTI, Analyze or MGH file, with a header that is checked before anything
-is believed.
-"""
+"""Voxels and affine of a NIfTI, Analyze or MGH file, whose header is checked before it is used."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from nibabel.nifti1 import Nifti1Header, data_type_codes
 from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 
-from oasis_utils.data.scans import CHUNK, GZIP_ERRORS, refuse_pointer, take
+from oasis_utils.data.scans import GZIP_ERRORS, READ_CHUNK, refuse_pointer, take
 from oasis_utils.runtime import DataError
 
 MAX_VOXELS = 2**27  # 512³: a header that promises more is damaged
@@ -32,11 +30,19 @@ AnyHeader = AnalyzeHeader | MGHHeader
 def read_voxels(
     parts: tuple[str, ...], opener: Opener, where: str, last: str
 ) -> tuple[Float32[np.ndarray, "i j k"], Float[np.ndarray, "4 4"]]:
-    """Scaled voxels and the voxel-to-mm affine of a .nii, .nii.gz, .mgh or .mgz file, or of a .hdr
-    and its .img.
+    """Read one volume.
 
-    where, last: what messages call the first and the last part. DataError for anything but one
-    whole 3-D volume of finite numbers with a usable orientation.
+    Args:
+        parts: a .nii, .nii.gz, .mgh or .mgz file, or a .hdr and its .img, as `opener` takes them.
+        opener: opens a part.
+        where: what messages call the first part.
+        last: what messages call the last part.
+
+    Returns:
+        Scaled voxels and the voxel-to-mm affine.
+
+    Raises:
+        DataError: it is not one whole 3-D volume of finite numbers with a usable orientation.
     """
     stored, header = _read_stored(parts, opener, where, last)
     affine = _affine(header, where)
@@ -61,7 +67,7 @@ def _read_stored(
     Behind the voxels of an MGH file come scan parameters of any length; nothing follows those of
     the others.
     """
-    mgh = where.endswith((".mgz", ".mgh"))
+    mgh, trailer = where.endswith((".mgz", ".mgh")), b""
     try:
         with opener(parts[0]) as stream:
             content = take(stream, Nifti2Header.sizeof_hdr)
@@ -73,17 +79,16 @@ def _read_stored(
             shape, dtype, offset = _layout(header, where, single=len(parts) == 1)
             needed = offset + math.prod(shape) * dtype.itemsize
             if len(parts) == 1:
-                content += take(
-                    stream, needed - len(content) + 1
-                )  # + 1: to its end, where gzip checks the sum
-                trailer = take(stream, CHUNK) if mgh else b""
+                # + 1: to its end, where gzip checks the sum
+                content += take(stream, needed - len(content) + 1)
+                trailer = take(stream, READ_CHUNK) if mgh else b""
         if len(parts) == 2:
             with opener(parts[1]) as stream:
                 content = take(stream, needed + 1)
     except GZIP_ERRORS as error:
         raise DataError(f"cannot read {where}: {error}; replace the file") from None
     refuse_pointer(bytes(content[:64]), last)
-    if mgh and len(content) > needed and len(trailer) < CHUNK:
+    if mgh and len(content) > needed and len(trailer) < READ_CHUNK:
         content = content[:needed]
     if len(content) != needed:
         size = f"only {len(content)}" if len(content) < needed else f"more than {needed}"
@@ -99,7 +104,8 @@ def _header(content: bytes, where: str, single: bool) -> AnalyzeHeader:
     for kind in (Nifti1Header, Nifti2Header, AnalyzeHeader):
         if len(content) >= kind.sizeof_hdr and kind.may_contain_header(content):
             header = kind(content[: kind.sizeof_hdr], check=False)
-            if single == (kind is not AnalyzeHeader and header["magic"].item().startswith(b"n+")):
+            magic = b"" if kind is AnalyzeHeader else bytes(header["magic"].item())
+            if single == magic.startswith(b"n+"):
                 return header
             break
     raise DataError(
@@ -115,9 +121,7 @@ def _mgh_header(content: bytes, where: str) -> MGHHeader:
 
 
 def _layout(header: AnyHeader, where: str, single: bool) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Shape (3-D), type and place of the voxels; DataError where the header makes no sense of a T1
-    volume.
-    """
+    """Shape (3-D), type and offset in bytes of the voxels; DataError if they are no T1 volume."""
     mgh = isinstance(header, MGHHeader)
     n, *dims = (4, *map(int, header["dims"])) if mgh else (int(d) for d in header["dim"])
     if not (3 <= n <= 7 and min(dims[:n]) >= 1 and min(dims[:3]) >= 2):
@@ -132,7 +136,7 @@ def _layout(header: AnyHeader, where: str, single: bool) -> tuple[tuple[int, ...
             " file"
         )
     try:
-        dtype = header.get_data_dtype()
+        dtype: np.dtype = header.get_data_dtype()  # pyright: ignore[reportAssignmentType]  # untyped
     except (HeaderDataError, KeyError):
         code = int(header["type" if mgh else "datatype"])
         raise DataError(f"{where} has the unknown data type {code}: replace the file") from None
@@ -142,7 +146,7 @@ def _layout(header: AnyHeader, where: str, single: bool) -> tuple[tuple[int, ...
         name = data_type_codes.label[int(header["datatype"])]
         raise DataError(f"{where} has data type {name}: convert it to integers or 32-bit floats")
     offset = float(header["vox_offset"])
-    if not (header.sizeof_hdr if single else 0) <= offset <= CHUNK:
+    if not (header.sizeof_hdr if single else 0) <= offset <= READ_CHUNK:
         raise DataError(
             f"{where} places its voxels at byte {offset}: the header is damaged, replace the file"
         )

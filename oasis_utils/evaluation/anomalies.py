@@ -18,7 +18,8 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from scipy import ndimage
 from scipy.stats import rankdata
 
-from oasis_utils.data.dataset import FOREGROUND, Dataset, Split
+from oasis_utils.data.dataset import Dataset, Split
+from oasis_utils.data.grey_levels import FOREGROUND
 from oasis_utils.models.codes import encode_images
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.vqvae import VQVAE
@@ -43,7 +44,7 @@ class Planted:
 
 
 def pixel_size(dataset: Dataset) -> float:
-    """mm a pixel, taking the source's pixels as 1 mm, as the sample brains' and OASIS's are."""
+    """Mm a pixel, taking the source's pixels as 1 mm, as the sample brains' and OASIS's are."""
     return dataset.manifest["crop"]["side"] / dataset.manifest["config"]["image_size"]
 
 

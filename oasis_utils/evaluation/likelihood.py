@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from oasis_utils.data.dataset import Batches
+from oasis_utils.data.batches import Batches
 from oasis_utils.models.pixelcnn import PixelCNN
 
 

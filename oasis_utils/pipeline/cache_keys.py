@@ -1,4 +1,4 @@
-"""Cache keys: whether a finished notebook is still up to date."""
+"""Cache keys: digests by which a finished notebook is recognised as up to date."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def set_cache_keys(steps: list[Step], data: str) -> None:
 
 def cache_record(run: RunFolder, name: str) -> Path:
     """The file with the cache key and the times of a finished notebook."""
-    return run.root / "stamps" / f"{name}.json"
+    return run.root / "cache_keys" / f"{name}.json"
 
 
 def earlier(run: RunFolder, name: str) -> dict[str, int]:
@@ -79,7 +79,7 @@ def is_done(step: Step, run: RunFolder) -> bool:
         return False
     record = read_json(path)
     return (
-        record["stamp"] == step.cache_key
+        record["cache_key"] == step.cache_key
         and record["earlier"] == earlier(run, step.name)
         and all((run.root / product).exists() for product in PRODUCTS[step.name])
     )

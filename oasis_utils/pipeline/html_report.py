@@ -1,4 +1,4 @@
-"""A run as one self-contained HTML page: figures, metrics beside trivial baselines, provenance.
+"""Writes a run as one self-contained HTML page: figures, metrics, trivial baselines, provenance.
 
 It reads report.json, or the summaries of an unfinished run.
 """
@@ -21,8 +21,14 @@ ASSETS = Path(__file__).parent / "assets"
 
 
 def write_report(run: RunFolder, path: str | Path | None = None) -> Path:
-    """Write the page, by default into the run folder; returns its path. UsageError for a run
-    without results.
+    """Write the page.
+
+    Args:
+        run: A finished run, or one with some results.
+        path: The HTML file; None: report.html in the run folder.
+
+    Returns:
+        The path of the file.
     """
     path = Path(path) if path else run.root / "report.html"
     text = report_page(run)
@@ -32,7 +38,17 @@ def write_report(run: RunFolder, path: str | Path | None = None) -> Path:
 
 
 def report_page(run: RunFolder) -> str:
-    """The page as text."""
+    """The page as text.
+
+    Args:
+        run: A finished run, or one with some results.
+
+    Returns:
+        HTML that loads nothing from elsewhere.
+
+    Raises:
+        UsageError: The run has neither results nor figures.
+    """
     from jinja2 import Environment
 
     report = read_json(run.report) if run.report.exists() else collect_report(run)
@@ -58,30 +74,33 @@ def report_page(run: RunFolder) -> str:
 
 
 def chapter(run: RunFolder, notebook: str) -> dict[str, Any]:
-    """What one notebook contributes: its title, its line of the final table, its figures with their
-    captions.
-    """
+    """The contribution of one notebook: title, summary, and figures with their captions."""
     source = notebook_file(notebook)
     cells = read_json(source)["cells"] if source.exists() else []
-    headline = read_json(run.headline(notebook)) if run.headline(notebook).exists() else {}
-    told, figures = captions(cells), []
-    order = {name: place for place, name in enumerate(told)}
+    saved = read_json(run.summary(notebook)) if run.summary(notebook).exists() else {}
+    known, figures = captions(cells), []
+    order = {name: number for number, name in enumerate(known)}
     for path in sorted(
         run.figures.glob(f"{notebook[:2]}_*.png"), key=lambda p: (order.get(p.stem, len(order)), p)
     ):
-        name, text = told.get(path.stem, (path.stem[3:].replace("_", " "), ""))
+        name, text = known.get(path.stem, (path.stem[3:].replace("_", " "), ""))
         figures.append({"title": name, "text": text, "image": embedded(path)})
     title = (
         "".join(cells[0]["source"]).splitlines()[0].lstrip("# ")
         if cells
         else notebook.replace("_", " ")
     )
-    return {"title": title, "summary": headline.get("summary", ""), "figures": figures}
+    return {"title": title, "summary": saved.get("summary", ""), "figures": figures}
 
 
 def captions(cells: list[dict[str, Any]]) -> dict[str, tuple[str, str]]:
-    """{figure name: (title, text)}: the heading above the cell that saves a figure, and what it
-    says to look for.
+    """Captions of the figures of a notebook.
+
+    Args:
+        cells: Cells of the notebook, as in its JSON.
+
+    Returns:
+        {name of the figure: (heading above the cell that saves it, first paragraph below that)}.
     """
     found, title, text = {}, "", ""
     for cell in cells:
@@ -107,7 +126,7 @@ def plain(markdown: str) -> str:
 
 
 def embedded(path: Path) -> str:
-    """A PNG as an address that holds it."""
+    """A PNG as a data URL."""
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
 
 
@@ -115,36 +134,50 @@ def embedded(path: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Scored:
-    """A metric and the scores of the trivial baselines."""
+class ComparedMetric:
+    """A metric and the scores of the trivial baselines.
+
+    Attributes:
+        value: Of the model.
+        baselines: {trivial baseline: its score}.
+    """
 
     value: float | int
     baselines: dict[str, Any]
 
 
+# {end of the key: label} of values that are shown in the row of their metric
 BESIDE = {
     "interval": "95 %",
     "real_vs_real": "real vs real",
     "real_vs_real_interval": "its 95 %",
-}  # ends of keys
+}
 
 
 def grouped(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The groups of a report; single values at its top make a group of their own."""
+    """The groups of a report; single values at its top form the group "run"."""
     groups = {name: dict(value) for name, value in report.items() if isinstance(value, dict)}
     single = {name: value for name, value in report.items() if not isinstance(value, dict)}
     for group in groups.values():
         for name, baselines in group.pop("trivial_baselines", {}).items():
-            group[name] = Scored(group[name], baselines)
+            group[name] = ComparedMetric(group[name], baselines)
     return {**groups, **({"run": single} if single else {})}
 
 
 def rows(group: dict[str, Any], path: str = "") -> Iterator[tuple[str, str, str]]:
-    """(name, value, what to compare it with) of every number of a group, however deep it lies."""
+    """Rows of a table with every value of a group.
+
+    Args:
+        group: {name: value}, nested to any depth.
+        path: Names of the groups around it.
+
+    Yields:
+        (name, value, values to compare it with), as text.
+    """
     for name, value in group.items():
         label = f"{path} · {name}" if path else name
         label = label.replace("_", " ")
-        if isinstance(value, Scored):
+        if isinstance(value, ComparedMetric):
             yield (
                 label,
                 shown(value.value),
@@ -170,7 +203,7 @@ def rows(group: dict[str, Any], path: str = "") -> Iterator[tuple[str, str, str]
 
 
 def shown(value: Any) -> str:
-    """A value as a person writes it."""
+    """A value as text, with three or four significant digits."""
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) >= 1e-3 else f"{value:.2g}"
     if isinstance(value, list):

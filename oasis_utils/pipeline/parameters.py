@@ -1,4 +1,4 @@
-"""Parameters of the notebooks: names and types from their parameters cells, values of a run."""
+"""Parameters of the notebooks: names and types from their parameters cells, values for a run."""
 
 from __future__ import annotations
 
@@ -19,10 +19,15 @@ EXAMPLES = {"bool": True, "int": 50, "float": 0.5, "str": "text"}
 
 @dataclass(frozen=True)
 class Parameter:
-    """One line of a parameters cell, such as `epochs: int = None  # passes`."""
+    """One line of a parameters cell, such as `epochs: int = None  # passes`.
+
+    Attributes:
+        default: The value in the cell.
+        kind: bool, int, float or str.
+    """
 
     default: Any
-    kind: type  # bool, int, float or str
+    kind: type
 
 
 def notebook_parameters(path: Path) -> dict[str, Parameter]:
@@ -53,7 +58,23 @@ def plan(
     seed: int = 0,
     device: str = "auto",
 ) -> list[Step]:
-    """The notebooks to run with their parameters; UsageError for anything unknown."""
+    """The notebooks to run, with their parameters.
+
+    Args:
+        profile: smoke, demo or full.
+        data: Path of the data; empty: sample brains.
+        run: The run folder.
+        only: As in `notebook_names`.
+        parameters: {name: text} from the command line; each notebook takes those that it has.
+        seed: Of all random choices.
+        device: As in `select_device`.
+
+    Returns:
+        Steps in the order of the series.
+
+    Raises:
+        UsageError: A name is unknown, a value has the wrong type, or the data do not exist.
+    """
     if profile not in PROFILES:
         raise UsageError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}")
     if data and not Path(data).exists():

@@ -23,7 +23,7 @@ def save_results(run: RunFolder, notebook: str, summary: str, **sections: Any) -
         ValueError: A section that the report does not have, or that is not of its form.
     """
     entries = {name: section(name, value) for name, value in sections.items()}
-    write_json(run.headline(notebook), {"summary": summary, **entries})
+    write_json(run.summary(notebook), {"summary": summary, **entries})
 
 
 def collect_report(run: RunFolder) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def collect_report(run: RunFolder) -> dict[str, Any]:
     """
     report: dict[str, Any] = {}
     for name in PRODUCTS:
-        path = run.headline(name)
+        path = run.summary(name)
         if path.exists():
             report |= {k: v for k, v in read_json(path).items() if k != "summary"}
     return report

@@ -21,8 +21,20 @@ from oasis_utils.runtime import RunFolder, clock, exclusive, project_root, read_
 def run_series(
     steps: list[Step], run: RunFolder, data: str = "", force: bool = False
 ) -> dict[str, Any]:
-    """Execute the steps that are not done; returns the report. Raises NotebookFailed,
-    FolderInUse.
+    """Execute the steps that are not up to date.
+
+    Args:
+        steps: Notebooks in order, with their parameters; seconds and summaries are set.
+        run: Where results are written.
+        data: Path of the data; empty: sample brains.
+        force: Whether to execute also the steps that are up to date.
+
+    Returns:
+        The report of the run, see `results.finish_report`.
+
+    Raises:
+        NotebookFailed: A cell raised or the kernel died.
+        FolderInUse: Another process writes into the run folder.
     """
     with exclusive(run.lock, run.root):
         return _run_series(steps, run, data, force)
@@ -40,13 +52,21 @@ def _run_series(steps: list[Step], run: RunFolder, data: str, force: bool) -> di
             print(f"{head} …", flush=True)
             execute(step, run)
             print(f"{head} · {clock(step.seconds)}", flush=True)
-        if run.headline(step.name).exists():
-            step.summary = read_json(run.headline(step.name)).get("summary", "")
+        if run.summary(step.name).exists():
+            step.summary = read_json(run.summary(step.name)).get("summary", "")
     return finish_report(run)
 
 
 def execute(step: Step, run: RunFolder) -> None:
-    """Run one notebook; its executed copy is kept even when a cell fails."""
+    """Execute one notebook; its executed copy is kept even when a cell fails.
+
+    Args:
+        step: Its seconds are set.
+        run: Where the copy and the cache record are written.
+
+    Raises:
+        NotebookFailed: A cell raised or the kernel died.
+    """
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
@@ -69,7 +89,7 @@ def execute(step: Step, run: RunFolder) -> None:
     write_json(
         record,
         {
-            "stamp": step.cache_key,
+            "cache_key": step.cache_key,
             "seconds": step.seconds,
             "finished": time.time_ns(),
             "earlier": earlier(run, step.name),
@@ -81,13 +101,11 @@ def _papermill(step: Step, output: Path) -> None:
     import papermill
     from traitlets.config import Config
 
-    private = Config(
-        KernelManager={"transport_encryption": "auto"}
-    )  # else each kernel warns of open TCP ports
+    # otherwise each kernel warns of open TCP ports
+    private = Config(KernelManager={"transport_encryption": "auto"})
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # papermill's and nbclient's own; those of our code show in the notebook
+        # of papermill and nbclient; warnings of our code appear in the notebook
+        warnings.simplefilter("ignore")
         papermill.execute_notebook(
             str(step.source),
             str(output),
@@ -101,10 +119,12 @@ def _papermill(step: Step, output: Path) -> None:
 
 
 def _stoppable(job: Callable[[], None]) -> None:
-    """Run `job`, which starts kernels, so that a signal stops both at once.
+    """Run a job that starts kernels in a thread, so that a signal stops job and kernels at once.
 
-    In the main thread nbclient would take the signals over and report a kernel that died. Killing a
-    kernel loses nothing: whatever it writes, it writes all or nothing.
+    In the main thread nbclient would handle the signals itself and report a dead kernel. Killing a
+    kernel loses nothing, because it writes files completely or not at all. A papermill process of
+    its own with `killpg` would not do: jupyter_client starts each kernel in a session of its own,
+    which the signal would not reach.
     """
     import psutil
 
@@ -114,7 +134,7 @@ def _stoppable(job: Callable[[], None]) -> None:
     def work():
         try:
             job()
-        except BaseException as error:  # raised again below, in the main thread
+        except BaseException as error:  # raised again in the main thread
             failure.append(error)
         finally:
             with contextlib.suppress(RuntimeError):  # no loop was ever started

@@ -19,21 +19,31 @@ PRODUCTS = {
     "06_generation": ("samples/pixelcnn.npz", "samples/dcgan.npz"),
     "07_evaluation": ("report.json", "model_card.md"),
 }
-# read by notebook 04 beside the notebooks
+# read by notebook 04
 RECORDED_RESULTS = "benchmarks/results/dcgan.json"
 
 
 class UsageError(ValueError):
-    """What was asked for does not exist; one clear line, exit code 2."""
+    """The request is invalid: a message of one line, exit code 2."""
 
 
 class NotebookFailed(RuntimeError):
-    """A cell raised or the kernel died; one clear line, exit code 1."""
+    """A cell raised or the kernel died: a message of one line, exit code 1."""
 
 
 @dataclass
 class Step:
-    """One notebook of a run."""
+    """One notebook of a run.
+
+    Attributes:
+        name: Without ending, such as 02_train_vqvae.
+        source: The notebook to execute.
+        parameters: {name: value} of its parameters cell.
+        cache_key: Digest of code, parameters, package and data.
+        seconds: Duration of its execution, perhaps in an earlier run.
+        skipped: Whether it was up to date.
+        summary: Its line of the final table.
+    """
 
     name: str
     source: Path
@@ -45,7 +55,14 @@ class Step:
 
 
 def notebook_names(only: str | None = None) -> list[str]:
-    """All notebooks in order, or those whose numbers or names are listed ("02,03")."""
+    """Names of the notebooks, in the order of the series.
+
+    Args:
+        only: Numbers or beginnings of names, such as "02,03"; None or empty: all.
+
+    Raises:
+        UsageError: No single notebook has such a name.
+    """
     names = list(PRODUCTS)
     if not only:
         return names
@@ -68,6 +85,9 @@ def notebook_file(name: str) -> Path:
 
 def unpack_notebooks(steps: list[Step]) -> Path | None:
     """Copy the notebooks of an installed package into ./notebooks; existing files are kept.
+
+    Args:
+        steps: Their sources are set to the copies.
 
     Returns:
         The folder, or None if every notebook was there already.

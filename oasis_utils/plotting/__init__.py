@@ -1,8 +1,20 @@
 """Figures from arrays: every function takes arrays and returns a matplotlib figure or a table."""
 
 from oasis_utils.plotting.charts import bars, curves, histograms, lines, matrix, scatter, trends
-from oasis_utils.plotting.code_figures import among, index_maps, rivals, usage, usage_overview
-from oasis_utils.plotting.slice_figures import heat, overlay, reconstructions, slices, watched
+from oasis_utils.plotting.code_figures import (
+    codes_among_vectors,
+    compare_codebooks,
+    index_maps,
+    usage,
+    usage_overview,
+)
+from oasis_utils.plotting.slice_figures import (
+    heat,
+    overlay,
+    reconstructions,
+    reconstructions_over_training,
+    slices,
+)
 from oasis_utils.plotting.style import (
     BLUE,
     COLOURS,
@@ -22,8 +34,9 @@ __all__ = [
     "GREY",
     "ORANGE",
     "STYLE",
-    "among",
     "bars",
+    "codes_among_vectors",
+    "compare_codebooks",
     "curves",
     "heat",
     "histograms",
@@ -32,7 +45,7 @@ __all__ = [
     "matrix",
     "overlay",
     "reconstructions",
-    "rivals",
+    "reconstructions_over_training",
     "save_figure",
     "scatter",
     "settings",
@@ -44,5 +57,4 @@ __all__ = [
     "usage",
     "usage_overview",
     "use_style",
-    "watched",
 ]

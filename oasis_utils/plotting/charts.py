@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from oasis_utils.plotting.style import BLUE, COLOURS, GREY
+from oasis_utils.plotting.style import BLUE, COLOURS, GREY, axes_or_new, figure_of
 
 
 def curves(
@@ -21,10 +22,13 @@ def curves(
     """Training curves over the number of steps.
 
     Args:
-        history: Training records; a metric may be missing in some.
-        panels: {y label: names of metrics, or {name: label}}.
+        history: Training records with "steps"; a metric may be missing in some.
+        panels: {y label: names of metrics, or {name: label}}; one panel for each y label.
         marks: {y label: {label: level of a dashed line}}.
         title: Above the figure.
+
+    Returns:
+        A new figure with the panels side by side.
     """
     figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 3), squeeze=False)
     for ax, (label, names) in zip(axes[0], panels.items(), strict=True):
@@ -54,21 +58,38 @@ def lines(
     xlabel: str,
     ylabel: str,
     title: str = "",
-    ax=None,
+    ax: Axes | None = None,
     log: bool = False,
 ) -> Figure:
-    """Several curves over one axis."""
-    if ax is None:
-        _, ax = plt.subplots(figsize=(5, 2.8))
+    """Several curves over one axis, with a legend if there are two or more.
+
+    Args:
+        x: (n,) coordinates that the curves share.
+        series: {name: (n,) values}.
+        xlabel: With the unit.
+        ylabel: With the unit.
+        title: Above the axes.
+        ax: Axes to draw on; None: a new figure.
+        log: Whether the y axis is logarithmic.
+
+    Returns:
+        The figure of the axes.
+    """
+    ax = axes_or_new(ax, 5.0, 2.8)
     for colour, (name, y) in zip(COLOURS, series.items(), strict=False):
         ax.plot(x, y, color=colour, label=name)
-    ax.set(xlabel=xlabel, ylabel=ylabel)
     if log:
         ax.set_yscale("log")
-    if len(series) > 1:
+    return _labelled(ax, xlabel, ylabel, title, legend=len(series) > 1)
+
+
+def _labelled(ax: Axes, xlabel: str, ylabel: str, title: str, legend: bool = True) -> Figure:
+    """Axes of finished curves with their labels, title and legend."""
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    if legend:
         ax.legend(fontsize=7)
     ax.set_title(title)
-    return ax.figure
+    return figure_of(ax)
 
 
 def trends(
@@ -77,8 +98,18 @@ def trends(
     ylabel: str,
     title: str = "",
 ) -> Figure:
-    """Points and the lines fitted to them: {name: (x, y, value of the line at each x)}."""
-    figure, ax = plt.subplots(figsize=(5.5, 3))
+    """Points and the lines fitted to them.
+
+    Args:
+        series: {name: (x, y, value of the line at each x)}, three (n,) arrays.
+        xlabel: With the unit.
+        ylabel: With the unit.
+        title: Above the axes.
+
+    Returns:
+        A new figure.
+    """
+    ax = axes_or_new(None, 5.5, 3.0)
     for colour, marker, (name, (x, y, line)) in zip(
         COLOURS, "osD^v<", series.items(), strict=False
     ):
@@ -93,10 +124,7 @@ def trends(
             markersize=4,
             label=name,
         )
-    ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.legend(fontsize=7)
-    ax.set_title(title)
-    return figure
+    return _labelled(ax, xlabel, ylabel, title)
 
 
 def histograms(
@@ -105,19 +133,25 @@ def histograms(
     xlabel: str,
     ylabel: str,
     title: str = "",
-    ax=None,
+    ax: Axes | None = None,
 ) -> Figure:
-    """Outlines of several histograms over the same bins; `edges` is one longer than each of the
-    counts.
+    """Outlines of several histograms over the same bins.
+
+    Args:
+        edges: (bins + 1,) ends of the bins.
+        counts: {name: (bins,) heights}.
+        xlabel: With the unit.
+        ylabel: With the unit.
+        title: Above the axes.
+        ax: Axes to draw on; None: a new figure.
+
+    Returns:
+        The figure of the axes.
     """
-    if ax is None:
-        _, ax = plt.subplots(figsize=(5.5, 2.8))
+    ax = axes_or_new(ax, 5.5, 2.8)
     for colour, (name, heights) in zip(COLOURS, counts.items(), strict=False):
         ax.stairs(heights, edges, color=colour, label=name, linewidth=1.3)
-    ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.legend(fontsize=7)
-    ax.set_title(title)
-    return ax.figure
+    return _labelled(ax, xlabel, ylabel, title)
 
 
 def bars(
@@ -125,7 +159,7 @@ def bars(
     ylabel: str,
     highlight: Sequence[str] = (),
     title: str = "",
-    ax=None,
+    ax: Axes | None = None,
     intervals: dict[str, Sequence[float]] | None = None,
 ) -> Figure:
     """Named metrics as bars with their numbers.
@@ -137,18 +171,21 @@ def bars(
         title: Above the axes.
         ax: Axes to draw on; None: a new figure.
         intervals: {name: (low, high)} ends of the error bars.
+
+    Returns:
+        The figure of the axes.
     """
-    if ax is None:
-        _, ax = plt.subplots(figsize=(1.1 * len(values) + 1.2, 2.8))
+    ax, ends = axes_or_new(ax, 1.1 * len(values) + 1.2, 2.8), intervals or {}
     ax.bar(
         range(len(values)),
         list(values.values()),
         color=[BLUE if name in highlight else GREY for name in values],
     )
     for i, name in enumerate(values):
-        if name in (intervals or {}):
-            ax.vlines(i, *intervals[name], color="black", linewidth=1)
-    tops = [max(value, (intervals or {}).get(name, [value])[-1]) for name, value in values.items()]
+        if name in ends:
+            low, high = ends[name]
+            ax.vlines(i, low, high, color="black", linewidth=1)
+    tops = [max(value, ends.get(name, [value])[-1]) for name, value in values.items()]
     for i, (value, top) in enumerate(zip(values.values(), tops, strict=True)):
         text = f"{value:.3g}" if abs(value) >= 0.001 else f"{value:.3f}"
         ax.annotate(
@@ -158,7 +195,7 @@ def bars(
     ax.set_ylabel(ylabel)
     ax.margins(y=0.15)
     ax.set_title(title)
-    return ax.figure
+    return figure_of(ax)
 
 
 def scatter(
@@ -166,8 +203,15 @@ def scatter(
     colours: Sequence[tuple[str, np.ndarray]],
     title: str = "",
 ) -> Figure:
-    """Two-dimensional coordinates (rows: named coordinates) coloured by several quantities
-    (columns).
+    """Two-dimensional coordinates coloured by several quantities, one panel for each pair.
+
+    Args:
+        points: Rows of panels: (name of the coordinates, (n, 2) array).
+        colours: Columns of panels: (label of the colour bar, (n,) values).
+        title: Above the figure.
+
+    Returns:
+        A new figure.
     """
     figure, axes = plt.subplots(
         len(points), len(colours), squeeze=False, figsize=(3.6 * len(colours), 3.1 * len(points))
@@ -191,6 +235,9 @@ def matrix(
         label: Of the colour bar, with the unit.
         limit: Number from which the colour is darkest.
         title: Above the axes.
+
+    Returns:
+        A new figure.
     """
     names, columns = list(values), list(next(iter(values.values())))
     numbers = np.array([[values[name][column] for column in columns] for name in names])

@@ -6,10 +6,20 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from oasis_utils.plotting.style import BLUE, COLOURS, GREY, ORANGE, grey_limit, label_rows
+from oasis_utils.plotting.style import (
+    BLUE,
+    COLOURS,
+    GREY,
+    ORANGE,
+    axes_or_new,
+    figure_of,
+    grey_limit,
+    label_rows,
+)
 
 
 def index_maps(
@@ -26,11 +36,14 @@ def index_maps(
     Args:
         originals: (n, height, width), uint8 or float in [0, 1].
         indices: (n, rows, cols) in [0, n_codes).
-        decoded: Slices decoded from `indices`.
+        decoded: Slices decoded from `indices`, shape and type as of the originals.
         order: All codes in the order of their colours, such as from dark to bright.
         titles: One text for each slice.
         title: Above the figure.
         labels: Names of the three rows.
+
+    Returns:
+        A new figure.
     """
     rank = np.empty(len(order), dtype=int)
     rank[order] = np.arange(len(order))
@@ -39,16 +52,16 @@ def index_maps(
     )
     for i in range(len(originals)):
         axes[0, i].imshow(originals[i], cmap="gray", vmin=0, vmax=grey_limit(originals))
-        shown = axes[1, i].imshow(rank[indices[i]], cmap="viridis", vmin=0, vmax=len(order) - 1)
+        axes[1, i].imshow(rank[indices[i]], cmap="viridis", vmin=0, vmax=len(order) - 1)
         axes[2, i].imshow(decoded[i], cmap="gray", vmin=0, vmax=grey_limit(decoded))
         axes[0, i].set_title(titles[i], fontsize=8)
     label_rows(axes, labels)
-    figure.colorbar(shown, ax=axes[1], shrink=0.8, label="code, dark to bright")
+    figure.colorbar(axes[1, -1].images[0], ax=axes[1], shrink=0.8, label="code, dark to bright")
     figure.suptitle(title)
     return figure
 
 
-def rivals(
+def compare_codebooks(
     originals: np.ndarray,
     shown: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
     histories: dict[str, Sequence[dict]],
@@ -63,6 +76,9 @@ def rivals(
         shown: {name: (index maps, order as in `index_maps`, reconstructions)}.
         histories: {name: training records with seconds, used_fraction, validation_loss and ssim}.
         title: Above the figure.
+
+    Returns:
+        A new figure.
     """
     rows = [("original", originals, "gray", grey_limit(originals))]
     for name, (indices, order, outputs) in shown.items():
@@ -72,7 +88,8 @@ def rivals(
             (f"{name}:\nreconstruction", outputs, "gray", grey_limit(outputs)),
         ]
     figure = plt.figure(figsize=(1.25 * len(originals) + 4.6, 1.3 * len(rows) + 0.4))
-    left, right = figure.subfigures(1, 2, width_ratios=(1.25 * len(originals) + 0.8, 3.8))
+    parts = figure.subfigures(1, 2, squeeze=False, width_ratios=(1.25 * len(originals) + 0.8, 3.8))
+    left, right = parts[0]
     axes = left.subplots(len(rows), len(originals), squeeze=False)
     for row, (_, pictures, cmap, limit) in zip(axes, rows, strict=True):
         for ax, picture in zip(row, pictures, strict=True):
@@ -107,16 +124,18 @@ def rivals(
     return figure
 
 
-def usage(counts: np.ndarray, title: str = "", ax=None) -> Figure:
+def usage(counts: np.ndarray, title: str = "", ax: Axes | None = None) -> Figure:
     """Share of all cells that each code fills, most used first, on a logarithmic axis.
 
     Args:
         counts: (n_codes,) uses of each code.
         title: Above the axes.
         ax: Axes to draw on; None: a new figure.
+
+    Returns:
+        The figure of the axes.
     """
-    if ax is None:
-        _, ax = plt.subplots(figsize=(6, 2.6))
+    ax = axes_or_new(ax, 6.0, 2.6)
     share = np.sort(counts)[::-1] / counts.sum()
     used = int((counts > 0).sum())
     ax.bar(np.arange(used), share[:used], width=1.0, color=BLUE)
@@ -140,10 +159,10 @@ def usage(counts: np.ndarray, title: str = "", ax=None) -> Figure:
     _few_ticks(ax)
     ax.legend(fontsize=7)
     ax.set_title(title)
-    return ax.figure
+    return figure_of(ax)
 
 
-def _few_ticks(ax) -> None:
+def _few_ticks(ax: Axes) -> None:
     """Few labels on a logarithmic y axis, in per cent: powers of ten, and 2 and 5 times them where
     these are few.
     """
@@ -154,7 +173,15 @@ def _few_ticks(ax) -> None:
 
 
 def usage_overview(counts: np.ndarray, title: str = "") -> Figure:
-    """Rank curve as in `usage`, and beside it how many codes are used how often."""
+    """Rank curve as in `usage`, and a histogram of the uses of a code beside it.
+
+    Args:
+        counts: (n_codes,) uses of each code.
+        title: Above the figure.
+
+    Returns:
+        A new figure.
+    """
     figure, axes = plt.subplots(1, 2, figsize=(9, 2.6), width_ratios=(2, 1))
     usage(counts, "rank curve", axes[0])
     edges = np.linspace(0, np.log10(counts.max() + 1), 25)
@@ -164,7 +191,7 @@ def usage_overview(counts: np.ndarray, title: str = "") -> Figure:
     return figure
 
 
-def among(
+def codes_among_vectors(
     layouts: dict[str, tuple[np.ndarray, np.ndarray]],
     values: np.ndarray,
     label: str,
@@ -177,13 +204,16 @@ def among(
         values: (n_codes,) numbers that colour the codes.
         label: Of the colour bar, with the unit.
         title: Above the figure.
+
+    Returns:
+        A new figure with one panel for each name.
     """
     figure, axes = plt.subplots(1, len(layouts), figsize=(4.2 * len(layouts), 3.4), squeeze=False)
     for ax, (name, (vectors, codes)) in zip(axes[0], layouts.items(), strict=True):
         ax.scatter(
             *vectors.T, s=3, color="#C8C8C8", linewidths=0, label=f"{len(vectors)} encoder vectors"
         )
-        dots = ax.scatter(
+        ax.scatter(
             *codes.T,
             c=values,
             s=14,
@@ -196,6 +226,6 @@ def among(
     figure.legend(
         *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, markerscale=2
     )
-    figure.colorbar(dots, ax=axes, label=label)
+    figure.colorbar(axes[0, -1].collections[-1], ax=axes, label=label)
     figure.suptitle(title)
     return figure

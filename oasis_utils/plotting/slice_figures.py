@@ -1,4 +1,4 @@
-"""Sheets of slices: plain, beside reconstructions, through a training, with labels, as maps."""
+"""Sheets of slices: plain, with reconstructions, over a training, with labels, as maps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -17,7 +17,7 @@ def slices(
     images: np.ndarray,
     titles: Sequence[str] | None = None,
     columns: int = 8,
-    row_labels=None,
+    row_labels: Sequence[str] | None = None,
     title: str = "",
     size: float = 1.25,
 ) -> Figure:
@@ -30,6 +30,9 @@ def slices(
         row_labels: One text for each row.
         title: Above the sheet.
         size: Inches a side of one slice.
+
+    Returns:
+        A new figure.
     """
     rows, titled = -(-len(images) // columns), -(-len(titles or ()) // columns)
     figure, axes = plt.subplots(
@@ -59,6 +62,9 @@ def reconstructions(
         titles: One text for each slice.
         title: Above the figure.
         labels: Names of the three rows.
+
+    Returns:
+        A new figure.
     """
     scale = grey_limit(originals)
     a, b = originals / scale, outputs / scale
@@ -66,21 +72,26 @@ def reconstructions(
     for i in range(len(a)):
         axes[0, i].imshow(a[i], cmap="gray", vmin=0, vmax=1)
         axes[1, i].imshow(b[i], cmap="gray", vmin=0, vmax=1)
-        error = axes[2, i].imshow(np.abs(a[i] - b[i]), cmap="magma", vmin=0, vmax=0.3)
+        axes[2, i].imshow(np.abs(a[i] - b[i]), cmap="magma", vmin=0, vmax=0.3)
         axes[0, i].set_title(titles[i], fontsize=8)
     label_rows(axes, labels)
-    figure.colorbar(error, ax=axes[2], shrink=0.8, label="grey level (0 to 1)")
+    figure.colorbar(axes[2, -1].images[0], ax=axes[2], shrink=0.8, label="grey level (0 to 1)")
     figure.suptitle(title)
     return figure
 
 
-def watched(originals: np.ndarray, stages: dict[str, np.ndarray], title: str = "") -> Figure:
-    """Reconstructions through a training, and their absolute errors below.
+def reconstructions_over_training(
+    originals: np.ndarray, stages: dict[str, np.ndarray], title: str = ""
+) -> Figure:
+    """Reconstructions after several epochs, and their absolute errors below.
 
     Args:
         originals: (n, height, width), uint8 or float in [0, 1].
-        stages: {column title: reconstructions of the same shape and type}.
+        stages: {column title: reconstructions of the same shape and type}, such as by epoch.
         title: Above the figure.
+
+    Returns:
+        A new figure; the first column shows the originals.
     """
     scale, n = grey_limit(originals), len(originals)
     figure, axes = plt.subplots(
@@ -93,13 +104,13 @@ def watched(originals: np.ndarray, stages: dict[str, np.ndarray], title: str = "
         axes[2 * i, 0].imshow(original / scale, cmap="gray", vmin=0, vmax=1)
         for column, outputs in enumerate(stages.values(), start=1):
             axes[2 * i, column].imshow(outputs[i] / scale, cmap="gray", vmin=0, vmax=1)
-            error = axes[2 * i + 1, column].imshow(
+            axes[2 * i + 1, column].imshow(
                 np.abs(original / scale - outputs[i] / scale), cmap="magma", vmin=0, vmax=0.3
             )
     for ax, text in zip(axes[0], ("original", *stages), strict=True):
         ax.set_title(text, fontsize=8)
     label_rows(axes, ("slice", "|error|") * n)
-    figure.colorbar(error, ax=axes[1::2], shrink=0.6, label="grey level (0 to 1)")
+    figure.colorbar(axes[-1, -1].images[0], ax=axes[1::2], shrink=0.6, label="grey level (0 to 1)")
     figure.suptitle(title)
     return figure
 
@@ -119,6 +130,9 @@ def overlay(
         levels: {name in the legend: value in `labels`}.
         titles: One text for each slice.
         title: Above the figure.
+
+    Returns:
+        A new figure.
     """
     figure, axes = plt.subplots(
         2, len(images), figsize=(1.6 * len(images) + 0.4, 4.1), squeeze=False
@@ -166,21 +180,25 @@ def heat(
         limits: Ends of the scale; None: smallest and largest value.
         title: Above the figure.
         levels: Names of the classes 0, 1, 2 ... if the maps hold classes.
+
+    Returns:
+        A new figure.
     """
     columns = min(columns, len(maps))
     rows = -(-len(maps) // columns)
     figure, axes = plt.subplots(
         rows, columns, figsize=(1.5 * columns + 0.9, 1.75 * rows + 0.3), squeeze=False
     )
+    colours: str | Colormap = cmap
     low, high = limits or (float(np.min(maps)), float(np.max(maps)))
     if levels:
-        cmap, low, high = plt.get_cmap(cmap, len(levels)), -0.5, len(levels) - 0.5
+        colours, low, high = plt.get_cmap(cmap, len(levels)), -0.5, len(levels) - 0.5
     for ax in axes.flat:
         hide_axes(ax)
     for ax, values, text in zip(axes.flat, maps, titles, strict=False):
-        shown = ax.imshow(values, cmap=cmap, vmin=low, vmax=high)
+        ax.imshow(values, cmap=colours, vmin=low, vmax=high)
         ax.set_title(text, fontsize=8)
-    bar = figure.colorbar(shown, ax=axes, shrink=0.8, label=label)
+    bar = figure.colorbar(axes.flat[0].images[0], ax=axes, shrink=0.8, label=label)
     if levels:
         bar.set_ticks(range(len(levels)), labels=levels)
         bar.minorticks_off()

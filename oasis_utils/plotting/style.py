@@ -1,4 +1,4 @@
-"""The shared figure style, and the frame that sheets of slices have in common."""
+"""The shared figure style, and helpers for axes that all figures use."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from oasis_utils.runtime import in_notebook
@@ -32,9 +33,11 @@ def use_style() -> None:
     if in_notebook():
         from IPython import get_ipython
 
+        shell = get_ipython()
+        assert shell is not None
         # MPLBACKEND of a cluster would hide them
-        get_ipython().run_line_magic("matplotlib", "inline")
-    plt.rcParams.update(STYLE)
+        shell.run_line_magic("matplotlib", "inline")
+    plt.style.use(STYLE)
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> Path:
@@ -54,11 +57,26 @@ def save_figure(figure: Figure, folder: Path, name: str) -> Path:
     return path
 
 
+def axes_or_new(ax: Axes | None, width: float, height: float) -> Axes:
+    """The given axes, or those of a new figure of that size in inches."""
+    return plt.subplots(figsize=(width, height))[1] if ax is None else ax
+
+
+def figure_of(ax: Axes) -> Figure:
+    """The figure that holds the axes; TypeError for axes of a subfigure, which is no figure."""
+    figure = ax.get_figure()
+    if not isinstance(figure, Figure):
+        raise TypeError("give axes that lie in a figure itself, not in a subfigure")
+    return figure
+
+
 def grey_limit(images: np.ndarray) -> float:
+    """The grey level of white: 255 for uint8, else 1."""
     return 255.0 if images.dtype == np.uint8 else 1.0
 
 
-def hide_axes(ax) -> None:
+def hide_axes(ax: Axes) -> None:
+    """Remove ticks and frame, so that only the picture is left."""
     ax.set_xticks([])
     ax.set_yticks([])
     for spine in ax.spines.values():

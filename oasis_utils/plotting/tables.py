@@ -14,6 +14,9 @@ def table(rows: dict[str, dict[str, object]], corner: str = "", digits: int = 3)
         rows: {row: {column: value}}; missing values are left empty.
         corner: Heading of the first column.
         digits: After the point, of floats.
+
+    Returns:
+        An `IPython.display.Markdown`, which a notebook shows as a table.
     """
     from IPython.display import Markdown
 
@@ -31,7 +34,15 @@ def table(rows: dict[str, dict[str, object]], corner: str = "", digits: int = 3)
 
 
 def span(ends: Sequence[float], digits: int = 3) -> str:
-    """An interval as text for a table: "2.041 to 2.120"; says so where there is none (nan)."""
+    """An interval as text for a table.
+
+    Args:
+        ends: Lower and upper end; nan where too few subjects allow no interval.
+        digits: After the point.
+
+    Returns:
+        Such as "2.041 to 2.120", or "too few subjects".
+    """
     low, high = ends
     return (
         f"{low:.{digits}f} to {high:.{digits}f}"
@@ -46,6 +57,9 @@ def settings(meanings: dict[str, str], *configs):
     Args:
         meanings: {field: what it means}.
         configs: The first one that has a field gives its value.
+
+    Returns:
+        An `IPython.display.Markdown`, as from `table`.
 
     Raises:
         ValueError: No configuration has the field.
@@ -64,7 +78,14 @@ def settings(meanings: dict[str, str], *configs):
 
 
 def source(thing):
-    """The source of a function or method as a listing for a notebook."""
+    """The source of a function or method as a listing for a notebook.
+
+    Args:
+        thing: A function, method or class written in Python.
+
+    Returns:
+        An `IPython.display.Markdown`.
+    """
     import inspect
     import textwrap
 

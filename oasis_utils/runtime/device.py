@@ -13,17 +13,25 @@ DEVICES = "auto, cpu, cuda or cuda:N (GPU number N)"
 
 
 def is_device_name(name: str) -> bool:
-    """Whether `select_device` knows names of this form."""
+    """Whether the name has a form that `select_device` accepts."""
     return re.fullmatch(r"auto|cpu|cuda(:\d+)?", name) is not None
 
 
 def select_device(name: str = "auto"):
-    """The torch device: CUDA where there is one, else the CPU; or the named one. Also calls
-    `keep_freed_memory`.
+    """The torch device of that name, made ready for use.
 
-    A GPU becomes the current device, and computes float32 as IEEE float32, see
-    `gpu.use_ieee_float32`. ValueError for a name that is not auto, cpu, cuda or cuda:N;
-    RuntimeError for a GPU that does not exist.
+    A GPU becomes the current device and computes float32 as IEEE float32, see
+    `gpu.use_ieee_float32`. The C library keeps freed memory, see `keep_freed_memory`.
+
+    Args:
+        name: auto (CUDA if there is a GPU, else the CPU), cpu, cuda, or cuda:N (GPU number N).
+
+    Returns:
+        A `torch.device`.
+
+    Raises:
+        ValueError: The name has another form.
+        RuntimeError: There is no such GPU.
     """
     import torch
 
@@ -38,28 +46,32 @@ def select_device(name: str = "auto"):
 
 
 def keep_freed_memory(keep: bool = True) -> bool:
-    """Let the C library keep freed memory for the next tensors, or give it back to the kernel as it
-    does by itself; what it has kept until then it may keep. False where the C library is not glibc,
-    and nothing changes.
+    """Let the C library keep freed memory for the next tensors.
 
-    What is given back comes again as fresh pages, which the kernel clears one by one: up to a tenth
-    of a training step and a third of the image network's time on a CPU (benchmarks/habits.py).
+    Returned memory comes again as fresh pages, which the kernel clears one by one: up to a tenth of
+    a training step and a third of the image network's time on a CPU (benchmarks/habits.py).
+
+    Args:
+        keep: False restores the default, which returns memory to the kernel; memory kept until
+            then may stay.
+
+    Returns:
+        Whether the setting took effect; False where the C library is not glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    own, spare = (
-        (2**28, 2**31 - 1) if keep else (2**25, 2**26)
-    )  # False: where glibc's own adaptation ends
-    taken = mallopt(M_MMAP_THRESHOLD, own) or mallopt(
-        M_MMAP_THRESHOLD, 2**25
-    )  # old versions take no more
+    # False: the values at which glibc's own adaptation ends
+    own, spare = (2**28, 2**31 - 1) if keep else (2**25, 2**26)
+    # 2**25 is the most that old versions accept
+    taken = mallopt(M_MMAP_THRESHOLD, own) or mallopt(M_MMAP_THRESHOLD, 2**25)
     return bool(taken and mallopt(M_TRIM_THRESHOLD, spare))
 
 
 def select_dtype(device):
-    """bfloat16 where the hardware multiplies it natively, else float32 (bf16 is emulated, 10x
-    slower, on AVX2).
+    """bfloat16 where the hardware multiplies it natively, else float32.
+
+    Emulated bfloat16 is ten times slower on AVX2.
     """
     import torch
 

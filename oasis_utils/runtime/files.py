@@ -1,4 +1,4 @@
-"""Writing all or nothing, and keeping other processes out."""
+"""Files that are written completely or not at all, and locks against other processes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from typing import Any
 
 
 class DataError(ValueError):
-    """The data are not what they should be; the message says what was found, where, and what to
-    do.
-    """
+    """The data are invalid; the message names what was found, where, and what to do."""
 
 
 STORAGE_ADVICE = {
@@ -40,10 +38,18 @@ class FolderInUse(RuntimeError):
 
 @contextlib.contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place only when the block ends well and all
-    bytes are on the disk.
+    """A temporary path that replaces `path` when the block ends without an error.
 
-    StorageError when there is no room or no permission; what was there before stays.
+    All bytes are on the disk before the replacement. After an error, an older file stays.
+
+    Args:
+        path: The file to write; its folder is created if missing.
+
+    Yields:
+        A path in the same folder; write the file there.
+
+    Raises:
+        StorageError: There is no room or no permission.
     """
     path = Path(path)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
@@ -52,7 +58,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
         yield partial
         _to_disk(partial)
         os.replace(partial, path)
-        _to_disk(path.parent)  # the new name, too, survives a power cut
+        _to_disk(path.parent)  # so that the new name survives a power cut
     except OSError as error:
         if error.errno not in STORAGE_ADVICE:
             raise
@@ -75,10 +81,16 @@ def _to_disk(path: Path) -> None:
 
 @contextlib.contextmanager
 def exclusive(lock: Path, what: str | Path) -> Iterator[None]:
-    """Keep other processes out of `what` while the block runs; the system lets go of `lock` if this
-    process dies.
+    """Keep other processes out of `what` while the block runs.
 
-    FolderInUse names the process that is in.
+    The system releases the lock if this process dies.
+
+    Args:
+        lock: The lock file; a file beside it names the process that holds it.
+        what: What is locked, as the message calls it.
+
+    Raises:
+        FolderInUse: Another process holds the lock; the message names it.
     """
     from filelock import FileLock, Timeout
 
@@ -118,11 +130,24 @@ def _holder(path: Path) -> str:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write readable JSON, all or nothing. Numbers that JSON lacks (nan, infinity) are refused."""
+    """Write indented JSON, completely or not at all.
+
+    Args:
+        path: The file; its folder is created if missing.
+        value: Any JSON value. Numbers that JSON lacks (nan, infinity) raise ValueError.
+    """
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
     with atomic(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def read_json(path: str | Path) -> Any:
+    """The value that a JSON file holds.
+
+    Args:
+        path: A file in UTF-8.
+
+    Returns:
+        Dictionaries, lists, texts, numbers, booleans and None.
+    """
     return json.loads(Path(path).read_text(encoding="utf-8"))

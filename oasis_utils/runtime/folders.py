@@ -1,4 +1,4 @@
-"""The project's root, and the names of everything in a run folder."""
+"""The project's root, and the paths of all files in a run folder."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ import oasis_utils
 
 
 def project_root() -> Path:
-    """The folder that holds pyproject.toml and notebooks/; the working folder for an installed
-    copy.
+    """The root of the project.
+
+    Returns:
+        The folder that holds pyproject.toml and notebooks/, or the working folder if the package
+        is installed without them.
     """
     root = Path(oasis_utils.__file__).resolve().parent.parent
     return root if (root / "pyproject.toml").exists() else Path.cwd()
 
 
 def anchored(path: str | Path) -> Path:
-    """An absolute path; a relative one counts from the project root, because notebooks run in
-    changing folders.
+    """An absolute path; a relative one starts at the project root.
+
+    Notebooks run in different working folders, so these cannot be the start.
     """
     path = Path(path).expanduser()
     return path if path.is_absolute() else project_root() / path
@@ -26,59 +30,94 @@ def anchored(path: str | Path) -> Path:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Everything a run writes, by name. Notebooks meet one another only here."""
+    """Paths of all files of a run. Notebooks pass results to one another only through them.
+
+    Attributes:
+        root: The folder of the run, absolute.
+    """
 
     root: Path
 
     @classmethod
     def at(cls, path: str | Path) -> RunFolder:
+        """The run folder at a path; nothing is created.
+
+        Args:
+            path: Absolute, or relative to the project root.
+
+        Returns:
+            The run folder.
+        """
         return cls(anchored(path))
 
     @property
     def data(self) -> Path:
+        """Folder of the prepared slices and their manifest."""
         return self.root / "data"
 
     @property
     def figures(self) -> Path:
+        """Folder of the PNG figures, whose names begin with the number of their notebook."""
         return self.root / "figures"
 
     @property
     def notebooks(self) -> Path:
+        """Folder of the executed notebooks."""
         return self.root / "notebooks"
 
     @property
     def codes(self) -> Path:
+        """Index maps of all splits."""
         return self.root / "codes.npz"
 
     @property
     def lock(self) -> Path:
+        """Lock that one process holds while it writes here."""
         return self.root / ".lock"
 
     def checkpoint(self, name: str) -> Path:
+        """Weights and configuration of a model: vqvae, pixelcnn or dcgan."""
         return self.root / "checkpoints" / f"{name}.safetensors"
 
     def history(self, name: str) -> Path:
+        """Training records of a model, one JSON object in each line."""
         return self.root / "history" / f"{name}.jsonl"
 
     def watched(self, name: str) -> Path:
+        """Reconstructions of the same slices after several epochs."""
         return self.root / "history" / f"{name}_watched.npz"
 
     def samples(self, prior: str) -> Path:
+        """Generated slices of a prior, with their index maps."""
         return self.root / "samples" / f"{prior}.npz"
 
-    def headline(self, notebook: str) -> Path:
-        return self.root / "headlines" / f"{notebook}.json"
+    def summary(self, notebook: str) -> Path:
+        """The contribution of a notebook to the report."""
+        return self.root / "summaries" / f"{notebook}.json"
 
     @property
     def report(self) -> Path:
+        """Metrics of the whole run."""
         return self.root / "report.json"
 
     @property
     def card(self) -> Path:
+        """Model card in Markdown."""
         return self.root / "model_card.md"
 
     def require(self, path: Path, made_by: str) -> Path:
-        """`path` if it exists, else a FileNotFoundError that names the notebook to run first."""
+        """A path that must exist.
+
+        Args:
+            path: A file of this run.
+            made_by: Name of the notebook that writes it.
+
+        Returns:
+            The same path.
+
+        Raises:
+            FileNotFoundError: The file is missing; the message names the notebook to run.
+        """
         if not path.exists():
             raise FileNotFoundError(
                 f"{path} is missing: run notebook {made_by} with the same run folder first"

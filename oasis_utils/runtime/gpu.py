@@ -1,9 +1,8 @@
-"""Use of a CUDA device: its name, precision of float32, one user at a time, recorded kernels,
-times, free memory.
+"""Use of a CUDA device: selection, float32 precision, locking, CUDA graphs, timing, free memory.
 
-On the CPU `exclusive_use`, `synchronize` and `timed` work as well and need nothing of CUDA. CUDA
-graphs: see "CUDA semantics" in the documentation of torch. One capture may be under way in a
-process, so captures and whatever the threads of the panels compute take one lock.
+`exclusive_use`, `synchronize` and `timed` also work on the CPU, without CUDA. CUDA graphs: see
+"CUDA semantics" in the documentation of torch. A process can make one capture at a time, so
+captures and the computations of the panels' threads take one lock.
 """
 
 from __future__ import annotations
@@ -19,23 +18,22 @@ from typing import Any
 import torch
 
 WARM_UP = 3  # calls before a capture: libraries allocate their work space outside the graph
-_LOCK = (
-    threading.RLock()
-)  # taken again by the thread that has it: a drawing decodes the rows that it has
-_STREAMS: dict[
-    int, torch.cuda.Stream
-] = {}  # one side stream for each device, for warm-up and capture
+_LOCK = threading.RLock()  # reentrant: a thread that samples also decodes its finished rows
+_STREAMS: dict[int, torch.cuda.Stream] = {}  # one for each device, for warm-up and capture
 
 
 def cuda_device(name: str) -> torch.device:
-    """The CUDA device of that name ("cuda" or "cuda:N"), made current, with float32 as in
-    `use_ieee_float32`.
+    """A CUDA device, made current, with float32 as in `use_ieee_float32`.
 
-    RuntimeError without a GPU, or for an index that does not exist.
+    Args:
+        name: "cuda" or "cuda:N".
+
+    Raises:
+        RuntimeError: There is no GPU, or none of that index.
     """
     if not torch.cuda.is_available():
         raise RuntimeError(
-            f"device {name!r} was asked for, but torch sees no GPU: use device 'auto' or 'cpu'"
+            f"device {name!r} needs a GPU, but torch sees none: use device 'auto' or 'cpu'"
         )
     index, count = name.partition(":")[2], torch.cuda.device_count()
     if index and int(index) >= count:
@@ -50,17 +48,16 @@ def cuda_device(name: str) -> torch.device:
 
 
 def use_ieee_float32() -> None:
-    """Products and convolutions of float32 in float32, not in TF32, which keeps 10 bits of the
-    mantissa.
+    """Compute float32 products and convolutions in float32, not in TF32 with its 10-bit mantissa.
 
-    So the cached sampler, which multiplies matrices, agrees with the network's convolutions.
-    Training runs in bfloat16 under autocast and loses nothing. Only one of torch's two interfaces
-    is used: reading one after writing the other raises.
+    The cached sampler multiplies matrices and must agree with the network's convolutions. Training
+    runs in bfloat16 under autocast and is not slowed. Only one of torch's two interfaces is used:
+    reading one after writing the other raises.
     """
     if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
         torch.backends.cuda.matmul.fp32_precision = "ieee"
-        torch.backends.cudnn.conv.fp32_precision = "ieee"
-        torch.backends.cudnn.rnn.fp32_precision = "ieee"
+        for operation in ("conv", "rnn"):
+            getattr(torch.backends.cudnn, operation).fp32_precision = "ieee"
     else:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
@@ -71,10 +68,10 @@ def use_ieee_float32() -> None:
 
 @contextlib.contextmanager
 def exclusive_use(device: torch.device) -> Iterator[None]:
-    """Keep other threads that ask for it off a CUDA device, which is made current; nothing on a
-    CPU.
+    """Let one thread at a time use a CUDA device, which is made current; no effect on a CPU.
 
-    A new thread starts with GPU 0 as its current device, whatever the others chose.
+    It keeps out only threads that use this function too. A new thread starts with GPU 0 as its
+    current device, whatever the others chose.
     """
     if device.type != "cuda":
         yield
@@ -84,7 +81,7 @@ def exclusive_use(device: torch.device) -> Iterator[None]:
 
 
 def exclusively(method: Callable) -> Callable:
-    """A method of an object with a `device` under `exclusive_use` of it."""
+    """Decorator of a method: it runs under `exclusive_use` of the `device` of its object."""
 
     @wraps(method)
     def alone(self, *args, **options):
@@ -98,8 +95,9 @@ def exclusively(method: Callable) -> Callable:
 
 
 def side_stream(device: torch.device) -> torch.cuda.Stream:
-    """The stream that all captures on a device share: work space that libraries keep for each
-    stream stays small.
+    """The stream that all captures on a device share.
+
+    Libraries keep work space for each stream, so one stream keeps it small.
     """
     index = torch.cuda.current_device() if device.index is None else device.index
     if index not in _STREAMS:
@@ -108,12 +106,18 @@ def side_stream(device: torch.device) -> torch.cuda.Stream:
 
 
 def captured(work: Callable[[], Any], device: torch.device) -> tuple[Any, Any] | None:
-    """(CUDA graph of `work`, what `work` returned); the result's memory is written by each
-    `replay()`.
+    """A CUDA graph of a computation.
 
-    `work` reads and writes tensors at fixed addresses; it is called `WARM_UP` times before. None,
-    with a warning, where it cannot be captured. The current stream is the same afterwards in either
-    case.
+    The current stream is the same afterwards, also if the capture fails.
+
+    Args:
+        work: Reads and writes tensors at fixed addresses; called `WARM_UP` times before the
+            capture.
+        device: A CUDA device.
+
+    Returns:
+        (graph, result of `work`), where each `replay()` of the graph overwrites the result; None,
+        with a warning, if `work` cannot be captured.
     """
     with exclusive_use(device):
         before, side = torch.cuda.current_stream(device), side_stream(device)
@@ -128,9 +132,8 @@ def captured(work: Callable[[], Any], device: torch.device) -> tuple[Any, Any] |
                 result = work()
             return graph, result
         except RuntimeError as error:
-            torch.cuda.set_stream(
-                before
-            )  # a capture that fails at its end leaves the side stream current
+            # a capture that fails at its end leaves the side stream current
+            torch.cuda.set_stream(before)
             _STREAMS.clear()
             warnings.warn(
                 f"CUDA graph capture failed, going on without it, which is slower: {error}",
@@ -144,14 +147,20 @@ def captured(work: Callable[[], Any], device: torch.device) -> tuple[Any, Any] |
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until everything that was asked of a device is computed."""
+    """Wait until a device has finished all work that is queued on it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def timed(work: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
-    """(what `work` returns, its seconds by the clock, including what it left running on the
-    device).
+    """The result of a computation and the seconds that it took.
+
+    Args:
+        work: The computation.
+        device: Where it runs; work queued on a GPU is waited for before and after.
+
+    Returns:
+        (result of `work`, wall-clock seconds).
     """
     synchronize(device)
     start = time.perf_counter()
@@ -161,8 +170,9 @@ def timed(work: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that new tensors can take on a CUDA device: those that the driver has free, and those
-    that torch's allocator holds without using them.
+    """Bytes that new tensors can take on a CUDA device.
+
+    They are free in the driver, or held unused by torch's allocator.
     """
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + unused

@@ -1,4 +1,4 @@
-"""What a result comes from: versions, revision of the code, hardware, seed."""
+"""Provenance of a result: versions, revision of the code, hardware, seed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from oasis_utils.runtime.folders import project_root
 
 
 def hardware(device) -> str:
-    """The device in words."""
+    """Name of the GPU, or of the CPU with the number of threads."""
     import torch
 
     if device.type == "cuda":
@@ -23,7 +23,7 @@ def hardware(device) -> str:
 
 
 def _processor() -> str:
-    """The CPU's name where the system tells it, else its architecture."""
+    """The CPU's name if the system provides it, else its architecture."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -32,7 +32,15 @@ def _processor() -> str:
 
 
 def banner(seed: int, device: str = "auto") -> str:
-    """Seed everything and say, in one line, what runs where."""
+    """Seed everything and describe versions and hardware in one line.
+
+    Args:
+        seed: For Python, NumPy and torch, 0 or more.
+        device: As in `select_device`, which also makes it ready.
+
+    Returns:
+        Versions, hardware, precision and seed as text.
+    """
     import torch
 
     chosen = select_device(device)
@@ -45,7 +53,15 @@ def banner(seed: int, device: str = "auto") -> str:
 
 
 def provenance(seed: int, device) -> dict[str, Any]:
-    """What a result comes from: versions, revision of the code, hardware, seed."""
+    """Versions, revision of the code, hardware and seed, to be stored with a result.
+
+    Args:
+        seed: That of the run.
+        device: A `torch.device`.
+
+    Returns:
+        {what: text or number}, plain JSON.
+    """
     import numpy
     import torch
 
@@ -63,21 +79,17 @@ def provenance(seed: int, device) -> dict[str, Any]:
 
 
 def revision() -> str:
-    """The git revision of the project, '+' if files differ from it, 'unknown' outside a
-    checkout.
+    """The git revision of the project.
+
+    A '+' follows it if files differ from it; 'unknown' outside a checkout.
     """
     git = ["git", "-C", str(project_root())]
     try:
         head = subprocess.run(
             [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
         )
-        changed = [
-            *git,
-            "status",
-            "--porcelain",
-            "--",
-            ":!benchmarks/results",
-        ]  # records do not change the code
+        # recorded results are not code
+        changed = [*git, "status", "--porcelain", "--", ":!benchmarks/results"]
         dirty = subprocess.run(changed, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

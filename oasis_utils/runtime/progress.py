@@ -8,6 +8,7 @@ import time
 
 
 def in_notebook() -> bool:
+    """Whether the code runs in a Jupyter kernel, not in a terminal or a script."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return shell is not None and hasattr(shell, "kernel")
@@ -21,21 +22,28 @@ def clock(seconds: float) -> str:
 
 
 class Progress:
-    """One line that is updated in place: in a notebook (also an executed one), in a terminal, or in
-    a log.
+    """A line with share, elapsed and remaining time, updated in place; a log gets few whole lines.
+
+    tqdm.auto cannot replace it: a notebook executed by papermill keeps only the first state of its
+    widget, 0 %, and plain tqdm writes to stderr, which a notebook shows as a warning.
 
     with Progress("encoding", total=100) as progress:
         progress.update(5, "loss 0.2")
+
+    Args:
+        label: What is done, such as "encoding".
+        total: Steps that make 100 %; `progress(done, total)` changes it.
+        every: Seconds between two drawings; at least 15 in a log.
     """
 
     def __init__(self, label: str, total: int, every: float = 0.3):
         self.label, self.total, self.every = label, total, every
-        self.done, self.note, self.shown = 0, "", ""
+        self.done, self.note = 0, ""
         self.start = self.drawn = time.monotonic()
         self.handle = None
         self.live = in_notebook() or sys.stderr.isatty()
         if not self.live:
-            self.every = max(every, 15.0)  # a log keeps every line, so few of them
+            self.every = max(every, 15.0)
 
     def __enter__(self) -> Progress:
         return self
@@ -44,16 +52,23 @@ class Progress:
         self._draw(final=True, state="" if kind is None else " · stopped")
 
     def update(self, done: int, note: str | None = None) -> None:
+        """Set the number of finished steps.
+
+        Args:
+            done: Steps finished since the start, not since the last call.
+            note: Text behind the times; None keeps the last one.
+        """
         self.done, self.note = done, self.note if note is None else note
         if time.monotonic() - self.drawn >= self.every:
             self._draw()
 
     def __call__(self, done: int, total: int) -> None:
-        """As a plain `progress(done, total)` callback."""
+        """Set finished steps and total, as a plain `progress(done, total)` callback."""
         self.total = total
         self.update(done)
 
     def line(self, state: str = "") -> str:
+        """The line as text; `state` is put at its end."""
         elapsed = time.monotonic() - self.start
         share = self.done / self.total if self.total else 1.0
         left = "" if share >= 1 or share <= 0 else f" · {clock(elapsed * (1 - share) / share)} left"

@@ -1,4 +1,4 @@
-"""Files of the project that an installed package carries inside it: notebooks, recorded results."""
+"""Files of the project that an installed package contains: notebooks, recorded results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def project_file(name: str) -> Path:
         name: Path relative to the project root, such as notebooks/02_train_vqvae.ipynb.
 
     Returns:
-        The file below the project root if it exists, else where the package would carry it.
+        The file below the project root if it exists, else its path inside the package.
     """
     path = project_root() / name
     return path if path.exists() else Path(oasis_utils.__file__).parent / name

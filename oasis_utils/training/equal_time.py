@@ -17,7 +17,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from oasis_utils.config import TrainingConfig, VQVAEConfig
-from oasis_utils.data.dataset import Batches
+from oasis_utils.data.batches import Batches
 from oasis_utils.metrics import image_quality as metrics
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.training.history import Record

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from oasis_utils.config import TrainingConfig, digest, to_dict
-from oasis_utils.data.dataset import Batches
+from oasis_utils.data.batches import Batches
 from oasis_utils.models import checkpoints
 from oasis_utils.models.checkpoints import Model
 from oasis_utils.models.trainable import Trainable

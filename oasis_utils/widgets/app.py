@@ -1,4 +1,4 @@
-"""The panels of notebook 06 as a page without code, served by Voilà on this machine only."""
+"""Serves the panels of notebook 06 as a page without code, with Voilà, on this machine only."""
 
 from __future__ import annotations
 
@@ -13,23 +13,29 @@ from pathlib import Path
 from oasis_utils.runtime import RunFolder, atomic, write_json
 from oasis_utils.runtime.project_files import project_file
 
-TAG = "app"  # cells of notebook 06 that make the page: parameters, imports, loading, panels
-SOURCE = "06_generation"
+APP_TAG = "app"  # cells of notebook 06 that make the page: parameters, imports, loading, panels
+NOTEBOOK = "06_generation"
 TITLE = "# OASIS-VQ: brain slices drawn by models"
 ASSETS = Path(__file__).parent / "assets"
 
 
 def app_notebook(run: RunFolder, device: str = "auto") -> Path:
-    """Write the tagged cells of notebook 06, with this run as parameter, into the run folder;
-    returns the path.
+    """Write the tagged cells of notebook 06, with this run as parameter, into the run folder.
+
+    Args:
+        run: Its models are used.
+        device: As in `select_device`.
+
+    Returns:
+        The path of the written notebook.
     """
     import nbformat
     from papermill.iorw import load_notebook_node
     from papermill.parameterize import parameterize_notebook
 
-    notebook = load_notebook_node(str(project_file(f"notebooks/{SOURCE}.ipynb")))
+    notebook = load_notebook_node(str(project_file(f"notebooks/{NOTEBOOK}.ipynb")))
     notebook = parameterize_notebook(notebook, {"run_folder": str(run.root), "device": device})
-    tags = {TAG, "injected-parameters"}
+    tags = {APP_TAG, "injected-parameters"}
     notebook.cells = [
         nbformat.v4.new_markdown_cell(TITLE),
         *(cell for cell in notebook.cells if tags & set(cell.metadata.tags)),
@@ -43,8 +49,18 @@ def app_notebook(run: RunFolder, device: str = "auto") -> Path:
 def voila_command(
     notebook: Path, port: int, browser: bool = False, theme: str = "light"
 ) -> list[str]:
-    """Voilà on the loopback address, for whoever knows the token: other machines and other users
-    stay outside.
+    """The command that starts Voilà on the loopback address, protected by a token.
+
+    Other machines cannot reach it, and other users do not know the token.
+
+    Args:
+        notebook: The notebook to serve.
+        port: Voilà fails if it is taken.
+        browser: Whether to open a browser.
+        theme: light or dark.
+
+    Returns:
+        The words of the command.
     """
     command = [
         sys.executable,
@@ -64,8 +80,10 @@ def voila_command(
 
 
 def voila_environment(run: RunFolder, token: str) -> dict[str, str]:
-    """This process's environment, with a page template that asks no other server for anything, and
-    the token: a command line could be read by other users.
+    """The environment of Voilà: that of this process, a page template, and the token.
+
+    The template loads nothing from other servers. The token is not in the command, which other
+    users could read.
     """
     share = run.root / "app" / "jupyter"
     template = share / "voila" / "templates" / "oasis"
@@ -81,10 +99,21 @@ def voila_environment(run: RunFolder, token: str) -> dict[str, str]:
 def serve(
     run: RunFolder, port: int, browser: bool = True, theme: str = "light", device: str = "auto"
 ) -> None:
-    """Serve until interrupted. RuntimeError if Voilà is not installed or the port is taken."""
+    """Serve the panels until interrupted.
+
+    Args:
+        run: Its models are used.
+        port: On the loopback address.
+        browser: Whether to open a browser.
+        theme: light or dark.
+        device: As in `select_device`.
+
+    Raises:
+        RuntimeError: Voilà is not installed or fails, or the port is taken.
+    """
     if importlib.util.find_spec("voila") is None:
         raise RuntimeError("the app needs Voilà: pip install 'oasis-vq[app]'")
-    with socket.socket() as listener:  # Voilà itself would wait for ever
+    with socket.socket() as listener:  # Voilà itself would wait without an end
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("127.0.0.1", port))
@@ -92,14 +121,10 @@ def serve(
             raise RuntimeError(
                 f"port {port} is taken, perhaps by another app: choose one with --port"
             ) from None
-    command, token = (
-        voila_command(app_notebook(run, device), port, browser, theme),
-        secrets.token_urlsafe(16),
-    )
-    print(
-        f"http://127.0.0.1:{port}/?token={token} shows the panels in a few seconds; Ctrl-C ends it",
-        flush=True,
-    )
+    command = voila_command(app_notebook(run, device), port, browser, theme)
+    token = secrets.token_urlsafe(16)
+    address = f"http://127.0.0.1:{port}/?token={token}"
+    print(f"{address} shows the panels in a few seconds; Ctrl-C ends it", flush=True)
     process = subprocess.Popen(command, env=voila_environment(run, token))
     try:
         if process.wait() != 0:

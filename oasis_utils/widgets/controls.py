@@ -1,7 +1,7 @@
-"""Parts of the slider panels: labelled controls, and an output area with background drawing.
+"""Parts of the slider panels: labelled controls, and an output area that draws in the background.
 
-Needs a live kernel; a static figure of the same content goes first in a notebook, because executed
-copies keep no widget state. The panels themselves are in `panels` and `painter`.
+They need a live kernel. Executed copies of a notebook keep no widget state, so a notebook shows a
+static figure of the same content first. The panels are in `panels` and `painter`.
 """
 
 from __future__ import annotations
@@ -21,17 +21,26 @@ from PIL import Image
 from oasis_utils.models.drawing import SamplingOptions
 from oasis_utils.models.sampler import BrainSampler, Samples
 from oasis_utils.runtime import atomic
-from oasis_utils.widgets.worker import Latest, Stopped, Ticket
+from oasis_utils.widgets.worker import BackgroundWorker, Stopped, StopToken
 
 TILE = 224  # pixels a side of one slice on the screen
-PATIENCE = 0.15  # seconds before the rows of an unfinished drawing are shown, and between them
+PREVIEW_INTERVAL = 0.15  # least seconds between two views of an unfinished drawing
 OnRow = Callable[[int, torch.Tensor], None]
 
 
 def png_sheet(
     images: UInt8[np.ndarray, "n height width"], columns: int = 4, tile: int = TILE
 ) -> bytes:
-    """A row-wise sheet of uint8 slices as PNG."""
+    """A sheet of slices, row by row.
+
+    Args:
+        images: uint8 slices.
+        columns: Slices in a row.
+        tile: Pixels a side of each slice on the sheet.
+
+    Returns:
+        The bytes of a PNG file.
+    """
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     sheet = Image.new("L", (columns * tile, rows * tile))
@@ -42,10 +51,10 @@ def png_sheet(
 
 
 def png(image: Image.Image) -> bytes:
+    """The image as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    image.save(
-        buffer, format="PNG", compress_level=1
-    )  # the browser is near: time matters more than size
+    # the browser runs on this machine: time matters more than size
+    image.save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()
 
 
@@ -57,7 +66,7 @@ def sheet_of(images: UInt8[np.ndarray, "n height width"]) -> bytes:
 def black_below(
     images: UInt8[np.ndarray, "n height width"], share: float
 ) -> UInt8[np.ndarray, "n height width"]:
-    """Slices of which only the upper share, in [0, 1], is drawn yet."""
+    """The slices themselves, black below their upper share in [0, 1], which is finished."""
     images[:, round(images.shape[1] * share) :] = 0
     return images
 
@@ -69,15 +78,17 @@ WIDE = {"style": LABEL, "layout": widgets.Layout(width="340px"), "continuous_upd
 
 
 def integer(label: str, value: int, low: int, high: int, **changes) -> widgets.IntSlider:
-    """A labelled slider that speaks on release, or after each press of an arrow key."""
+    """A labelled slider that reports its value on release, or after each press of an arrow key."""
     return widgets.IntSlider(value, low, high, description=label, **{**WIDE, **changes})
 
 
 def number(label: str, value: float, low: float, high: float) -> widgets.FloatSlider:
+    """A labelled slider in steps of 0.05 that reports its value on release."""
     return widgets.FloatSlider(value, min=low, max=high, step=0.05, description=label, **WIDE)
 
 
-def choice(label: str, options) -> widgets.ToggleButtons:
+def choice(label: str, options: list[str]) -> widgets.ToggleButtons:
+    """A labelled row of buttons, one of which is chosen."""
     return widgets.ToggleButtons(
         options=options,
         description=label,
@@ -86,42 +97,61 @@ def choice(label: str, options) -> widgets.ToggleButtons:
     )
 
 
+def chosen(control: widgets.ToggleButtons | widgets.Dropdown) -> str:
+    """The option that is chosen; TypeError if there is none."""
+    if not isinstance(control.value, str):
+        raise TypeError(f"nothing is chosen as {control.description}")
+    return control.value
+
+
 def column(*controls: widgets.Widget) -> widgets.VBox:
+    """The controls below one another."""
     return widgets.VBox(controls)
 
 
 def side_by_side(*parts: widgets.Widget) -> widgets.HBox:
-    """In one line where there is room, below one another on a narrow screen."""
+    """The parts in one line, or below one another on a narrow screen."""
     return widgets.HBox(parts, layout=widgets.Layout(flex_flow="row wrap"))
 
 
 class AgeControl:
-    """A tick box and a slider in years, shown only if one of the models was told ages."""
+    """A tick box and a slider in years, shown only if a model is conditioned on age.
+
+    Args:
+        samplers: {label: sampler}.
+    """
 
     def __init__(self, samplers: dict[str, BrainSampler]):
         config = next((s.prior.config for s in samplers.values() if s.knows_age), None)
         middle, spread = (config.age_mean, config.age_std) if config else (50, 20)
-        self.said = widgets.Checkbox(False, description="say the age", indent=True, style=LABEL)
+        self.enabled = widgets.Checkbox(
+            False, description="choose the age", indent=True, style=LABEL
+        )
         self.years = integer(
             "age (years)",
             round(middle),
             max(0, round(middle - 2 * spread)),
             round(middle + 2 * spread),
         )
-        self.widget = column(self.said, self.years)
+        self.widget = column(self.enabled, self.years)
         self.widget.layout.display = None if config else "none"
 
     def value(self, n: int) -> np.ndarray | None:
-        """Ages of n slices; None: not said."""
-        usable = self.said.value and not self.said.disabled
+        """Ages of n slices in years; None if no age is chosen."""
+        usable = self.enabled.value and not self.enabled.disabled
         return np.full(n, float(self.years.value)) if usable else None
 
     def allow(self, sampler: BrainSampler) -> None:
-        self.said.disabled = self.years.disabled = not sampler.knows_age
+        """Disable the controls for a model that is not conditioned on age."""
+        self.enabled.disabled = self.years.disabled = not sampler.knows_age
 
 
-class Dials:
-    """Temperature, top-k and top-p, which exist for the PixelCNN only, and the age."""
+class SamplingControls:
+    """Temperature, top-k and top-p, which only the PixelCNN has, and the age.
+
+    Args:
+        samplers: {label: sampler}.
+    """
 
     def __init__(self, samplers: dict[str, BrainSampler]):
         n_codes = next(iter(samplers.values())).vqvae.config.n_codes
@@ -129,41 +159,51 @@ class Dials:
         self.top_k = integer("top-k (0: all)", 0, 0, n_codes)
         self.top_p = number("top-p", 0.95, 0.05, 1.0)
         self.age = AgeControl(samplers)
-        self.controls = [self.temperature, self.top_k, self.top_p, self.age.said, self.age.years]
+        self.controls = [self.temperature, self.top_k, self.top_p, self.age.enabled, self.age.years]
         self.widget = column(self.temperature, self.top_k, self.top_p, self.age.widget)
 
     def options(self) -> SamplingOptions:
+        """The sampling options that the sliders show."""
         return SamplingOptions(self.temperature.value, self.top_k.value, self.top_p.value)
 
     def allow(self, sampler: BrainSampler) -> None:
-        """Switch off what this prior ignores."""
+        """Disable the controls that this prior ignores."""
         for control in (self.temperature, self.top_k, self.top_p):
             control.disabled = not sampler.prior.supports_options
         self.age.allow(sampler)
 
 
-# ---------------------------------------------------------------- stage
+# ---------------------------------------------------------------- output area
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A finished drawing."""
+class Drawing:
+    """A finished drawing.
+
+    Attributes:
+        samples: Slices with their index maps.
+        name: Name of its files, without ending.
+        sheet: PNG of all slices, to be saved.
+        view: PNG on the screen; None: the sheet.
+    """
 
     samples: Samples
-    name: str  # under which it is saved
-    sheet: bytes  # PNG of all slices, to be saved
-    view: bytes | None = None  # PNG on the screen, where that is not the sheet
+    name: str
+    sheet: bytes
+    view: bytes | None = None
 
 
-class Stage:
-    """Where drawings appear: the picture, a line that says how far it is, Cancel and Save.
+class OutputArea:
+    """Output area of a panel: the picture, a line of progress, Cancel and Save.
 
-    `run(draw, sampler, n)` calls draw(on_row), which returns Shown, in the background; a newer call
-    takes its place.
+    Args:
+        folder: Where Save writes.
+        width: Largest width of the picture, in CSS.
     """
 
     def __init__(self, folder: Path, width: str = "100%"):
-        self.folder, self.latest, self.shown = folder, Latest(), None
+        self.folder, self.worker = folder, BackgroundWorker()
+        self.drawing: Drawing | None = None
         self.picture = widgets.Image(
             format="png",
             layout=widgets.Layout(
@@ -172,63 +212,73 @@ class Stage:
         )
         self.status = widgets.Label()
         self.cancel = widgets.Button(
-            description="Cancel", icon="stop", disabled=True, tooltip="stop the drawing that runs"
+            description="Cancel", icon="stop", disabled=True, tooltip="stop the running drawing"
         )
         self.save = widgets.Button(
             description="Save PNG + NPZ", icon="save", tooltip=f"write both into {folder}"
         )
-        self.cancel.on_click(lambda _: self.latest.cancel())
+        self.cancel.on_click(lambda _: self.worker.cancel())
         self.save.on_click(lambda _: self.write())
         self.bar = side_by_side(self.cancel, self.save, self.status)
 
     def run(
-        self, draw: Callable[[OnRow], Shown], sampler: BrainSampler, n: int, view=slice(None)
+        self, draw: Callable[[OnRow], Drawing], sampler: BrainSampler, n: int, view=slice(None)
     ) -> None:
-        """n: slices it will make. view: which of them are shown while rows arrive."""
-        self.latest.submit(lambda ticket: self._job(ticket, draw, sampler, n, view))
+        """Draw in the background; a newer call replaces this one.
+
+        Args:
+            draw: Called with `on_row`, which it calls after each row of codes.
+            sampler: Decodes unfinished maps.
+            n: Number of slices that `draw` makes.
+            view: Which of them are shown before the drawing is finished.
+        """
+        self.worker.submit(lambda token: self._job(token, draw, sampler, n, view))
 
     def wait(self, timeout: float = 60.0) -> None:
-        self.latest.wait(timeout)
+        """Block until no drawing runs, at most `timeout` seconds."""
+        self.worker.wait(timeout)
 
-    def show(self, shown: Shown) -> None:
-        self.shown, self.picture.value = shown, shown.view or shown.sheet
+    def show(self, drawing: Drawing) -> None:
+        """Put a drawing on the screen; Save will write it."""
+        self.drawing, self.picture.value = drawing, drawing.view or drawing.sheet
 
     def write(self) -> None:
-        """The sheet as PNG, the slices with their codes as NPZ."""
-        if self.shown is None:
+        """Save the sheet as PNG and the slices with their codes as NPZ."""
+        if self.drawing is None:
             return
-        path = self.folder / self.shown.name
+        path = self.folder / self.drawing.name
         with atomic(path.with_suffix(".png")) as partial:
-            partial.write_bytes(self.shown.sheet)
-        self.shown.samples.save(path.with_suffix(".npz"))
+            partial.write_bytes(self.drawing.sheet)
+        self.drawing.samples.save(path.with_suffix(".npz"))
         self.status.value = f"saved {path.name}.png and .npz in {self.folder}"
 
-    def _job(self, ticket: Ticket, draw, sampler: BrainSampler, n: int, view) -> None:
-        start, shown = time.monotonic(), None
+    def _job(self, token: StopToken, draw, sampler: BrainSampler, n: int, view) -> None:
+        start, drawing = time.monotonic(), None
         try:
-            shown = draw(self._rows(ticket, sampler, view))
-            ticket.check()
+            drawing = draw(self._rows(token, sampler, view))
+            token.check()
             text = f"{n} slice{'s' if n > 1 else ''} in {time.monotonic() - start:.2f} s"
         except Stopped as stopped:
             if not stopped.cancelled:
-                return  # the newer drawing has the stage
-            shown, text = None, "cancelled"
-        except Exception as error:  # the thread must live on, and the reader must know
+                return  # the newer drawing uses the output area
+            drawing, text = None, "cancelled"
+        except Exception as error:  # the thread must go on, and the user must see the error
             text = f"could not draw: {error}"
         self.cancel.disabled = True
-        if shown:
-            self.show(shown)
-        self.status.value = text  # last: it says that all is done
+        if drawing:
+            self.show(drawing)
+        self.status.value = text  # last: it reports the end
 
-    def _rows(self, ticket: Ticket, sampler: BrainSampler, view) -> OnRow:
-        """Stop if no longer wanted; from time to time show the rows so far, without spending long
-        on it.
+    def _rows(self, token: StopToken, sampler: BrainSampler, view) -> OnRow:
+        """A callback that stops an unwanted drawing and shows finished rows now and then.
+
+        At most a fifth of the time is spent on showing them.
         """
-        last, pause = time.monotonic(), PATIENCE
+        last, pause = time.monotonic(), PREVIEW_INTERVAL
 
         def on_row(row: int, maps: torch.Tensor) -> None:
             nonlocal last, pause
-            ticket.check()
+            token.check()
             rows, now = maps.shape[1], time.monotonic()
             if now - last < pause or row == rows - 1:
                 return
@@ -237,6 +287,6 @@ class Stage:
             images = sampler.decode(maps[view].cpu().numpy())
             self.picture.value = sheet_of(black_below(images, (row + 1) / rows))
             last = time.monotonic()
-            pause = max(PATIENCE, 4 * (last - now))
+            pause = max(PREVIEW_INTERVAL, 4 * (last - now))
 
         return on_row

@@ -1,6 +1,6 @@
 """The painting panel: select a cell of an index map, give it a code, see the decoded slice.
 
-`PictureGrid` is one picture that can be clicked: ipywidgets has none, and 256 buttons are slow.
+`PictureGrid` is one clickable picture: ipywidgets has none, and 256 buttons are slow.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from oasis_utils.models.codes import decode_maps
 from oasis_utils.models.sampler import BrainSampler, Samples, image_seeds
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.widgets.controls import (
-    Shown,
-    Stage,
+    Drawing,
+    OutputArea,
     choice,
+    chosen,
     column,
     integer,
     png,
@@ -30,13 +31,14 @@ from oasis_utils.widgets.controls import (
 )
 
 ASSETS = Path(__file__).parent / "assets"
-SIDE = 256  # pixels a side of each of the three pictures
-TILE = 16  # pixels a side of a code's picture
+PICTURE_SIDE = 256  # pixels a side of each of the three pictures
+CODE_TILE = 16  # pixels a side of a code's picture
 
 
 class PictureGrid(anywidget.AnyWidget):
-    """A picture of rows x cols cells. A click, or arrow keys, select a cell; a click, Enter or
-    space choose it.
+    """A picture of rows x cols cells.
+
+    A click or the arrow keys select a cell; a click, Enter or space choose it.
     """
 
     _esm = ASSETS / "picture_grid.js"
@@ -48,13 +50,18 @@ class PictureGrid(anywidget.AnyWidget):
     col = traitlets.Int(0).tag(sync=True)
     chosen = traitlets.Int(0).tag(sync=True)  # counts the choices
     label = traitlets.Unicode().tag(sync=True)  # title, also for screen readers
-    caption = traitlets.Unicode().tag(sync=True)  # what is selected, in words
-    width = traitlets.Int(SIDE).tag(sync=True)  # pixels on the screen
+    caption = traitlets.Unicode().tag(sync=True)  # the selected cell, as text
+    width = traitlets.Int(PICTURE_SIDE).tag(sync=True)  # pixels on the screen
 
 
 def code_pictures(vqvae: VQVAE) -> UInt8[np.ndarray, "n_codes side side"]:
-    """What each code draws among its equals: a cell in the middle of a small map of this code
-    alone.
+    """A picture of each code: an inner cell of a small decoded map that holds this code only.
+
+    Args:
+        vqvae: The model whose codes are shown.
+
+    Returns:
+        uint8 pictures in the order of the codes; their side is `config.downsampling` pixels.
     """
     codes = np.arange(vqvae.config.n_codes)[:, None, None]
     images = decode_maps(vqvae, np.tile(codes, (1, 4, 4)))
@@ -63,18 +70,24 @@ def code_pictures(vqvae: VQVAE) -> UInt8[np.ndarray, "n_codes side side"]:
 
 
 def coloured(rank: Integer[np.ndarray, "rows cols"], n_codes: int) -> bytes:
-    """Ranks as a PNG in the colours of the figures of notebook 03, one cell a square."""
+    """Ranks as a PNG in the colours of the index maps of notebook 03, one square for each cell."""
     colours = matplotlib.colormaps["viridis"](rank / max(1, n_codes - 1), bytes=True)[..., :3]
-    return png(Image.fromarray(colours).resize((SIDE, SIDE), Image.Resampling.NEAREST))
+    return png(
+        Image.fromarray(colours).resize((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.NEAREST)
+    )
 
 
 class PainterPanel:
-    """A drawn map, the slice it decodes to, and all codes from dark to bright; what is painted can
-    be undone.
+    """An index map to paint on, the slice it decodes to, and all codes from dark to bright.
+
+    Args:
+        samplers: {label: sampler}, with one VQ-VAE.
+        folder: Where Save writes.
     """
 
     def __init__(self, samplers: dict[str, BrainSampler], folder: Path):
-        self.samplers, self.history = samplers, []
+        self.samplers = samplers
+        self.history: list[tuple[tuple[int, int, int], int]] = []  # (cell, its code before)
         first = next(iter(samplers.values()))
         self.patches = code_pictures(first.vqvae)
         self.order = self.patches.mean((1, 2)).argsort(kind="stable")
@@ -89,12 +102,12 @@ class PainterPanel:
             label="2. Choose a code, dark to bright",
             rows=-(-len(self.order) // side),
             cols=side,
-            picture=png_sheet(self.patches[self.order], columns=side, tile=TILE),
+            picture=png_sheet(self.patches[self.order], columns=side, tile=CODE_TILE),
         )
         self._build_controls(first, folder)
-        for place in ("row", "col"):
-            traitlets.link((self.map, place), (self.brain, place))
-            self.map.observe(self.point, names=place)
+        for axis in ("row", "col"):
+            traitlets.link((self.map, axis), (self.brain, axis))
+            self.map.observe(self.point, names=axis)
         self.palette.observe(self.paint, names="chosen")
         self.palette.observe(self.describe, names=["row", "col"])
 
@@ -102,32 +115,33 @@ class PainterPanel:
         self.prior, self.seed = choice("prior", list(self.samplers)), integer("seed", 0, 0, 999)
         self.position = integer("position", first.n_positions // 2, 0, first.n_positions - 1)
         self.undo = widgets.Button(
-            description="Undo", icon="undo", tooltip="take the last painted cell back"
+            description="Undo", icon="undo", tooltip="undo the last painted cell"
         )
         self.clear = widgets.Button(
-            description="Start again", icon="refresh", tooltip="as it was drawn"
+            description="Start again", icon="refresh", tooltip="undo all painted cells"
         )
         self.undo.on_click(lambda _: self.take_back(1))
         self.clear.on_click(lambda _: self.take_back(len(self.history)))
-        self.stage = Stage(folder)
+        self.output = OutputArea(folder)
         for control in (self.prior, self.position, self.seed):
             control.observe(self.redraw, names="value")
         self.widget = column(
             side_by_side(self.prior, self.position, self.seed),
             side_by_side(self.map, self.brain, self.palette),
-            side_by_side(self.undo, self.clear, self.stage.save, self.stage.status),
+            side_by_side(self.undo, self.clear, self.output.save, self.output.status),
         )
 
     @property
     def cell(self) -> tuple[int, int, int]:
+        """The selected cell, as an index of `maps`."""
         return 0, self.map.row, self.map.col
 
     def redraw(self, _change=None) -> None:
         """Draw a new map to paint on."""
-        label, seed, position = self.prior.value, self.seed.value, self.position.value
+        label, seed, position = chosen(self.prior), self.seed.value, self.position.value
         sampler = self.samplers[label]
 
-        def draw(on_row) -> Shown:
+        def draw(on_row) -> Drawing:
             self.maps = sampler.draw(
                 np.array([position]), image_seeds(seed, 1), on_row=on_row
             ).copy()
@@ -135,51 +149,55 @@ class PainterPanel:
             self.point()
             return self.decoded()
 
-        self.stage.run(draw, sampler, 1)
+        self.output.run(draw, sampler, 1)
 
-    def decoded(self) -> Shown:
-        """Show the map as it is."""
-        images = self.samplers[self.prior.value].decode(self.maps)
-        sheet = png_sheet(images, tile=SIDE)
-        self.map.picture, self.brain.picture = (
-            coloured(self.rank[self.maps[0]], len(self.rank)),
-            sheet,
-        )
-        return Shown(
+    def decoded(self) -> Drawing:
+        """Show the map and its decoded slice as they are now."""
+        images = self.samplers[chosen(self.prior)].decode(self.maps)
+        sheet = png_sheet(images, tile=PICTURE_SIDE)
+        self.map.picture = coloured(self.rank[self.maps[0]], len(self.rank))
+        self.brain.picture = sheet
+        return Drawing(
             Samples(images, self.maps.copy(), np.array([self.position.value])),
             f"painted_position{self.position.value}_seed{self.seed.value}_{len(self.history)}",
             sheet,
         )
 
     def point(self, _change=None) -> None:
-        """Mark, among the codes, the one of the selected cell."""
+        """Select the code of the selected cell among all codes."""
         rank = int(self.rank[self.maps[self.cell]])
         self.palette.row, self.palette.col = divmod(rank, self.palette.cols)
         self.map.caption = f"row {self.map.row}, column {self.map.col}: code {self.maps[self.cell]}"
         self.describe()
 
+    def selected_code(self) -> int | None:
+        """The code selected among all codes; None in the empty end of their last row."""
+        rank = self.palette.row * self.palette.cols + self.palette.col
+        return int(self.order[rank]) if rank < len(self.order) else None
+
     def describe(self, _change=None) -> None:
-        place = self.palette.row * self.palette.cols + self.palette.col
-        self.palette.caption = (
-            f"code {self.order[place]}" if place < len(self.order) else "no code here"
-        )
+        """Write the number of the selected code below all codes."""
+        code = self.selected_code()
+        self.palette.caption = "no code here" if code is None else f"code {code}"
 
     def paint(self, _change=None) -> None:
-        """Give the selected cell the chosen code."""
-        place = self.palette.row * self.palette.cols + self.palette.col
-        if place >= len(self.order):
+        """Give the selected cell the selected code."""
+        code = self.selected_code()
+        if code is None:
             return
         self.history.append((self.cell, int(self.maps[self.cell])))
-        self.maps[self.cell] = self.order[place]
+        self.maps[self.cell] = code
         self.after_change()
 
     def take_back(self, steps: int) -> None:
+        """Undo the last painted cells, at most all of them."""
         for _ in range(min(steps, len(self.history))):
             cell, code = self.history.pop()
             self.maps[cell] = code
         self.after_change()
 
     def after_change(self) -> None:
-        self.stage.show(self.decoded())
+        """Show the changed map and the number of painted cells."""
+        self.output.show(self.decoded())
         self.point()
-        self.stage.status.value = f"cells painted: {len(self.history)}"
+        self.output.status.value = f"cells painted: {len(self.history)}"

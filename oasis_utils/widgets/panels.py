@@ -1,25 +1,27 @@
-"""The panels of notebook 06 and of the app: sample, walk through a stack, walk between seeds,
-complete, paint.
-"""
+"""The panels of notebook 06 and of the app: sample, stack, walk, complete, paint."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import ipywidgets as widgets
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Integer, UInt8
 
 from oasis_utils.models.drawing import SamplingOptions
 from oasis_utils.models.regions import REGIONS, region
 from oasis_utils.models.sampler import BrainSampler, Samples, image_seeds
 from oasis_utils.widgets.controls import (
     TILE,
-    Dials,
-    Shown,
-    Stage,
+    Drawing,
+    OnRow,
+    OutputArea,
+    SamplingControls,
     choice,
+    chosen,
     column,
     integer,
     png_sheet,
@@ -28,23 +30,33 @@ from oasis_utils.widgets.controls import (
 )
 from oasis_utils.widgets.painter import PainterPanel
 
-COUNTS = (1, 2, 4, 8, 16, 32, 64)
+IMAGE_COUNTS = (1, 2, 4, 8, 16, 32, 64)
 
 
 def darkened(
     image: UInt8[np.ndarray, "height width"], keep: Bool[np.ndarray, "rows cols"]
 ) -> UInt8[np.ndarray, ...]:
-    """A slice whose cells that are not kept are shown at a third of their grey."""
+    """A slice with the cells that are not kept at a third of their grey level.
+
+    Args:
+        image: uint8 slice; its side is a multiple of that of `keep`.
+        keep: True for the cells of the index map that are kept.
+
+    Returns:
+        A uint8 slice of the same size.
+    """
     cell = len(image) // len(keep)
     return np.where(np.kron(keep, np.ones((cell, cell), bool)), image, image // 3)
 
 
 class SamplingPanel:
-    """Prior, slice position, age, temperature, top-k, top-p, seed and number of images; one picture
-    follows them.
+    """Slices of one position with chosen prior, age, sampling options, seed and number of images.
 
-    samplers: {label: BrainSampler}. folder: where Save writes. `panel.widget` is what a notebook
-    shows.
+    A notebook shows `panel.widget`.
+
+    Args:
+        samplers: {label: sampler}.
+        folder: Where Save writes.
     """
 
     def __init__(self, samplers: dict[str, BrainSampler], folder: Path):
@@ -53,113 +65,139 @@ class SamplingPanel:
         self.position = integer("position", first.n_positions // 2, 0, first.n_positions - 1)
         self.seed = integer("seed", 0, 0, 999)
         self.count = widgets.SelectionSlider(
-            options=COUNTS,
+            options=IMAGE_COUNTS,
             value=4,
             description="images",
             style=self.seed.style,
             layout=self.seed.layout,
             continuous_update=False,
         )
-        self.dials, self.stage = Dials(samplers), Stage(folder)
-        for control in (self.prior, self.position, self.seed, self.count, *self.dials.controls):
+        self.sampling, self.output = SamplingControls(samplers), OutputArea(folder)
+        for control in (self.prior, self.position, self.seed, self.count, *self.sampling.controls):
             control.observe(self.redraw, names="value")
         self.widget = column(
             side_by_side(
-                column(self.prior, self.position, self.seed, self.count), self.dials.widget
+                column(self.prior, self.position, self.seed, self.count), self.sampling.widget
             ),
-            self.stage.bar,
-            self.stage.picture,
+            self.output.bar,
+            self.output.picture,
         )
 
     def redraw(self, _change=None) -> None:
         """Draw with the present settings, in the background."""
-        label, n = self.prior.value, self.count.value
+        label, n = chosen(self.prior), self.count.value
         sampler, position, seed = self.samplers[label], self.position.value, self.seed.value
-        self.dials.allow(sampler)
-        options = self.dials.options() if sampler.prior.supports_options else None
-        ages, positions = self.dials.age.value(n), np.full(n, position)
+        self.sampling.allow(sampler)
+        options = self.sampling.options() if sampler.prior.supports_options else None
+        ages, positions = self.sampling.age.value(n), np.full(n, position)
 
-        def draw(on_row) -> Shown:
+        def draw(on_row) -> Drawing:
             maps = sampler.draw(positions, image_seeds(seed, n), options, on_row=on_row, ages=ages)
             samples = Samples(sampler.decode(maps), maps, positions)
-            return Shown(
+            return Drawing(
                 samples,
                 f"{label.lower()}_position{position}_seed{seed}_{n}",
                 sheet_of(samples.images),
             )
 
-        self.stage.run(draw, sampler, n)
+        self.output.run(draw, sampler, n)
+
+
+@dataclass(frozen=True)
+class SeriesRequest:
+    """What a `SeriesPanel` draws.
+
+    Attributes:
+        positions: (n,) slice positions.
+        draw: Called with `on_row`; returns n index maps.
+        name: End of the name of its files.
+    """
+
+    positions: Integer[np.ndarray, " n"]
+    draw: Callable[[OnRow], np.ndarray]
+    name: str
 
 
 class SeriesPanel(ABC):
-    """Slices that belong in a row: drawn at once, then leafed through with a slider, or played.
+    """Slices in an order: drawn together, then shown one at a time with a slider, or played.
 
-    A subclass names its controls and says in `wish` what is drawn.
+    A subclass provides its controls, and `request`.
+
+    Args:
+        samplers: {label: sampler}.
+        folder: Where Save writes.
+        index: Slider that selects the slice to show.
+        controls: Settings that change what is drawn, beside prior and sampling options.
     """
 
     def __init__(
         self,
         samplers: dict[str, BrainSampler],
         folder: Path,
-        place: widgets.IntSlider,
+        index: widgets.IntSlider,
         *controls: widgets.Widget,
     ):
-        self.samplers, self.images = samplers, None
-        self.prior, self.dials = choice("prior", list(samplers)), Dials(samplers)
-        self.stage = Stage(folder, "448px")
-        self.place = place  # leafs through
+        self.samplers = samplers
+        self.images: UInt8[np.ndarray, "n height width"] | None = None
+        self.prior, self.sampling = choice("prior", list(samplers)), SamplingControls(samplers)
+        self.output = OutputArea(folder, "448px")
+        self.index = index
         self.play = widgets.Play(
-            value=place.value, max=place.max, interval=200, repeat=True, show_repeat=False
+            value=index.value, max=index.max, interval=200, repeat=True, show_repeat=False
         )
-        widgets.jslink((self.play, "value"), (self.place, "value"))
-        self.place.observe(self.turn, names="value")
-        for control in (self.prior, *controls, *self.dials.controls):
+        widgets.jslink((self.play, "value"), (self.index, "value"))
+        self.index.observe(self.show_slice, names="value")
+        for control in (self.prior, *controls, *self.sampling.controls):
             control.observe(self.redraw, names="value")
         self.widget = column(
-            side_by_side(column(self.prior, *controls), self.dials.widget),
-            side_by_side(self.place, self.play),
-            self.stage.bar,
-            self.stage.picture,
+            side_by_side(column(self.prior, *controls), self.sampling.widget),
+            side_by_side(self.index, self.play),
+            self.output.bar,
+            self.output.picture,
         )
 
     @abstractmethod
-    def wish(self, sampler: BrainSampler, options: SamplingOptions | None) -> tuple:
-        """(positions, draw(on_row) -> maps, file name) with the present settings."""
+    def request(self, sampler: BrainSampler, options: SamplingOptions | None) -> SeriesRequest:
+        """What to draw with the present settings."""
 
     def redraw(self, _change=None) -> None:
-        """Draw the whole series in the background; the slice in view is shown as its rows come."""
-        label = self.prior.value
+        """Draw the whole series in the background; the selected slice shows its finished rows."""
+        label = chosen(self.prior)
         sampler = self.samplers[label]
-        self.dials.allow(sampler)
-        positions, make, name = self.wish(
-            sampler, self.dials.options() if sampler.prior.supports_options else None
+        self.sampling.allow(sampler)
+        request = self.request(
+            sampler, self.sampling.options() if sampler.prior.supports_options else None
         )
-        here = self.place.value
+        selected = self.index.value
 
-        def draw(on_row) -> Shown:
-            maps = make(on_row)
-            self.images = sampler.decode(maps)
-            return Shown(
-                Samples(self.images, maps, positions),
-                f"{label.lower()}_{name}",
-                png_sheet(self.images, columns=8, tile=TILE // 2),
-                self.leaf(),
+        def draw(on_row) -> Drawing:
+            maps = request.draw(on_row)
+            images = self.images = sampler.decode(maps)
+            return Drawing(
+                Samples(images, maps, request.positions),
+                f"{label.lower()}_{request.name}",
+                png_sheet(images, columns=8, tile=TILE // 2),
+                self._selected(images),
             )
 
-        self.stage.run(draw, sampler, len(positions), slice(here, here + 1))
+        n = len(request.positions)
+        self.output.run(draw, sampler, n, slice(selected, selected + 1))
 
-    def leaf(self) -> bytes:
-        """The slice that the slider points at."""
-        return png_sheet(self.images[self.place.value][None], tile=2 * TILE)
+    def _selected(self, images: UInt8[np.ndarray, "n height width"]) -> bytes:
+        return png_sheet(images[self.index.value][None], tile=2 * TILE)
 
-    def turn(self, _change=None) -> None:
+    def show_slice(self, _change=None) -> None:
+        """Show the slice that the slider selects, once the series is drawn."""
         if self.images is not None:
-            self.stage.picture.value = self.leaf()
+            self.output.picture.value = self._selected(self.images)
 
 
 class StackPanel(SeriesPanel):
-    """All slice positions from the same noise: as near to one subject as priors of single slices
-    come.
+    """All slice positions from the same noise, the closest to one subject that these priors offer.
+
+    Args:
+        samplers: {label: sampler}.
+        folder: Where Save writes.
     """
 
     def __init__(self, samplers: dict[str, BrainSampler], folder: Path):
@@ -171,21 +209,26 @@ class StackPanel(SeriesPanel):
             self.seed,
         )
 
-    def wish(self, sampler, options):
+    def request(self, sampler, options):
+        """All positions with one seed."""
         seed, n = self.seed.value, sampler.n_positions
-        positions, ages = np.arange(n), self.dials.age.value(n)
-        return (
+        positions, ages = np.arange(n), self.sampling.age.value(n)
+        seeds = image_seeds(seed, 1) * n
+        return SeriesRequest(
             positions,
-            lambda on_row: sampler.draw(
-                positions, image_seeds(seed, 1) * n, options, on_row=on_row, ages=ages
-            ),
+            lambda on_row: sampler.draw(positions, seeds, options, on_row=on_row, ages=ages),
             f"stack_seed{seed}",
         )
 
 
 class WalkPanel(SeriesPanel):
-    """From the noise of one seed to that of another. The DCGAN changes gradually, the PixelCNN
-    jumps.
+    """Slices from the noise of one seed to that of another.
+
+    Those of the DCGAN change gradually, those of the PixelCNN abruptly.
+
+    Args:
+        samplers: {label: sampler}.
+        folder: Where Save writes.
     """
 
     steps = 17
@@ -202,12 +245,13 @@ class WalkPanel(SeriesPanel):
             self.start,
             self.end,
         )
-        self.dials.age.widget.layout.display = "none"
+        self.sampling.age.widget.layout.display = "none"
 
-    def wish(self, sampler, options):
+    def request(self, sampler, options):
+        """One position with noise between two seeds."""
         position = self.position.value
         ends = tuple(image_seeds(control.value, 1)[0] for control in (self.start, self.end))
-        return (
+        return SeriesRequest(
             np.full(self.steps, position),
             lambda on_row: sampler.walk(position, ends, self.steps, options, on_row),
             f"walk_position{position}_seed{self.start.value}_to{self.end.value}",
@@ -215,47 +259,48 @@ class WalkPanel(SeriesPanel):
 
 
 class CompletionPanel:
-    """Part of a drawn map is kept, the rest imagined anew in several ways (PixelCNN)."""
+    """Part of a drawn map is kept, and the rest is sampled again several times (PixelCNN).
+
+    Args:
+        sampler: With a prior that supports completion.
+        folder: Where Save writes.
+    """
 
     def __init__(self, sampler: BrainSampler, folder: Path):
-        self.sampler, self.given = sampler, {}
+        self.sampler = sampler
         self.position = integer("position", sampler.n_positions // 2, 0, sampler.n_positions - 1)
         self.start = integer("given seed", 0, 0, 999)
         self.keep = widgets.Dropdown(
             options=REGIONS, description="keep", style=self.start.style, layout=self.start.layout
         )
-        self.seed, self.answers = integer("answer seed", 1, 0, 999), integer("answers", 3, 1, 7)
-        self.dials, self.stage = Dials({"PixelCNN": sampler}), Stage(folder)
+        self.seed, self.count = integer("new seed", 1, 0, 999), integer("completions", 3, 1, 7)
+        self.sampling, self.output = SamplingControls({"PixelCNN": sampler}), OutputArea(folder)
         for control in (
             self.position,
             self.start,
             self.keep,
             self.seed,
-            self.answers,
-            *self.dials.controls,
+            self.count,
+            *self.sampling.controls,
         ):
             control.observe(self.redraw, names="value")
         self.widget = column(
             side_by_side(
-                column(self.position, self.start, self.keep, self.seed, self.answers),
-                self.dials.widget,
+                column(self.position, self.start, self.keep, self.seed, self.count),
+                self.sampling.widget,
             ),
-            self.stage.bar,
-            self.stage.picture,
+            self.output.bar,
+            self.output.picture,
         )
 
     def redraw(self, _change=None) -> None:
-        """The given slice, dark where it is not kept, and the answers, in the background."""
-        position, start, name = self.position.value, self.start.value, self.keep.value
-        seed, n, options, ages = (
-            self.seed.value,
-            self.answers.value,
-            self.dials.options(),
-            self.dials.age.value(1),
-        )
+        """Draw the given slice, dark where it is not kept, and its completions."""
+        position, start, name = self.position.value, self.start.value, chosen(self.keep)
+        seed, n = self.seed.value, self.count.value
+        options, ages = self.sampling.options(), self.sampling.age.value(1)
         keep = region(name, self.sampler.prior.config.grid)
 
-        def draw(on_row) -> Shown:
+        def draw(on_row) -> Drawing:
             given = self.sampler.draw(
                 np.array([position]), image_seeds(start, 1), SamplingOptions(top_p=0.95)
             )
@@ -272,25 +317,30 @@ class CompletionPanel:
             )
             images = self.sampler.decode(np.concatenate([given, maps]))
             sheet = sheet_of(np.concatenate([darkened(images[0], keep)[None], images[1:]]))
-            return Shown(
+            return Drawing(
                 Samples(images[1:], maps, positions),
                 f"completion_{name.replace(' ', '_')}_position{position}_seed{start}_{seed}",
                 sheet,
             )
 
-        self.stage.run(draw, self.sampler, n)
+        self.output.run(draw, self.sampler, n)
+
+
+Panel = SamplingPanel | SeriesPanel | CompletionPanel | PainterPanel
 
 
 class Explorer:
-    """All panels as the tabs of one widget; a panel draws for the first time when its tab is
-    opened.
+    """All panels as the tabs of one widget; a panel first draws when its tab is opened.
 
-    samplers: {"PixelCNN": BrainSampler, "DCGAN": BrainSampler}, one is enough. folder: where Save
-    writes.
+    A notebook shows `explorer.widget`.
+
+    Args:
+        samplers: {"PixelCNN": sampler, "DCGAN": sampler}, or one of them.
+        folder: Where Save writes.
     """
 
     def __init__(self, samplers: dict[str, BrainSampler], folder: Path):
-        self.panels = {
+        self.panels: dict[str, Panel] = {
             "Sample": SamplingPanel(samplers, folder),
             "Stack": StackPanel(samplers, folder),
             "Walk": WalkPanel(samplers, folder),
@@ -308,6 +358,7 @@ class Explorer:
         self.open(0)
 
     def open(self, index: int | None) -> None:
+        """Draw the panel of a tab, if it was never opened; None: no tab is selected."""
         if index is not None and index not in self.opened:
             self.opened.add(index)
             list(self.panels.values())[index].redraw()

@@ -1,4 +1,4 @@
-"""Background jobs of the panels: a newer job replaces the one that runs, at its next check."""
+"""Background jobs of the panels: a newer job replaces the running one at its next check."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 
 class Stopped(Exception):
-    """Raised inside a job at its next checkpoint; `cancelled` is false if a newer job took its
-    place.
+    """Raised inside a job at its next check, to end it.
+
+    Args:
+        cancelled: Whether the user cancelled it; False if a newer job replaced it.
     """
 
     def __init__(self, cancelled: bool):
@@ -16,48 +18,48 @@ class Stopped(Exception):
         self.cancelled = cancelled
 
 
-class Ticket:
-    """Handed to a job, which calls `check` as often as it can afford to be stopped."""
+class StopToken:
+    """Given to a job, which calls `check` wherever it can be stopped."""
 
     def __init__(self):
         self._stopped: Stopped | None = None
 
     def check(self) -> None:
-        """Raises Stopped once the job is no longer wanted."""
+        """Raise Stopped if the job was cancelled or replaced."""
         if self._stopped:
             raise self._stopped
 
     def stop(self, cancelled: bool) -> None:
+        """Let the next `check` raise; the first call decides the reason."""
         self._stopped = self._stopped or Stopped(cancelled)
 
 
-class Latest:
-    """One job at a time, in one lasting thread: a kernel stays free for the messages of its widgets
-    meanwhile.
+class BackgroundWorker:
+    """Runs one job at a time in one lasting thread, so that the kernel can answer its widgets.
 
-    A job is a function of its ticket. Jobs that were still waiting when a newer one came are never
-    started.
+    A job is a function of its token. A job that still waits when a newer one is submitted never
+    starts.
     """
 
     def __init__(self):
         self._change = threading.Condition()
-        self._waiting: tuple[Callable[[Ticket], None], Ticket] | None = None
-        self._running: Ticket | None = None
+        self._waiting: tuple[Callable[[StopToken], None], StopToken] | None = None
+        self._running: StopToken | None = None
         self._thread: threading.Thread | None = None
 
-    def submit(self, job: Callable[[Ticket], None]) -> None:
-        """Stop what runs and start `job` as soon as it has given way."""
+    def submit(self, job: Callable[[StopToken], None]) -> None:
+        """Stop the running job, and start this one when it has ended."""
         with self._change:
             if self._running:
                 self._running.stop(cancelled=False)
-            self._waiting = (job, Ticket())
+            self._waiting = (job, StopToken())
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="drawing", daemon=True)
                 self._thread.start()
             self._change.notify_all()
 
     def cancel(self) -> None:
-        """Stop what runs and forget what waits."""
+        """Stop the running job and drop the waiting one."""
         with self._change:
             self._waiting = None
             if self._running:
@@ -65,7 +67,7 @@ class Latest:
             self._change.notify_all()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Block until nothing runs or waits; false if `timeout` seconds were not enough."""
+        """Block until no job runs or waits; False if that took more than `timeout` seconds."""
         with self._change:
             return self._change.wait_for(
                 lambda: self._running is None and self._waiting is None, timeout
@@ -75,10 +77,11 @@ class Latest:
         while True:
             with self._change:
                 self._change.wait_for(lambda: self._waiting is not None)
-                job, self._running = self._waiting
-                self._waiting = None
+                assert self._waiting is not None
+                job, token = self._waiting
+                self._running, self._waiting = token, None
             try:
-                job(self._running)
+                job(token)
             except Stopped:
                 pass
             finally:

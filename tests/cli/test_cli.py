@@ -1,6 +1,4 @@
-"""The command line: help, exit codes and messages. (test_pipeline.py runs the commands on a real
-run.)
-"""
+"""The command line: help, exit codes, messages. (pipeline/test_runner.py uses a real run.)"""
 
 import subprocess
 import sys
@@ -80,7 +78,7 @@ def test_bad_arguments_exit_with_2(arguments, capsys):
         ("--n", "int"),
     ],
 )
-def test_what_is_no_number_is_called_so(option, kind, capsys):
+def test_a_text_instead_of_a_number_is_named(option, kind, capsys):
     assert main(["sample", "--run", "x", "--out", "y", option, "old"]) == 2
     assert f"argument {option}: invalid {kind} value: 'old'" in capsys.readouterr().err
 
@@ -100,7 +98,7 @@ ARGUMENTS = {
 @pytest.mark.parametrize(
     "error", [ValueError, RuntimeError, MemoryError, OSError, UsageError, NotebookFailed]
 )
-def test_debug_lets_errors_through_wherever_it_stands(monkeypatch, capsys, command, error):
+def test_debug_raises_errors_before_and_after_the_command(monkeypatch, capsys, command, error):
     def fail(_args):
         raise error("no such thing")
 
@@ -203,7 +201,7 @@ def test_prepare_names_what_is_missing(tmp_path, capsys):
         ["--slices", "1:2", "--every", "3"],
     ],
 )
-def test_prepare_is_asked_wrongly(tmp_path, option, capsys):
+def test_prepare_refuses_invalid_options(tmp_path, option, capsys):
     assert main(["prepare", str(tmp_path), "--out", str(tmp_path / "out"), *option]) == 2
     assert capsys.readouterr().err and not (tmp_path / "out").exists()
 
@@ -233,9 +231,9 @@ def test_prepare_takes_a_collection_skips_what_is_bad_and_writes_png(tmp_path, c
         in capsys.readouterr().err
     )
     assert main([*command, "--skip-bad"]) == 0
-    said = capsys.readouterr().out
-    assert "skipped 1 (all are listed in manifest.json):" in said and "kind images" in said
-    assert len(list(png.glob("*/case_*.png"))) == 14 and "of 3 subjects" in said
+    printed = capsys.readouterr().out
+    assert "skipped 1 (all are listed in manifest.json):" in printed and "kind images" in printed
+    assert len(list(png.glob("*/case_*.png"))) == 14 and "of 3 subjects" in printed
     assert main(["prepare", str(png), "--out", str(tmp_path / "again"), "--size", "32"]) == 0
 
 

@@ -8,7 +8,7 @@ from oasis_utils.config import SPLITS, DataConfig
 from oasis_utils.data import export as exporting
 from oasis_utils.data.dataset import build_cache
 from oasis_utils.data.export import case_numbers, export_png
-from oasis_utils.data.prepare import ImportOptions
+from oasis_utils.data.reading import ImportOptions
 from oasis_utils.runtime import DataError
 
 CONFIG = DataConfig(image_size=32)

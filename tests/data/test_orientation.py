@@ -12,6 +12,7 @@ from oasis_utils.cli.parser import main
 from oasis_utils.config import DataConfig
 from oasis_utils.data import dataset as data
 from oasis_utils.data import orientation
+from oasis_utils.data.batches import Batches
 from oasis_utils.data.export import export_png
 from oasis_utils.data.orientation import (
     TURNS,
@@ -21,8 +22,10 @@ from oasis_utils.data.orientation import (
     quarter_turns,
     turned_back,
 )
-from oasis_utils.data.prepare import ImportOptions
-from oasis_utils.data.synthetic import load_template, make_subject, write_sample_brains
+from oasis_utils.data.reading import ImportOptions
+from oasis_utils.data.sample_brains import write_sample_brains
+from oasis_utils.data.synthetic import make_subject
+from oasis_utils.data.template import load_template
 from oasis_utils.data.volumes import SliceOptions
 from oasis_utils.runtime.symmetry import Symmetry
 
@@ -82,15 +85,15 @@ def test_other_words_are_refused(orient):
 @pytest.mark.parametrize("orient", ALL)
 def test_turned_subjects_are_brought_upright(subjects, orient):
     slices, _, whole = subjects
-    lie = measure(oriented(flat(slices), orient), positions_of(slices))
+    found = measure(oriented(flat(slices), orient), positions_of(slices))
     turn = orient.removesuffix(",flip")
     back = (
         turn if orient.endswith(",flip") and turn in ("rot90", "rot270") else UPRIGHT[turn]
     )  # a flip turns it round
-    assert lie.orient == back
-    assert lie.symmetry == Symmetry(-2 if turn in ("rot90", "rot270") else -1)
-    assert lie.turned(lie.orient) == Symmetry(-1)
-    assert lie.content == ("head" if whole else "brain")
+    assert found.orient == back
+    assert found.symmetry == Symmetry(-2 if turn in ("rot90", "rot270") else -1)
+    assert found.symmetry_after(found.orient) == Symmetry(-1)
+    assert found.content == ("head" if whole else "brain")
 
 
 @pytest.mark.slow
@@ -98,15 +101,15 @@ def test_dim_brains_in_bright_scalps_are_heads_that_lie_right():
     """As the course's slices: the brain at half its grey, the scalp brighter than it."""
     slices, masks, _ = sample(whole=True)
     dim = np.clip(slices * np.where(masks > 0, 0.5, 1.5), 0, 255).astype(np.uint8)
-    lie = measure(oriented(flat(dim), "rot270"), positions_of(dim))
-    assert (lie.orient, lie.content) == ("rot90", "head")
+    found = measure(oriented(flat(dim), "rot270"), positions_of(dim))
+    assert (found.orient, found.content) == ("rot90", "head")
 
 
 @pytest.mark.slow
 def test_two_training_subjects_are_enough(subjects):
     slices, _, whole = subjects
-    lie = measure(oriented(flat(slices[:2]), "rot270"), positions_of(slices[:2]))
-    assert (lie.orient, lie.symmetry.axis, lie.content) == (
+    found = measure(oriented(flat(slices[:2]), "rot270"), positions_of(slices[:2]))
+    assert (found.orient, found.symmetry.axis, found.content) == (
         "rot90",
         -2,
         "head" if whole else "brain",
@@ -135,8 +138,8 @@ def halves(kind):
 
 @pytest.mark.parametrize(("kind", "axis"), [("disc", None), ("lopsided", None), ("two lobes", -1)])
 def test_slices_of_other_things_are_left_as_they_are(kind, axis):
-    lie = measure(halves(kind), np.arange(12))
-    assert (lie.orient, lie.symmetry.axis) == ("as-is", axis)
+    found = measure(halves(kind), np.arange(12))
+    assert (found.orient, found.symmetry.axis) == ("as-is", axis)
 
 
 def test_sagittal_cuts_have_no_mid_line(subjects):
@@ -149,13 +152,13 @@ def test_sagittal_cuts_have_no_mid_line(subjects):
         slices[:, ::-1, :, 88:168:4].transpose(0, 3, 1, 2).repeat(3, axis=2)
     )  # (4, 20, 96, 256)
     sagittal = np.pad(sagittal, ((0, 0), (0, 0), (80, 80), (0, 0)))
-    lie = measure(flat(sagittal), positions_of(sagittal))
-    assert (lie.orient, lie.symmetry.axis) == ("as-is", None)
+    found = measure(flat(sagittal), positions_of(sagittal))
+    assert (found.orient, found.symmetry.axis) == ("as-is", None)
 
 
 def test_empty_slices_say_nothing():
-    lie = measure(np.zeros((5, 64, 64), np.uint8), np.arange(5))
-    assert (lie.orient, lie.symmetry.axis) == ("as-is", None)
+    found = measure(np.zeros((5, 64, 64), np.uint8), np.arange(5))
+    assert (found.orient, found.symmetry.axis) == ("as-is", None)
 
 
 def test_a_speck_far_from_the_head_does_not_move_it(subjects):
@@ -270,9 +273,7 @@ def test_symmetry_of_a_split_reaches_its_batches(tmp_path, subjects):
     dataset = prepared(tmp_path, subjects, "as-is", "kept", orient="rot90")
     split = dataset.split("train")
     images = (
-        next(iter(data.Batches({"images": split.floats()}, len(split), mirror=split.symmetry)))[
-            "images"
-        ]
+        next(iter(Batches({"images": split.floats()}, len(split), mirror=split.symmetry)))["images"]
         * 255
     )
     changed = (images != split.floats()).any((1, 2, 3))

@@ -15,10 +15,12 @@ from slice_files import disc, make_collection, make_tree, picture_of, write, wri
 
 from oasis_utils.config import SPLITS, DataConfig
 from oasis_utils.data import prepare as importing
+from oasis_utils.data import reading, stack
 from oasis_utils.data.dataset import build_cache, open_cache
 from oasis_utils.data.image_files import EQUAL_CHANNELS, read_slice
 from oasis_utils.data.orientation import oriented
-from oasis_utils.data.prepare import FOREGROUND, ImportOptions, fit_window, is_cache
+from oasis_utils.data.prepare import is_cache
+from oasis_utils.data.reading import ImportOptions
 from oasis_utils.data.sources import discover
 from oasis_utils.data.volumes import SliceOptions
 from oasis_utils.runtime import DataError
@@ -35,55 +37,6 @@ def tree(tmp_path):
 
 def snapshot(folder):
     return {p: (p.stat().st_size, p.stat().st_mtime_ns) for p in folder.rglob("*")}
-
-
-# ---------------------------------------------------------------- field of view
-
-
-def window(train, config=CONFIG):
-    return fit_window((train > FOREGROUND).sum(0), len(train), config)
-
-
-def test_window_holds_all_brains_with_a_margin():
-    train = np.stack([disc(200, 30, centre=(80, 90)), disc(200, 20, centre=(110, 120))])
-    top, left, side = window(train, DataConfig(image_size=32, crop_margin=0.1))
-    cut = train[:, top : top + side, left : left + side]
-    assert cut.sum() == train.sum()
-    assert side == 80 * 1.2  # they reach over rows 50 to 130 and columns 60 to 140
-    assert not cut[:, [0, -1]].any() and not cut[:, :, [0, -1]].any()
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_window_lies_inside_the_picture_and_holds_random_brains(seed):
-    rng = np.random.default_rng(seed)
-    train = np.stack(
-        [disc(128, rng.integers(5, 40), 99, rng.uniform(10, 118, 2)) for _ in range(4)]
-    )
-    top, left, side = window(train)
-    assert 32 <= side <= 128 and 0 <= top <= 128 - side and 0 <= left <= 128 - side
-    assert train[:, top : top + side, left : left + side].sum() == train.sum()
-
-
-def test_window_is_never_smaller_than_the_pictures_that_are_made():
-    assert window(disc(64, 4)[None], DataConfig(image_size=48))[2] == 48
-    assert window(disc(64, 4)[None], DataConfig(image_size=64)) == (0, 0, 64)
-
-
-def test_no_crop_when_asked():
-    assert window(disc(64, 8)[None], DataConfig(image_size=32, fit_crop=False)) == (0, 0, 64)
-
-
-def test_window_ignores_dim_noise_and_the_odd_bright_pixel():
-    train = np.repeat(disc(96, 15)[None], 600, axis=0)
-    clean = window(train)
-    train[:, 2, 2] = FOREGROUND
-    train[0, 90, 90] = 255
-    assert window(train) == clean
-
-
-def test_black_data_are_refused():
-    with pytest.raises(DataError, match="all 5 training slices are black"):
-        window(np.zeros((5, 64, 64), np.uint8))
 
 
 # ---------------------------------------------------------------- every door
@@ -174,7 +127,7 @@ def test_oblong_images_are_centred_on_black(tmp_path):
     )
     image = dataset.split("train").images[0]
     assert not image[:12].any() and not image[52:].any() and image[12:52].any()
-    assert dataset.manifest["notes"] == {importing.PADDED: 3}
+    assert dataset.manifest["notes"] == {stack.PADDED: 3}
 
 
 def test_orientation_turns_images_and_masks(tmp_path):
@@ -237,9 +190,9 @@ def test_what_was_changed_is_counted(tree, tmp_path):
     write_slice(tree / "keras_png_slices_train", 1, 8, np.stack([disc(grey=222)] * 3, -1))
     write_slice(tree / "keras_png_slices_train", 2, 8, disc(grey=222))
     assert build_cache(tree, tmp_path / "cache", CONFIG).manifest["notes"] == {
-        importing.BLACK: 2,
+        stack.BLACK: 2,
         EQUAL_CHANNELS: 1,
-        importing.REPEATED: 1,
+        stack.REPEATED: 1,
     }
 
 
@@ -339,7 +292,7 @@ def test_the_source_is_never_written_to(tree):
 def test_second_import_does_nothing(tree, tmp_path, monkeypatch):
     first = build_cache(tree, tmp_path / "cache", CONFIG)
     before = snapshot(tmp_path / "cache")
-    monkeypatch.setattr(importing, "read_picture", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(reading, "read_picture", lambda *_: pytest.fail("read again"))
     assert build_cache(tree, tmp_path / "cache", CONFIG).identity == first.identity
     assert len(before) == 2 and snapshot(tmp_path / "cache") == before
 
@@ -387,14 +340,22 @@ def no_disk(*_args, **_options):
     raise OSError("no space left on device")
 
 
-@pytest.mark.parametrize("stage", ["_read_file", "fit_window", "write_resized", "write_json"])
+STEPS = [
+    (reading, "_read_file"),
+    (importing, "fit_window"),
+    (importing, "write_resized"),
+    (importing, "write_json"),
+]
+
+
+@pytest.mark.parametrize("step", STEPS, ids=[name for _, name in STEPS])
 @pytest.mark.parametrize("rebuild", [False, True])
-def test_interrupted_import_leaves_no_cache_that_opens(tree, tmp_path, monkeypatch, stage, rebuild):
+def test_interrupted_import_leaves_no_cache_that_opens(tree, tmp_path, monkeypatch, step, rebuild):
     folder = tmp_path / "cache"
     if rebuild:
         build_cache(tree, folder, DataConfig(image_size=48))
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
-        patch.setattr(importing, stage, no_disk)
+        patch.setattr(*step, no_disk)
         build_cache(tree, folder, CONFIG)
     assert not is_cache(folder) and {p.name for p in folder.iterdir()} <= {"slices.npy"}
     with pytest.raises(DataError, match="no prepared data in"):

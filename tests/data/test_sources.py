@@ -2,7 +2,6 @@
 splits.
 """
 
-import random
 import shutil
 
 import numpy as np
@@ -11,14 +10,8 @@ import volume_files
 from slice_files import SUBJECTS, disc, make_collection, make_tree, write_slice
 
 from oasis_utils.config import SPLITS
-from oasis_utils.data.sources import (
-    assign_splits,
-    discover,
-    image_files,
-    natural,
-    read_people,
-    with_splits,
-)
+from oasis_utils.data.people import Person, read_people
+from oasis_utils.data.sources import discover, image_files, natural, with_splits
 from oasis_utils.runtime import DataError, write_json
 
 PATTERN = r"(?P<subject>OAS1_\d+)_(?P<session>MR\d)_mpr-\d_(?P<slice>\d+)\.(png|jpg|tif)"
@@ -165,8 +158,8 @@ def test_people_come_from_the_participants_table(tree):
     (tree / "participants.tsv").write_text(
         "participant_id\tsex\tage\tcdr\ncase_001\tF\t34.5\t0.5\nsub-005\tn/a\tn/a\n\n"
     )
-    people = {s.subject: (s.age, s.sex, s.cdr) for s in discover(tree).series}
-    assert people[1] == (34.5, "F", 0.5) and people[5] == people[6] == (None, None, None)
+    people = {s.subject: s.person for s in discover(tree).series}
+    assert people[1] == Person(34.5, "F", 0.5) and people[5] == people[6] == Person()
     assert read_people(tree.parent) == read_people(tree)
     (tree / "participants.tsv").write_text("name\tage\n")
     with pytest.raises(DataError, match="has no column participant_id: found name, age"):
@@ -271,7 +264,7 @@ def test_volumes_become_series_with_their_people(tmp_path):
     (tmp_path / "oasis_cross-sectional.csv").write_text(volume_files.CSV)
     source = discover(tmp_path)
     assert source.kind == "oasis" and len({source.state, discover(tmp_path).state}) == 1
-    assert [(s.subject, s.name, s.session, s.age, s.cdr) for s in source.series] == [
+    assert [(s.subject, s.name, s.session, s.person.age, s.person.cdr) for s in source.series] == [
         (1, "OAS1_0001", "MR1", 74, 0),
         (1, "OAS1_0001", "MR2", 75, 0.5),
         (2, "OAS1_0002", "MR1", None, None),
@@ -296,7 +289,7 @@ def test_volumes_by_pattern(tmp_path):
     assert source.kind == "nifti" and source.notes == {
         "4 label maps that --pattern finds, not taken for heads": 1
     }
-    assert [(s.subject, s.name, s.session, s.age) for s in source.series] == [
+    assert [(s.subject, s.name, s.session, s.person.age) for s in source.series] == [
         (1, "p1", "week1", 61),
         (1, "p1", "week2", 61),
         (2, "p2", "week1", None),
@@ -325,62 +318,6 @@ def test_state_follows_files_and_people(tree):
     (tree / "participants.tsv").write_text("participant_id\tage\ncase_005\t71.5\n")
     states.append(discover(tree).state)
     assert states[0] == states[1] and len(set(states)) == 3
-
-
-@pytest.mark.slow
-def test_no_subject_is_ever_in_two_splits():
-    """Random names, shares and seeds: a partition, of the asked proportions, that file order does
-    not change.
-    """
-    for seed in range(200):
-        rng = random.Random(seed)
-        names = list(
-            {
-                f"{rng.choice(['OAS1_', 'sub-', ''])}{rng.randrange(10 ** rng.choice((2, 4)))}"
-                for _ in range(rng.randint(3, 60))
-            }
-            | {"x", "y", "z"}
-        )
-        shares = tuple(rng.choice((0.05, 0.1, 0.3, 0.8, 1.0, 7.0)) for _ in range(3))
-        known = {
-            name: rng.choice(
-                [
-                    (None, None, None),
-                    (rng.uniform(18, 96), rng.choice("FM"), rng.choice((0.0, 0.5))),
-                ]
-            )
-            for name in names
-        }
-        home = assign_splits(known, shares, seed)
-        counts = [list(home.values()).count(split) for split in SPLITS]
-        assert set(home) == set(names) and min(counts) >= 1
-        ideal = [share / sum(shares) * len(names) for share in shares]
-        if min(ideal) >= 1:
-            assert all(abs(n - wanted) < 1 for n, wanted in zip(counts, ideal, strict=True))
-        assert (
-            assign_splits(
-                {name: known[name] for name in rng.sample(names, len(names))}, shares, seed
-            )
-            == home
-        )
-
-
-def test_seeds_give_other_splits():
-    names = {f"sub-{i}": (None, None, None) for i in range(50)}
-    assert assign_splits(names, seed=1) != assign_splits(names, seed=2)
-    assert list(assign_splits(names).values()).count("train") == 40
-
-
-@pytest.mark.parametrize("n", [0, 1, 2])
-def test_too_few_subjects_to_split(n):
-    with pytest.raises(DataError, match=f"{n} subjects cannot be split .* at least 3"):
-        assign_splits({str(i): (None, None, None) for i in range(n)})
-
-
-@pytest.mark.parametrize("shares", [(0.8, 0.2, 0.0), (1.0, -1.0, 1.0), (float("nan"), 1.0, 1.0)])
-def test_shares_are_positive(shares):
-    with pytest.raises(DataError, match="three positive shares"):
-        assign_splits(dict.fromkeys("abcd", (None, None, None)), shares)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -7,9 +7,10 @@ import random
 import numpy as np
 import pytest
 
-from oasis_utils.data.splits import balance, deal
-
-SPLITS = ("train", "validate", "test")
+from oasis_utils.config import SPLITS
+from oasis_utils.data.people import Person
+from oasis_utils.data.splits import assign_splits, balance, deal
+from oasis_utils.runtime import DataError
 
 
 def cohort(n, seed, known=1.0):
@@ -21,8 +22,8 @@ def cohort(n, seed, known=1.0):
     for i in range(n):
         age = rng.uniform(18, 30) if rng.random() < 0.5 else rng.uniform(60, 96)
         cdr = None if age < 60 else rng.choice((0.0, 0.0, 0.5, 1.0))
-        person = (float(round(age)), rng.choice("FFFMM"), cdr)
-        people[f"OAS1_{i:04d}"] = person if rng.random() < known else (None, None, None)
+        person = Person(float(round(age)), rng.choice("FFFMM"), cdr)
+        people[f"OAS1_{i:04d}"] = person if rng.random() < known else Person()
     return people
 
 
@@ -38,36 +39,36 @@ def test_age_sex_and_cdr_are_alike_in_all_splits(counts, seed):
     people = cohort(sum(counts), seed)
     found = dealt(people, counts, seed)
     assert tuple(map(len, found.values())) == counts
-    ages, women = [p[0] for p in people.values()], [p[1] == "F" for p in people.values()]
-    ill = [p[2] is not None and p[2] > 0 for p in people.values()]
+    ages, women = [p.age for p in people.values()], [p.sex == "F" for p in people.values()]
+    ill = [p.cdr is not None and p.cdr > 0 for p in people.values()]
     for split in found.values():
-        assert abs(np.mean([p[0] for p in split]) - np.mean(ages)) < 2.5
-        assert min(p[0] for p in split) < 30 and max(p[0] for p in split) > 75
-        assert abs(np.mean([p[1] == "F" for p in split]) - np.mean(women)) < 0.5 / np.sqrt(
+        assert abs(np.mean([p.age for p in split]) - np.mean(ages)) < 2.5
+        assert min(p.age for p in split) < 30 and max(p.age for p in split) > 75
+        assert abs(np.mean([p.sex == "F" for p in split]) - np.mean(women)) < 0.5 / np.sqrt(
             len(split)
         )
         assert abs(
-            np.mean([p[2] is not None and p[2] > 0 for p in split]) - np.mean(ill)
+            np.mean([p.cdr is not None and p.cdr > 0 for p in split]) - np.mean(ill)
         ) < 0.5 / np.sqrt(len(split))
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_two_people_a_split_are_one_younger_and_one_older(seed):
     people = {
-        str(i): (float(age), None, None)
+        str(i): Person(float(age))
         for i, age in enumerate(random.Random(seed).sample(range(18, 97), 6))
     }
-    middle = np.median([p[0] for p in people.values()])
+    middle = np.median([p.age for p in people.values()])
     for split in dealt(people, (2, 2, 2), seed).values():
-        assert min(p[0] for p in split) < middle < max(p[0] for p in split)
+        assert min(p.age for p in split) < middle < max(p.age for p in split)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_unknown_ages_are_dealt_evenly_as_well(seed):
     people = cohort(100, seed, known=0.6)
-    unknown = np.mean([p[0] is None for p in people.values()])
+    unknown = np.mean([p.age is None for p in people.values()])
     for split in dealt(people, (60, 20, 20), seed).values():
-        assert abs(np.mean([p[0] is None for p in split]) - unknown) < 0.06
+        assert abs(np.mean([p.age is None for p in split]) - unknown) < 0.06
 
 
 @pytest.mark.parametrize("known", [0.0, 0.7, 1.0])
@@ -79,7 +80,7 @@ def test_order_does_not_matter_and_the_seed_does(known):
 
 
 def test_without_people_known_every_name_may_go_anywhere():
-    names = dict.fromkeys(map(str, range(9)), (None, None, None))
+    names = dict.fromkeys(map(str, range(9)), Person())
     homes = [deal(names, {"train": 5, "validate": 2, "test": 2}, seed) for seed in range(60)]
     assert all({home[name] for home in homes} == set(SPLITS) for name in names)
 
@@ -116,3 +117,62 @@ def test_balance_says_how_alike_splits_are():
     assert found["test"] == {"subjects": 1} | dict.fromkeys(
         ("mean age", "youngest", "oldest", "women", "CDR > 0"), "unknown"
     )
+
+
+# ---------------------------------------------------------------- shares
+
+
+@pytest.mark.slow
+def test_no_subject_is_ever_in_two_splits():
+    """Random names, shares and seeds: a partition, of the asked proportions, that file order does
+    not change.
+    """
+    for seed in range(200):
+        rng = random.Random(seed)
+        names = list(
+            {
+                f"{rng.choice(['OAS1_', 'sub-', ''])}{rng.randrange(10 ** rng.choice((2, 4)))}"
+                for _ in range(rng.randint(3, 60))
+            }
+            | {"x", "y", "z"}
+        )
+        shares = tuple(rng.choice((0.05, 0.1, 0.3, 0.8, 1.0, 7.0)) for _ in range(3))
+        known = {
+            name: rng.choice(
+                [
+                    Person(),
+                    Person(rng.uniform(18, 96), rng.choice("FM"), rng.choice((0.0, 0.5))),
+                ]
+            )
+            for name in names
+        }
+        home = assign_splits(known, shares, seed)
+        counts = [list(home.values()).count(split) for split in SPLITS]
+        assert set(home) == set(names) and min(counts) >= 1
+        ideal = [share / sum(shares) * len(names) for share in shares]
+        if min(ideal) >= 1:
+            assert all(abs(n - wanted) < 1 for n, wanted in zip(counts, ideal, strict=True))
+        assert (
+            assign_splits(
+                {name: known[name] for name in rng.sample(names, len(names))}, shares, seed
+            )
+            == home
+        )
+
+
+def test_seeds_give_other_splits():
+    names = {f"sub-{i}": Person() for i in range(50)}
+    assert assign_splits(names, seed=1) != assign_splits(names, seed=2)
+    assert list(assign_splits(names).values()).count("train") == 40
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_too_few_subjects_to_split(n):
+    with pytest.raises(DataError, match=f"{n} subjects cannot be split .* at least 3"):
+        assign_splits({str(i): Person() for i in range(n)})
+
+
+@pytest.mark.parametrize("shares", [(0.8, 0.2, 0.0), (1.0, -1.0, 1.0), (float("nan"), 1.0, 1.0)])
+def test_shares_are_positive(shares):
+    with pytest.raises(DataError, match="three positive shares"):
+        assign_splits(dict.fromkeys("abcd", Person()), shares)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_pixelcnn import AGES, random_maps, tiny
 
-from oasis_utils.data.dataset import Batches
+from oasis_utils.data.batches import Batches
 from oasis_utils.evaluation.likelihood import prior_nats
 from oasis_utils.metrics.likelihood import (
     Markov,

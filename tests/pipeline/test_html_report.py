@@ -1,4 +1,4 @@
-"""The report page holds everything, asks nobody, shows trivial baselines, and reads any report."""
+"""The report page: self-contained, with trivial baselines beside metrics, from any report."""
 
 import re
 from html.parser import HTMLParser
@@ -50,12 +50,12 @@ def run(tmp_path):
     run.figures.mkdir(parents=True)
     for name in ("02_reconstructions", "06_dials", "06_of_my_own"):
         (run.figures / f"{name}.png").write_bytes(PNG)
-    write_json(run.headline("02_train_vqvae"), {"summary": "SSIM 0.888"})
+    write_json(run.summary("02_train_vqvae"), {"summary": "SSIM 0.888"})
     write_json(run.report, NUMBERS)
     return run
 
 
-def test_the_page_is_whole_and_asks_nobody(run):
+def test_the_page_is_self_contained(run):
     text = report.report_page(run)
     page = Page(text)
     assert page.open == [] and page.undescribed == 0
@@ -65,7 +65,7 @@ def test_the_page_is_whole_and_asks_nobody(run):
     assert not re.search(r"https?://|@import|url\(", text)
 
 
-def test_numbers_stand_beside_trivial_baselines(run):
+def test_metrics_stand_beside_their_baselines(run):
     text = report.report_page(run)
     for row in (
         ("ssim", "0.8876", "black 0.25 · mean 0.5"),
@@ -94,16 +94,16 @@ def test_every_figure_of_a_notebook_has_a_caption(notebook):
     saved = re.findall(
         r'save_figure\([^)]*"(\d\d_\w+)"\)', "\n".join("".join(c["source"]) for c in cells)
     )
-    told = report.captions(cells)
-    assert set(told) == set(saved)
-    assert all(title and len(text) > 30 for title, text in told.values()), told
+    found = report.captions(cells)
+    assert set(found) == set(saved)
+    assert all(title and len(text) > 30 for title, text in found.values()), found
 
 
-def test_a_run_in_progress_is_told_from_its_headlines(run):
+def test_an_unfinished_run_is_read_from_its_summaries(run):
     run.report.unlink()
     text = report.report_page(run)
     assert "not finished" in text and "SSIM 0.888" in text
-    run.headline("02_train_vqvae").unlink()
+    run.summary("02_train_vqvae").unlink()
     assert "06_dials" not in report.report_page(run)
 
 

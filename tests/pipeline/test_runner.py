@@ -1,6 +1,4 @@
-"""The runner: refuses what it does not know, runs the real series, skips what is done, fails in one
-line.
-"""
+"""The runner: refuses invalid requests, runs the series, skips finished steps, names failures."""
 
 import json
 import re
@@ -29,7 +27,7 @@ from oasis_utils.runtime.report import EvaluationResults, SamplingResults, VQVAE
 SCHEMA = Path(report.__file__).parent / "assets" / "report.schema.json"
 SAMPLING = SamplingResults(1.0, 0.95, 64, 0, {"dcgan": 1.0})
 
-# ---------------------------------------------------------------- asking wrongly
+# ---------------------------------------------------------------- invalid requests
 
 
 @pytest.mark.parametrize(
@@ -76,17 +74,17 @@ def test_only_keeps_the_order_of_the_series():
         notebooks.notebook_names("x")
 
 
-# ---------------------------------------------------------------- stamps and reports
+# ---------------------------------------------------------------- cache keys and reports
 
 
-def test_a_step_is_done_only_with_its_stamp_and_its_products(tmp_path):
+def test_a_step_is_done_only_with_its_cache_key_and_its_products(tmp_path):
     run = RunFolder(tmp_path)
     (step,) = plan("smoke", "", run, "02", {})
     cache_keys.set_cache_keys([step], "")
     assert not cache_keys.is_done(step, run)
     write_json(
         cache_keys.cache_record(run, step.name),
-        {"stamp": step.cache_key, "seconds": 1.0, "finished": 5, "earlier": {}},
+        {"cache_key": step.cache_key, "seconds": 1.0, "finished": 5, "earlier": {}},
     )
     assert not cache_keys.is_done(step, run)
     run.checkpoint("vqvae").parent.mkdir()
@@ -95,7 +93,7 @@ def test_a_step_is_done_only_with_its_stamp_and_its_products(tmp_path):
     (other,) = plan("smoke", "", run, "02", {"epochs": "9"})
     cache_keys.set_cache_keys([other], "")
     assert not cache_keys.is_done(other, run)
-    first = {"stamp": "x", "seconds": 1.0, "finished": 9, "earlier": {}}
+    first = {"cache_key": "x", "seconds": 1.0, "finished": 9, "earlier": {}}
     write_json(cache_keys.cache_record(run, "01_data_exploration"), first)
     assert not cache_keys.is_done(step, run), "notebook 01 ran after it"
 
@@ -159,7 +157,7 @@ def test_sections_of_notebooks_make_one_report(tmp_path):
 def test_a_section_of_another_form_is_named_and_not_written(tmp_path, name, value, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         results.save_results(RunFolder(tmp_path), "06_generation", "text", **{name: value})
-    assert not RunFolder(tmp_path).headline("06_generation").exists()
+    assert not RunFolder(tmp_path).summary("06_generation").exists()
 
 
 @pytest.mark.slow
@@ -192,7 +190,7 @@ def test_the_series_ends_with_a_table(series):
 
 
 @pytest.mark.slow
-def test_the_report_holds_every_promised_figure(series, tree):
+def test_the_report_holds_every_documented_metric(series, tree):
     report = read_json(series[1].report)
     assert 0 < report["reconstruction"]["ssim"] <= 1 and report["reconstruction"]["psnr"] > 0
     assert set(report["reconstruction"]["trivial_baselines"]["ssim"]) == {
@@ -203,9 +201,9 @@ def test_the_report_holds_every_promised_figure(series, tree):
     assert 0 < report["codebook"]["used_fraction"] <= 1 and report["codebook"]["perplexity"] >= 1
     assert set(report["pixelcnn"]) >= {"nats_per_code", "unigram_nats", "position_unigram_nats"}
     for prior in ("pixelcnn", "dcgan"):
-        figures = report["priors"][prior]
-        assert figures["valid"] == 1.0 and figures["distinct_codes"] >= 1
-        checked(EvaluationResults, figures, prior)
+        metrics = report["priors"][prior]
+        assert metrics["valid"] == 1.0 and metrics["distinct_codes"] >= 1
+        checked(EvaluationResults, metrics, prior)
     jsonschema.validate(report, read_json(SCHEMA))
     assert set(report["evaluation"]["controls"]) == {"planted copies, decoded", "other people"}
     assert "## Verdicts" in series[1].card.read_text(encoding="utf-8")
@@ -218,7 +216,7 @@ def test_the_report_holds_every_promised_figure(series, tree):
 
 
 @pytest.mark.slow
-def test_learning_beats_trivial_baselines(series):
+def test_learning_beats_the_trivial_baselines(series):
     report = read_json(series[1].report)
     assert (
         report["reconstruction"]["ssim"]
@@ -312,8 +310,8 @@ def test_generation_works_before_any_training(tmp_path):
     cells = nbformat.read(
         tmp_path / "empty" / "notebooks" / "06_generation.ipynb", as_version=4
     ).cells
-    said = "".join(o.get("text", "") for cell in cells for o in cell.get("outputs", []))
-    assert "using the shipped models, trained on synthetic sample brains" in said
+    printed = "".join(o.get("text", "") for cell in cells for o in cell.get("outputs", []))
+    assert "using the shipped models, trained on synthetic sample brains" in printed
     done = oasis("sample", "--run", project_root(), "--n", 2, "--out", tmp_path / "new.npz")
     assert done.returncode == 0, done.stderr
 

@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 def test_cuda_without_a_gpu_says_what_to_do(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(RuntimeError, match="torch sees no GPU: use device 'auto' or 'cpu'"):
+    with pytest.raises(RuntimeError, match="torch sees none: use device 'auto' or 'cpu'"):
         select_device("cuda")
     assert select_device("auto") == CPU
 
@@ -64,7 +64,7 @@ def test_seed_beyond_numpys_range_is_taken():
 @pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has mallopt")
 def test_freed_memory_is_kept_for_the_next_tensor():
-    """Fresh pages are counted, in a process of its own, before and after it is asked for."""
+    """Fresh pages are counted, in another process, before and after the call."""
     script = """
 import resource, torch
 from oasis_utils.runtime import keep_freed_memory
@@ -81,11 +81,11 @@ print(fresh_mib(), keep_freed_memory(), fresh_mib())
     found = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    given_back, asked, kept = found.stdout.split()
-    assert asked == "True" and float(kept) < 1 < 60 < float(given_back)
+    given_back, changed, kept = found.stdout.split()
+    assert changed == "True" and float(kept) < 1 < 60 < float(given_back)
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
-    monkeypatch.setattr(device.ctypes, "CDLL", lambda _: pytest.fail("asked"))
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda _: pytest.fail("called"))
     assert runtime.keep_freed_memory() is False

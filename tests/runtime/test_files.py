@@ -1,4 +1,4 @@
-"""Whole files or none, locks, JSON."""
+"""Atomic writing, locks, JSON."""
 
 import errno
 import json
@@ -70,7 +70,7 @@ def test_other_errors_of_the_system_pass_unchanged(tmp_path):
         (tmp_path / "elsewhere").read_text()
 
 
-def test_a_held_lock_names_its_holder_and_is_let_go(tmp_path):
+def test_a_held_lock_names_its_holder_and_is_released(tmp_path):
     lock = tmp_path / "new folder" / ".lock"
     with (
         runtime.exclusive(lock, "runs/demo"),

@@ -48,7 +48,7 @@ def test_run_folder_keeps_everything_inside_and_apart(tmp_path):
         run.watched("vqvae"),
         run.samples("dcgan"),
         run.samples("pixelcnn"),
-        run.headline("02"),
+        run.summary("02"),
     ]
     assert all(tmp_path in path.parents for path in paths)
     assert len(set(paths)) == len(paths)

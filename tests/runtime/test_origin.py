@@ -1,4 +1,4 @@
-"""The banner, and where a result comes from."""
+"""The banner and the provenance of a result."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""Which way slices may be mirrored."""
+"""The axis along which slices may be mirrored."""
 
 import numpy as np
 import pytest

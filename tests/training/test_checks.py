@@ -19,7 +19,7 @@ from small_trainings import (
 from torch import nn
 
 from oasis_utils.config import TrainingConfig
-from oasis_utils.data.dataset import Batches
+from oasis_utils.data.batches import Batches
 from oasis_utils.models.checkpoints import load_model, read_about
 from oasis_utils.runtime import FolderInUse, exclusive
 from oasis_utils.training import loop as training

@@ -19,7 +19,7 @@ from small_trainings import (
 )
 
 from oasis_utils.config import TrainingConfig, load_profile
-from oasis_utils.data.dataset import Batches
+from oasis_utils.data.batches import Batches
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.vqvae import VQVAE

@@ -114,7 +114,7 @@ def test_streamed_batches_equal_those_held(device, tmp_path):
     np = pytest.importorskip("numpy")
     for package in ("PIL", "scipy", "nibabel"):
         pytest.importorskip(package)
-    from oasis_utils.data.dataset import Batches, Streamed
+    from oasis_utils.data.batches import Batches, Streamed
 
     file = tmp_path / "slices.npy"
     np.save(file, np.random.default_rng(0).integers(0, 256, (23, 16, 16), dtype=np.uint8))

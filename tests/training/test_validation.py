@@ -22,7 +22,7 @@ from small_trainings import (
 )
 
 from oasis_utils.config import TrainingConfig
-from oasis_utils.data.dataset import Batches
+from oasis_utils.data.batches import Batches
 from oasis_utils.models.checkpoints import read_about
 from oasis_utils.runtime import RunFolder, seed_everything
 from oasis_utils.training.history import best_record, read_history

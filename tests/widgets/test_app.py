@@ -1,6 +1,4 @@
-"""The app: a page made of notebook 06, for this machine only, asking no other. (test_browser.py
-opens it.)
-"""
+"""The app: a page made of notebook 06, served on this machine only. (test_browser.py opens it.)"""
 
 import json
 import re

@@ -1,6 +1,4 @@
-"""What panels are made of: the sheet of slices, and the stage that draws in the background, shows
-rows and stops.
-"""
+"""Parts of the panels: the sheet of slices, and the output area, which draws in the background."""
 
 import io
 import threading
@@ -12,7 +10,16 @@ from PIL import Image
 
 from oasis_utils.models.sampler import Samples
 from oasis_utils.widgets import controls as widgets
-from oasis_utils.widgets.controls import TILE, Shown, Stage, black_below, png_sheet, sheet_of
+from oasis_utils.widgets.controls import (
+    TILE,
+    Drawing,
+    OutputArea,
+    black_below,
+    choice,
+    chosen,
+    png_sheet,
+    sheet_of,
+)
 
 
 def pixels(png):
@@ -61,40 +68,51 @@ def test_what_is_not_drawn_yet_is_black():
     assert (images[:, :4] == 9).all() and not images[:, 4:].any()
 
 
-# ---------------------------------------------------------------- stage
+# ---------------------------------------------------------------- controls
+
+
+def test_the_chosen_option_is_read_and_none_is_refused():
+    buttons = choice("prior", ["PixelCNN", "DCGAN"])
+    assert chosen(buttons) == "PixelCNN"
+    buttons.value = None
+    with pytest.raises(TypeError, match="nothing is chosen as prior"):
+        chosen(buttons)
+
+
+# ---------------------------------------------------------------- output area
 
 
 @pytest.fixture
-def stage(tmp_path):
-    return Stage(tmp_path / "saved")
+def output(tmp_path):
+    return OutputArea(tmp_path / "saved")
 
 
 def shown_of(sampler, name="some"):
     maps = np.zeros((2, 4, 4), np.int64)
     samples = Samples(sampler.decode(maps), maps, np.array([1, 2]))
-    return Shown(samples, name, png_sheet(samples.images))
+    return Drawing(samples, name, png_sheet(samples.images))
 
 
-def test_saved_files_hold_what_is_shown(stage, samplers):
+def test_saved_files_hold_what_is_shown(output, samplers):
     shown = shown_of(samplers["DCGAN"])
-    stage.run(lambda on_row: shown, samplers["DCGAN"], 2)
-    stage.wait()
-    stage.save.click()
-    assert (stage.folder / "some.png").read_bytes() == shown.sheet == stage.picture.value
-    again = Samples.load(stage.folder / "some.npz")
+    output.run(lambda on_row: shown, samplers["DCGAN"], 2)
+    output.wait()
+    output.save.click()
+    assert (output.folder / "some.png").read_bytes() == shown.sheet == output.picture.value
+    again = Samples.load(output.folder / "some.npz")
     assert np.array_equal(again.images, shown.samples.images) and np.array_equal(
         again.positions, [1, 2]
     )
-    assert stage.status.value == f"saved some.png and .npz in {stage.folder}"
+    assert output.status.value == f"saved some.png and .npz in {output.folder}"
 
 
-def test_nothing_is_saved_before_the_first_drawing(stage):
-    stage.save.click()
-    assert not stage.folder.exists()
+def test_nothing_is_saved_before_the_first_drawing(output):
+    output.save.click()
+    assert not output.folder.exists()
 
 
-def test_rows_are_shown_as_they_come_and_cancel_keeps_the_last(stage, samplers, monkeypatch):
-    monkeypatch.setattr(widgets, "PATIENCE", -1.0)
+def test_rows_are_shown_as_they_come_and_cancel_keeps_the_last(output, samplers, monkeypatch):
+    monkeypatch.setattr(widgets, "PREVIEW_INTERVAL", -1.0)
     sampler, first_row, go_on = samplers["PixelCNN"], threading.Event(), threading.Event()
 
     def draw(on_row):
@@ -104,27 +122,27 @@ def test_rows_are_shown_as_they_come_and_cancel_keeps_the_last(stage, samplers, 
             assert go_on.wait(5)
         raise AssertionError("was to be cancelled")
 
-    stage.run(draw, sampler, 2)
+    output.run(draw, sampler, 2)
     assert first_row.wait(5)
-    assert stage.status.value == "row 1 of 4 …" and not stage.cancel.disabled
-    drawn = pixels(stage.picture.value)
+    assert output.status.value == "row 1 of 4 …" and not output.cancel.disabled
+    drawn = pixels(output.picture.value)
     assert (
         drawn[: TILE // 4 - 8].any() and not drawn[TILE // 4 + 8 :].any()
     )  # the border is smoothed
-    stage.cancel.click()
+    output.cancel.click()
     go_on.set()
-    stage.wait()
-    assert stage.status.value == "cancelled" and stage.cancel.disabled
-    assert np.array_equal(pixels(stage.picture.value), drawn) and stage.shown is None
+    output.wait()
+    assert output.status.value == "cancelled" and output.cancel.disabled
+    assert np.array_equal(pixels(output.picture.value), drawn) and output.drawing is None
 
 
-def test_an_error_is_told_and_the_next_drawing_works(stage, samplers):
+def test_an_error_is_reported_and_the_next_drawing_works(output, samplers):
     def fail(on_row):
         raise ValueError("no such age")
 
-    stage.run(fail, samplers["DCGAN"], 1)
-    stage.wait()
-    assert stage.status.value == "could not draw: no such age"
-    stage.run(lambda on_row: shown_of(samplers["DCGAN"]), samplers["DCGAN"], 2)
-    stage.wait()
-    assert stage.status.value.startswith("2 slices in ")
+    output.run(fail, samplers["DCGAN"], 1)
+    output.wait()
+    assert output.status.value == "could not draw: no such age"
+    output.run(lambda on_row: shown_of(samplers["DCGAN"]), samplers["DCGAN"], 2)
+    output.wait()
+    assert output.status.value.startswith("2 slices in ")

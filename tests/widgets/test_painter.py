@@ -1,6 +1,4 @@
-"""The painter: a chosen code lands in the selected cell, the slice follows, and every step can be
-taken back.
-"""
+"""The painter: a selected cell takes the chosen code, the slice follows, steps can be undone."""
 
 import io
 
@@ -10,39 +8,39 @@ from PIL import Image
 
 from oasis_utils.models.sampler import image_seeds
 from oasis_utils.widgets.controls import png_sheet
-from oasis_utils.widgets.painter import SIDE, PainterPanel, code_pictures, coloured
+from oasis_utils.widgets.painter import PICTURE_SIDE, PainterPanel, code_pictures, coloured
 
 
 @pytest.fixture
 def painter(samplers, tmp_path):
     panel = PainterPanel(samplers, tmp_path)
     panel.redraw()
-    panel.stage.wait()
+    panel.output.wait()
     return panel
 
 
-def choose(panel, row, col, place):
+def choose(panel, row, col, rank):
     panel.map.row, panel.map.col = row, col
-    panel.palette.row, panel.palette.col = divmod(place, panel.palette.cols)
+    panel.palette.row, panel.palette.col = divmod(rank, panel.palette.cols)
     panel.palette.chosen += 1
 
 
 def test_painting_changes_the_chosen_cell_only(painter, samplers):
     before = painter.maps.copy()
-    place = 15 if painter.order[15] != before[0, 1, 2] else 14
-    choose(painter, 1, 2, place)
+    rank = 15 if painter.order[15] != before[0, 1, 2] else 14
+    choose(painter, 1, 2, rank)
     assert np.argwhere(painter.maps != before).tolist() == [[0, 1, 2]]
-    assert painter.maps[0, 1, 2] == painter.order[place]
+    assert painter.maps[0, 1, 2] == painter.order[rank]
     images = samplers["PixelCNN"].decode(painter.maps)
-    assert painter.brain.picture == png_sheet(images, tile=SIDE)
-    assert np.array_equal(painter.stage.shown.samples.images, images)
-    assert painter.stage.status.value == "cells painted: 1"
+    assert painter.brain.picture == png_sheet(images, tile=PICTURE_SIDE)
+    assert np.array_equal(painter.output.drawing.samples.images, images)
+    assert painter.output.status.value == "cells painted: 1"
 
 
-def test_everything_can_be_taken_back(painter):
+def test_every_step_can_be_undone(painter):
     before, pictures = painter.maps.copy(), (painter.map.picture, painter.brain.picture)
-    for place in range(5):
-        choose(painter, place % 4, 0, place)
+    for rank in range(5):
+        choose(painter, rank % 4, 0, rank)
     painter.undo.click()
     assert len(painter.history) == 4
     painter.clear.click()
@@ -58,15 +56,15 @@ def test_selecting_a_cell_marks_its_code(painter):
     for row, col in ((0, 0), (3, 1)):
         painter.brain.row, painter.brain.col = row, col
         assert (painter.map.row, painter.map.col) == (row, col)
-        place = painter.palette.row * painter.palette.cols + painter.palette.col
-        assert painter.order[place] == painter.maps[0, row, col]
+        rank = painter.palette.row * painter.palette.cols + painter.palette.col
+        assert painter.order[rank] == painter.maps[0, row, col]
         assert painter.palette.caption == f"code {painter.maps[0, row, col]}"
 
 
 def test_a_new_drawing_starts_without_history(painter, samplers):
     choose(painter, 0, 0, 3)
     painter.seed.value = 4
-    painter.stage.wait()
+    painter.output.wait()
     assert painter.history == []
     assert np.array_equal(painter.maps, samplers["PixelCNN"].draw(np.array([3]), image_seeds(4, 1)))
 
@@ -77,7 +75,7 @@ def test_codes_are_ordered_from_dark_to_bright(painter, samplers):
     assert (np.diff(pictures[painter.order].mean((1, 2))) >= 0).all()
 
 
-def test_places_without_a_code_paint_nothing(painter):
+def test_cells_without_a_code_paint_nothing(painter):
     before = painter.maps.copy()
     painter.order = painter.order[:10]  # a palette whose last row is not full
     choose(painter, 0, 0, 11)

@@ -1,6 +1,4 @@
-"""The panels: their sliders reach the samplers, their pictures follow; a panel draws when its tab
-is opened.
-"""
+"""The panels: sliders change what is drawn, and a panel draws when its tab is opened."""
 
 import io
 
@@ -24,18 +22,18 @@ from oasis_utils.widgets.panels import (
 
 def opened(panel):
     panel.redraw()
-    panel.stage.wait()
+    panel.output.wait()
     return panel
 
 
 def turn(panel, control, value):
     control.value = value
-    panel.stage.wait()
-    assert not panel.stage.status.value.startswith("could not"), panel.stage.status.value
+    panel.output.wait()
+    assert not panel.output.status.value.startswith("could not"), panel.output.status.value
 
 
 def picture(panel):
-    return np.asarray(Image.open(io.BytesIO(panel.stage.picture.value)))
+    return np.asarray(Image.open(io.BytesIO(panel.output.picture.value)))
 
 
 def leaves(widget):
@@ -56,8 +54,8 @@ def test_picture_is_what_the_sampler_draws(panel, samplers):
     samples = samplers["PixelCNN"].sample(
         np.full(4, 3), image_seeds(0, 4), SamplingOptions(1.0, 0, 0.95)
     )
-    assert panel.stage.picture.value == png_sheet(samples.images)
-    assert panel.stage.status.value.startswith("4 slices in ")
+    assert panel.output.picture.value == png_sheet(samples.images)
+    assert panel.output.status.value.startswith("4 slices in ")
 
 
 @pytest.mark.parametrize(
@@ -67,10 +65,10 @@ def test_picture_is_what_the_sampler_draws(panel, samplers):
         ("seed", 1),
         ("count", 2),
         ("prior", "DCGAN"),
-        ("dials.temperature", 0.0),
-        ("dials.top_k", 1),
-        ("dials.top_p", 0.05),
-        ("dials.age.said", True),
+        ("sampling.temperature", 0.0),
+        ("sampling.top_k", 1),
+        ("sampling.top_p", 0.05),
+        ("sampling.age.enabled", True),
     ],
 )
 def test_every_control_changes_the_picture_and_the_way_back_restores_it(panel, control, value):
@@ -78,11 +76,11 @@ def test_every_control_changes_the_picture_and_the_way_back_restores_it(panel, c
     *path, name = control.split(".")
     for step in path:
         owner = getattr(owner, step)
-    before, old = panel.stage.picture.value, getattr(owner, name).value
+    before, old = panel.output.picture.value, getattr(owner, name).value
     turn(panel, getattr(owner, name), value)
-    assert panel.stage.picture.value != before
+    assert panel.output.picture.value != before
     turn(panel, getattr(owner, name), old)
-    assert panel.stage.picture.value == before
+    assert panel.output.picture.value == before
 
 
 def test_more_images_leave_the_first_ones_alone(panel):
@@ -93,28 +91,34 @@ def test_more_images_leave_the_first_ones_alone(panel):
 
 
 def test_dcgan_switches_off_what_it_ignores(panel, samplers):
-    dials = panel.dials
-    ignored = (dials.temperature, dials.top_k, dials.top_p, dials.age.said, dials.age.years)
-    turn(panel, dials.age.said, True)
-    turn(panel, dials.temperature, 0.3)
+    sampling = panel.sampling
+    ignored = (
+        sampling.temperature,
+        sampling.top_k,
+        sampling.top_p,
+        sampling.age.enabled,
+        sampling.age.years,
+    )
+    turn(panel, sampling.age.enabled, True)
+    turn(panel, sampling.temperature, 0.3)
     turn(panel, panel.prior, "DCGAN")
     assert all(control.disabled for control in ignored)
     samples = samplers["DCGAN"].sample(np.full(4, 3), image_seeds(0, 4))
-    assert panel.stage.picture.value == png_sheet(samples.images)
+    assert panel.output.picture.value == png_sheet(samples.images)
     turn(panel, panel.prior, "PixelCNN")
     assert not any(control.disabled for control in ignored)
 
 
 def test_sliders_end_where_the_models_do(panel):
     assert (panel.position.min, panel.position.max) == (0, 5)
-    assert panel.dials.top_k.max == 16
-    years = panel.dials.age.years
+    assert panel.sampling.top_k.max == 16
+    years = panel.sampling.age.years
     assert (years.min, years.value, years.max) == (10, 50, 90)
     for control in (
         panel.position,
-        panel.dials.temperature,
-        panel.dials.top_k,
-        panel.dials.top_p,
+        panel.sampling.temperature,
+        panel.sampling.top_k,
+        panel.sampling.top_p,
         panel.seed,
     ):
         for end in (control.min, control.max):
@@ -124,7 +128,9 @@ def test_sliders_end_where_the_models_do(panel):
 
 def test_no_age_is_offered_where_no_model_knows_any(samplers, tmp_path):
     panel = opened(SamplingPanel({"DCGAN": samplers["DCGAN"]}, tmp_path))
-    assert panel.dials.age.widget.layout.display == "none" and panel.dials.temperature.disabled
+    assert (
+        panel.sampling.age.widget.layout.display == "none" and panel.sampling.temperature.disabled
+    )
     assert picture(panel).shape == (TILE, 4 * TILE)
 
 
@@ -136,7 +142,7 @@ def test_the_stack_holds_every_position_of_one_noise(samplers, tmp_path, prior):
     panel = opened(StackPanel(samplers, tmp_path))
     turn(panel, panel.prior, prior)
     for position in range(6):
-        panel.place.value = position
+        panel.index.value = position
         alone = samplers[prior].sample(
             np.array([position]),
             image_seeds(0, 1),
@@ -146,7 +152,7 @@ def test_the_stack_holds_every_position_of_one_noise(samplers, tmp_path, prior):
             int
         )
         assert np.abs(picture(panel) - shown).max() <= 1
-    assert panel.stage.shown.samples.positions.tolist() == list(range(6))
+    assert panel.output.drawing.samples.positions.tolist() == list(range(6))
 
 
 @pytest.mark.parametrize("prior", ["PixelCNN", "DCGAN"])
@@ -154,20 +160,20 @@ def test_a_walk_starts_at_one_seed_and_ends_at_the_other(samplers, tmp_path, pri
     panel = opened(WalkPanel(samplers, tmp_path))
     turn(panel, panel.prior, prior)
     turn(panel, panel.end, 7)
-    maps = panel.stage.shown.samples.indices
+    maps = panel.output.drawing.samples.indices
     options = SamplingOptions(top_p=0.95) if prior == "PixelCNN" else None
     for seed, drawn in ((0, maps[0]), (7, maps[-1])):
         assert np.array_equal(
             samplers[prior].draw(np.array([3]), image_seeds(seed, 1), options)[0], drawn
         )
-    assert len(maps) == panel.steps and (panel.place.min, panel.place.max) == (0, panel.steps - 1)
+    assert len(maps) == panel.steps and (panel.index.min, panel.index.max) == (0, panel.steps - 1)
 
 
-def test_leafing_draws_nothing(samplers, tmp_path):
+def test_selecting_a_slice_draws_nothing(samplers, tmp_path):
     panel = opened(StackPanel(samplers, tmp_path))
-    status = panel.stage.status.value
-    panel.place.value = 0
-    assert panel.stage.status.value == status
+    status = panel.output.status.value
+    panel.index.value = 0
+    assert panel.output.status.value == status
 
 
 # ---------------------------------------------------------------- completion
@@ -179,17 +185,17 @@ def test_what_is_not_kept_is_shown_dark():
 
 
 @pytest.mark.parametrize("name", REGIONS)
-def test_answers_keep_what_is_to_be_kept(samplers, tmp_path, name):
+def test_completions_keep_the_given_cells(samplers, tmp_path, name):
     panel = opened(CompletionPanel(samplers["PixelCNN"], tmp_path))
-    turn(panel, panel.answers, 5)
+    turn(panel, panel.count, 5)
     turn(panel, panel.keep, name)
     given = samplers["PixelCNN"].draw(
         np.array([3]), image_seeds(0, 1), SamplingOptions(top_p=0.95)
     )[0]
-    maps, keep = panel.stage.shown.samples.indices, region(name, 4)
+    maps, keep = panel.output.drawing.samples.indices, region(name, 4)
     assert (maps[:, keep] == given[keep]).all()
     assert len({tuple(rest) for rest in maps[:, ~keep].tolist()}) > 1
-    assert picture(panel).shape == (2 * TILE, 4 * TILE)  # the given slice and five answers
+    assert picture(panel).shape == (2 * TILE, 4 * TILE)  # the given slice and five completions
 
 
 # ---------------------------------------------------------------- all of them
@@ -200,10 +206,10 @@ def test_a_panel_draws_when_its_tab_is_opened(samplers, tmp_path):
     assert explorer.widget.titles == ("Sample", "Stack", "Walk", "Complete", "Paint")
     for index, panel in enumerate(explorer.panels.values()):
         if index:
-            assert panel.stage.shown is None
+            assert panel.output.drawing is None
         explorer.widget.selected_index = index
-        panel.stage.wait()
-        assert panel.stage.shown is not None
+        panel.output.wait()
+        assert panel.output.drawing is not None
 
 
 def test_without_a_pixelcnn_there_is_nothing_to_complete(samplers, tmp_path):

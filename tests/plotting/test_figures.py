@@ -7,7 +7,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from oasis_utils import plotting
-from oasis_utils.config import PixelCNNConfig, TrainingConfig
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (5, 16, 16), dtype=np.uint8)
@@ -18,7 +17,7 @@ HISTORY = [
     {"epoch": 2, "steps": 16, "loss": 2.0},
     {"epoch": 3, "steps": 24, "loss": 1.0, "ssim": 0.6},
 ]
-RIVAL = [
+CODEBOOK_HISTORY = [
     {"seconds": 1.0, "used_fraction": 0.5, "ssim": 0.2, "validation_loss": 4.0},
     {"seconds": 2.0, "used_fraction": 1.0, "ssim": 0.4, "validation_loss": 1.0},
 ]
@@ -27,7 +26,7 @@ TITLES = [f"slice {i}" for i in range(5)]
 
 
 @pytest.fixture(autouse=True)
-def house_style():
+def shared_style():
     with plt.rc_context():
         plotting.use_style()
         yield
@@ -54,17 +53,19 @@ EVERY_FIGURE = {
     "curves": lambda: plotting.curves(HISTORY, {"loss in nats": ["loss"]}, title="title"),
     "usage": lambda: plotting.usage(np.array([5, 3, 0, 1]), "title"),
     "usage_overview": lambda: plotting.usage_overview(np.array([5, 3, 0, 1]), "title"),
-    "among": lambda: plotting.among({"PCA": (CLOUD, CLOUD[:3])}, np.arange(3), "use", "title"),
-    "watched": lambda: plotting.watched(
+    "codes_among_vectors": lambda: plotting.codes_among_vectors(
+        {"PCA": (CLOUD, CLOUD[:3])}, np.arange(3), "use", "title"
+    ),
+    "reconstructions_over_training": lambda: plotting.reconstructions_over_training(
         GREY[:2], {"epoch 1": GREY[2:4], "epoch 4": GREY[:2]}, "title"
     ),
-    "rivals": lambda: plotting.rivals(
-        FLOATS, {"ours": (INDICES, np.arange(8), FLOATS)}, {"ours": RIVAL}, "title"
+    "compare_codebooks": lambda: plotting.compare_codebooks(
+        FLOATS, {"ours": (INDICES, np.arange(8), FLOATS)}, {"ours": CODEBOOK_HISTORY}, "title"
     ),
     "scatter": lambda: plotting.scatter([("PCA", CLOUD)], [("use", np.arange(8))], "title"),
     "heat": lambda: plotting.heat(FLOATS, TITLES, "nats", title="title"),
     "matrix": lambda: plotting.matrix({"blur": {"kid": 12.0, "auc": 0.4}}, "widths", 20.0, "title"),
-    "bars": lambda: plotting.bars({"ours": 1.0, "floor": 2.0}, "SSIM", ["ours"], "title"),
+    "bars": lambda: plotting.bars({"ours": 1.0, "baseline": 2.0}, "SSIM", ["ours"], "title"),
     "lines": lambda: plotting.lines(np.arange(3), {"a": np.arange(3)}, "pixels", "share", "title"),
     "trends": lambda: plotting.trends(
         {"real": (np.arange(3), np.arange(3), np.arange(3))}, "age", "share", "title"
@@ -94,11 +95,11 @@ def test_every_function_gives_a_titled_figure_that_can_be_saved(name, tmp_path):
         ("curves", {"training steps", "loss in nats"}),
         ("usage", {"code, most used first", "share of all cells"}),
         ("scatter", {"PCA 1", "PCA 2", "use"}),
-        ("among", {"PCA 1", "8 encoder vectors", "3 codes", "use"}),
+        ("codes_among_vectors", {"PCA 1", "8 encoder vectors", "3 codes", "use"}),
         ("usage_overview", {"uses, log10(1 + n)", "codes"}),
-        ("watched", {"original", "epoch 1", "epoch 4", "|error|"}),
+        ("reconstructions_over_training", {"original", "epoch 1", "epoch 4", "|error|"}),
         (
-            "rivals",
+            "compare_codebooks",
             {
                 "original",
                 "ours:\nindex map",
@@ -110,7 +111,7 @@ def test_every_function_gives_a_titled_figure_that_can_be_saved(name, tmp_path):
         ),
         ("trends", {"age", "share", "real"}),
         ("heat", {"nats"}),
-        ("bars", {"SSIM", "ours", "floor"}),
+        ("bars", {"SSIM", "ours", "baseline"}),
         ("lines", {"pixels", "share"}),
         ("histograms", {"age", "subjects", "a"}),
         ("overlay", {"slice", "with mask", "fluid", "white", *TITLES}),
@@ -142,7 +143,7 @@ def test_every_public_function_is_covered():
     )
 
 
-def test_house_style_is_set():
+def test_shared_style_is_set():
     plt.rcdefaults()
     plotting.use_style()
     assert not plt.rcParams["axes.spines.top"] and plt.rcParams["figure.constrained_layout.use"]
@@ -199,17 +200,17 @@ def test_error_is_the_absolute_difference_in_grey_levels():
     assert len(errors) == 5 and np.array(errors) == pytest.approx(expected)
 
 
-def test_watched_slices_stand_above_their_errors():
-    figure = plotting.watched(GREY[:2], {"epoch 1": GREY[2:4]}, "title")
+def test_slices_of_a_training_stand_above_their_errors():
+    figure = plotting.reconstructions_over_training(GREY[:2], {"epoch 1": GREY[2:4]}, "title")
     original, output, error = (image.get_array() for image in images_of(figure)[:3])
     np.testing.assert_allclose(original, FLOATS[0])
     np.testing.assert_allclose(output, FLOATS[2])
     np.testing.assert_allclose(error, np.abs(FLOATS[0] - FLOATS[2]))
 
 
-def test_rivals_show_numbers_of_codes_and_maps_by_rank():
-    figure = plotting.rivals(
-        FLOATS, {"ours": (INDICES, np.arange(8)[::-1], FLOATS)}, {"ours": RIVAL}
+def test_compared_codebooks_show_numbers_of_codes_and_maps_by_rank():
+    figure = plotting.compare_codebooks(
+        FLOATS, {"ours": (INDICES, np.arange(8)[::-1], FLOATS)}, {"ours": CODEBOOK_HISTORY}
     )
     used, loss, ssim = (ax.lines[0].get_ydata() for ax in figure.axes if ax.lines)
     assert list(used) == [4, 8] and list(loss) == [1, 0.25] and list(ssim) == [0.2, 0.4]
@@ -224,7 +225,7 @@ def test_index_maps_are_coloured_by_rank():
     assert shown.get_clim() == (0, 7)
 
 
-# ---------------------------------------------------------------- curves and figures
+# ---------------------------------------------------------------- curves and charts
 
 
 def test_curves_show_the_records_that_have_a_metric_over_steps():
@@ -303,8 +304,8 @@ def test_maps_of_classes_have_a_named_field_for_each_in_the_bar():
 def test_bars_show_their_numbers_and_highlight_ours():
     figure = plotting.bars({"ours": 0.91234, "other_subject": 0.5}, "SSIM", ["ours"])
     assert {"0.912", "0.5", "other\nsubject"} <= texts(figure)
-    ours, floor = figure.axes[0].patches
-    assert ours.get_facecolor() != floor.get_facecolor()
+    ours, baseline = figure.axes[0].patches
+    assert ours.get_facecolor() != baseline.get_facecolor()
 
 
 def test_trends_draw_each_line_from_end_to_end():
@@ -339,58 +340,7 @@ def test_a_given_axis_is_drawn_on(draw):
     assert axes[1].get_ylabel() and not axes[0].get_ylabel()
 
 
-# ---------------------------------------------------------------- text
-
-
-def test_table_as_markdown():
-    rows = {"ours": {"ssim": 0.91234, "images": 5}, "black": {"ssim": 0.5, "note": "floor"}}
-    assert plotting.table(rows, "set").data.splitlines() == [
-        "| set | ssim | images | note |",
-        "|---|---:|---:|---:|",
-        "| ours | 0.912 | 5 |  |",
-        "| black | 0.500 |  | floor |",
-    ]
-
-
-def test_table_digits():
-    assert "| a | 0.9 |" in plotting.table({"a": {"x": 0.91234}}, digits=1).data
-
-
-def test_table_rounds_numbers_of_numpy_too():
-    assert "| a | 0.912 |" in plotting.table({"a": {"x": np.float64(0.91234)}}).data
-
-
-def test_settings_are_the_values_in_force():
-    schedule = TrainingConfig(epochs=2, learning_rate=4e-4)
-    lines = plotting.settings(
-        {"dropout": "share of features hidden", "learning_rate": "peak", "epochs": "passes"},
-        PixelCNNConfig(dropout=0.0),
-        schedule,
-    ).data.splitlines()
-    assert lines[2:] == [
-        "| `dropout` | 0 | share of features hidden |",
-        "| `learning_rate` | 0.0004 | peak |",
-        "| `epochs` | 2 | passes |",
-    ]
-    with pytest.raises(ValueError, match="no configuration here has a field depth"):
-        plotting.settings({"depth": "unknown"}, schedule)
-
-
-def test_an_interval_is_two_numbers_or_a_reason():
-    assert (
-        plotting.span((2.0414, 2.12)) == "2.041 to 2.120"
-        and plotting.span((-0.5, 1.0), 1) == "-0.5 to 1.0"
-    )
-    assert plotting.span((float("nan"), float("nan"))) == "too few subjects"
-
-
-class Example:
-    def method(self):
-        """What is shown."""
-        return 1
-
-
-def test_source_is_a_listing_without_indentation():
-    listing = plotting.source(Example.method).data
-    assert listing.startswith('```python\ndef method(self):\n    """What is shown."""')
-    assert listing.endswith("    return 1\n```")
+def test_axes_of_a_subfigure_are_refused():
+    part = plt.figure().subfigures(1, 2)[0]
+    with pytest.raises(TypeError, match="not in a subfigure"):
+        plotting.usage(np.array([2, 1]), ax=part.subplots())

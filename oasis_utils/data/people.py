@@ -1,0 +1,206 @@
+"""Age, sex and clinical dementia rating (CDR) of people, read from the tables beside their scans.
+
+Tables are participants.tsv of BIDS (Gorgolewski et al. 2016, Sci Data 3:160044) and
+oasis_cross-sectional.csv of OASIS-1 (Marcus et al. 2007, J Cogn Neurosci 19:1498), whose discs hold
+the same as notes of each session.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oasis_utils.data.keras_layout import files_named
+from oasis_utils.runtime import DataError
+
+PARTICIPANTS = "participants.tsv"
+OASIS_TABLE = re.compile(r"oasis_cross-sectional.*\.csv")
+NO_VALUE = ("", "n/a")
+MAX_VALUE = 150  # years; a larger age or CDR is an error in the table
+MAX_TABLE_BYTES = 2**26
+TABLE_DEPTH = 3  # parts of a table's path below the data: at most two folders
+
+
+@dataclass(frozen=True)
+class Person:
+    """What a source knows of a person.
+
+    Attributes:
+        age: years, 0 to 150; None if unknown.
+        sex: "F" or "M"; None if unknown.
+        cdr: clinical dementia rating: 0, 0.5, 1, 2 or 3; None if unknown.
+        name: the subject to whom a numbered case of an export belongs; None elsewhere.
+        session: the session that this case is; empty if there is one only.
+    """
+
+    age: float | None = None
+    sex: str | None = None
+    cdr: float | None = None
+    name: str | None = None
+    session: str = ""
+
+
+UNKNOWN_PERSON = Person()
+
+
+@dataclass(frozen=True)
+class TableForm:
+    """Delimiter and names of the columns of a kind of table.
+
+    Attributes:
+        delimiter: between cells.
+        key: column that names the person or the session.
+        age: column of the age in years.
+        sex: column of the sex, of which the first letter counts.
+        cdr: column of the clinical dementia rating.
+    """
+
+    delimiter: str
+    key: str
+    age: str
+    sex: str
+    cdr: str
+
+
+BIDS_FORM = TableForm("\t", "participant_id", "age", "sex", "cdr")
+OASIS_FORM = TableForm(",", "ID", "Age", "M/F", "CDR")
+
+# ---------------------------------------------------------------- tables
+
+
+def read_table(path: Path) -> dict[str, Person]:
+    """Read a participants.tsv or a table of OASIS-1.
+
+    Args:
+        path: the table; its name decides on its columns.
+
+    Returns:
+        People by participant_id or ID; the first row of each counts.
+
+    Raises:
+        DataError: the table cannot be read, or has no column of names.
+    """
+    form = BIDS_FORM if path.name == PARTICIPANTS else OASIS_FORM
+    text = io.StringIO(small_text(path), newline=None)
+    reader = csv.DictReader(text, delimiter=form.delimiter)
+    try:
+        rows, columns = list(reader), reader.fieldnames or []
+    except csv.Error as error:
+        raise DataError(f"cannot read {path}: {error}; repair or remove the table") from None
+    if columns and form.key not in columns:
+        raise DataError(
+            f"{path} has no column {form.key}: found {', '.join(columns)}; repair or remove the"
+            " table"
+        )
+    people: dict[str, Person] = {}
+    for row in rows:
+        if row[form.key]:
+            people.setdefault(row[form.key], _person_of_row(row, form))
+    return people
+
+
+def _person_of_row(row: Mapping[str, str | None], form: TableForm) -> Person:
+    name, session = row.get("name") or "", row.get("session") or ""
+    return Person(
+        _number(row.get(form.age)),
+        _sex(row.get(form.sex)),
+        _number(row.get(form.cdr)),
+        None if name in NO_VALUE else name,
+        "" if session in NO_VALUE else session,
+    )
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if 0 <= value < MAX_VALUE else None  # false for nan
+
+
+def _sex(text: str | None) -> str | None:
+    letter = (text or "").strip()[:1].upper()
+    return letter if letter in ("F", "M") else None
+
+
+def small_text(path: Path) -> str:
+    """The text of a table or note; bytes that are no UTF-8 are replaced.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return file.read(MAX_TABLE_BYTES).decode("utf-8-sig", "replace")
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}; repair or remove it") from None
+
+
+def participants_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """The text of a participants.tsv.
+
+    Args:
+        columns: names of the columns in their order; participant_id is one of them.
+        rows: one person or case each, with a value for every column; others are left out.
+
+    Returns:
+        Lines of cells between tabs; None and empty values are n/a.
+    """
+    lines = ["\t".join(columns)]
+    for row in rows:
+        cells = (row[column] for column in columns)
+        lines.append("\t".join("n/a" if cell in (None, "") else str(cell) for cell in cells))
+    return "\n".join(lines) + "\n"
+
+
+# ---------------------------------------------------------------- people of a source
+
+
+def read_people(root: Path) -> dict[str, Person]:
+    """People of the participants.tsv in a folder or up to two levels below; empty without one.
+
+    Args:
+        root: folder of a keras_png_slices tree or of images.
+
+    Returns:
+        People by participant_id. In exports of this project, cases of one `name` are sessions of
+        one subject.
+    """
+    tables = files_named(root, PARTICIPANTS)
+    return read_table(tables[0]) if tables else {}
+
+
+def people_near(root: Path, files: Iterable[Path]) -> dict[str, Person]:
+    """People of all tables up to two levels above or below a folder; those below come first.
+
+    Args:
+        root: folder that holds the volumes.
+        files: all files below it.
+
+    Returns:
+        People by participant_id or, of OASIS-1, session such as OAS1_0001_MR1.
+    """
+    below = [path for path in files if len(path.relative_to(root).parts) <= TABLE_DEPTH]
+    above = [path for folder in list(root.parents)[:2] for path in sorted(folder.glob("*.[ct]sv"))]
+    people: dict[str, Person] = {}
+    for path in below + above:
+        if path.name == PARTICIPANTS or OASIS_TABLE.fullmatch(path.name):
+            people = read_table(path) | people
+    return people
+
+
+def person_of_notes(text: str) -> Person:
+    """The person of an OASIS-1 session's notes: lines such as `AGE:          74`."""
+    found = dict(re.findall(r"^(AGE|M/F|CDR):[ \t]*(\S+)", text, re.MULTILINE))
+    return Person(_number(found.get("AGE")), _sex(found.get("M/F")), _number(found.get("CDR")))
+
+
+def look_up(people: Mapping[str, Person], *names: str) -> Person:
+    """The person of the first name that is known, as it stands or as BIDS writes it (sub-NAME)."""
+    keys = (*names, f"sub-{names[-1]}")
+    return next((people[key] for key in keys if key in people), UNKNOWN_PERSON)

@@ -1,0 +1,39 @@
+"""Labels of segmentations to the masks' 1 cerebrospinal fluid, 2 grey matter and 3 white matter.
+
+Label numbers are those of FSL FAST (Zhang et al. 2001, IEEE TMI 20:45), the BIDS derivatives
+(Gorgolewski et al. 2016, Sci Data 3:160044), neurite-OASIS (Hoopes et al. 2021, arXiv 2101.01035)
+and FreeSurfer (Fischl 2012, NeuroImage 62:774).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import UInt8
+
+
+def _coding(fluid: str, grey: str, white: str) -> UInt8[np.ndarray, " 256"]:
+    """The tissue of each label 0 to 255 by label numbers in text; labels that are not named are
+    0, background.
+    """
+    table = np.zeros(256, np.uint8)
+    for tissue, labels in ((1, fluid), (2, grey), (3, white)):
+        table[[int(label) for label in labels.split()]] = tissue
+    return table
+
+
+# the tissue of each label, by `Scan.coding`
+TISSUES = {
+    "fsl": _coding("1", "2", "3"),  # FSL FAST, the FSL_SEG maps of OASIS-1
+    "bids": _coding("3", "1", "2"),  # BIDS and fMRIPrep _dseg
+    "neurite4": _coding("4", "1 2", "3"),  # cortex, subcortical grey matter, white matter, CSF
+    "neurite35": _coding(
+        "3 4 11 12 18 19 22 23 34 35",  # neurite-OASIS seg35, Learn2Reg labels
+        "2 6 7 8 9 10 14 15 16 21 25 26 27 28 29 30 31 32",
+        "1 5 13 17 20 24 33",
+    ),
+    "freesurfer": _coding(
+        "4 5 14 15 24 30 31 43 44 62 63 72",  # aseg; brain stem and ventral DC as white matter
+        "3 8 9 10 11 12 13 17 18 19 26 27 42 47 48 49 50 51 52 53 54 55 58 59 80",
+        "2 7 16 28 41 46 60 77 78 79 85 192 251 252 253 254 255",
+    ),
+}

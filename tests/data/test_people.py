@@ -1,0 +1,127 @@
+"""Tables and notes of people: one reader for all of them, which takes nothing on trust."""
+
+import pytest
+
+from oasis_utils.data.people import (
+    UNKNOWN_PERSON,
+    Person,
+    look_up,
+    participants_text,
+    people_near,
+    person_of_notes,
+    read_people,
+    read_table,
+)
+from oasis_utils.runtime import DataError
+
+
+def table(tmp_path, text, name="participants.tsv", encoding="utf-8"):
+    (tmp_path / name).write_text(text, encoding=encoding)
+    return tmp_path / name
+
+
+def test_a_table_of_bids(tmp_path):
+    path = table(
+        tmp_path,
+        "participant_id\tsex\tage\tcdr\nsub-1\tFemale\t34.5\t0.5\nsub-2\tm\tn/a\t\n\nsub-3\nsub-4\tx\n",
+        encoding="utf-8-sig",
+    )
+    assert read_table(path) == {
+        "sub-1": Person(34.5, "F", 0.5),
+        "sub-2": Person(sex="M"),
+        "sub-3": UNKNOWN_PERSON,
+        "sub-4": UNKNOWN_PERSON,
+    }
+
+
+def test_a_table_of_oasis(tmp_path):
+    text = 'ID,M/F,Hand,Age,CDR,"of, what"\nOAS1_0001_MR1,F,R,74,0,x\nOAS1_0002_MR1,M,R,N/A,,\n'
+    path = table(tmp_path, text, "oasis_cross-sectional-5708aa0a98d82080.csv")
+    assert read_table(path) == {
+        "OAS1_0001_MR1": Person(74.0, "F", 0.0),
+        "OAS1_0002_MR1": Person(sex="M"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("cell", "age"),
+    [("0", 0.0), ("149.9", 149.9), *((c, None) for c in ("150", "-1", "nan", "inf", "89+", ""))],
+)
+def test_ages_are_from_0_to_150(tmp_path, cell, age):
+    path = table(tmp_path, f"participant_id\tage\na\t{cell}\n")
+    assert read_table(path) == {"a": Person(age)}
+
+
+def test_the_first_row_of_a_name_counts_and_rows_without_one_do_not(tmp_path):
+    path = table(tmp_path, "participant_id\tage\na\t30\na\t32\n\t50\n")
+    assert read_table(path) == {"a": Person(30.0)}
+
+
+def test_an_export_names_the_subject_of_a_case(tmp_path):
+    path = table(tmp_path, "participant_id\tname\tsession\ncase_001\tA1\tMR2\ncase_002\tn/a\tn/a\n")
+    assert read_table(path) == {
+        "case_001": Person(name="A1", session="MR2"),
+        "case_002": UNKNOWN_PERSON,
+    }
+
+
+def test_bytes_that_are_no_text_and_foreign_line_ends(tmp_path):
+    path = tmp_path / "participants.tsv"
+    path.write_bytes(b"participant_id\tage\ra\xff\t30\rb\t31\r")
+    assert sorted(read_table(path).values(), key=lambda p: p.age) == [Person(30.0), Person(31.0)]
+    path.write_bytes(b"")
+    assert read_table(path) == {}
+
+
+def test_a_table_that_cannot_be_read(tmp_path):
+    with pytest.raises(
+        DataError, match="has no column participant_id: found name, age; repair or remove"
+    ):
+        read_table(table(tmp_path, "name\tage\n"))
+    with pytest.raises(DataError, match="cannot read .*participants.tsv: .*; repair or remove"):
+        read_table(table(tmp_path, f"participant_id\n{'x' * 200_000}\n"))
+    with pytest.raises(DataError, match="cannot read .*gone/participants.tsv: No such file"):
+        read_table(tmp_path / "gone" / "participants.tsv")
+
+
+def test_the_table_nearest_to_the_data_counts(tmp_path):
+    data = tmp_path / "above" / "data"
+    (data / "deep" / "deeper" / "deepest").mkdir(parents=True)
+    for folder, age in ((data, 1), (data.parent, 2), (data / "deep" / "deeper" / "deepest", 3)):
+        table(folder, f"participant_id\tage\na\t{age}\nb{age}\t{age}\n")
+    table(data.parent, "ID,Age\nOAS1_0001_MR1,60\n", "oasis_cross-sectional.csv")
+    found = people_near(data, sorted(p for p in data.rglob("*") if p.is_file()))
+    assert {name: person.age for name, person in found.items()} == {
+        "a": 1.0,
+        "b1": 1.0,
+        "b2": 2.0,
+        "OAS1_0001_MR1": 60.0,
+    }
+    assert read_people(data) == read_people(data.parent / "data")
+    assert set(read_people(data)) == {"a", "b1"} and read_people(data / "deep" / "deeper") != {}
+    assert read_people(data / "deep" / "deeper" / "deepest" / "none") == {}
+
+
+def test_notes_of_a_session():
+    assert person_of_notes("AGE:          74\nM/F:  Female\nCDR:   0.5\n") == Person(74.0, "F", 0.5)
+    assert person_of_notes("AGE:\nM/F:\n") == UNKNOWN_PERSON
+
+
+def test_a_person_is_found_by_the_first_name_that_is_known():
+    people = {"a_1": Person(1.0), "b": Person(2.0), "sub-c": Person(3.0)}
+    found = [look_up(people, f"{name}_1", name).age for name in "abcd"]
+    assert found == [1.0, 2.0, 3.0, None]
+
+
+def test_a_written_table_is_read_again(tmp_path):
+    columns = ("participant_id", "age", "cdr", "name")
+    rows = [
+        {"participant_id": "case_001", "age": 71.5, "cdr": 0.0, "name": "", "split": "train"},
+        {"participant_id": "case_002", "age": None, "cdr": None, "name": "A1", "split": "test"},
+    ]
+    text = participants_text(columns, rows)
+    assert text.splitlines()[1:] == ["case_001\t71.5\t0.0\tn/a", "case_002\tn/a\tn/a\tA1"]
+    assert read_table(table(tmp_path, text)) == {
+        "case_001": Person(71.5, cdr=0.0),
+        "case_002": Person(name="A1"),
+    }

@@ -1,0 +1,61 @@
+"""Markdown tables, intervals and listings for notebooks."""
+
+import numpy as np
+import pytest
+
+from oasis_utils import plotting
+from oasis_utils.config import PixelCNNConfig, TrainingConfig
+
+
+def test_table_as_markdown():
+    rows = {"ours": {"ssim": 0.91234, "images": 5}, "black": {"ssim": 0.5, "note": "baseline"}}
+    assert plotting.table(rows, "set").data.splitlines() == [
+        "| set | ssim | images | note |",
+        "|---|---:|---:|---:|",
+        "| ours | 0.912 | 5 |  |",
+        "| black | 0.500 |  | baseline |",
+    ]
+
+
+def test_table_digits():
+    assert "| a | 0.9 |" in plotting.table({"a": {"x": 0.91234}}, digits=1).data
+
+
+def test_table_rounds_numbers_of_numpy_too():
+    assert "| a | 0.912 |" in plotting.table({"a": {"x": np.float64(0.91234)}}).data
+
+
+def test_settings_are_the_values_in_force():
+    schedule = TrainingConfig(epochs=2, learning_rate=4e-4)
+    lines = plotting.settings(
+        {"dropout": "share of features hidden", "learning_rate": "peak", "epochs": "passes"},
+        PixelCNNConfig(dropout=0.0),
+        schedule,
+    ).data.splitlines()
+    assert lines[2:] == [
+        "| `dropout` | 0 | share of features hidden |",
+        "| `learning_rate` | 0.0004 | peak |",
+        "| `epochs` | 2 | passes |",
+    ]
+    with pytest.raises(ValueError, match="no configuration here has a field depth"):
+        plotting.settings({"depth": "unknown"}, schedule)
+
+
+def test_an_interval_is_two_numbers_or_a_reason():
+    assert (
+        plotting.span((2.0414, 2.12)) == "2.041 to 2.120"
+        and plotting.span((-0.5, 1.0), 1) == "-0.5 to 1.0"
+    )
+    assert plotting.span((float("nan"), float("nan"))) == "too few subjects"
+
+
+class Example:
+    def method(self):
+        """What is shown."""
+        return 1
+
+
+def test_source_is_a_listing_without_indentation():
+    listing = plotting.source(Example.method).data
+    assert listing.startswith('```python\ndef method(self):\n    """What is shown."""')
+    assert listing.endswith("    return 1\n```")
