@@ -26,8 +26,8 @@ from oasis_utils import evaluation
 from oasis_utils.config import DCGANConfig, load_profile
 from oasis_utils.data.batches import Batches
 from oasis_utils.data.dataset import Split, open_cache
-from oasis_utils.metrics import distances as fidelity
-from oasis_utils.metrics import features
+from oasis_utils.metrics import features, kernel, variety
+from oasis_utils.metrics.radiomic import radiomic as radiomic_numbers
 from oasis_utils.models import checkpoints, codes
 from oasis_utils.models import sampler as sampling
 from oasis_utils.models.dcgan import DCGAN
@@ -101,19 +101,19 @@ class Judge:
 
     @classmethod
     def of(cls, train: Split, real: Split) -> Judge:
-        standard = features.Standardizer.fit(features.radiomic(train.images[::4], train.symmetry))
-        numbers = standard(features.radiomic(real.images, real.symmetry))
+        standard = features.Standardizer.fit(radiomic_numbers(train.images[::4], train.symmetry))
+        numbers = standard(radiomic_numbers(real.images, real.symmetry))
         return cls(real, standard, features.learned(real.images, CPU), numbers)
 
     def __call__(
         self, images: np.ndarray, positions: np.ndarray, owners: np.ndarray
     ) -> dict[str, float]:
         people = owners, self.real.subjects
-        numbers = self.standard(features.radiomic(images, self.real.symmetry))
+        numbers = self.standard(radiomic_numbers(images, self.real.symmetry))
         return {
-            "kid": fidelity.kid(features.learned(images, CPU), self.learned, *people),
-            "radiomic_kid": fidelity.kid(numbers, self.radiomic, *people),
-            "pair_ms_ssim": fidelity.pair_similarity(images, positions, owners),
+            "kid": kernel.kid(features.learned(images, CPU), self.learned, *people),
+            "radiomic_kid": kernel.kid(numbers, self.radiomic, *people),
+            "pair_ms_ssim": variety.pair_similarity(images, positions, owners),
         }
 
 

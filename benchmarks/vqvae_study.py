@@ -9,7 +9,8 @@ First table: 64 pixels, figures of the validation subjects. Second table: the de
 the test subjects. Third table, with `--run`: the finished VQ-VAE of that run goes on for some
 steps, without and with a patch discriminator. One thread, one seed: differences of .01 SSIM are not
 established. `sharpness` is the mean gradient inside the brain over that of the originals;
-`kernel_distance` compares features of 64 reconstructions and of their originals (see fidelity.py).
+`kernel_distance` compares features of 64 reconstructions and of their originals (see
+metrics/kernel.py).
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from oasis_utils import evaluation
 from oasis_utils.config import TrainingConfig, VQVAEConfig, load_profile
 from oasis_utils.data.batches import Batches
 from oasis_utils.data.dataset import Dataset, Split, build_cache, sample_brains
-from oasis_utils.metrics import distances as fidelity
 from oasis_utils.metrics import features
 from oasis_utils.metrics import image_quality as metrics
 from oasis_utils.metrics.codebook import usage
+from oasis_utils.metrics.kernel import kid
 from oasis_utils.models.checkpoints import load_model
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import (
@@ -210,7 +211,7 @@ def main() -> None:
 
         def compare(table: str, name: str, *arguments, **options_of_run) -> None:
             figures, images = run(*arguments, options.seed, test, **options_of_run)
-            figures["kernel_distance"] = fidelity.kid(
+            figures["kernel_distance"] = kid(
                 features.learned(images[some], CPU), real, owners, owners
             )
             if table == "late":

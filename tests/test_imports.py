@@ -11,7 +11,7 @@ import oasis_utils
 
 FOLDER = Path(oasis_utils.__file__).parent
 MODULES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.py"))
-HEAVY = {"torch", "torchvision", "umap", "papermill", "matplotlib"}
+HEAVY = {"torch", "torchvision", "umap", "sklearn", "papermill", "matplotlib"}
 LIGHT = ["__init__", "config", "runtime", "pipeline.runner", "pipeline.html_report", "widgets.app"]
 
 

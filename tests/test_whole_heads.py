@@ -13,13 +13,15 @@ from oasis_utils.data.dataset import Split
 from oasis_utils.data.synthetic import make_subject
 from oasis_utils.data.template import load_template
 from oasis_utils.evaluation import measured_sets, reference
-from oasis_utils.evaluation.anomalies import DISC, judge, planted_slices, pooled
+from oasis_utils.evaluation.anomalies import judge
 from oasis_utils.evaluation.corruptions import DAMAGES, damaged, possible
 from oasis_utils.evaluation.evaluate import sensitivities
+from oasis_utils.evaluation.planting import DISC_MM, planted_slices, pooled
 from oasis_utils.evaluation.reconstruction import judge_reconstruction, mean_image
 from oasis_utils.metrics import baselines
-from oasis_utils.metrics.anatomy import Anatomist, DarkMiddle
+from oasis_utils.metrics.anatomy import Anatomist
 from oasis_utils.metrics.baselines import trivial_baselines
+from oasis_utils.metrics.dark_middle import DarkMiddle
 from oasis_utils.metrics.features import as_floats
 from oasis_utils.metrics.image_quality import brain_ssim, score, ssim
 from oasis_utils.runtime.symmetry import Symmetry
@@ -239,7 +241,8 @@ def test_cells_of_the_region_are_named_for_what_they_are(heads, bare):
         assert result["bright disc"][f"all cells in the {name}"] > 0.7
     blank = replace(bare, images=np.zeros_like(bare.images))
     with pytest.raises(
-        ValueError, match=f"no train slice has room for discs of {DISC:.0f} mm: its heads are too"
+        ValueError,
+        match=f"no train slice has room for discs of {DISC_MM:.0f} mm: its heads are too",
     ):
         planted_slices(blank, 2.0)
 

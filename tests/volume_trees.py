@@ -80,13 +80,13 @@ def people(n):
 def in_field(slab, field, first=FIRST):
     """The slab in the middle of a larger field, cut where it is too wide."""
     volume = np.zeros(field, slab.dtype)
-    cuts, places = [], []
+    cuts, targets = [], []
     for have, want in zip(slab.shape[:2], field[:2], strict=True):
         cuts.append(slice(max(0, (have - want) // 2), max(0, (have - want) // 2) + min(have, want)))
-        places.append(
+        targets.append(
             slice(max(0, (want - have) // 2), max(0, (want - have) // 2) + min(have, want))
         )
-    volume[(*places, slice(first, first + slab.shape[2]))] = slab[tuple(cuts)]
+    volume[(*targets, slice(first, first + slab.shape[2]))] = slab[tuple(cuts)]
     return volume
 
 

@@ -1,4 +1,4 @@
-"""Batches of tensors that lie on the device or are streamed from the memory map of a cache."""
+"""Batches of tensors on the device, or of images streamed from the memory map of a cache."""
 
 from __future__ import annotations
 

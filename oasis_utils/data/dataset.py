@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -74,7 +74,7 @@ class Split:
         return len(self.images)
 
     @property
-    def region_name(self) -> str:
+    def region_name(self) -> Literal["brain", "head"]:
         """What `region` holds: "brain", or "head" for whole heads without masks."""
         return "brain" if self.content == "brain" or self.masks is not None else "head"
 

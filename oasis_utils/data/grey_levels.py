@@ -18,7 +18,7 @@ def foreground(images: UInt8[np.ndarray, "*stack h w"]) -> Bool[np.ndarray, "*st
 
 
 def with_channel(images: UInt8[np.ndarray, "n h w"]) -> UInt8[Tensor, "n 1 h w"]:
-    """A copy of images, which may lie in a memory map, as a tensor with one channel."""
+    """A copy of images, which may be a memory map, as a tensor with one channel."""
     return torch.from_numpy(np.array(images))[:, None]
 
 

@@ -149,15 +149,10 @@ def refuse_shared(people: Iterable[str], root: Path) -> None:
     Raises:
         DataError: two names may be one person's.
     """
-    names = sorted(set(people))
-    words = [
-        [w for w in name.split("_") if not COLLECTION.fullmatch(w)] or [name] for name in names
-    ]
-    same = len(os.path.commonprefix([w[:-1] for w in words])) if len(words) > 1 else 0  # noqa: RUF071
     numbered: dict[str, list[str]] = defaultdict(list)
     named: dict[str, list[str]] = defaultdict(list)
     rests: dict[tuple[str, ...], set[str]] = defaultdict(set)
-    for name, (first, *rest) in zip(names, (w[same:] for w in words), strict=True):
+    for name, (first, *rest) in _distinct_words(sorted(set(people))).items():
         if match := re.match(r"\D*\d+", "_".join((first, *rest))):
             numbered[match[0]].append(name)
         if rest:
@@ -171,6 +166,18 @@ def refuse_shared(people: Iterable[str], root: Path) -> None:
             f"{doubtful[0][0]} and {doubtful[0][1]} in {root} may be two volumes of one person: say"
             f" with --pattern which part of a path names the subject, such as --pattern '{EXAMPLE}'"
         )
+
+
+def _distinct_words(names: list[str]) -> dict[str, list[str]]:
+    """The words of each name without collections and without the words with which all begin; at
+    least one is left.
+    """
+    words = [
+        [w for w in name.split("_") if not COLLECTION.fullmatch(w)] or [name] for name in names
+    ]
+    # of lists, not of paths, which is what the rule asks about
+    same = len(os.path.commonprefix([w[:-1] for w in words])) if len(words) > 1 else 0  # noqa: RUF071
+    return {name: w[same:] for name, w in zip(names, words, strict=True)}
 
 
 def _refuse_folders(people: Mapping[Path, str], root: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from oasis_utils.config import DataConfig, to_dict
 from oasis_utils.data import volumes
 from oasis_utils.data.orientation import AUTO, oriented
-from oasis_utils.data.reading import ImportOptions, Progress
+from oasis_utils.data.reading import ImportOptions, OnProgress
 from oasis_utils.data.resize import Window, fit_window, write_resized
 from oasis_utils.data.sources import Source, discover, with_splits
 from oasis_utils.data.stack import Stack
@@ -42,7 +42,7 @@ def import_source(
     folder: str | Path,
     config: DataConfig,
     options: ImportOptions | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> None:
     """Read, check, split, crop and resize a source; an up-to-date cache is left as it is.
 

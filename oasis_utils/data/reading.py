@@ -22,7 +22,7 @@ from oasis_utils.runtime import DataError
 # Pillow decodes without holding Python's lock
 READ_THREADS, FILES_PER_TASK, TASKS_AHEAD = 2, 16, 4
 
-Progress = Callable[[int, int], None]  # called with (done, total)
+OnProgress = Callable[[int, int], None]  # called with (done, total)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def size_text(shape: tuple[int, ...]) -> str:
 
 
 def read_source(
-    source: Source, options: ImportOptions, progress: Progress | None = None
+    source: Source, options: ImportOptions, progress: OnProgress | None = None
 ) -> Generator[Reading | Unusable, None, None]:
     """Every slice of a source.
 
@@ -122,7 +122,7 @@ class _File:
 
 
 def _read_files(
-    source: Source, orient: str, progress: Progress | None
+    source: Source, orient: str, progress: OnProgress | None
 ) -> Generator[Reading | Unusable, None, None]:
     files = [
         _File(i, s.positions[j], path, s.masks[j] if s.masks else None)
@@ -183,7 +183,7 @@ def _read_file(file: _File, orient: str) -> Reading | Unusable:
 
 
 def _read_volumes(
-    source: Source, options: ImportOptions, progress: Progress | None
+    source: Source, options: ImportOptions, progress: OnProgress | None
 ) -> Generator[Reading | Unusable, None, None]:
     index = {id(s.scan): i for i, s in enumerate(source.series)}
     unusable: list[Unusable] = []

@@ -12,8 +12,15 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from oasis_utils.data.keras_layout import (
+    SAMPLE_RECORD,
+    mask_folder,
+    mask_path,
+    save_png,
+    slice_folder,
+    slice_path,
+)
 from oasis_utils.data.orientation import oriented, quarter_turns
 from oasis_utils.data.people import Person
 from oasis_utils.data.splits import deal
@@ -22,8 +29,7 @@ from oasis_utils.data.template import load_template
 from oasis_utils.runtime import atomic
 
 FOLDER_NAME = "keras_png_slices_data"
-RECORD_NAME = "sample_brains.json"
-PARTIAL_RECORD_NAME = "sample_brains.partial.json"  # present while a set is being written
+PARTIAL_RECORD = "sample_brains.partial.json"  # present while a set is being written
 NOTICE = "Synthetic sample brains derived from the Colin27 template; not OASIS data."
 MAX_SUBJECTS = 999  # names have three digits
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -85,20 +91,20 @@ def write_sample_brains(
     missing = [
         n for n, split in split_of.items() if not _picture_paths(folder, n, split) <= present
     ]
-    if not missing and (folder / RECORD_NAME).exists():
+    if not missing and (folder / SAMPLE_RECORD).exists():
         return folder
     for split in counts:
-        for name in (f"keras_png_slices_{split}", f"keras_png_slices_seg_{split}"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-    _write_text(folder / PARTIAL_RECORD_NAME, json.dumps(settings, indent=2) + "\n")
+        for pictures in (slice_folder(folder, split), mask_folder(folder, split)):
+            pictures.mkdir(parents=True, exist_ok=True)
+    _write_text(folder / PARTIAL_RECORD, json.dumps(settings, indent=2) + "\n")
     jobs = [(folder, number, split_of[number], seed, whole_head, orient) for number in missing]
     first = len(split_of) - len(jobs) + 1
     for done, _ in enumerate(_run_jobs(jobs, min(workers, len(jobs))), start=first):
         if progress is not None:
             progress(done, len(split_of))
     _write_participants(folder / "participants.tsv", split_of, seed)
-    _write_text(folder / RECORD_NAME, json.dumps(settings, indent=2) + "\n")
-    (folder / PARTIAL_RECORD_NAME).unlink(missing_ok=True)
+    _write_text(folder / SAMPLE_RECORD, json.dumps(settings, indent=2) + "\n")
+    (folder / PARTIAL_RECORD).unlink(missing_ok=True)
     return folder
 
 
@@ -139,19 +145,11 @@ def _assign_splits(counts: dict[str, int], seed: int) -> dict[int, str]:
     return {int(name): split_of[name] for name in ages}
 
 
-def _picture_path(folder: Path, number: int, split: str, position: int) -> Path:
-    return folder / f"keras_png_slices_{split}" / f"case_{number:03d}_slice_{position}.nii.png"
-
-
-def _mask_path(folder: Path, number: int, split: str, position: int) -> Path:
-    return folder / f"keras_png_slices_seg_{split}" / f"seg_{number:03d}_slice_{position}.nii.png"
-
-
 def _picture_paths(folder: Path, number: int, split: str) -> set[Path]:
     """The slices of a subject and their masks."""
     return {
-        path(folder, number, split, position)
-        for path in (_picture_path, _mask_path)
+        path(folder, split, number, position)
+        for path in (slice_path, mask_path)
         for position in range(SLICES)
     }
 
@@ -167,7 +165,7 @@ def _refuse_other_data(
 ) -> None:
     """Raise FileExistsError unless the folder is empty or holds this very set, whole or in part."""
     records = [
-        folder / name for name in (RECORD_NAME, PARTIAL_RECORD_NAME) if (folder / name).exists()
+        folder / name for name in (SAMPLE_RECORD, PARTIAL_RECORD) if (folder / name).exists()
     ]
     same = all(_read_record(path) == settings for path in records)
     expected = set().union(
@@ -224,8 +222,8 @@ def _write_subject(
     subject = make_subject(load_template(), number, seed, whole_head=whole_head)
     slices, masks = oriented(subject.slices, orient), oriented(subject.masks, orient)
     for position in range(SLICES):
-        _write_picture(_picture_path(folder, number, split, position), slices[position])
-        _write_picture(_mask_path(folder, number, split, position), masks[position])
+        _write_picture(slice_path(folder, split, number, position), slices[position])
+        _write_picture(mask_path(folder, split, number, position), masks[position])
 
 
 def _write_picture(path: Path, picture: np.ndarray) -> None:
@@ -233,7 +231,7 @@ def _write_picture(path: Path, picture: np.ndarray) -> None:
     if path.exists():
         return
     with atomic(path) as partial:
-        Image.fromarray(picture).save(partial, format="PNG", compress_level=1)
+        save_png(partial, picture)
 
 
 def _write_participants(path: Path, split_of: dict[int, str], seed: int) -> None:

@@ -73,29 +73,33 @@ def find_scans(source: str | Path, pattern: re.Pattern | None = None) -> list[Sc
     if source.is_dir():
         root, files = source, _walk(source)
         packed = [p for p in files if ARCHIVE.fullmatch(p.name)]
-        volumes = files
+        scans, people = _scans_among(root, files, packed, pattern)
     else:
         root, files = source.parent, sorted(p for p in source.parent.iterdir() if p.is_file())
         packed = [source] if source.name.endswith((".tar.gz", ".tgz")) else []
-        volumes = _companions(source, files)
-    notes: dict[str, Person] = {}
-    if pattern is not None:
-        scans = by_pattern(root, volumes, pattern)
-    else:
-        scans = _oasis_scans([str(p) for p in volumes], None)
-        for archive in packed:
-            members, found = _list_archive(archive)
-            scans += _oasis_scans(members, archive)
-            notes |= found
-        scans = scans or recognise(root, volumes)
-    if source.is_file() and not packed:
-        scans = [scan for scan in scans if str(source) in scan.image]
+        scans, people = _scans_among(root, _companions(source, files), packed, pattern)
+        scans = [scan for scan in scans if packed or str(source) in scan.image]
     if not scans:
         return []
-    notes |= {p.stem: person_of_notes(small_text(p)) for p in files if NOTES.fullmatch(p.name)}
-    people = notes | people_near(root, files)
+    people |= {p.stem: person_of_notes(small_text(p)) for p in files if NOTES.fullmatch(p.name)}
+    people |= people_near(root, files)
     first = {(scan.subject, scan.session): scan for scan in reversed(scans)}
     return [_with_person(first[key], people) for key in sorted(first)]
+
+
+def _scans_among(
+    root: Path, files: list[Path], packed: list[Path], pattern: re.Pattern | None
+) -> tuple[list[Scan], dict[str, Person]]:
+    """Scans among files and archives, and the people of the archives' notes by session."""
+    people: dict[str, Person] = {}
+    if pattern is not None:
+        return by_pattern(root, files, pattern), people
+    scans = _oasis_scans([str(p) for p in files], None)
+    for archive in packed:
+        members, notes = _list_archive(archive)
+        scans += _oasis_scans(members, archive)
+        people |= notes
+    return scans or recognise(root, files), people
 
 
 def _with_person(scan: Scan, people: dict[str, Person]) -> Scan:

@@ -17,7 +17,7 @@ from oasis_utils.data.image_files import quiet, read_picture
 from oasis_utils.data.orientation import MEASURED_SLICES, SliceGeometry, measure, oriented
 from oasis_utils.data.reading import (
     ImportOptions,
-    Progress,
+    OnProgress,
     Reading,
     Unusable,
     read_source,
@@ -87,7 +87,7 @@ class Stack:
         """Whether there is a mask for every slice."""
         return self.n > 0 and self.n_masks == self.n
 
-    def read(self, options: ImportOptions, progress: Progress | None = None) -> None:
+    def read(self, options: ImportOptions, progress: OnProgress | None = None) -> None:
         """Append all slices of the source.
 
         A slice that cannot be used is a DataError, unless those are skipped; so is an empty split.

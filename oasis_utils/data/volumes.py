@@ -22,9 +22,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from jaxtyping import Float32, UInt8
-from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+from nibabel.funcs import as_closest_canonical
+from nibabel.spatialimages import SpatialImage
 from scipy import ndimage
 
+from oasis_utils.config.checks import require
 from oasis_utils.data.orientation import AUTO, oriented, quarter_turns
 from oasis_utils.data.scans import archive_members, open_file
 from oasis_utils.data.tissues import TISSUES
@@ -70,24 +72,19 @@ class SliceOptions:
     orient: str = AUTO
 
     def __post_init__(self):
-        _require(
+        require(
             self.plane in PLANES, f"plane must be one of {', '.join(PLANES)}, not {self.plane!r}"
         )
-        _require(
+        require(
             self.span is None or 0 <= self.span[0] < self.span[1],
             f"span is FIRST:END in millimetres with 0 <= FIRST < END, not {self.span}",
         )
-        _require(
+        require(
             self.every is None or 1 <= self.every < math.inf,
             f"every is 1 mm or more, the grid of the volumes, not {self.every}",
         )
-        _require(self.count >= 1, f"count is 1 or more, not {self.count}")
+        require(self.count >= 1, f"count is 1 or more, not {self.count}")
         quarter_turns(self.orient)
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
 
 
 # ---------------------------------------------------------------- reading
@@ -176,11 +173,17 @@ def _from_archive(archive: Path, scans: list[Scan]) -> Iterator[tuple[Scan, Open
 
 @dataclass(frozen=True)
 class _Volume:
-    """Voxels on the common frame: axes to the right, forwards, upwards, 1 mm apart."""
+    """Voxels on the common frame: axes to the right, forwards, upwards, 1 mm apart.
+
+    Attributes:
+        where: path, or archive!member, for messages.
+        voxels: grey levels or labels.
+        affine: voxel to mm of the canonical grid before resampling.
+    """
 
     where: str
     voxels: Float32[np.ndarray, "x y z"]
-    affine: np.ndarray  # voxel to mm of the canonical grid before resampling
+    affine: np.ndarray
 
 
 def _read_volume(scan: Scan, parts: tuple[str, ...], opener: Opener, order: int) -> _Volume:
@@ -196,11 +199,10 @@ def _read_volume(scan: Scan, parts: tuple[str, ...], opener: Opener, order: int)
             " pair"
         )
     voxels, affine = read_voxels(parts, opener, where, last)
-    turns = io_orientation(affine)
-    canonical = affine @ inv_ornt_aff(turns, voxels.shape)
-    return _Volume(
-        where, _on_millimetres(apply_orientation(voxels, turns), canonical, order, where), canonical
-    )
+    # nibabel's protocol of arrays leaves out numpy's own
+    image = as_closest_canonical(SpatialImage(voxels, affine))  # pyright: ignore[reportArgumentType]
+    voxels = _on_millimetres(np.asarray(image.dataobj), image.affine, order, where)
+    return _Volume(where, voxels, image.affine)
 
 
 def _on_millimetres(

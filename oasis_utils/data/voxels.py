@@ -30,7 +30,7 @@ AnyHeader = AnalyzeHeader | MGHHeader
 def read_voxels(
     parts: tuple[str, ...], opener: Opener, where: str, last: str
 ) -> tuple[Float32[np.ndarray, "i j k"], Float[np.ndarray, "4 4"]]:
-    """Read one volume.
+    """Read the voxels of one volume, whole and checked.
 
     Args:
         parts: a .nii, .nii.gz, .mgh or .mgz file, or a .hdr and its .img, as `opener` takes them.

@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Bool, Integer, UInt8
 from scipy import ndimage
 
-from oasis_utils.metrics.anatomy import DEPTH, Anatomist
+from oasis_utils.metrics.anatomy import Anatomist, deep_inside
 from oasis_utils.runtime.symmetry import Symmetry
 
-FLUID = 0.45  # of white matter's grey, below which a pixel counts as fluid here
-PATCH = 8  # patches along each side of a slice
+FLUID_LEVEL = 0.45  # of white matter's grey, below which a pixel counts as fluid here
+PATCHES = 8  # patches along each side of a slice
 
 
 @dataclass(frozen=True)
@@ -54,27 +54,27 @@ def paint_ventricles(
     brain = scene.brain
     if rng.random() * 100 >= amount or not brain.any():
         return image
-    deep = ndimage.distance_transform_edt(np.pad(brain, 1))[1:-1, 1:-1] > DEPTH * np.sqrt(
-        brain.sum() / np.pi
-    )
     white = np.percentile(image[brain], 80)
-    return np.where(
-        ndimage.binary_dilation(deep & (image < FLUID * white)), np.maximum(image, white), image
-    )
+    ventricles = deep_inside(brain) & (image < FLUID_LEVEL * white)
+    return np.where(ndimage.binary_dilation(ventricles), np.maximum(image, white), image)
 
 
 def shuffle_patches(
     image: np.ndarray, amount: float, rng: np.random.Generator, scene: Scene
 ) -> np.ndarray:
-    """`amount` per cent of an 8 x 8 grid of patches exchange their places."""
-    side = len(image) // PATCH
-    grid = image[: side * PATCH, : side * PATCH].reshape(PATCH, side, PATCH, side).swapaxes(1, 2)
+    """`amount` per cent of an 8 x 8 grid of patches are exchanged."""
+    side = len(image) // PATCHES
+    grid = (
+        image[: side * PATCHES, : side * PATCHES]
+        .reshape(PATCHES, side, PATCHES, side)
+        .swapaxes(1, 2)
+    )
     patches = grid.reshape(-1, side, side).copy()
     moved = rng.permutation(len(patches))[: round(amount / 100 * len(patches))]
     patches[moved] = patches[np.roll(moved, 1)]
     result = image.copy()
-    result[: side * PATCH, : side * PATCH] = (
-        patches.reshape(PATCH, PATCH, side, side).swapaxes(1, 2).reshape(side * PATCH, -1)
+    result[: side * PATCHES, : side * PATCHES] = (
+        patches.reshape(PATCHES, PATCHES, side, side).swapaxes(1, 2).reshape(side * PATCHES, -1)
     )
     return result
 
@@ -98,7 +98,10 @@ def possible(anatomist: Anatomist) -> list[str]:
     """The DAMAGES that slices can take: no mirroring without a mid-line, no painting where no
     tissue is known.
     """
-    left_out = {flip: not anatomist.symmetry, paint_ventricles: not anatomist.tissues}
+    left_out: dict[Damage, bool] = {
+        flip: not anatomist.symmetry,
+        paint_ventricles: not anatomist.tissues,
+    }
     return [name for name, (damage, _) in DAMAGES.items() if not left_out.get(damage, False)]
 
 

@@ -25,7 +25,7 @@ from oasis_utils.evaluation.measured_sets import (
 from oasis_utils.evaluation.reference import DECODED, PRIOR, REAL, Reference, judged_rows, timed
 from oasis_utils.evaluation.verdicts import verdicts
 from oasis_utils.metrics import image_quality as metrics
-from oasis_utils.metrics.features import balanced, matched
+from oasis_utils.metrics.matching import balanced, matched
 from oasis_utils.models.drawing import SamplingOptions
 from oasis_utils.models.sampler import BrainSampler, Samples, image_seeds, spread_positions
 from oasis_utils.runtime import Progress
@@ -40,9 +40,18 @@ def generate(
     options: SamplingOptions | None = None,
     real: Split | None = None,
 ) -> Samples:
-    """n slices, with progress, at the positions and (where the prior knows ages) the ages of the
-    very test slices that they will be judged against; without a test split, evenly over all
-    positions and of any age.
+    """Generate slices for an evaluation, with progress.
+
+    Args:
+        sampler: VQ-VAE and prior.
+        n: Number of slices.
+        seed: Of their noise.
+        options: Temperature and cuts; None for the prior's own.
+        real: Test split whose positions and, where the prior is conditioned on age, ages are used;
+            None spreads the slices evenly over all positions, without ages.
+
+    Returns:
+        The slices with their maps, positions and ages.
     """
     positions, ages = spread_positions(n, sampler.n_positions), None
     if real is not None:
@@ -53,7 +62,15 @@ def generate(
 
 
 def code_use(samples: Samples, n_codes: int) -> dict[str, float]:
-    """{valid: share of maps whose codes all exist, distinct_codes}."""
+    """Which codes the generated maps use.
+
+    Args:
+        samples: Generated slices with their maps.
+        n_codes: Size of the codebook.
+
+    Returns:
+        {"valid": share of maps whose codes all exist, "distinct_codes": number of codes used}.
+    """
     known = (samples.indices >= 0) & (samples.indices < n_codes)
     return {
         "valid": float(known.all(axis=(1, 2)).mean()),
@@ -69,12 +86,23 @@ def evaluate_images(
     name: str = "the images",
     ages: Float[np.ndarray, " n"] | None = None,
 ) -> dict[str, Any]:
-    """One evaluation, `runtime.report.EvaluationResults`. Positions that are None are read from the
-    slices.
+    """All metrics of a set of slices beside those of real sets, `report.EvaluationResults`.
 
     Set distances use as many images as the reference has, those nearest to the real slices in
-    position and age; copies are looked for in all. ValueError for images of another size or fewer
-    than the reference.
+    position and age; copies are searched for in all.
+
+    Args:
+        images: uint8 (n, height, width), of the size of the data.
+        positions: Slice positions; None estimates them from the slices.
+        reference: The real sets.
+        name: Of the set, for the progress.
+        ages: Years, nan where unknown; None where all are unknown.
+
+    Returns:
+        The evaluation; metrics that could not be taken are None.
+
+    Raises:
+        ValueError: For images of another size, or fewer than the reference has.
     """
     require_images(images, reference.real.images.shape[1:])
     if len(images) < reference.n_images:
@@ -94,6 +122,8 @@ def evaluate_images(
     with timed(seconds, "copies"):
         copies = reference.fitted.copies.judge(images)
     comparisons = {"real": real, "decoded": prior, **reference.comparisons}
+    real_vs_real = reference.comparisons[REAL]
+    assert real_vs_real is not None, "a reference always compares real sets"
     result = plain(
         {
             "schema": "oasis_utils.evaluation",
@@ -105,7 +135,7 @@ def evaluate_images(
             "features": reference.fitted.spaces,
             "positions": "given" if positions is not None else "read from the slices",
             **_summary(comparisons),
-            "resolution": resolution(reference.comparisons[REAL]),
+            "resolution": resolution(real_vs_real),
             "memorised": copies.pop("memorised"),
             "suspicious_pairs": copies.pop("suspicious_pairs"),
             "copy_gap": copies["copy_gap"],
@@ -169,7 +199,8 @@ def _summary(comparisons: dict[str, Comparison | None]) -> dict[str, Any]:
         ("two_sample_auc", "two_sample", "network"),
     ):
         for suffix, side in names.items():
-            found = comparisons[side] and comparisons[side][family][key]
+            compared = comparisons[side]
+            found = compared and compared[family][key]
             result[metric + suffix] = found and found["value"]
             result[f"{metric}{suffix}_interval"] = found and found["interval"]
     return result
@@ -200,9 +231,16 @@ def _anatomy(drawn: MeasuredSet, reference: Reference) -> dict[str, Any]:
 
 
 def sensitivities(reference: Reference, n: int, seed: int = 0) -> dict[str, dict[str, float]]:
-    """{damage: {metric: excess}} of n damaged slices of other people: how far each metric moves
-    from the undamaged slices, in widths of the upper half of their interval. Below 1 the metric
-    does not see the damage.
+    """How far each metric moves when real slices are damaged.
+
+    Args:
+        reference: The real sets.
+        n: Number of slices of other people that are damaged.
+        seed: Of the choice of slices and of the damage.
+
+    Returns:
+        {damage: {metric: change from the undamaged slices, in widths of the upper half of their
+        interval}}. Below 1 the metric does not see the damage.
     """
     rows = balanced(reference.other.positions, n, seed)
     images, positions, groups = (

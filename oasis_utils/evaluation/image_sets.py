@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from oasis_utils.data.image_files import read_slice
-from oasis_utils.metrics.distances import require_enough
+from oasis_utils.metrics.slices import require_enough
 
 
 def require_images(images: np.ndarray, shape: tuple[int, ...]) -> None:
@@ -98,5 +98,6 @@ def _load_folder(folder: Path) -> tuple[np.ndarray, np.ndarray | None]:
             f"{files[0].name} and {files[other].name} in {folder} have different sizes, "
             f"{images[0].shape} and {images[other].shape}: bring them to one size"
         )
-    places = [re.search(r"slice_(\d+)", file.name) for file in files]
-    return np.stack(images), np.array([int(m[1]) for m in places]) if all(places) else None
+    found = [re.search(r"slice_(\d+)", file.name) for file in files]
+    positions = [int(match[1]) for match in found if match]
+    return np.stack(images), np.array(positions) if len(positions) == len(files) else None

@@ -12,8 +12,14 @@ from oasis_utils.models.pixelcnn import PixelCNN
 
 @torch.inference_mode()
 def prior_nats(prior: PixelCNN, batches: Batches) -> Float[np.ndarray, " n"]:
-    """Mean nats per code of each map under a prior, in the order of the batches {"indices",
-    "positions"[, "ages"]}.
+    """Likelihood of index maps under a trained prior.
+
+    Args:
+        prior: A PixelCNN.
+        batches: Batches of {"indices", "positions"[, "ages"]}.
+
+    Returns:
+        Mean nats per code of each map, in the order of the batches.
     """
     parts = [
         prior.surprisal(batch["indices"], batch["positions"], batch.get("ages"))

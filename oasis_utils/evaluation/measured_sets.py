@@ -16,21 +16,19 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from scipy.stats import wasserstein_distance
 
 from oasis_utils.data.dataset import Split
-from oasis_utils.metrics import distances
-from oasis_utils.metrics.anatomy import Anatomist, Atlas, PositionReader, compare_measures
+from oasis_utils.metrics.anatomy import Anatomist
+from oasis_utils.metrics.atlas import Atlas, compare_measures
 from oasis_utils.metrics.bootstrap import bootstrap, mean_interval, number_groups
-from oasis_utils.metrics.features import (
-    LEARNED,
-    RADIOMIC,
-    Projection,
-    Standardizer,
-    balanced,
-    learned,
-    radiomic,
-    radiomic_text,
-)
+from oasis_utils.metrics.features import LEARNED, Standardizer, learned, projection
+from oasis_utils.metrics.frechet import corrected_frechet, frechet_interval
+from oasis_utils.metrics.kernel import kid, kid_interval
+from oasis_utils.metrics.matching import balanced
 from oasis_utils.metrics.memorisation import CopyTest
+from oasis_utils.metrics.neighbourhoods import Neighbourhoods
+from oasis_utils.metrics.position_reader import PositionReader
+from oasis_utils.metrics.radiomic import RADIOMIC, radiomic, radiomic_text
 from oasis_utils.metrics.two_sample import logistic, network, small_pictures, two_sample
+from oasis_utils.metrics.variety import pair_scores
 
 COMPONENTS = (
     32  # principal components of the learned features in which the Frechet distance is taken
@@ -45,9 +43,18 @@ SPACES = {"learned": LEARNED, "radiomic": RADIOMIC}
 
 @dataclass(frozen=True)
 class FittedReference:
-    """Everything that training slices fix before anything is judged."""
+    """Everything that training slices fix before any set is measured.
 
-    projection: Projection
+    Attributes:
+        project: Learned features to their leading principal components.
+        standard: Scale of the radiomic numbers.
+        anatomist: Measures anatomy.
+        atlas: Real ranges of the anatomical measures.
+        reader: Estimates slice positions.
+        copies: The copy test.
+    """
+
+    project: Callable[[np.ndarray], np.ndarray]
     standard: Standardizer
     anatomist: Anatomist
     atlas: Atlas
@@ -56,17 +63,15 @@ class FittedReference:
 
     @classmethod
     def fit(cls, train: Split, other: Split, real: Split, device: torch.device) -> FittedReference:
+        """From training people, other people (validation) and the real side (test)."""
         rows = balanced(train.positions, TRAINING_ROWS)
         images, positions = np.array(train.images[rows]), train.positions[rows]
         n_positions = 1 + int(max(split.positions.max() for split in (train, other, real)))
         few = balanced(positions, LEARNED_ROWS)
-        principal = Projection.fit(
-            learned(images[few], device, "features of training slices"),
-            min(COMPONENTS, len(few) // 2),
-        )
+        features = learned(images[few], device, "features of training slices")
         anatomist = Anatomist.fit(train, rows)
         return cls(
-            principal,
+            projection(features, min(COMPONENTS, len(few) // 2)),
             Standardizer.fit(radiomic(images, train.symmetry)),
             anatomist,
             Atlas.fit(anatomist.measure(images, positions), positions, n_positions),
@@ -82,19 +87,30 @@ class FittedReference:
 
 @dataclass(frozen=True)
 class MeasuredSet:
-    """A set of slices and all that is measured on each of them, once."""
+    """A set of slices and all that is measured on each of them, once.
+
+    Attributes:
+        images: The slices.
+        positions: Their slice positions.
+        groups: Subjects; each generated slice is independent and its own group.
+        learned: Features of the network.
+        projected: Their leading principal components.
+        radiomic: Radiomic numbers in training deviations.
+        anatomy: Anatomical measures, in real deviations from the mean of the position.
+        outside: Which measures are outside the real range of the position.
+        measures: Names of the columns of anatomy and outside.
+        read_positions: Slice positions estimated from the slices.
+    """
 
     images: UInt8[np.ndarray, "n height width"]
     positions: Integer[np.ndarray, " n"]
-    groups: Integer[
-        np.ndarray, " n"
-    ]  # subjects; generated slices are independent, each its own group
+    groups: Integer[np.ndarray, " n"]
     learned: Float[np.ndarray, "n features"]
     projected: Float[np.ndarray, "n components"]
     radiomic: Float[np.ndarray, "n numbers"]
-    anatomy: Float[np.ndarray, "n measures"]  # in real deviations from the mean of the position
+    anatomy: Float[np.ndarray, "n measures"]
     outside: Bool[np.ndarray, "n measures"]
-    measures: tuple[str, ...]  # names of the columns of anatomy and outside
+    measures: tuple[str, ...]
     read_positions: Float[np.ndarray, " n"]
 
     @classmethod
@@ -115,7 +131,7 @@ class MeasuredSet:
             positions,
             groups,
             features,
-            fitted.projection(features),
+            fitted.project(features),
             fitted.standard(radiomic(images, fitted.anatomist.symmetry)),
             fitted.atlas.scaled(measured, positions),
             fitted.atlas.outside(measured, positions),
@@ -127,7 +143,7 @@ class MeasuredSet:
         """Mean similarity of two slices of one position and different groups; kind: metrics.ssim or
         metrics.ms_ssim.
         """
-        scores = distances.pair_scores(self.images, self.positions, self.groups, kind)
+        scores = pair_scores(self.images, self.positions, self.groups, kind)
         known = np.isfinite(scores)
         if not known.any():
             return estimate(float("nan"))
@@ -189,8 +205,13 @@ def estimate(value: float, interval: tuple[float, float] | None = None) -> Estim
 
 
 def resolution(comparison: Comparison) -> dict[str, float]:
-    """{family metric: half width of its interval}: differences from the reference below this are
-    not resolved.
+    """Half widths of a comparison's intervals.
+
+    Args:
+        comparison: Usually real against real slices.
+
+    Returns:
+        {"family metric": half width}: smaller differences from the reference are not resolved.
     """
     return {
         f"{family} {name}": (item["interval"][1] - item["interval"][0]) / 2
@@ -209,16 +230,16 @@ def _compare_space(
     groups_b: np.ndarray,
     rounds: int,
 ) -> dict[str, Estimate]:
-    near = distances.Neighbourhoods.of(a, b, groups_a, groups_b)
+    near = Neighbourhoods.of(a, b, groups_a, groups_b)
     intervals = near.intervals(groups_a, groups_b, rounds)
     return {
         "kid": estimate(
-            distances.kid(a, b, groups_a, groups_b),
-            distances.kid_interval(a, b, groups_a, groups_b, rounds),
+            kid(a, b, groups_a, groups_b),
+            kid_interval(a, b, groups_a, groups_b, rounds),
         ),
         "frechet": estimate(
-            distances.corrected_frechet(few_a, few_b, groups_a, groups_b),
-            distances.frechet_interval(few_a, few_b, groups_a, groups_b, rounds),
+            corrected_frechet(few_a, few_b, groups_a, groups_b),
+            frechet_interval(few_a, few_b, groups_a, groups_b, rounds),
         ),
         **{name: estimate(value, intervals[name]) for name, value in near.means().items()},
     }
@@ -227,15 +248,15 @@ def _compare_space(
 def _compare_anatomy(a: MeasuredSet, b: MeasuredSet, rounds: int) -> dict[str, Estimate]:
     """Wasserstein distances of the measures, at least 0 and biased upwards where people are few."""
     result = {}
-    groups = [number_groups(side.groups) for side in (a, b)]
-    counts = [int(numbers.max()) + 1 for numbers in groups]
+    groups_a, groups_b = number_groups(a.groups), number_groups(b.groups)
+    count_a, count_b = int(groups_a.max()) + 1, int(groups_b.max()) + 1
     for i, (name, value) in enumerate(compare_measures(a.anatomy, b.anatomy, a.measures).items()):
 
         def resampled(u: np.ndarray, v: np.ndarray, i: int = i) -> float:
             return float(
-                wasserstein_distance(a.anatomy[:, i], b.anatomy[:, i], u[groups[0]], v[groups[1]])
+                wasserstein_distance(a.anatomy[:, i], b.anatomy[:, i], u[groups_a], v[groups_b])
             )
 
-        interval = bootstrap(resampled, *counts, rounds, centre=value)
+        interval = bootstrap(resampled, count_a, count_b, rounds, centre=value)
         result[name] = estimate(value, (max(interval[0], 0.0), interval[1]))
     return result

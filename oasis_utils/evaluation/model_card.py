@@ -46,8 +46,16 @@ def metric_rows(
     against: str = "real",
     rows: Sequence[tuple[str, str]] = ROWS,
 ) -> dict[str, dict[str, str]]:
-    """{metric: {column: cell}}: every set against real slices, or against decoded ones, beside the
-    references of that comparison. against: "real" or "decoded".
+    """Table of metrics: every set against real slices, or against decoded ones, beside the
+    references.
+
+    Args:
+        evaluations: {name of a set: its evaluation, see `evaluate_images`}.
+        against: "real" or "decoded".
+        rows: (family, metric) of each row; metrics that the data lack are left out.
+
+    Returns:
+        {metric: {column: cell}}; the first column says which direction is better.
     """
     some = next(iter(evaluations.values()))["comparisons"]
     references = (
@@ -72,8 +80,13 @@ def metric_rows(
 
 
 def variety_rows(evaluations: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
-    """{metric: {column: cell}} of what is measured on each set by itself, beside real and decoded
-    slices of people.
+    """Table of what is measured on each set by itself, beside real and decoded slices of people.
+
+    Args:
+        evaluations: {name of a set: its evaluation, see `evaluate_images`}.
+
+    Returns:
+        {metric: {column: cell}}.
     """
     some = next(iter(evaluations.values()))
     table = {
@@ -123,10 +136,18 @@ def markdown(rows: dict[str, dict[str, str]], corner: str = "metric") -> list[st
 def model_card(
     evaluations: dict[str, dict[str, Any]], about: dict[str, str], pictures: list[str] | None = None
 ) -> str:
-    """One page of Markdown: what made the slices, what they are for, the verdicts, the metrics and
-    the limits.
+    """One page of Markdown: origin of the slices, intended use, verdicts, metrics and limits.
 
-    about: rows of the first table, such as {"data": "…"}; pictures: paths relative to the card.
+    Args:
+        evaluations: {name of a set: its evaluation, see `evaluate_images`}.
+        about: Rows of the first table, such as {"data": "..."}.
+        pictures: Paths relative to the card.
+
+    Returns:
+        The page.
+
+    Reference:
+        Mitchell 2019, arXiv 1810.03993.
     """
     names = list(evaluations)
     some = evaluations[names[0]]

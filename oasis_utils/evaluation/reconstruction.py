@@ -22,7 +22,16 @@ INTERVAL_ROUNDS = 1000  # resamples behind the intervals of a reconstruction's s
 def reconstruct_split(
     vqvae: VQVAE, split: Split, device: torch.device
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(reconstructions uint8 (n, height, width), index maps (n, rows, cols)) of a split."""
+    """Pass a split through a VQ-VAE.
+
+    Args:
+        vqvae: The model.
+        split: Its slices are encoded in batches.
+        device: Where the model runs.
+
+    Returns:
+        Reconstructions, uint8 (n, height, width), and index maps (n, rows, cols).
+    """
     indices = encode_images(vqvae, split.images, device).astype(np.int64)
     return decode_maps(vqvae, indices), indices
 
@@ -32,15 +41,15 @@ def judge_reconstruction(
     reconstructions: UInt8[np.ndarray, "n height width"],
     train_mean: Float[Tensor, "1 height width"],
 ) -> ReconstructionResults:
-    """Score reconstructions beside trivial baselines.
+    """Scores of reconstructions beside those of trivial baselines.
 
     Args:
         split: The real slices.
-        reconstructions: One for each of them.
-        train_mean: Mean training slice in [0, 1], see `mean_image`.
+        reconstructions: Their reconstructions, in the same order.
+        train_mean: Mean slice of the training split, in [0, 1].
 
     Returns:
-        Means over slices, with intervals over people (`runtime.report.ReconstructionResults`).
+        Means over slices; intervals are the central 95 % over resamples of whole people.
     """
     real, region = split.floats(), split.inside()
     values = {
@@ -81,8 +90,13 @@ def _interval(
 
 
 def mean_image(split: Split) -> Float[Tensor, "1 height width"]:
-    """Mean slice of a split, in [0, 1]; the sums run over chunks, so the array may be larger than
-    memory.
+    """Mean slice of a split, summed in chunks so that the array may be larger than memory.
+
+    Args:
+        split: The slices.
+
+    Returns:
+        The mean in [0, 1].
     """
     total = sum(
         split.images[i : i + 512].sum(0, dtype=np.float64) for i in range(0, len(split), 512)
@@ -91,8 +105,14 @@ def mean_image(split: Split) -> Float[Tensor, "1 height width"]:
 
 
 def position_means(split: Split, n_positions: int) -> Float[Tensor, "n_positions 1 height width"]:
-    """Mean slice of each position, in [0, 1]; a position that the split lacks gets the mean of
-    all.
+    """Mean slice of each position.
+
+    Args:
+        split: The slices.
+        n_positions: Number of positions of the data set.
+
+    Returns:
+        Means in [0, 1]; a position that the split lacks gets the mean of all slices.
     """
     means = mean_image(split).repeat(n_positions, 1, 1)
     for position in np.unique(split.positions):

@@ -22,12 +22,8 @@ from jaxtyping import Float, Integer
 from oasis_utils.config import EvaluationConfig
 from oasis_utils.data.dataset import Split
 from oasis_utils.evaluation.measured_sets import Comparison, FittedReference, MeasuredSet, compare
-from oasis_utils.metrics import distances
-from oasis_utils.metrics.features import (
-    balanced,
-    matched,
-    partners,
-)
+from oasis_utils.metrics.matching import balanced, matched, partners
+from oasis_utils.metrics.slices import MIN_IMAGES, require_enough
 from oasis_utils.models.codes import decode_maps, encode_images
 from oasis_utils.models.vqvae import VQVAE
 
@@ -53,17 +49,28 @@ def judged_rows(
 
 @dataclass(frozen=True)
 class Reference:
-    """The real sets, described once, and how they compare: what every judgement is read against."""
+    """The real sets, measured once, and the comparisons among them.
+
+    Attributes:
+        fitted: What training slices fix: scales, components, ranges.
+        real: Test people.
+        ages: Years of these slices, nan where unknown.
+        decoded_real: The same slices through the VQ-VAE; None without one.
+        other: Validation people, matched in position and age.
+        decoded: The same slices through the VQ-VAE; None without one.
+        comparisons: REAL, TRAINING, DECODED and PRIOR; the last two are None without a VQ-VAE.
+        config: Sizes and number of resamples.
+        device: Where the networks run.
+        seconds: Wall time of each part.
+    """
 
     fitted: FittedReference
-    real: MeasuredSet  # test people
-    ages: Float[np.ndarray, " n"]  # of these slices, years, nan where unknown
-    decoded_real: (
-        MeasuredSet | None
-    )  # the same slices through the VQ-VAE; None where only images are known
-    other: MeasuredSet  # validation people, matched in position and age
-    decoded: MeasuredSet | None  # the same slices through the VQ-VAE
-    comparisons: dict[str, Comparison | None]  # REAL, TRAINING, DECODED and PRIOR
+    real: MeasuredSet
+    ages: Float[np.ndarray, " n"]
+    decoded_real: MeasuredSet | None
+    other: MeasuredSet
+    decoded: MeasuredSet | None
+    comparisons: dict[str, Comparison | None]
     config: EvaluationConfig
     device: torch.device
     seconds: dict[str, float]
@@ -80,13 +87,30 @@ class Reference:
         n_judged: int | None = None,
         positions: Integer[np.ndarray, " n"] | None = None,
     ) -> Reference:
-        """n_judged: how many images will be judged; positions: theirs, and then the real sets keep
-        only these. Every set has as many slices as the smallest, at most config.n_images.
-        ValueError if too few are left.
+        """Measure and compare the real sets.
+
+        Every set has as many slices as the smallest, at most config.n_images.
+
+        Args:
+            train: Training split.
+            other: Validation split.
+            real: Test split.
+            config: Sizes and number of resamples.
+            device: Where the networks run.
+            vqvae: Adds the decoded sets; None leaves them out.
+            n_judged: How many generated images will be compared; None for config.n_images.
+            positions: Slice positions of those images, to which the real sets are restricted; None
+                for all positions.
+
+        Returns:
+            The reference.
+
+        Raises:
+            ValueError: If too few slices or people are left, or a position is unknown.
         """
         kept = [_restrict(split, positions) for split in (other, real)]
         limit = min(config.n_images, len(train), *map(len, kept), n_judged or config.n_images)
-        distances.require_enough(n_judged or limit, limit)
+        require_enough(n_judged or limit, limit)
         wanted = judged_rows(real, limit, kept[1])
         rows = {
             "real slices": (real, wanted),
@@ -122,6 +146,7 @@ class Reference:
 
     @property
     def n_images(self) -> int:
+        """Number of slices of every set."""
         return len(self.real.images)
 
 
@@ -211,10 +236,10 @@ def _restrict(split: Split, positions: np.ndarray | None) -> Integer[np.ndarray,
             f"{known[0]} to {known[-1]}; leave positions out to have them read from the slices"
         )
     rows = np.flatnonzero(np.isin(split.positions, positions))
-    if len(rows) < distances.MINIMUM:
+    if len(rows) < MIN_IMAGES:
         raise ValueError(
             f"the {split.name} split has {len(rows)} slices at the positions of the images, at"
-            f" least {distances.MINIMUM} are needed: judge images of more positions"
+            f" least {MIN_IMAGES} are needed: judge images of more positions"
         )
     return rows
 

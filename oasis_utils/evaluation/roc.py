@@ -13,16 +13,23 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
-from oasis_utils.evaluation.anomalies import Planted, covered
-from oasis_utils.metrics.bootstrap import central, draw_weights, number_groups
+from oasis_utils.evaluation.planting import Planted, covered
+from oasis_utils.metrics.bootstrap import MIN_GROUPS, central, draw_weights, number_groups
+from oasis_utils.metrics.ranking import group_wins
 
 Images = UInt8[np.ndarray, "n height width"]
 Scores = Float[np.ndarray, "n rows cols"]
-FEWEST = 4  # people from which on an interval is given
 
 
 def remembered(score: Callable[[Images], Scores]) -> Callable[[Images], Scores]:
-    """The same function, which does not compute the scores of the very same array twice."""
+    """The same score function, which does not compute the scores of the very same array twice.
+
+    Args:
+        score: Slices to cell scores.
+
+    Returns:
+        The function with a memory; it keeps the arrays.
+    """
     known: list[tuple[np.ndarray, np.ndarray]] = []
 
     def ask(images: Images) -> Scores:
@@ -35,24 +42,6 @@ def remembered(score: Callable[[Images], Scores]) -> Callable[[Images], Scores]:
     return ask
 
 
-def wins(
-    changed: Float[np.ndarray, " n"],
-    unchanged: Float[np.ndarray, " m"],
-    owners: Integer[np.ndarray, " n"],
-    others: Integer[np.ndarray, " m"],
-    people: int,
-) -> Float[np.ndarray, "people people"]:
-    """For each pair of people (numbered from 0), how many pairs of a changed cell of the one and an
-    unchanged cell of the other the changed cell wins by score; ties count half.
-    """
-    table = np.zeros((people, people))
-    for person in range(people):
-        theirs = np.sort(unchanged[others == person])
-        below, upto = (np.searchsorted(theirs, changed, side) for side in ("left", "right"))
-        table[:, person] = np.bincount(owners, (below + upto) / 2, minlength=people)
-    return table
-
-
 def auroc_interval(
     changed: Float[np.ndarray, " n"],
     unchanged: Float[np.ndarray, " m"],
@@ -60,7 +49,7 @@ def auroc_interval(
     others: Integer[np.ndarray, " m"],
     rounds: int = 1000,
 ) -> tuple[float, float]:
-    """Central 95 % of the AUROC over resamples of people; (nan, nan) for fewer than FEWEST
+    """Central 95 % of the AUROC over resamples of people; (nan, nan) for fewer than MIN_GROUPS
     people.
     """
     numbers = number_groups(np.concatenate([owners, others]))
@@ -69,9 +58,11 @@ def auroc_interval(
         numbers[len(owners) :],
         int(numbers.max(initial=-1)) + 1,
     )
-    if people < FEWEST or min(len(changed), len(unchanged)) == 0:
+    if people < MIN_GROUPS or min(len(changed), len(unchanged)) == 0:
         return float("nan"), float("nan")
-    table = wins(changed, unchanged, owners, others, people)
+    table = np.zeros((people, people))
+    known = group_wins(changed, unchanged, owners, others)
+    table[: len(known), : known.shape[1]] = known
     sizes = [np.bincount(x, minlength=people) for x in (owners, others)]
     weights = draw_weights(people, rounds, np.random.default_rng(0)).astype(np.float64)
     pairs = (weights @ sizes[0]) * (weights @ sizes[1])
@@ -85,8 +76,20 @@ def intervals(
     planted: dict[str, Planted],
     subjects: Integer[np.ndarray, " n"],
 ) -> dict[str, tuple[float, float]]:
-    """{kind: interval of the AUROC of the changed cells against the same cells of the untouched
-    slices}.
+    """Intervals of the AUROC of each kind of anomaly over resamples of people.
+
+    Args:
+        score: Slices to cell scores.
+        images: The untouched slices.
+        planted: Anomalies of each kind in the same slices.
+        subjects: Person of each slice.
+
+    Returns:
+        {kind: central 95 % of the AUROC of the changed cells against the same cells of the
+        untouched slices}; nan for too few people.
+
+    Reference:
+        Obuchowski 1997, doi 10.2307/2533958.
     """
     untouched, found = score(images), {}
     for kind, changed in planted.items():

@@ -35,7 +35,7 @@ def differs(estimate: dict[str, Any], reference: dict[str, Any]) -> str:
     )
 
 
-def _said(item: dict[str, Any], form: str = ".3f") -> str:
+def _text(item: dict[str, Any], form: str = ".3f") -> str:
     if item["interval"] is None:
         return f"{item['value']:{form}}"
     return (
@@ -49,7 +49,7 @@ def _against(
 ) -> str:
     people = min(e["real_subjects"], e["reference_subjects"])
     word = differs(item, reference) if people >= FEW else f"{people} people are too few to say"
-    return f"{_said(item, form)}; {name} {_said(reference, form)}: {word}"
+    return f"{_text(item, form)}; {name} {_text(reference, form)}: {word}"
 
 
 def _fidelity(e: dict[str, Any]) -> str:
@@ -69,8 +69,7 @@ def _fidelity(e: dict[str, Any]) -> str:
         return text
     prior, null = sides["decoded"], sides["decoded_vs_decoded"]
     name = "decoded vs decoded"
-    networks = (half["two_sample"]["network"] for half in (prior, null))
-    auc = _against(e, *networks, name, ".2f")
+    auc = _against(e, prior["two_sample"]["network"], null["two_sample"]["network"], name, ".2f")
     return (
         f"{text} Against decoded real slices, which leaves the decoder's blur out: kernel distance "
         f"{_against(e, prior['learned']['kid'], null['learned']['kid'], name)}; AUC {auc}."

@@ -10,24 +10,32 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
-from oasis_utils.metrics import anatomy
 from oasis_utils.metrics import image_quality as metrics
+from oasis_utils.metrics.bootstrap import MIN_GROUPS
+from oasis_utils.metrics.bootstrap import central as central_95
+from oasis_utils.metrics.dark_middle import DarkMiddle
 from oasis_utils.metrics.features import as_floats
 from oasis_utils.metrics.slices import LabelledSlices
 
-MIDDLE = 60.0  # years, where levels are compared: within the ages of most data sets
-ROUNDS = 1000  # resamples of people behind an interval
-FEWEST = 4  # people from which on an interval is given
-LIMIT = 128  # real slices at most that generated ones are compared with
+MIDDLE_AGE = 60.0  # years, where levels are compared: within the ages of most data sets
+RESAMPLES = 1000  # resamples of people behind an interval
+MAX_SLICES = 128  # real slices at most that generated ones are compared with
 
 
 @dataclass(frozen=True)
 class AgeTrend:
-    """A least squares line of a measure against age, and the same of resamples of whole people."""
+    """A least squares line of a measure against age, and the same of resamples of whole people.
 
-    slope: float  # change of the measure per year
-    level: float  # value of the line at MIDDLE years
-    slopes: Float[np.ndarray, " rounds"]  # of the resamples; empty where there are too few people
+    Attributes:
+        slope: Change of the measure per year.
+        level: Value of the line at MIDDLE_AGE years.
+        slopes: Slopes of the resamples; empty where there are too few people.
+        levels: Levels of the resamples.
+    """
+
+    slope: float
+    level: float
+    slopes: Float[np.ndarray, " rounds"]
     levels: Float[np.ndarray, " rounds"]
 
     @classmethod
@@ -42,21 +50,21 @@ class AgeTrend:
         `people` are resampled together. None where fewer than two different ages are known.
         """
         known = np.isfinite(ages) & np.isfinite(values)
-        y, x = values[known].astype(np.float64), ages[known].astype(np.float64) - MIDDLE
+        y, x = values[known].astype(np.float64), ages[known].astype(np.float64) - MIDDLE_AGE
         if len(x) < 2 or np.ptp(x) == 0:
             return None
         owner = np.unique(people[known], return_inverse=True)[1]
         n = int(owner.max()) + 1
         slope, level = _lines(x, y, np.ones((1, len(x))))
         draws = np.random.default_rng(seed).multinomial(
-            n, np.full(n, 1 / n), size=ROUNDS if n >= FEWEST else 0
+            n, np.full(n, 1 / n), size=RESAMPLES if n >= MIN_GROUPS else 0
         )
         slopes, levels = _lines(x, y, draws[:, owner].astype(np.float64))
         return cls(float(slope[0]), float(level[0]), slopes, levels)
 
     def at(self, ages: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """The line at these ages in years."""
-        return self.level + self.slope * (ages - MIDDLE)
+        return self.level + self.slope * (ages - MIDDLE_AGE)
 
     def __sub__(self, other: AgeTrend) -> AgeTrend:
         """The difference of two lines whose people are independent."""
@@ -80,7 +88,7 @@ class AgeTrend:
         """{"change in 10 years", "at 60 years"} with their 95 % intervals."""
         return {
             "change in 10 years": interval_text(10 * self.slope, 10 * self.slopes),
-            f"at {MIDDLE:.0f} years": interval_text(self.level, self.levels),
+            f"at {MIDDLE_AGE:.0f} years": interval_text(self.level, self.levels),
         }
 
 
@@ -100,8 +108,13 @@ def _lines(
 
 @dataclass(frozen=True)
 class Study:
-    """The dark middle (`anatomy.DarkMiddle`) of generated and real slices of the same ages, in per
-    cent.
+    """The dark middle (`DarkMiddle`) of generated and real slices of the same ages.
+
+    Attributes:
+        ages: Years of each slice, nan where unknown.
+        dark: {"generated", "real"}: dark middle of each slice in per cent.
+        lines: {"generated", "real"}: regression on age, None where fewer than two ages are known.
+        correlation: {"generated", "real"}: correlation of the dark middle with age.
     """
 
     ages: Float[np.ndarray, " n"]
@@ -124,7 +137,7 @@ class Study:
             split.ages[rows].astype(np.float64),
         )
         owners = {"generated": np.arange(len(rows)), "real": split.subjects[rows]}
-        middle, positions = anatomy.DarkMiddle.fit(split), split.positions[rows]
+        middle, positions = DarkMiddle.fit(split), split.positions[rows]
         dark = {name: 100.0 * middle.share(x, positions) for name, x in images.items()}
         lines = {
             name: AgeTrend.fit(dark[name], ages, owners[name], seed)
@@ -150,17 +163,29 @@ class Study:
 
 
 def darkest_rows(split: LabelledSlices) -> tuple[int, Integer[np.ndarray, " n"]]:
-    """(slice position where ageing shows best, rows of the split at it): at most LIMIT rows,
-    evenly.
+    """Rows of the slice position where ageing shows best.
+
+    Args:
+        split: Slices with positions.
+
+    Returns:
+        The position with the darkest middle, and at most MAX_SLICES rows of the split at it,
+        evenly.
     """
-    level = anatomy.DarkMiddle.fit(split).darkest_position(split.images, split.positions)
+    level = DarkMiddle.fit(split).darkest_position(split.images, split.positions)
     rows = np.flatnonzero(split.positions == level)
-    return level, rows[np.linspace(0, len(rows) - 1, min(len(rows), LIMIT)).astype(int)]
+    return level, rows[np.linspace(0, len(rows) - 1, min(len(rows), MAX_SLICES)).astype(int)]
 
 
 def compared(generated: AgeTrend | None, real: AgeTrend | None) -> dict[str, dict[str, str]]:
-    """Rows of a table: both lines and, where both exist, their difference, as in
-    `AgeTrend.described`.
+    """Rows of a table: both lines and, where both exist, their difference.
+
+    Args:
+        generated: Line of the generated slices, None where there is none.
+        real: Line of the real slices, None where there is none.
+
+    Returns:
+        {"generated", "real", "generated - real"}: values and intervals of `AgeTrend.described`.
     """
     rows = {
         name: line.described() for name, line in (("generated", generated), ("real", real)) if line
@@ -171,8 +196,14 @@ def compared(generated: AgeTrend | None, real: AgeTrend | None) -> dict[str, dic
 
 
 def verdict(generated: AgeTrend | None, real: AgeTrend | None) -> str:
-    """One sentence on level and slope: which of them differ from the real ones by more than
-    chance.
+    """One sentence on level and slope: which of them differ from the real ones by more than chance.
+
+    Args:
+        generated: Line of the generated slices, None where there is none.
+        real: Line of the real slices, None where there is none.
+
+    Returns:
+        The sentence; it also covers missing lines and too few people.
     """
     if not generated or not real:
         return "No two ages are known, so there is no line to compare."
@@ -184,20 +215,29 @@ def verdict(generated: AgeTrend | None, real: AgeTrend | None) -> str:
     beyond = difference.beyond_zero()
     if None in beyond.values():
         return "Too few people for an interval: nothing is shown."
-    said = [
+    parts = [
         f"its {name} is {'shown to be ' + words[name] if beyond[name] else 'not shown to differ'}"
         for name in ("level", "slope")
     ]
-    return (
-        f"The line of the generated slices: {' and '.join(said)} (95 % interval of the difference)."
-    )
+    found = " and ".join(parts)
+    return f"The line of the generated slices: {found} (95 % interval of the difference)."
 
 
 def likeness(
     young: UInt8[np.ndarray, "n height width"], old: UInt8[np.ndarray, "n height width"]
 ) -> dict[str, float]:
-    """Mean SSIM of slices generated at two ages: {"same noise": rows paired as they are, "different
-    noise": each with the next row of the other}. ValueError for fewer than two rows.
+    """Similarity of slices that were generated at two ages, with the same and with different noise.
+
+    Args:
+        young: uint8 (n, height, width), slices of one age.
+        old: Slices of the other age; row i has the noise of row i of `young`.
+
+    Returns:
+        Mean SSIM: {"same noise": rows paired as they are, "different noise": each row with the next
+        row of the other age}.
+
+    Raises:
+        ValueError: For fewer than two rows.
     """
     if len(young) < 2:
         raise ValueError("likeness needs slices of at least two noises at each age")
@@ -211,10 +251,7 @@ def likeness(
 def central(resamples: Float[np.ndarray, " rounds"]) -> tuple[float, float] | None:
     """The central 95 % of the finite resamples; None where there are none."""
     finite = resamples[np.isfinite(resamples)]
-    if not len(finite):
-        return None
-    low, high = np.percentile(finite, [2.5, 97.5])
-    return float(low), float(high)
+    return central_95(finite) if len(finite) else None
 
 
 def interval_text(value: float, resamples: Float[np.ndarray, " rounds"], digits: int = 1) -> str:

@@ -1,8 +1,9 @@
-"""Anatomical measures of slices: area, asymmetry, tissues, ventricles, position read back.
+"""Anatomical measures of slices: area, asymmetry, tissues and ventricles.
 
-Texture distances do not see anatomy (Wu 2024, arXiv 2409.08463; WASABI, 2504.21771). Grey levels
-are divided by each slice's 95th percentile in the brain; two thresholds of the training slices
-(Otsu, doi 10.1109/TSMC.1979.4310076) part three tissues; ventricles are fluid deep inside.
+Distances between image features do not see anatomy (Wu 2024, arXiv 2409.08463; WASABI, 2504.21771).
+Grey levels are divided by each slice's 95th percentile in the brain; two thresholds of the training
+slices (Otsu 1979, doi 10.1109/TSMC.1979.4310076) separate three tissues; ventricles are fluid deep
+inside the brain.
 
 In skull-stripped slices the brain is what is not background. With the skull on, the outline is the
 head's and the brain is the consensus of the training masks of a position.
@@ -14,33 +15,30 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Integer, UInt8
-from scipy import ndimage, stats
+from scipy import ndimage
 
 from oasis_utils.config import BRAIN_LEVEL
-from oasis_utils.metrics.features import Standardizer, as_floats, balanced
 from oasis_utils.metrics.slices import LabelledSlices
 from oasis_utils.runtime.symmetry import LEFT_RIGHT, Symmetry
 
 TISSUES = ("ventricles", "fluid", "grey matter", "white matter")
-BINS = 128  # of the grey-level histogram
+HISTOGRAM_BINS = 128  # of the grey-level histogram
 # ventricles lie deeper under the outline than this, in radii of a disc of the brain's area
-DEPTH = 0.35
-NEIGHBOURS = (
-    1  # slice positions to either side that lend their training slices to a position's range
-)
-MARGIN = 0.5  # by which a range is widened, in real deviations
-FIT_ROWS = 1024  # training slices that fix where the middle of the brain is
-DARK = 0.3  # of white, below which a pixel of the middle of the brain is dark: mostly fluid
-
-
-# ---------------------------------------------------------------- where the brain is
+VENTRICLE_DEPTH = 0.35
+# slice positions to either side that lend their training slices to a position's range
+ADJACENT_POSITIONS = 1
 
 
 def outline(image: UInt8[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
     """The foreground (brain, or head where the skull is on) with everything that it encloses."""
-    return ndimage.binary_fill_holes(image > BRAIN_LEVEL * 255)
+    return np.asarray(ndimage.binary_fill_holes(image > BRAIN_LEVEL * 255))
+
+
+def deep_inside(brain: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
+    """Pixels deeper under the outline than VENTRICLE_DEPTH radii of a disc of the brain's area."""
+    depth = np.asarray(ndimage.distance_transform_edt(np.pad(brain, 1)))[1:-1, 1:-1]
+    return depth > VENTRICLE_DEPTH * np.sqrt(brain.sum() / np.pi)
 
 
 def consensus(
@@ -52,7 +50,7 @@ def consensus(
     result = np.empty((int(positions.max()) + 1, *regions.shape[1:]), bool)
     for position in range(len(result)):
         away = np.abs(positions - position)
-        result[position] = regions[away <= max(NEIGHBOURS, away.min())].mean(0) > 0.5
+        result[position] = regions[away <= max(ADJACENT_POSITIONS, away.min())].mean(0) > 0.5
     return result
 
 
@@ -61,9 +59,6 @@ def at(
 ) -> Bool[np.ndarray, "n height width"]:
     """The region of each slice by its position; positions beyond the last have that of the last."""
     return regions[np.clip(positions, 0, len(regions) - 1)]
-
-
-# ---------------------------------------------------------------- measures
 
 
 @dataclass(frozen=True)
@@ -84,13 +79,12 @@ class Tissues:
         """The two thresholds that part the training slices' grey levels best. brains: the brain of
         each slice, its outline by default.
         """
-        edges = np.linspace(0, 1.2, BINS + 1)
+        edges = np.linspace(0, 1.2, HISTOGRAM_BINS + 1)
         brains = map(outline, images) if brains is None else brains
-        counts = sum(
-            np.histogram(_scaled(x, brain), edges)[0]
-            for x, brain in zip(images, brains, strict=True)
-        )
-        low, high = _otsu(counts.astype(np.float64))
+        counts = np.zeros(HISTOGRAM_BINS)
+        for image, brain in zip(images, brains, strict=True):
+            counts += np.histogram(_scaled(image, brain), edges)[0]
+        low, high = _otsu(counts)
         return cls(float(edges[low]), float(edges[high]))
 
     def shares(
@@ -103,11 +97,8 @@ class Tissues:
         scaled = np.zeros(image.shape)
         scaled[brain] = _scaled(image, brain)
         fluid, white = brain & (scaled < self.grey), scaled >= self.white
-        deep = ndimage.distance_transform_edt(np.pad(brain, 1))[1:-1, 1:-1] > DEPTH * np.sqrt(
-            size / np.pi
-        )
         return (
-            (fluid & deep).sum() / size,
+            (fluid & deep_inside(brain)).sum() / size,
             fluid.sum() / size,
             1 - (fluid.sum() + white.sum()) / size,
             white.sum() / size,
@@ -222,179 +213,3 @@ def _asymmetry(image: np.ndarray, shape: np.ndarray) -> float:
     column = round(np.average(np.arange(image.shape[1]), weights=shape.sum(0)))
     mirror = np.clip(2 * column - np.arange(image.shape[1]), 0, image.shape[1] - 1)
     return np.abs(scaled - scaled[:, mirror]).sum() / max(scaled.sum(), 1e-9)
-
-
-# ---------------------------------------------------------------- ageing
-
-
-@dataclass(frozen=True)
-class DarkMiddle:
-    """Share of dark pixels in the middle of the brain (of the head): mostly ventricles, which widen
-    with age.
-
-    The middle is the middle half of the bounding box of the training slices' brains, position by
-    position; dark is below DARK of white, the 95th percentile of grey levels there. The scalp of
-    whole heads lies outside.
-    """
-
-    boxes: Integer[np.ndarray, "n_positions 4"]  # top, bottom, left, right of the middle, in pixels
-    level: float  # of 255
-
-    @classmethod
-    def fit(cls, train: LabelledSlices) -> DarkMiddle:
-        """ValueError if no training slice shows anything."""
-        rows = balanced(train.positions, FIT_ROWS)
-        positions = train.positions[rows]
-        boxes = np.array([_middle(region) for region in consensus(train.region(rows), positions)])
-        grey = np.concatenate(
-            [
-                train.images[row, top:bottom, left:right].ravel()
-                for row, (top, bottom, left, right) in zip(rows, boxes[positions], strict=True)
-            ]
-        )
-        if not len(grey):
-            raise ValueError(f"no brain in the {train.name} slices: check that they are not black")
-        return cls(boxes, DARK * float(np.percentile(grey, 95)))
-
-    def share(
-        self,
-        images: UInt8[np.ndarray, "n height width"],
-        positions: Integer[np.ndarray, " n"] | int,
-    ) -> Float[np.ndarray, " n"]:
-        """Of each slice, in [0, 1]; 0 at positions that show no brain."""
-        places = np.clip(np.broadcast_to(positions, len(images)), 0, len(self.boxes) - 1)
-        return np.array(
-            [
-                (image[top:bottom, left:right] < self.level).sum()
-                / max((bottom - top) * (right - left), 1)
-                for image, (top, bottom, left, right) in zip(
-                    images, self.boxes[places], strict=True
-                )
-            ]
-        )
-
-    def darkest_position(
-        self, images: UInt8[np.ndarray, "n height width"], positions: Integer[np.ndarray, " n"]
-    ) -> int:
-        """The slice position with the darkest middle on average, where ageing shows best."""
-        shares, places = self.share(images, positions), np.unique(positions)
-        return int(places[np.argmax([shares[positions == place].mean() for place in places])])
-
-    def age_correlation(
-        self,
-        images: UInt8[np.ndarray, "n height width"],
-        positions: Integer[np.ndarray, " n"] | int,
-        ages: Float[np.ndarray, " n"],
-    ) -> float:
-        """Correlation of the share with age in years, over the slices of known age; nan where
-        either is constant.
-        """
-        known = np.isfinite(ages)
-        shares, years = self.share(images, positions)[known], ages[known]
-        if len(years) < 2 or np.ptp(shares) == 0 or np.ptp(years) == 0:
-            return float("nan")
-        return float(np.corrcoef(years, shares)[0, 1])
-
-
-def _middle(region: Bool[np.ndarray, "height width"]) -> list[int]:
-    """Top, bottom, left and right of the middle half of a region's bounding box; zeros for an empty
-    one.
-    """
-    bounds = []
-    for axis in (1, 0):
-        inside = np.flatnonzero(region.any(axis))
-        if not len(inside):
-            return [0] * 4
-        first, last = int(inside[0]), int(inside[-1]) + 1
-        quarter = (last - first) // 4
-        bounds += [first + quarter, last - quarter]
-    return bounds
-
-
-# ---------------------------------------------------------------- real ranges
-
-
-@dataclass(frozen=True)
-class Atlas:
-    """What the training slices of each position measure; neighbouring positions lend theirs."""
-
-    mean: Float[np.ndarray, "positions measures"]
-    deviation: Float[np.ndarray, "positions measures"]
-    low: Float[np.ndarray, "positions measures"]  # 1st percentile less the margin
-    high: Float[np.ndarray, "positions measures"]  # 99th percentile and the margin
-
-    @classmethod
-    def fit(
-        cls,
-        values: Float[np.ndarray, "n measures"],
-        positions: Integer[np.ndarray, " n"],
-        n_positions: int,
-    ) -> Atlas:
-        """Positions without any training slice near them stay nan: nothing is known about them."""
-        shape = (n_positions, values.shape[1])
-        mean, deviation, low, high = (np.full(shape, np.nan) for _ in range(4))
-        least = 0.05 * values.std(0) + 1e-9  # a handful of slices may agree by chance
-        for position in range(n_positions):
-            near = values[np.abs(positions - position) <= NEIGHBOURS]
-            if len(near) > 1:
-                mean[position], deviation[position] = near.mean(0), np.maximum(near.std(0), least)
-                low[position], high[position] = np.percentile(near, [1, 99], axis=0)
-        return cls(mean, deviation, low - MARGIN * deviation, high + MARGIN * deviation)
-
-    def scaled(
-        self, values: Float[np.ndarray, "n measures"], positions: Integer[np.ndarray, " n"]
-    ) -> Float[np.ndarray, "n measures"]:
-        """Distance from the mean of the position, in real deviations."""
-        return (values - self.mean[positions]) / self.deviation[positions]
-
-    def outside(
-        self, values: Float[np.ndarray, "n measures"], positions: Integer[np.ndarray, " n"]
-    ) -> Bool[np.ndarray, "n measures"]:
-        """Which measures leave the real range of their position."""
-        return (values < self.low[positions]) | (values > self.high[positions])
-
-
-def compare_measures(
-    a: Float[np.ndarray, "n measures"], b: Float[np.ndarray, "m measures"], names: tuple[str, ...]
-) -> dict[str, float]:
-    """Wasserstein distance of each measure between two sets of scaled values: in real
-    deviations.
-    """
-    return {
-        name: float(stats.wasserstein_distance(a[:, i], b[:, i])) for i, name in enumerate(names)
-    }
-
-
-# ---------------------------------------------------------------- position read back
-
-
-@dataclass(frozen=True)
-class PositionReader:
-    """Ridge regression from a slice's 16 x 16 thumbnail to its position: too coarse for decoder
-    blur to matter.
-    """
-
-    standard: Standardizer
-    weights: Float[np.ndarray, " dim"]
-    mean: float
-
-    @classmethod
-    def fit(
-        cls,
-        images: UInt8[np.ndarray, "n height width"],
-        positions: Integer[np.ndarray, " n"],
-        ridge: float = 300.0,
-    ) -> PositionReader:
-        rows = _thumbnails(images)
-        standard, mean = Standardizer.fit(rows), float(positions.mean())
-        x = standard(rows)
-        weights = np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ (positions - mean))
-        return cls(standard, weights, mean)
-
-    def read(self, images: UInt8[np.ndarray, "n height width"]) -> Float[np.ndarray, " n"]:
-        """The position of each slice, in slices, not rounded."""
-        return self.standard(_thumbnails(images)) @ self.weights + self.mean
-
-
-def _thumbnails(images: UInt8[np.ndarray, "n height width"]) -> Float[np.ndarray, "n 256"]:
-    return F.interpolate(as_floats(images), size=(16, 16), mode="area").flatten(1).double().numpy()

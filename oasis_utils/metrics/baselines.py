@@ -14,27 +14,40 @@ from oasis_utils.metrics.image_quality import score
 
 
 def other_subject(subjects: Int[Tensor, " n"], positions: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """For each slice the index of the same position in another subject; -1 where nobody else has
-    it.
+    """Partner of each slice: the same position in another subject.
+
+    Args:
+        subjects: Subject of each slice.
+        positions: Slice position of each slice.
+
+    Returns:
+        Index of the partner; -1 where no other subject has the position.
     """
     partner = torch.full_like(subjects, -1)
     for position in positions.unique():
         here = (positions == position).nonzero()[:, 0]
         here = here[subjects[here].argsort(stable=True)]
         owners = subjects[here]
-        for place, index in enumerate(here):
-            others = torch.roll(here, -place)[torch.roll(owners, -place) != owners[place]]
+        for turn, index in enumerate(here):
+            others = torch.roll(here, -turn)[torch.roll(owners, -turn) != owners[turn]]
             if len(others):
                 partner[index] = others[0]
     return partner
 
 
 def neighbour(series: Int[Tensor, " n"], positions: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """For each slice the index of the next one up in the same series, of the next one down at the
-    top; -1: neither.
+    """Adjacent slice of each slice: the next one up in the same series, at the top the next one
+    down.
 
-    A series is one session of one subject, see `data.Split.series`: two sessions of a subject are
-    two heads. ValueError where two slices are of one series and one position.
+    Args:
+        series: Session of each slice, `data.Split.series`: two sessions of a subject are two heads.
+        positions: Slice position of each slice.
+
+    Returns:
+        Index of the adjacent slice; -1 where there is none.
+
+    Raises:
+        ValueError: Where two slices are of one series and one position.
     """
     pairs = list(zip(series.tolist(), positions.tolist(), strict=True))
     rows = {pair: row for row, pair in enumerate(pairs)}
@@ -56,11 +69,18 @@ def trivial_baselines(
     positions: Int[Tensor, " batch"],
     region: Bool[Tensor, "batch 1 height width"] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """What worthless reconstructions score: {"black" | "mean" | "other_subject": {"ssim",
-    "brain_ssim", "psnr"}}.
+    """Scores of answers that ignore the slice: black, the mean image, another subject.
 
-    mean_image comes from the training split. A split of a single subject has no other_subject.
-    region: see `score`.
+    Args:
+        images: Slices in [0, 1].
+        mean_image: Mean slice of the training split.
+        subjects: Subject of each slice.
+        positions: Slice position of each slice.
+        region: Pixels that "brain_ssim" covers; None takes everything above the background.
+
+    Returns:
+        {"black", "mean", "other_subject": {"ssim", "brain_ssim", "psnr"}}. A split of a single
+        subject has no "other_subject".
     """
     fakes = {"black": torch.zeros_like(images), "mean": mean_image.expand_as(images)}
     partner = other_subject(subjects.cpu(), positions.cpu()).to(images.device)
@@ -75,12 +95,20 @@ def informed_baselines(
     positions: Int[Tensor, " batch"],
     region: Bool[Tensor, "batch 1 height width"] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """What simple but informed answers score, keyed as `trivial_baselines`:
-    "position_mean", "blur_2", "blur_1", "neighbour".
+    """Scores of simple answers that know the position, the adjacent slice or a blurred copy.
 
-    position_means come from the training split. blur_1 and blur_2 are the slice itself through a
-    Gaussian of that sigma in pixels; neighbour is the next slice of the same series. A
-    reconstruction below them has lost that much. region: see `score`.
+    A reconstruction that scores below a blurred copy has lost more than that blur removes.
+
+    Args:
+        images: Slices in [0, 1].
+        position_means: Mean training slice of each position.
+        series: Session of each slice, `data.Split.series`.
+        positions: Slice position of each slice.
+        region: Pixels that "brain_ssim" covers; None takes everything above the background.
+
+    Returns:
+        Scores keyed as `trivial_baselines`: "position_mean", "blur_2" and "blur_1" (the slice
+        itself through a Gaussian of that sigma in pixels) and "neighbour" (the adjacent slice).
     """
     from torchvision.transforms.v2.functional import (
         gaussian_blur,

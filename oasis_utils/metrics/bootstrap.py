@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Integer
 
+MIN_GROUPS = 4  # groups below which an interval would be too narrow to show
 Weights = Integer[np.ndarray, " _"]  # how often each group of one side is drawn
 
 

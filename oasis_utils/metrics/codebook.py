@@ -17,14 +17,17 @@ from oasis_utils.runtime import atomic
 
 @dataclass(frozen=True)
 class CodeUsage:
-    """How often each code is used over a whole split. (One batch would under-report: it cannot show
-    all codes.)
+    """How often each code is used over a whole split. (One batch is too small to show all codes.)
+
+    Attributes:
+        counts: Number of cells with each code.
     """
 
     counts: Integer[np.ndarray, " n_codes"]
 
     @property
     def n_codes(self) -> int:
+        """Size of the codebook."""
         return len(self.counts)
 
     @property
@@ -34,10 +37,12 @@ class CodeUsage:
 
     @property
     def used_fraction(self) -> float:
+        """Share of the codes that occur at least once."""
         return self.used / self.n_codes
 
     @property
     def probabilities(self) -> Float[np.ndarray, " n_codes"]:
+        """Share of the cells that have each code."""
         return self.counts / self.counts.sum()
 
     @property
@@ -55,8 +60,17 @@ class CodeUsage:
 
 
 def usage(indices: Integer[np.ndarray, ...], n_codes: int) -> CodeUsage:
-    """Count the codes of index maps; ValueError if there are none or an index is outside [0,
-    n_codes).
+    """Count the codes of index maps.
+
+    Args:
+        indices: Index maps of any shape.
+        n_codes: Size of the codebook.
+
+    Returns:
+        The counts with their entropy and perplexity.
+
+    Raises:
+        ValueError: If there are no indices or one is outside [0, n_codes).
     """
     flat = np.asarray(indices).ravel()
     if flat.size == 0:
@@ -71,8 +85,14 @@ def usage(indices: Integer[np.ndarray, ...], n_codes: int) -> CodeUsage:
 def co_occurrence(
     indices: Integer[np.ndarray, "n rows cols"], n_codes: int
 ) -> Integer[np.ndarray, "n_codes n_codes"]:
-    """How often two codes are neighbours (left-right or above-below). Symmetric: each pair of cells
-    is counted from both ends.
+    """How often two codes are adjacent, left and right or above and below.
+
+    Args:
+        indices: Index maps.
+        n_codes: Size of the codebook.
+
+    Returns:
+        Symmetric counts: each pair of cells is counted from both ends.
     """
     indices = indices.astype(np.int64)
     pairs = np.concatenate(
@@ -91,8 +111,13 @@ def co_occurrence(
 def expected_pairs(
     table: Integer[np.ndarray, "n_codes n_codes"],
 ) -> Float[np.ndarray, "n_codes n_codes"]:
-    """How often two codes of a `co_occurrence` table would be neighbours if only their frequencies
-    mattered.
+    """How often two codes would be adjacent if only their frequencies mattered.
+
+    Args:
+        table: `co_occurrence` of the codes, (n_codes, n_codes).
+
+    Returns:
+        Expected counts, with the same total as the table.
     """
     use = table.sum(0).astype(float)
     return np.outer(use, use) / max(use.sum(), 1.0)
@@ -101,10 +126,23 @@ def expected_pairs(
 def attraction(
     table: Integer[np.ndarray, "n_codes n_codes"], strength: float = 5.0
 ) -> Float[np.ndarray, "n_codes n_codes"]:
-    """Pointwise mutual information of neighbouring codes in nats: log of the observed over the
-    expected count of a `co_occurrence` table. `strength` is added to both counts, so that pairs
-    that are expected less often than this come out near 0: their counts say little. ValueError for
-    a strength that is not positive.
+    """Pointwise mutual information of adjacent codes in nats.
+
+    It is the log of the observed over the expected count.
+
+    Args:
+        table: `co_occurrence` of the codes, (n_codes, n_codes).
+        strength: Added to both counts, so that pairs expected less often than this, whose counts
+            are mostly chance, come out near 0.
+
+    Returns:
+        Above 0 for codes that are adjacent more often than by chance.
+
+    Raises:
+        ValueError: For a strength that is not positive.
+
+    Reference:
+        Church and Hanks 1990, Computational Linguistics 16, 22-29.
     """
     if strength <= 0:
         raise ValueError(
@@ -119,9 +157,16 @@ def attraction_of_groups(
     first: Bool[np.ndarray, " n_codes"],
     names: tuple[str, str] = ("near-black", "other"),
 ) -> dict[str, float]:
-    """`attraction` within and between two groups of codes, as if each group were one code: log of
-    the observed over the expected number of pairs, in nats; -inf for groups that never meet. Groups
-    without cells are left out.
+    """`attraction` within and between two groups of codes, as if each group were one code.
+
+    Args:
+        table: `co_occurrence` of the codes, (n_codes, n_codes).
+        first: Which codes are of the first group; the others are of the second.
+        names: What the two groups are called in the result.
+
+    Returns:
+        {"a with b": log of the observed over the expected number of pairs, in nats}; -inf for
+        groups that are never adjacent. Groups without cells are left out.
     """
     expected, groups, found = expected_pairs(table), {names[0]: first, names[1]: ~first}, {}
     for i, (a, rows) in enumerate(groups.items()):
@@ -135,28 +180,43 @@ def attraction_of_groups(
 def pca(
     vectors: Float[np.ndarray, "n dim"], components: int = 2
 ) -> Float[np.ndarray, "n components"]:
-    """Coordinates along the first principal components; signs are fixed so that the result is
-    repeatable.
+    """Coordinates along the first principal components, by scikit-learn.
+
+    Args:
+        vectors: Rows, for example the codes.
+        components: Number of columns, at most the number of rows and of entries.
+
+    Returns:
+        The coordinates; the largest entry of each axis is positive, so that they are repeatable.
     """
-    centred = vectors - vectors.mean(0)
-    _, _, axes = np.linalg.svd(centred, full_matrices=False)
-    axes = axes[:components]
-    axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])[:, None]
-    return centred @ axes.T
+    from sklearn.decomposition import PCA  # slow to import
+
+    kept = min(components, *vectors.shape)
+    return PCA(kept, svd_solver="full").fit_transform(vectors)
 
 
 def umap_coordinates(
     vectors: Float[np.ndarray, "n dim"], seed: int = 0
 ) -> Float[np.ndarray, "n 2"]:
-    """UMAP (McInnes 2018, arXiv 1802.03426) of the codes, repeatable for a seed.
+    """UMAP coordinates of the codes, repeatable for a seed.
 
-    The first call of a process compiles for some 10 seconds; the imports are here for the same
-    reason. UMAP's own search for neighbours would compile for as long again.
+    The first call of a process compiles for some 10 seconds, and the imports are slow, so they are
+    inside. UMAP's own search for neighbours would compile for as long again.
+
+    Args:
+        vectors: Rows, for example the codes.
+        seed: Of the random start.
+
+    Returns:
+        Two coordinates for each row.
+
+    Reference:
+        McInnes 2018, arXiv 1802.03426.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message="precomputed_knn"
-        )  # it cannot place new points; nobody asks for that
+        )  # such a UMAP cannot transform new points, which is not needed here
         warnings.filterwarnings(
             "ignore", category=ImportWarning
         )  # an optional part of UMAP wants TensorFlow
@@ -173,8 +233,17 @@ def umap_coordinates(
 def kept_umap(
     path: Path, weights: str, vectors: Float[np.ndarray, "n dim"], seed: int = 0
 ) -> Float[np.ndarray, "n 2"]:
-    """`umap_coordinates`, computed once: they are kept in `path` and hold for the same weights,
-    vectors and seed.
+    """`umap_coordinates`, computed once and kept in a file.
+
+    Args:
+        path: The .npz file; it is used if it holds the same weights, vectors and seed, else
+            replaced.
+        weights: Identity of the model's weights, such as a hash.
+        vectors: Rows, for example the codes.
+        seed: Of the random start.
+
+    Returns:
+        Two coordinates for each row.
     """
     key = digest([weights, len(vectors), float(vectors.sum(dtype=np.float64)), seed])
     if path.exists():
@@ -193,8 +262,16 @@ def mean_patches(
     n_codes: int,
     context: int = 2,
 ) -> Float[np.ndarray, "n_codes side side"]:
-    """The average picture around the cells that use each code: `context` cells wide; nan for unused
-    codes.
+    """Mean picture around the cells that use each code.
+
+    Args:
+        images: Slices, in any unit of grey.
+        indices: Their index maps.
+        n_codes: Size of the codebook.
+        context: Side of a picture in cells; 1 shows the cell alone, beyond the frame is black.
+
+    Returns:
+        One square picture for each code; nan for unused codes.
     """
     cell = images.shape[1] // indices.shape[1]
     side = context * cell
@@ -210,7 +287,14 @@ def mean_patches(
 
 
 def nearest_other_code(codes: Float[np.ndarray, "n_codes dim"]) -> Integer[np.ndarray, " n_codes"]:
-    """For each code the index of the code nearest to it."""
+    """For each code the index of the code nearest to it.
+
+    Args:
+        codes: Vectors of the codebook.
+
+    Returns:
+        Indices; a code is never its own nearest one.
+    """
     distance = ((codes[:, None] - codes[None]) ** 2).sum(-1)
     np.fill_diagonal(distance, np.inf)
     return distance.argmin(1)
@@ -219,9 +303,16 @@ def nearest_other_code(codes: Float[np.ndarray, "n_codes dim"]) -> Integer[np.nd
 def one_sided(
     indices: Integer[np.ndarray, "n rows cols"], n_codes: int
 ) -> Float[np.ndarray, " n_codes"]:
-    """Share of each code's cells that lie in that half of the frame (left, right, upper or lower)
-    which holds most of them, from 0.5 to 1; nan for unused codes. The middle row and column of an
-    odd map count half to either side.
+    """How far each code keeps to one half of the frame.
+
+    Args:
+        indices: Index maps.
+        n_codes: Size of the codebook.
+
+    Returns:
+        Share of a code's cells in that half (left, right, upper or lower) which holds most of them,
+        from 0.5 to 1; nan for unused codes. The middle row and column of an odd map count half to
+        either side.
     """
     rows, cols = indices.shape[1:]
     upper, left = (np.clip(size / 2 - np.arange(size), 0, 1) for size in (rows, cols))
@@ -244,8 +335,16 @@ def grey_correlation(
     indices: Integer[np.ndarray, "n rows cols"],
     black: float = 0.03,
 ) -> Float[np.ndarray, " dim"]:
-    """Correlation of each component of the codes with the mean grey level of their cells, over the
-    cells that are brighter than `black`; images in [0, 1]. nan where either is constant.
+    """Correlation of each component of the codes with the mean grey level of their cells.
+
+    Args:
+        codes: Vectors of the codebook.
+        images: Slices in [0, 1].
+        indices: Their index maps.
+        black: Cells that are not brighter than this are left out.
+
+    Returns:
+        Correlations in [-1, 1]; nan where a component or the grey levels are constant.
     """
     n, rows, cols = indices.shape
     grey = (

@@ -1,5 +1,4 @@
-"""Errors of a reconstruction by place: mean absolute errors at edges and in flat regions, in the
-middle and around.
+"""Mean absolute errors of a reconstruction by region: edges, flat regions, the middle, the border.
 
 Images are uint8 slices; errors are in grey levels from 0 to 1. `region` marks the pixels of the
 brain or of the head.
@@ -20,10 +19,19 @@ def absolute_error(images: Images, outputs: Images) -> Float[np.ndarray, "n heig
 
 
 def error_by_slope(images: Images, outputs: Images, region: Region) -> dict[str, float]:
-    """Mean error in the quarter of the region's pixels where the image is steepest, in the quarter
-    where it is flattest, and outside of the region; nan where there are no such pixels.
+    """Mean error where the image is steep and where it is flat.
+
+    Args:
+        images: The slices.
+        outputs: Their reconstructions.
+        region: Pixels of the brain or of the head.
+
+    Returns:
+        {"steepest quarter", "flattest quarter": of the region's pixels, "outside": of the region},
+        in grey levels of [0, 1]; nan where there are no such pixels.
     """
-    slope = np.hypot(*np.gradient(images.astype(np.float32), axis=(1, 2)))
+    down, right = np.gradient(images.astype(np.float32), axis=(1, 2))
+    slope = np.hypot(down, right)
     flat, steep = np.quantile(slope[region], [0.25, 0.75]) if region.any() else (0.0, 0.0)
     error = absolute_error(images, outputs)
     return {
@@ -34,8 +42,16 @@ def error_by_slope(images: Images, outputs: Images, region: Region) -> dict[str,
 
 
 def error_in_the_middle(images: Images, outputs: Images, region: Region) -> dict[str, float]:
-    """Mean error of the region's pixels in the middle third of the frame, where ventricles and deep
-    nuclei lie, and of its pixels around that; nan where there are none.
+    """Mean error in the middle of the frame, where ventricles and deep nuclei lie, and around it.
+
+    Args:
+        images: The slices.
+        outputs: Their reconstructions.
+        region: Pixels of the brain or of the head.
+
+    Returns:
+        {"middle": the region's pixels in the middle third of the frame, "around": its other
+        pixels}, in grey levels of [0, 1]; nan where there are none.
     """
     rows, cols = (size // 3 for size in images.shape[1:])
     middle = np.zeros(images.shape[1:], bool)

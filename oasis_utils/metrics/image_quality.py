@@ -31,7 +31,7 @@ PSNR_LIMIT = 100.0  # dB that equal images count as in a mean; their own value i
 def _banded_matrix(size: int, device: str, dtype: torch.dtype) -> Float[Tensor, "valid size"]:
     if size < WINDOW:
         raise ValueError(f"SSIM needs images of at least {WINDOW} pixels a side, not {size}")
-    with torch.inference_mode(False):  # what is kept must serve trainings, whoever asks first
+    with torch.inference_mode(False):  # the cached matrix must also serve trainings
         taps = torch.exp(
             -0.5 * ((torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2) / SIGMA) ** 2
         )
@@ -89,7 +89,19 @@ def ssim(
     b: Float[Tensor, "batch 1 height width"],
     data_range: float = DATA_RANGE,
 ) -> Float[Tensor, " batch"]:
-    """Mean SSIM of each pair over the full frame, in [-1, 1]; differentiable."""
+    """Mean SSIM of each pair over the full frame; differentiable.
+
+    Args:
+        a: Images, at least 11 pixels a side.
+        b: Images of the same shape.
+        data_range: Largest minus smallest possible grey level.
+
+    Returns:
+        One value in [-1, 1] for each pair.
+
+    Reference:
+        Wang 2004, doi 10.1109/TIP.2003.819861, equation 13.
+    """
     return ssim_map(a, b, data_range).mean(dim=(1, 2, 3))
 
 
@@ -119,7 +131,7 @@ def brain_mask(
     images: Float[Tensor, "batch 1 height width"],
 ) -> Bool[Tensor, "batch 1 height width"]:
     """Pixels of the brain in skull-stripped slices: everything brighter than the empty background.
-    With the skull on it is the head, and `Split.region` knows better.
+    With the skull on it is the head; use `Split.region` there.
     """
     return images > BRAIN_LEVEL
 

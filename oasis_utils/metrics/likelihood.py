@@ -1,5 +1,4 @@
-"""Likelihood baselines that a prior over index maps must beat, all fitted by
-counting.
+"""Likelihood baselines for priors over index maps, all fitted by counting.
 
 The strongest is a Markov chain in two dimensions: a code given its left and upper neighbours, with
 the interpolation of Jelinek and Mercer (1980; Chen and Goodman 1999, doi 10.1006/csla.1999.0128):
@@ -14,10 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Integer
 
-from oasis_utils.metrics.bootstrap import mean_interval
+from oasis_utils.metrics.bootstrap import MIN_GROUPS, mean_interval
 
-FEWEST = 4  # subjects from which on an interval is given
-ROUNDS = 30  # of EM: the weights of so few parts have long converged
+EM_ROUNDS = 30  # of EM: the weights of so few parts have long converged
 
 
 def unigram_nats(
@@ -81,6 +79,7 @@ class Counts:
     def of(
         cls, context: Integer[np.ndarray, " n"], code: Integer[np.ndarray, " n"], n_codes: int
     ) -> Counts:
+        """Count the codes after each context; row i of both arrays belongs together."""
         return cls(
             n_codes,
             *np.unique(context, return_counts=True),
@@ -88,6 +87,7 @@ class Counts:
         )
 
     def seen(self, context: Integer[np.ndarray, " n"]) -> Integer[np.ndarray, " n"]:
+        """How often each of these contexts occurred."""
         return _look_up(self.contexts, self.totals, context)
 
     def shares(
@@ -105,8 +105,8 @@ class Counts:
 
 
 def _look_up(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[place] == wanted, values[place], 0)
+    row = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[row] == wanted, values[row], 0)
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Markov:
         model = cls(n_codes, parts, unigram / unigram.sum(), counts, blank)
         held_out = _contexts(validate, n_codes), validate.astype(np.int64).ravel()
         shares, buckets = model._shares(*held_out)
-        for _ in range(ROUNDS):
+        for _ in range(EM_ROUNDS):
             mixed = shares * model.weights[buckets]
             mixed /= mixed.sum(1, keepdims=True)
             sums = np.full_like(
@@ -190,9 +190,23 @@ def _bucket(seen: np.ndarray) -> np.ndarray:
 def baseline_nats(
     indices: Mapping[str, Integer[np.ndarray, "_ rows cols"]], n_codes: int, split: str = "test"
 ) -> dict[str, Float[np.ndarray, " n"]]:
-    """What a prior must beat: {name: mean nats per code of each map of the split}. The training
-    maps are taken with their mirrored and shifted variants, as the prior's; interpolation weights
-    come from the validation maps. None of the baselines is conditioned on slice position or age.
+    """Likelihood of each map of a split under four baselines fitted by counting.
+
+    None of them is conditioned on slice position or age.
+
+    Args:
+        indices: {"train", "validate", the split}: index maps. The training maps come with their
+            mirrored and shifted variants, as for the prior; interpolation weights come from the
+            validation maps.
+        n_codes: Size of the codebook.
+        split: The maps to score.
+
+    Returns:
+        {"unigram_nats", "position_unigram_nats", "markov_nats", "markov_cell_nats"}: mean nats per
+        code of each map.
+
+    Reference:
+        Chen and Goodman 1999, doi 10.1006/csla.1999.0128.
     """
     train, held_out = indices["train"], indices[split]
     chains = {
@@ -220,10 +234,18 @@ def likelihood_baselines(
 def interval(
     nats: Float[np.ndarray, " n"], subjects: Integer[np.ndarray, " n"], rounds: int = 1000
 ) -> tuple[float, float]:
-    """Central 95 % of the mean over resamples of whole subjects; also of a difference of two
-    priors, taken map by map, from which differences between subjects drop out. (nan, nan) for fewer
-    than FEWEST subjects.
+    """Central 95 % of a mean over resamples of whole subjects.
+
+    Of the difference of two priors, taken map by map, differences between subjects drop out.
+
+    Args:
+        nats: A value for each map, such as nats per code.
+        subjects: Subject of each map.
+        rounds: Number of resamples.
+
+    Returns:
+        Lower and upper end; (nan, nan) for fewer than MIN_GROUPS subjects.
     """
-    if len(np.unique(subjects)) < FEWEST:
+    if len(np.unique(subjects)) < MIN_GROUPS:
         return float("nan"), float("nan")
     return mean_interval(nats, subjects, rounds)

@@ -25,15 +25,16 @@ from oasis_utils.metrics.features import as_floats
 from oasis_utils.metrics.slices import LabelledSlices
 from oasis_utils.runtime.symmetry import LEFT_RIGHT, Symmetry
 
-CHUNK = 256  # slices described at once
-SIDE = 32  # pixels of the grey comparison
-CELLS, DIRECTIONS = 12, 6  # of the edge histograms
-LEVEL = 1.0  # percentile of real held-out ratios below which a sample is suspicious
+SLICES_AT_ONCE = 256  # slices described at once
+GREY_SIDE = 32  # pixels of the grey comparison
+EDGE_CELLS, EDGE_DIRECTIONS = 12, 6  # of the edge histograms
+THRESHOLD_PERCENTILE = 1.0  # percentile of real held-out ratios below which a sample is suspicious
 SIGNIFICANCE = 0.01
-LISTED = 50  # suspicious pairs kept in a report, lowest ratio first
+MAX_LISTED = 50  # suspicious pairs kept in a report, lowest ratio first
 RULE = (
     "A sample is suspicious if its distance to the nearest training slice, divided by that to the"
-    f" nearest held-out slice, is below the {LEVEL:g}st percentile of the same ratio of real slices"
+    f" nearest held-out slice, is below the {THRESHOLD_PERCENTILE:g}st"
+    " percentile of the same ratio of real slices"
     f" of other people. Memorised: a binomial test (p < {SIGNIFICANCE:g}) finds more suspicious"
     " samples than the upper 95 % bound of the share that a real person's slices reach under the"
     " threshold of the others."
@@ -45,7 +46,7 @@ RULE = (
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """What identifies slices, whatever their exact place in the frame."""
+    """What identifies slices, independent of their exact position in the frame."""
 
     grey: Float[
         Tensor, "n pixels"
@@ -57,7 +58,7 @@ class Fingerprints:
         cls, images: UInt8[np.ndarray, "n height width"], mirror: Symmetry | None = None
     ) -> Fingerprints:
         """mirror: the slices are mirrored first, across its mid-line."""
-        chunks = (images[i : i + CHUNK] for i in range(0, len(images), CHUNK))
+        chunks = (images[i : i + SLICES_AT_ONCE] for i in range(0, len(images), SLICES_AT_ONCE))
         parts = [
             _describe(as_floats(mirror.mirror(chunk) if mirror else chunk)) for chunk in chunks
         ]
@@ -73,12 +74,12 @@ class Fingerprints:
 @torch.inference_mode()
 def _describe(x: Float[Tensor, "n 1 height width"]) -> tuple[Tensor, Tensor]:
     x = _centred(x)
-    grey = F.interpolate(x, size=(SIDE, SIDE), mode="area").flatten(1)
-    middle = F.interpolate(x, size=(4 * CELLS, 4 * CELLS), mode="area")[:, 0]
+    grey = F.interpolate(x, size=(GREY_SIDE, GREY_SIDE), mode="area").flatten(1)
+    middle = F.interpolate(x, size=(4 * EDGE_CELLS, 4 * EDGE_CELLS), mode="area")[:, 0]
     down, right = torch.gradient(middle, dim=(1, 2))
     strength, angle = torch.hypot(down, right), torch.atan2(down, right) % torch.pi
-    bins = (angle / torch.pi * DIRECTIONS).long().clamp(max=DIRECTIONS - 1)
-    histogram = F.one_hot(bins, DIRECTIONS).permute(0, 3, 1, 2) * strength[:, None]
+    bins = (angle / torch.pi * EDGE_DIRECTIONS).long().clamp(max=EDGE_DIRECTIONS - 1)
+    histogram = F.one_hot(bins, EDGE_DIRECTIONS).permute(0, 3, 1, 2) * strength[:, None]
     edges = F.avg_pool2d(histogram, 4).flatten(1)
     return grey / grey.shape[1] ** 0.5, F.normalize(edges)
 
@@ -120,6 +121,7 @@ class References:
     def of(
         cls, images: UInt8[np.ndarray, "n height width"], symmetry: Symmetry = LEFT_RIGHT
     ) -> References:
+        """Describe real slices, and their mirror images where the symmetry allows it."""
         return cls(Fingerprints.of(images), Fingerprints.of(images, symmetry) if symmetry else None)
 
     def __getitem__(self, rows: Any) -> References:
@@ -134,8 +136,8 @@ class References:
         )
         spaces = [(x.double(), torch.cat(y).double()) for x, y in zip(mine, theirs, strict=True)]
         parts = [
-            _nearest([(x[i : i + CHUNK], y) for x, y in spaces])
-            for i in range(0, len(prints), CHUNK)
+            _nearest([(x[i : i + SLICES_AT_ONCE], y) for x, y in spaces])
+            for i in range(0, len(prints), SLICES_AT_ONCE)
         ]
         distance, grey, edges, index = (
             torch.cat(column).numpy() for column in zip(*parts, strict=True)
@@ -173,7 +175,18 @@ class Calibration:
     def of(
         cls, ratios: Float[np.ndarray, " n"], subjects: Integer[np.ndarray, " n"]
     ) -> Calibration:
-        """ValueError for a single subject: nobody is left to check the threshold on."""
+        """Threshold of the ratio, and how often real slices fall below it.
+
+        Args:
+            ratios: Ratio of each slice of people in neither reference.
+            subjects: Their people.
+
+        Returns:
+            The calibration.
+
+        Raises:
+            ValueError: For a single subject: its slices would both set and check the threshold.
+        """
         names = np.unique(subjects)
         if len(names) < 2:
             raise ValueError(
@@ -182,13 +195,16 @@ class Calibration:
             )
         shares = np.array(
             [
-                (ratios[subjects == s] < np.percentile(ratios[subjects != s], LEVEL)).mean()
+                (
+                    ratios[subjects == s]
+                    < np.percentile(ratios[subjects != s], THRESHOLD_PERCENTILE)
+                ).mean()
                 for s in names
             ]
         )
         error = stats.t.ppf(0.95, len(names) - 1) * shares.std(ddof=1) / len(names) ** 0.5
-        limit = float(np.clip(shares.mean() + error, LEVEL / 100, 0.5))
-        return cls(float(np.percentile(ratios, LEVEL)), float(shares.mean()), limit)
+        limit = float(np.clip(shares.mean() + error, THRESHOLD_PERCENTILE / 100, 0.5))
+        return cls(float(np.percentile(ratios, THRESHOLD_PERCENTILE)), float(shares.mean()), limit)
 
 
 def equal_rows(
@@ -208,7 +224,8 @@ def equal_rows(
         for split, names in zip((a, b), chosen, strict=True)
     ]
     k = min(map(len, rows))
-    return tuple(side[np.linspace(0, len(side) - 1, k).round().astype(int)] for side in rows)
+    first, second = (side[np.linspace(0, len(side) - 1, k).round().astype(int)] for side in rows)
+    return first, second
 
 
 @dataclass(frozen=True)
@@ -268,7 +285,7 @@ class CopyTest:
         p_value = float(
             stats.binomtest(len(suspicious), len(images), self.calibration.limit, "greater").pvalue
         )
-        listed = suspicious[np.argsort(ratios[suspicious])][:LISTED]
+        listed = suspicious[np.argsort(ratios[suspicious])][:MAX_LISTED]
         return {
             "memorised": p_value < SIGNIFICANCE,
             "suspicious": len(suspicious),

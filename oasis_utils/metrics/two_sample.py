@@ -16,15 +16,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Integer, UInt8
-from scipy.optimize import minimize
-from scipy.special import expit
 from torch import nn
 
 from oasis_utils.metrics.bootstrap import bootstrap, number_groups
 from oasis_utils.metrics.features import as_floats
+from oasis_utils.metrics.ranking import group_wins
 
 FOLDS = 2  # each half of the groups is scored by a classifier that was trained on the other half
-SIDE = 64  # pixels of the network's pictures
+PICTURE_SIDE = 64  # pixels of the network's pictures
 EPOCHS = 15
 Scorer = Callable[
     [np.ndarray, np.ndarray, np.ndarray, int], np.ndarray
@@ -33,12 +32,15 @@ Scorer = Callable[
 
 @dataclass(frozen=True)
 class TwoSample:
-    """How well held-out rows are separated, averaged over the folds."""
+    """How well held-out rows are separated, averaged over the folds.
 
-    auc: float  # in [0, 1]; 0.5: not at all
-    interval: tuple[
-        float, float
-    ]  # central 95 % over groups, mean of the folds' intervals, see `two_sample`
+    Attributes:
+        auc: Area under the ROC curve in [0, 1]; 0.5 means not at all.
+        interval: Central 95 % over groups: mean of the folds' intervals, see `two_sample`.
+    """
+
+    auc: float
+    interval: tuple[float, float]
 
 
 def two_sample(
@@ -64,17 +66,14 @@ def two_sample(
     for fold in range(FOLDS):
         rows = np.concatenate([a[folds_a != fold], b[folds_b != fold]])
         labels = np.repeat([1.0, 0.0], [(folds_a != fold).sum(), (folds_b != fold).sum()])
-        scores = [
+        scores_a, scores_b = (
             scorer(rows, labels, x[folds == fold], seed)
             for x, folds in ((a, folds_a), (b, folds_b))
-        ]
-        results.append(
-            auc(*scores, groups_a[folds_a == fold], groups_b[folds_b == fold], rounds, seed)
         )
-    return TwoSample(
-        float(np.mean([r.auc for r in results])),
-        tuple(float(end) for end in np.mean([r.interval for r in results], axis=0)),
-    )
+        tested_a, tested_b = groups_a[folds_a == fold], groups_b[folds_b == fold]
+        results.append(auc(scores_a, scores_b, tested_a, tested_b, rounds, seed))
+    low, high = np.mean([r.interval for r in results], axis=0)
+    return TwoSample(float(np.mean([r.auc for r in results])), (float(low), float(high)))
 
 
 def auc(
@@ -88,17 +87,15 @@ def auc(
     """Share of pairs in which a's score is the higher one, ties counted half, and its bootstrap
     over groups.
     """
-    hot_a, hot_b = (
-        np.eye(groups.max() + 1)[groups] for groups in map(number_groups, (groups_a, groups_b))
-    )
-    wins = hot_a.T @ ((a[:, None] > b) + 0.5 * (a[:, None] == b)) @ hot_b
-    pairs = np.outer(hot_a.sum(0), hot_b.sum(0))
+    numbers_a, numbers_b = number_groups(groups_a), number_groups(groups_b)
+    wins = group_wins(a, b, numbers_a, numbers_b)
+    pairs = np.outer(np.bincount(numbers_a), np.bincount(numbers_b)).astype(np.float64)
 
     def share(u: np.ndarray, v: np.ndarray) -> float:
         return float(u @ wins @ v / (u @ pairs @ v))
 
     whole = share(np.ones(len(wins)), np.ones(wins.shape[1]))
-    return TwoSample(whole, bootstrap(share, *wins.shape, rounds, seed))
+    return TwoSample(whole, bootstrap(share, len(wins), wins.shape[1], rounds, seed))
 
 
 def split_groups(groups: Integer[np.ndarray, " n"], seed: int = 0) -> Integer[np.ndarray, " n"]:
@@ -130,23 +127,21 @@ def logistic(
     new: Float[np.ndarray, "k dim"],
     seed: int = 0,
 ) -> Float[np.ndarray, " k"]:
-    """Logits of an L2-regularised logistic regression (weight 1 on standardised rows)."""
+    """Logits of scikit-learn's L2-regularised logistic regression (weight 1 on standardised
+    rows).
+    """
+    from sklearn.linear_model import LogisticRegression  # slow to import
+
     mean, deviation = rows.mean(0), rows.std(0) + 1e-6
-    x = (rows - mean) / deviation
-
-    def loss(beta: np.ndarray) -> tuple[float, np.ndarray]:
-        logits = x @ beta[1:] + beta[0]
-        error = expit(logits) - labels
-        value = np.logaddexp(0, logits).sum() - labels @ logits + 0.5 * beta[1:] @ beta[1:]
-        return value, np.concatenate([[error.sum()], x.T @ error + beta[1:]])
-
-    beta = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B").x
-    return (new - mean) / deviation @ beta[1:] + beta[0]
+    model = LogisticRegression(C=1.0, solver="newton-cholesky", tol=1e-8)
+    return model.fit((rows - mean) / deviation, labels).decision_function((new - mean) / deviation)
 
 
 def small_pictures(images: UInt8[np.ndarray, "n height width"]) -> Float[np.ndarray, "n side side"]:
     """Slices at the network's size, in [0, 1]."""
-    return F.interpolate(as_floats(images), size=(SIDE, SIDE), mode="area")[:, 0].numpy()
+    return F.interpolate(as_floats(images), size=(PICTURE_SIDE, PICTURE_SIDE), mode="area")[
+        :, 0
+    ].numpy()
 
 
 def network(

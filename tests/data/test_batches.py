@@ -125,7 +125,7 @@ def test_streamed_batches_equal_those_held(tmp_path, shuffle, mirror):
             assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
-def test_the_choice_follows_the_free_memory_and_is_said(tmp_path, monkeypatch, capsys):
+def test_the_choice_follows_the_free_memory_and_is_printed(tmp_path, monkeypatch, capsys):
     split = memory_map(tmp_path / "a.npy")
     monkeypatch.setattr(
         dataset, "free_memory", lambda device: split.images.nbytes / dataset.MAX_MEMORY_SHARE + 1

@@ -39,7 +39,7 @@ def test_cache_holds_every_slice_of_every_split(tree, tmp_path):
     )  # no path in titles
 
 
-def test_identity_depends_on_pixels_and_not_on_the_place(tree, tmp_path):
+def test_identity_depends_on_pixels_and_not_on_the_folder(tree, tmp_path):
     first = build_cache(tree, tmp_path / "a", CONFIG)
     moved = shutil.move(tree, tmp_path / "elsewhere")
     os.utime(moved / "keras_png_slices_test" / "case_005_slice_1.nii.png", ns=(0, 0))
@@ -100,7 +100,7 @@ def test_split_as_tensors_and_floats(tree, tmp_path):
     assert torch.equal((split.floats() * 255).round().to(torch.uint8), tensors["images"])
 
 
-def test_sample_brains_are_said_to_be_synthetic(tmp_path):
+def test_sample_brains_are_described_as_synthetic(tmp_path):
     dataset = build_cache(data.sample_brains(PROFILES["smoke"].data), tmp_path / "cache", CONFIG)
     assert dataset.synthetic and "synthetic" in dataset.description
     assert dataset.n_positions == 32 and np.isfinite(dataset.split("test").ages).all()

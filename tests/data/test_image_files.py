@@ -175,7 +175,7 @@ def test_truncated_file_is_named(tmp_path, keep, suffix):
         read_slice(path)
 
 
-def test_text_a_pointer_and_no_file_are_told_apart(tmp_path):
+def test_text_a_pointer_and_no_file_have_messages_of_their_own(tmp_path):
     path = tmp_path / "a.png"
     with pytest.raises(DataError, match="cannot read .*a.png: No such file"):
         read_slice(path)
@@ -205,14 +205,14 @@ def damaged(content, rng):
     """Bits flipped, an end cut off, a block zeroed, bytes appended: one to three of them."""
     content = bytearray(content)
     for _ in range(rng.integers(1, 4)):
-        place = int(rng.integers(len(content))) if content else 0
+        offset = int(rng.integers(len(content))) if content else 0
         match rng.integers(4):
             case 0 if content:
-                content[place] ^= 1 << int(rng.integers(8))
+                content[offset] ^= 1 << int(rng.integers(8))
             case 1:
-                del content[place:]
+                del content[offset:]
             case 2:
-                content[place : place + 16] = bytes(len(content[place : place + 16]))
+                content[offset : offset + 16] = bytes(len(content[offset : offset + 16]))
             case 3:
                 content += rng.bytes(int(rng.integers(1, 40)))
     return bytes(content)

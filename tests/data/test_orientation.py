@@ -1,6 +1,4 @@
-"""How slices lie: turned sample brains and heads are brought upright, everything else is left
-alone.
-"""
+"""Orientation of slices: sample brains and heads are turned upright, all else is left as it is."""
 
 import functools
 
@@ -202,9 +200,9 @@ def tree(folder, slices, masks, orient):
     return folder
 
 
-def prepared(tmp_path, subjects, lies, name, **options):
+def prepared(tmp_path, subjects, turn, name, **options):
     slices, masks, _ = subjects
-    source = tree(tmp_path / f"{name} source", slices, masks, lies)
+    source = tree(tmp_path / f"{name} source", slices, masks, turn)
     chosen = ImportOptions(slices=SliceOptions(**options))
     return data.build_cache(source, tmp_path / name, WHOLE, options=chosen)
 
@@ -281,7 +279,7 @@ def test_symmetry_of_a_split_reaches_its_batches(tmp_path, subjects):
 
 
 @pytest.mark.slow
-def test_sample_brains_can_be_written_as_the_course_s_slices_lie(tmp_path):
+def test_sample_brains_can_be_written_in_the_orientation_of_the_png_slices(tmp_path):
     tree = write_sample_brains(tmp_path, 2, 1, 1, whole_head=True, orient="rot270", workers=1)
     dataset = data.build_cache(tree, tmp_path / "cache", WHOLE)
     assert (dataset.orient, dataset.content, dataset.symmetry.axis) == ("rot90", "head", -1)
@@ -312,12 +310,12 @@ def test_prepare_says_how_slices_lie_and_writes_them_either_way(tmp_path, capsys
         str(tmp_path / "png"),
     ]
     assert main([*command, "--as-source"]) == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert (
         "orientation: turned by rot90 (as measured); mirrored left-right in training; whole heads"
-        in said
+        in printed
     )
-    assert "prepared PNG slices of in in" in said
+    assert "prepared PNG slices of in in" in printed
     back = data.build_cache(tmp_path / "png", tmp_path / "back", DataConfig(image_size=64))
     assert back.orient == "rot90"
     assert (

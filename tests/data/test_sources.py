@@ -329,8 +329,10 @@ def test_sessions_of_a_subject_stay_together(tmp_path, seed):
             tmp_path / str(rng.integers(3)), [f"OAS1_{rng.integers(10)}{i}"], sessions, 1, size=8
         )
     source = with_splits(discover(tmp_path, PATTERN), (0.5, 0.2, 0.3), seed)
-    homes = {s.name: {t.split for t in source.series if t.name == s.name} for s in source.series}
-    assert all(len(splits) == 1 for splits in homes.values())
+    splits_of = {
+        s.name: {t.split for t in source.series if t.name == s.name} for s in source.series
+    }
+    assert all(len(splits) == 1 for splits in splits_of.values())
     assert [s.split for s in source.series] == sorted(
         (s.split for s in source.series), key=SPLITS.index
     )

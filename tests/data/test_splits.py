@@ -29,8 +29,10 @@ def cohort(n, seed, known=1.0):
 
 def dealt(people, counts, seed=0):
     """{split: people}."""
-    home = deal(people, dict(zip(SPLITS, counts, strict=True)), seed)
-    return {split: [people[name] for name in home if home[name] == split] for split in SPLITS}
+    split_of = deal(people, dict(zip(SPLITS, counts, strict=True)), seed)
+    return {
+        split: [people[name] for name in split_of if split_of[name] == split] for split in SPLITS
+    }
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -81,8 +83,8 @@ def test_order_does_not_matter_and_the_seed_does(known):
 
 def test_without_people_known_every_name_may_go_anywhere():
     names = dict.fromkeys(map(str, range(9)), Person())
-    homes = [deal(names, {"train": 5, "validate": 2, "test": 2}, seed) for seed in range(60)]
-    assert all({home[name] for home in homes} == set(SPLITS) for name in names)
+    deals = [deal(names, {"train": 5, "validate": 2, "test": 2}, seed) for seed in range(60)]
+    assert all({split_of[name] for split_of in deals} == set(SPLITS) for name in names)
 
 
 def test_empty_splits_and_counts_that_do_not_fit():
@@ -146,9 +148,9 @@ def test_no_subject_is_ever_in_two_splits():
             )
             for name in names
         }
-        home = assign_splits(known, shares, seed)
-        counts = [list(home.values()).count(split) for split in SPLITS]
-        assert set(home) == set(names) and min(counts) >= 1
+        split_of = assign_splits(known, shares, seed)
+        counts = [list(split_of.values()).count(split) for split in SPLITS]
+        assert set(split_of) == set(names) and min(counts) >= 1
         ideal = [share / sum(shares) * len(names) for share in shares]
         if min(ideal) >= 1:
             assert all(abs(n - wanted) < 1 for n, wanted in zip(counts, ideal, strict=True))
@@ -156,7 +158,7 @@ def test_no_subject_is_ever_in_two_splits():
             assign_splits(
                 {name: known[name] for name in rng.sample(names, len(names))}, shares, seed
             )
-            == home
+            == split_of
         )
 
 

@@ -93,7 +93,7 @@ BROKEN = {
         header_with(srow_x=[1, 0, 0, 0], srow_y=[1, 0, 0, 0]),
         "no usable orientation",
     ),
-    "place": ("a.nii", header_with(vox_offset=np.nan), "places its voxels at byte nan"),
+    "offset": ("a.nii", header_with(vox_offset=np.nan), "places its voxels at byte nan"),
     "field": (
         "a.nii",
         nifti(np.ones((80, 80, 80), np.uint8), zooms=(9, 9, 9)),
@@ -247,8 +247,8 @@ def damaged(content, rng, start=0, end=None):
     kind = rng.integers(6)
     at = int(rng.integers(start, end))
     if kind <= 2:
-        for place in rng.integers(start, end, rng.integers(1, 5)):
-            content[place] = rng.integers(256) if kind else content[place] ^ (1 << rng.integers(8))
+        for i in rng.integers(start, end, rng.integers(1, 5)):
+            content[i] = rng.integers(256) if kind else content[i] ^ (1 << rng.integers(8))
     elif kind == 3:
         del content[at:]
     elif kind == 4:

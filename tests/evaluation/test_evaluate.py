@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from random_slices import blobs
 
 from oasis_utils.config import DCGANConfig, EvaluationConfig, PixelCNNConfig, VQVAEConfig
 from oasis_utils.data.dataset import Split
@@ -15,10 +16,6 @@ from oasis_utils.evaluation import measured_sets
 from oasis_utils.evaluation import reference as reference_module
 from oasis_utils.evaluation.evaluate import evaluate_images, generate, sensitivities
 from oasis_utils.evaluation.model_card import model_card
-from oasis_utils.evaluation.reconstruction import (
-    judge_reconstruction,
-    mean_image,
-)
 from oasis_utils.evaluation.reference import DECODED, PRIOR, REAL, TRAINING, Reference
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.pixelcnn import PixelCNN
@@ -29,27 +26,6 @@ from oasis_utils.runtime.report import EvaluationResults, checked
 CPU = torch.device("cpu")
 
 CONFIG = EvaluationConfig(n_images=32, bootstrap=50)
-
-
-def blobs(n, seed, size=32):
-    """Smooth random pictures, no two alike."""
-    coarse = torch.rand(n, 1, 5, 5, generator=torch.Generator().manual_seed(seed))
-    smooth = torch.nn.functional.interpolate(
-        coarse, size=(size, size), mode="bilinear", align_corners=True
-    )
-    return (smooth[:, 0] * 255).to(torch.uint8).numpy()
-
-
-def split_of(name, images, per_subject=4):
-    n = len(images)
-    rows = np.arange(n)
-    ages = np.full(n, np.nan, np.float32)
-    return Split(name, images, rows // per_subject + 100 * len(name), rows % per_subject, ages)
-
-
-def judged(images, reconstructions, per_subject=4):
-    split = split_of("test", images, per_subject)
-    return judge_reconstruction(split, reconstructions, mean_image(split))
 
 
 # ---------------------------------------------------------------- samples

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from random_slices import blobs, split_of
 
 from oasis_utils.config import VQVAEConfig
-from oasis_utils.data.dataset import Split
 from oasis_utils.evaluation.reconstruction import (
     judge_reconstruction,
     mean_image,
@@ -17,22 +17,6 @@ from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime.report import section
 
 CPU = torch.device("cpu")
-
-
-def blobs(n, seed, size=32):
-    """Smooth random pictures, no two alike."""
-    coarse = torch.rand(n, 1, 5, 5, generator=torch.Generator().manual_seed(seed))
-    smooth = torch.nn.functional.interpolate(
-        coarse, size=(size, size), mode="bilinear", align_corners=True
-    )
-    return (smooth[:, 0] * 255).to(torch.uint8).numpy()
-
-
-def split_of(name, images, per_subject=4):
-    n = len(images)
-    rows = np.arange(n)
-    ages = np.full(n, np.nan, np.float32)
-    return Split(name, images, rows // per_subject + 100 * len(name), rows % per_subject, ages)
 
 
 def test_reconstructions_of_a_split_are_those_of_the_vqvae(monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 
 from oasis_utils.data.dataset import Split
 from oasis_utils.metrics.ageing import (
-    LIMIT,
+    MAX_SLICES,
     AgeTrend,
     Study,
     central,
@@ -154,5 +154,5 @@ def test_a_study_without_ages_has_no_lines():
 
 
 def test_many_rows_are_thinned_evenly():
-    _, rows = darkest_rows(ageing_split(n=3 * LIMIT, positions=2))
-    assert len(rows) == LIMIT and rows[0] < 3 and rows[-1] > 2 * 3 * LIMIT - 3
+    _, rows = darkest_rows(ageing_split(n=3 * MAX_SLICES, positions=2))
+    assert len(rows) == MAX_SLICES and rows[0] < 3 and rows[-1] > 2 * 3 * MAX_SLICES - 3

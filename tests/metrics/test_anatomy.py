@@ -6,14 +6,14 @@ import pytest
 from oasis_utils.data.dataset import Split
 from oasis_utils.metrics.anatomy import (
     Anatomist,
-    Atlas,
-    DarkMiddle,
-    PositionReader,
     Tissues,
     at,
-    compare_measures,
     consensus,
 )
+from oasis_utils.metrics.atlas import Atlas, compare_measures
+from oasis_utils.metrics.dark_middle import DarkMiddle
+from oasis_utils.metrics.features import Standardizer
+from oasis_utils.metrics.position_reader import PositionReader, thumbnails
 from oasis_utils.runtime.symmetry import LEFT_RIGHT, Symmetry
 
 
@@ -176,3 +176,14 @@ def test_positions_are_read_from_real_slices_of_other_people(brains):
     error = np.abs(reader.read(np.array(test.images)) - test.positions).mean()
     chance = np.abs(test.positions - test.positions.mean()).mean()
     assert error < 0.7 * chance
+
+
+def test_the_reader_is_the_textbook_ridge_regression():
+    images = np.random.default_rng(0).integers(0, 256, (40, 32, 32)).astype(np.uint8)
+    positions, ridge = np.arange(40) % 7, 30.0
+    x = Standardizer.fit(thumbnails(images))(thumbnails(images))
+    y = positions - positions.mean()
+    weights = np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ y)
+    reader = PositionReader.fit(images, positions, ridge)
+    np.testing.assert_allclose(reader.weights, weights, atol=1e-12)
+    np.testing.assert_allclose(reader.read(images), x @ weights + positions.mean(), atol=1e-10)

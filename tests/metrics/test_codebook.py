@@ -189,6 +189,17 @@ def test_pca_axis_points_along_its_largest_entry():
     assert (np.diff(codebook.pca(line, 1)[:, 0]) < 0).all()  # the axis is (-1, 3) / sqrt(10)
 
 
+def test_pca_is_the_textbook_decomposition():
+    """Singular vectors of the centred rows, each with its largest entry positive."""
+    vectors = normal(30, 6, seed=3)
+    centred = vectors - vectors.mean(0)
+    axes = np.linalg.svd(centred, full_matrices=False)[2][:3]
+    axes *= np.sign(axes[np.arange(3), np.abs(axes).argmax(1)])[:, None]
+    np.testing.assert_allclose(codebook.pca(vectors, 3), centred @ axes.T, atol=1e-10)
+    few = codebook.pca(vectors[:2], 5)  # as many as there are
+    assert few.shape == (2, 2)
+
+
 def test_pca_leaves_its_input_alone():
     vectors = normal(30, 5)
     before = vectors.copy()

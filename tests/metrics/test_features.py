@@ -7,18 +7,9 @@ import pytest
 import torch
 
 from oasis_utils.metrics import features
-from oasis_utils.metrics.features import (
-    Projection,
-    Standardizer,
-    balanced,
-    learned,
-    matched,
-    partners,
-    radiomic,
-    radiomic_table,
-    radiomic_text,
-    turns,
-)
+from oasis_utils.metrics.features import Standardizer, learned, projection
+from oasis_utils.metrics.matching import balanced, matched, partners, turns
+from oasis_utils.metrics.radiomic import radiomic, radiomic_table, radiomic_text
 from oasis_utils.runtime.symmetry import Symmetry
 
 CPU = torch.device("cpu")
@@ -33,7 +24,7 @@ def test_learned_features_do_not_depend_on_the_batch(monkeypatch):
     images = np.random.default_rng(0).integers(0, 255, (3, 32, 32)).astype(np.uint8)
     first = learned(images, CPU)
     assert first.shape == (3, 1280) and np.isfinite(first).all()
-    monkeypatch.setattr(features, "BATCH", {"cpu": 2})
+    monkeypatch.setattr(features, "NETWORK_BATCH", {"cpu": 2})
     assert learned(images, CPU) == pytest.approx(first, abs=1e-3)
     assert np.abs(first[0] - first[1]).mean() > 0.01  # they tell pictures apart
 
@@ -92,15 +83,20 @@ def test_standard_scales_training_and_cuts_wild_values():
     rows = np.random.default_rng(0).normal(3, 2, (500, 4)) * [1, 1, 1, 0]
     scaled = Standardizer.fit(rows)(rows)
     assert scaled[:, :3].std(0) == pytest.approx(1, abs=1e-6) and np.abs(scaled[:, 3]).max() == 0
-    assert Standardizer.fit(rows)(rows + 1000)[:, 0].max() == features.LIMIT
+    assert Standardizer.fit(rows)(rows + 1000)[:, 0].max() == features.MAX_DEVIATIONS
 
 
-def test_projection_keeps_the_leading_directions():
-    rows = np.random.default_rng(0).normal(size=(200, 10)) * np.linspace(5, 0.1, 10)
-    kept = Projection.fit(rows, 3)(rows)
-    assert kept.var(0, ddof=0) == pytest.approx(
-        np.linalg.eigvalsh(np.cov(rows.T, ddof=0))[::-1][:3]
-    )
+def test_projection_is_the_textbook_decomposition():
+    """Singular vectors of the centred training rows, up to signs, for single precision too."""
+    rows = np.random.default_rng(0).normal(2, 1, (50, 80)) * np.linspace(5, 0.1, 80)
+    rows = rows.astype(np.float32)
+    train, new = rows[:40].astype(np.float64), rows[40:]
+    axes = np.linalg.svd(train - train.mean(0), full_matrices=False)[2][:3]
+    found = projection(rows[:40], 3)(new)
+    expected = (new - train.mean(0)) @ axes.T
+    np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-9)
+    variances = projection(rows[:40], 3)(train).var(0, ddof=1)
+    np.testing.assert_allclose(variances, np.linalg.eigvalsh(np.cov(train.T))[::-1][:3])
 
 
 def test_balanced_rows_cover_the_positions_evenly():
@@ -117,7 +113,7 @@ def test_the_kept_network_is_no_inference_tensor():
     features.feature_network.cache_clear()
     learned(np.zeros((1, 32, 32), np.uint8), CPU)
     image = torch.rand(1, 3, 64, 64, requires_grad=True)
-    features.feature_network("cpu").extract_features(image).sum().backward()
+    features.feature_network("cpu")(image).sum().backward()
     assert image.grad.abs().sum() > 0
 
 

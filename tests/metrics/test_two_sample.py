@@ -4,8 +4,10 @@ both sides.
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
+from scipy.special import expit
 
-from oasis_utils.metrics.two_sample import logistic, network, split_groups, two_sample
+from oasis_utils.metrics.two_sample import auc, logistic, network, split_groups, two_sample
 
 GROUPS = np.arange(80) // 10
 
@@ -79,6 +81,42 @@ def test_logistic_finds_the_direction():
         np.array([np.full(5, 3.0), np.full(5, -1.0)]),
     )
     assert scores[0] > 1 and scores[1] < -1
+
+
+def textbook_logits(rows, labels, new):
+    """The minimum of log loss plus half the squared weights, on standardised rows."""
+    mean, deviation = rows.mean(0), rows.std(0) + 1e-6
+    x = (rows - mean) / deviation
+
+    def loss(beta):
+        logits = x @ beta[1:] + beta[0]
+        error = expit(logits) - labels
+        value = np.logaddexp(0, logits).sum() - labels @ logits + 0.5 * beta[1:] @ beta[1:]
+        return value, np.concatenate([[error.sum()], x.T @ error + beta[1:]])
+
+    options = {"ftol": 1e-15, "gtol": 1e-9}
+    beta = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B", options=options).x
+    return (new - mean) / deviation @ beta[1:] + beta[0]
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5, 4.0])
+def test_logistic_is_the_textbook_regression(shift):
+    both, labels = np.concatenate([rows(0, shift), rows(1)]), np.repeat([1.0, 0.0], 80)
+    both[:, 4] = 2.0  # a column without spread says nothing
+    new = rows(2)
+    new[:, 4] = 2.0
+    np.testing.assert_allclose(
+        logistic(both, labels, new), textbook_logits(both, labels, new), atol=1e-4
+    )
+
+
+def test_the_auc_is_the_share_of_pairs_by_brute_force():
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 9, 30).astype(float), rng.integers(0, 8, 40).astype(float)
+    pairs = (a[:, None] > b) + 0.5 * (a[:, None] == b)
+    found = auc(a, b, np.arange(30) // 5 + 7, np.arange(40) // 4, 50)
+    assert found.auc == pytest.approx(pairs.mean(), abs=1e-12)
+    assert found.interval[0] < found.auc < found.interval[1]
 
 
 def test_network_sees_texture_and_repeats_itself():

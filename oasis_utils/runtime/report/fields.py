@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge, Le, Predicate
@@ -15,7 +16,7 @@ def ascending(ends: tuple[float, float]) -> bool:
 Count = Annotated[int, Ge(0)]
 Share = Annotated[float, Ge(0), Le(1)]
 Interval = Annotated[tuple[float, float], Predicate(ascending)]
-Numbers = dict[str, float | None]
+Numbers = Mapping[str, float | None]
 
 
 class Strict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -55,7 +56,7 @@ class DataResults(Strict):
     identity: str
     image_size: Count
     crop: Crop
-    splits: dict[str, SplitSize]
+    splits: Mapping[str, SplitSize]
     shared_subjects: Count
 
     def summary(self) -> str:
@@ -85,8 +86,8 @@ class ReconstructionResults(Strict):
     ssim: float
     brain_ssim: float | None
     psnr: float
-    intervals: dict[str, Interval | None]
-    trivial_baselines: dict[str, dict[str, float | None]]
+    intervals: Mapping[str, Interval | None]
+    trivial_baselines: Mapping[str, Mapping[str, float | None]]
     split: str
     region: Literal["brain", "head"]
     images: Count
@@ -181,7 +182,7 @@ class CodebookResults(Strict):
     tone_change: Numbers
     near_black: Numbers
     ssim_without_rarest: Numbers
-    collapse: dict[str, CollapseResults]
+    collapse: Mapping[str, CollapseResults]
     collapse_seconds: float
 
     def summary(self) -> str:
@@ -220,8 +221,8 @@ class DCGANResults(Strict):
     codes_used: Count
     code_divergence: float
     variety: float | None
-    age_correlation: dict[str, float | None]
-    age_trend: dict[str, dict[str, str]]
+    age_correlation: Mapping[str, float | None]
+    age_trend: Mapping[str, Mapping[str, str]]
     index_kernel_distance: float
     index_code_divergence: float
 
@@ -265,11 +266,11 @@ class PixelCNNResults(Strict):
     bits_per_pixel: float
     best_epoch: Count
     best_step: Count
-    intervals: dict[str, Interval | None]
-    age_correlation: dict[str, float | None]
-    age_trend: dict[str, dict[str, str]]
-    auroc: dict[str, Share | None]
-    auroc_intervals: dict[str, Interval | None]
+    intervals: Mapping[str, Interval | None]
+    age_correlation: Mapping[str, float | None]
+    age_trend: Mapping[str, Mapping[str, str]]
+    auroc: Mapping[str, Share | None]
+    auroc_intervals: Mapping[str, Interval | None]
 
     def summary(self) -> str:
         """One line for the final table."""
@@ -295,7 +296,7 @@ class SamplingResults(Strict):
     top_p: float
     n_images: Count
     seed: Count
-    valid: dict[str, Share]
+    valid: Mapping[str, Share]
 
     def summary(self) -> str:
         """One line for the final table."""
