@@ -93,8 +93,11 @@ class RowCache:
     def begin(
         self, positions: Int[Tensor, " batch"], ages: Float[Tensor, " batch"] | None = None
     ) -> None:
-        """Start new maps of these positions and ages (years), as many as before, in the same
-        memory.
+        """Start new maps, as many as before, in the same memory.
+
+        Args:
+            positions: slice positions in [0, n_positions).
+            ages: years, nan where unknown; None: all unknown.
         """
         self.conditions = self.model.conditions(positions, ages)
         for rows in self.rows:
@@ -142,8 +145,11 @@ class RowCache:
         ]
 
     def start_row(self, row: int, above: Int[Tensor, "batch cols"] | None = None) -> None:
-        """Run the vertical stack of this row through all layers. above: codes of the row before,
-        none for row 0.
+        """Run the vertical stack of this row through all layers.
+
+        Args:
+            row: number of the row; rows are started in order.
+            above: codes of the row before; None for row 0.
         """
         fresh = None if above is None else self.model.embedding(above.t())
         for i, block in enumerate(self.blocks):
@@ -176,9 +182,7 @@ class RowCache:
         rows[side : side + self.grid, :, -channels:] = fresh
 
     def _seen(self, layer: int) -> Float[Tensor, "cols batch two_channels"]:
-        """The vertical convolution of one row: for each column of its kernel a product of
-        matrices.
-        """
+        """One row of the vertical convolution: a matrix product for each column of its kernel."""
         rows, (bias, *kernels) = self.rows[layer], self.verticals[layer]
         seen = bias.expand(self.grid * self.batch, -1)
         for shift, kernel in enumerate(kernels):
@@ -186,7 +190,7 @@ class RowCache:
         return seen.view(self.grid, self.batch, -1)
 
     def logits(self) -> Float[Tensor, "batch n_codes"]:
-        """Distribution of the next cell of the row, given the cells accepted so far."""
+        """Logits of the next cell of the row, given the cells accepted so far."""
         return self._logits(self.ready_first[self.col], self.ready[self.col])
 
     def accept(self, code: Int[Tensor, " batch"]) -> None:
@@ -224,8 +228,10 @@ class RowCache:
                 left[..., kept:] = new
 
     def keep_only(self, parents: Int[Tensor, " batch"]) -> None:
-        """Between two rows: go on with these maps of the batch, repeats allowed (resampling of
-        proposals).
+        """Replace the maps of the batch by some of them, between two rows.
+
+        Args:
+            parents: rows of the batch to keep, repeats allowed (resampling of proposals).
         """
         self.rows = [rows[:, parents] for rows in self.rows]
 
@@ -280,8 +286,15 @@ class Step:
         given: Int[Tensor, " batch"] | None = None,
         keep: Bool[Tensor, " batch"] | None = None,
     ) -> Int[Tensor, " batch"]:
-        """The code of the next cell: drawn, or taken from `given` where `keep` is true. Read it
-        before the next call: its memory is used again.
+        """Draw the code of the next cell, or take it over.
+
+        Args:
+            noise: uniform in [0, 1).
+            given: codes to take over; None: all are drawn.
+            keep: true where a code is taken over.
+
+        Returns:
+            The codes. The next call uses their memory again.
         """
         cache = self.cache
         self.ready_first.copy_(cache.ready_first[cache.col])
@@ -334,7 +347,17 @@ class KeptSteps:
         ages: Float[Tensor, " batch"] | None,
         options: SamplingOptions,
     ) -> Iterator[Step]:
-        """A step that begins new maps. While it is in use no other caller gets it."""
+        """A step that begins new maps; no other caller gets it while it is in use.
+
+        Args:
+            model: the network to draw from.
+            positions: slice positions in [0, n_positions).
+            ages: years, nan where unknown; None: all unknown.
+            options: temperature, top-k and top-p.
+
+        Yields:
+            The step, for as many maps as there are positions.
+        """
         key = (len(positions), DrawingRule.of(options, model.config.n_codes))
         weights = state_of(model)
         if weights != self._weights:

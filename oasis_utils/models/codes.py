@@ -55,8 +55,14 @@ class CodeMaps:
         return digest(self.about)
 
     def to(self, split: str, device: torch.device) -> dict[str, Tensor]:
-        """{"indices", "positions", "subjects"} of a split as int64 tensors and {"ages"} as float32
-        on the device.
+        """A split as tensors.
+
+        Args:
+            split: "train", "validate" or "test".
+            device: where the tensors are placed.
+
+        Returns:
+            "indices", "positions" and "subjects" as int64, "ages" as float32.
         """
         return {
             "indices": torch.from_numpy(self.indices[split].astype(np.int64)).to(device),
@@ -66,8 +72,16 @@ class CodeMaps:
         }
 
     def some(self, split: str, device: torch.device, n: int, seed: int = 0) -> dict[str, Tensor]:
-        """At most n maps of a split, drawn at random without replacement, as from `to`. The first n
-        would be those of the first subjects only.
+        """Some maps of a split, drawn at random because the first ones are of the first subjects.
+
+        Args:
+            split: "train", "validate" or "test".
+            device: where the tensors are placed.
+            n: number of maps; all, where there are fewer.
+            seed: of the draw, which is without replacement.
+
+        Returns:
+            Tensors as from `to`.
         """
         size = len(self.indices[split])
         rows = np.sort(np.random.default_rng(seed).permutation(size)[:n])
@@ -91,7 +105,13 @@ class CodeMaps:
 def shifted(
     images: Float[Tensor, "n 1 height width"], rows: int, cols: int
 ) -> Float[Tensor, "n 1 height width"]:
-    """Moved by whole pixels; the border is repeated."""
+    """Slices moved down and right by whole pixels; the border is repeated.
+
+    Args:
+        images: of any range.
+        rows: pixels down; negative: up.
+        cols: pixels to the right; negative: to the left.
+    """
     reach = max(abs(rows), abs(cols))
     if reach == 0:
         return images
@@ -107,8 +127,15 @@ def variant(
     symmetry: Symmetry,
     generator: torch.Generator,
 ) -> Float[Tensor, "n 1 height width"]:
-    """Variant 0 is plain, 1 is mirrored, later ones are small shifts of either in turn. Slices
-    without a symmetry are only shifted.
+    """Slices changed as the training split is for its variants.
+
+    Args:
+        images: of any range.
+        number: 0 is plain, 1 is mirrored, later ones are small shifts of either in turn. Slices
+            without a symmetry are only shifted.
+        config: with the largest shift in pixels.
+        symmetry: across which slices are mirrored.
+        generator: of the shifts.
     """
     if number % 2 and symmetry:
         images = symmetry.mirror(images)
