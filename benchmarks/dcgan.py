@@ -26,7 +26,7 @@ from oasis_utils import evaluation
 from oasis_utils.config import DCGANConfig, load_profile
 from oasis_utils.data.batches import Batches
 from oasis_utils.data.dataset import Split, open_cache
-from oasis_utils.metrics import features, kernel, variety
+from oasis_utils.metrics import features, kernel_distance, variety
 from oasis_utils.metrics.radiomic import radiomic as radiomic_numbers
 from oasis_utils.models import checkpoints, codes
 from oasis_utils.models import sampler as sampling
@@ -111,8 +111,8 @@ class Judge:
         people = owners, self.real.subjects
         numbers = self.standard(radiomic_numbers(images, self.real.symmetry))
         return {
-            "kid": kernel.kid(features.learned(images, CPU), self.learned, *people),
-            "radiomic_kid": kernel.kid(numbers, self.radiomic, *people),
+            "kid": kernel_distance.kid(features.learned(images, CPU), self.learned, *people),
+            "radiomic_kid": kernel_distance.kid(numbers, self.radiomic, *people),
             "pair_ms_ssim": variety.pair_similarity(images, positions, owners),
         }
 

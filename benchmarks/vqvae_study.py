@@ -32,7 +32,7 @@ from oasis_utils.data.dataset import Dataset, Split, build_cache, make_sample_br
 from oasis_utils.metrics import features
 from oasis_utils.metrics import image_quality as metrics
 from oasis_utils.metrics.codebook import usage
-from oasis_utils.metrics.kernel import kid
+from oasis_utils.metrics.kernel_distance import kid
 from oasis_utils.models.checkpoints import load_model
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import (

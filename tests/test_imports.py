@@ -1,4 +1,4 @@
-"""Rooms import downwards, the command line starts light, and nothing unpickles or calls out."""
+"""Directions of imports, a light command line, no unpickling, no network."""
 
 import ast
 import subprocess
@@ -23,7 +23,7 @@ def imported_modules(name):
             yield node.module
 
 
-def test_rooms_import_downwards():
+def test_subpackages_import_downwards():
     """The contract is stated in pyproject.toml."""
     program = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run(

@@ -13,11 +13,11 @@ from oasis_utils.data.dataset import Split
 from oasis_utils.data.synthetic import make_subject
 from oasis_utils.data.template import load_template
 from oasis_utils.evaluation import measured_sets, reference
-from oasis_utils.evaluation.anomalies import judge
+from oasis_utils.evaluation.anomalies import auroc_by_kind
 from oasis_utils.evaluation.corruptions import DAMAGES, damaged, possible
 from oasis_utils.evaluation.evaluate import sensitivities
 from oasis_utils.evaluation.planting import DISC_MM, planted_slices, pooled
-from oasis_utils.evaluation.reconstruction import judge_reconstruction, mean_image
+from oasis_utils.evaluation.reconstruction import mean_image, score_reconstruction
 from oasis_utils.metrics import baselines
 from oasis_utils.metrics.anatomy import Anatomist
 from oasis_utils.metrics.baselines import trivial_baselines
@@ -230,7 +230,7 @@ def test_cells_of_the_region_are_named_for_what_they_are(heads, bare):
     for split, name in ((heads, "brain"), (bare, "head")):
         rows, planted = planted_slices(split, 2.0)
         images, region = split.images[rows], split.region(rows)
-        result = judge(
+        result = auroc_by_kind(
             lambda x: pooled(as_floats(x)[:, 0].numpy(), 16),
             images,
             planted,
@@ -253,7 +253,7 @@ def test_cells_of_the_region_are_named_for_what_they_are(heads, bare):
 def test_a_reconstruction_is_judged_in_the_region_and_says_which(heads, bare):
     fake = np.where(heads.masks > 0, heads.images, 0).astype(np.uint8)
     for split, name in ((heads, "brain"), (bare, "head")):
-        judged = judge_reconstruction(split, fake, mean_image(split))
+        judged = score_reconstruction(split, fake, mean_image(split))
         expected = score(split.floats(), as_floats(fake), split.inside())
         assert judged.region == name
         assert {key: getattr(judged, key) for key in expected} == pytest.approx(expected)
@@ -286,17 +286,17 @@ def test_a_judgement_names_only_what_can_be_measured(brains, monkeypatch):
     floor = measured_sets.compare(*sides, 10, classify=False)
     assert set(floor["anatomy"]) == {"head area"} and sides[0].radiomic.shape[1] == 28
     assert fitted.spaces["radiomic"].startswith("28 hand-made numbers on shape, grey levels")
-    judge = reference.Reference(
+    auroc_by_kind = reference.Reference(
         fitted,
         sides[1],
         splits[2].ages,
         None,
         sides[0],
         None,
-        {reference.REAL: floor},
+        {reference.REAL_VS_REAL: floor},
         EvaluationConfig(n_images=64, bootstrap=10),
         CPU,
         {},
     )
-    damages = sensitivities(judge, 16)
+    damages = sensitivities(auroc_by_kind, 16)
     assert set(damages) == set(possible(fitted.anatomist)) and len(damages) == len(DAMAGES) - 3

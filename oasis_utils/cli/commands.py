@@ -159,7 +159,7 @@ def reconstruct(args: argparse.Namespace) -> None:
     with _dataset(args.data, config) as dataset:
         split = dataset.split(args.split)
         images, indices = evaluation.reconstruct_split(vqvae, split, device)
-        scores = evaluation.judge_reconstruction(
+        scores = evaluation.score_reconstruction(
             split, images, evaluation.mean_image(dataset.split("train"))
         )
         assert split.series is not None  # set when a split is made

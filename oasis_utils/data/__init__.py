@@ -1,4 +1,4 @@
-"""Any source of slices or volumes to one prepared data set with splits and batches."""
+"""Converts any source of slices or volumes into one prepared data set with splits and batches."""
 
 from oasis_utils.data.batches import Batches
 from oasis_utils.data.dataset import (
@@ -9,7 +9,7 @@ from oasis_utils.data.dataset import (
     one_each,
     open_cache,
     open_or_build,
-    thinned,
+    subsample,
 )
 from oasis_utils.data.grey_levels import FOREGROUND
 from oasis_utils.data.prepare import is_cache
@@ -31,5 +31,5 @@ __all__ = [
     "one_each",
     "open_cache",
     "open_or_build",
-    "thinned",
+    "subsample",
 ]

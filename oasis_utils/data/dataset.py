@@ -1,4 +1,4 @@
-"""The opened cache: a data set with its splits.
+"""A prepared data set, opened from its cache, and its splits.
 
 A slice is uint8, square and grey; a subject owns its slices; no subject is in two splits. Models
 see float32 in [0, 1], shape (batch, 1, height, width). prepare.py makes a cache of a source,
@@ -22,7 +22,7 @@ from torch import Tensor
 from oasis_utils.config import BRAIN_LEVEL, SPLITS, DataConfig, digest
 from oasis_utils.data.batches import Streamed, free_memory
 from oasis_utils.data.grey_levels import to_float, with_channel
-from oasis_utils.data.orientation import AUTO, agreement, oriented, turned_back
+from oasis_utils.data.orientation import AUTO, correlation_with_mean, oriented, turned_back
 from oasis_utils.data.prepare import CACHE_FORMAT, ImportOptions, clear, import_source, is_cache
 from oasis_utils.data.sample_brains import write_sample_brains
 from oasis_utils.runtime import DataError, atomic, project_root, read_json, write_json
@@ -120,7 +120,7 @@ class Split:
         return torch.from_numpy(self.region())[:, None]
 
 
-def thinned(split: Split, limit: int, seed: int = 0) -> Split:
+def subsample(split: Split, limit: int, seed: int = 0) -> Split:
     """Fewer slices of a split for quick validation, spread evenly over its subjects.
 
     One slice is drawn from each of `limit` stretches of equal length.
@@ -237,7 +237,11 @@ class Dataset:
         train, turned = self.split("train").images, oriented(images, self.orient)
         rows = np.linspace(0, len(train) - 1, min(ALIGNMENT_SLICES, len(train))).astype(int)
         mean = train[rows].mean(0) / 255
-        return turned if agreement(turned, mean) > agreement(images, mean) else images
+        return (
+            turned
+            if correlation_with_mean(turned, mean) > correlation_with_mean(images, mean)
+            else images
+        )
 
     @property
     def description(self) -> str:

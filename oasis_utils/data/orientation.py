@@ -299,7 +299,7 @@ def _layers(image: UInt8[np.ndarray, "height width"]) -> Float[np.ndarray, " dep
 # ---------------------------------------------------------------- images from outside
 
 
-def agreement(
+def correlation_with_mean(
     images: UInt8[np.ndarray, "n height width"], mean: Float[np.ndarray, "height width"]
 ) -> float:
     """Mean correlation of slices with the mean slice of a data set, both framed.

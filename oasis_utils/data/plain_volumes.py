@@ -1,7 +1,7 @@
 """Finds the heads among plain volumes, which follow no published layout, by the names of files and
 folders.
 
-Names that leave open whose a volume is are refused: one person must never become two subjects.
+A name that does not identify the person is refused: one person must never become two subjects.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Makes a cache of any source: a manifest and memory-mapped uint8 arrays (slices.npy, masks.npy).
 
-Slices are read once into a nameless temporary file in the cache's folder, which the system frees
-even when the process is killed. The crop window is fitted to the training slices meanwhile; then
+Slices are read once into an unnamed temporary file in the cache's folder, which the system frees
+even when the process is killed. This pass also fits the crop window to the training slices; then
 chunks are cut, resized and written. Memory holds one chunk and a 32-byte hash a slice, however long
 the source is.
 """
@@ -18,8 +18,8 @@ from oasis_utils.data import volumes
 from oasis_utils.data.orientation import AUTO, oriented
 from oasis_utils.data.reading import ImportOptions, OnProgress
 from oasis_utils.data.resize import Window, fit_window, write_resized
+from oasis_utils.data.slice_collector import SliceCollector
 from oasis_utils.data.sources import Source, discover, with_splits
-from oasis_utils.data.stack import Stack
 from oasis_utils.runtime import DataError, atomic, read_json, write_json
 
 CACHE_FORMAT = 3  # 3: upright, with its symmetry
@@ -74,7 +74,7 @@ def import_source(
             return
     clear(folder)
     with tempfile.TemporaryFile(dir=folder) as raw, tempfile.TemporaryFile(dir=folder) as raw_masks:
-        stack = Stack(source, options.skip_bad, raw, raw_masks)
+        stack = SliceCollector(source, options.skip_bad, raw, raw_masks)
         stack.read(options, progress)
         found_in_stack = _write_arrays(folder, stack, config, options)
     about |= {"source": str(path.resolve()), **found_in_stack}
@@ -82,7 +82,7 @@ def import_source(
 
 
 def _write_arrays(
-    folder: Path, stack: Stack, config: DataConfig, options: ImportOptions
+    folder: Path, stack: SliceCollector, config: DataConfig, options: ImportOptions
 ) -> dict[str, Any]:
     """Write slices and masks; returns what the manifest says about them."""
     geometry, orient = stack.measured(), options.slices.orient

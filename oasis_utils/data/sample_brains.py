@@ -23,7 +23,7 @@ from oasis_utils.data.keras_layout import (
 )
 from oasis_utils.data.orientation import oriented, quarter_turns
 from oasis_utils.data.people import Person
-from oasis_utils.data.splits import deal
+from oasis_utils.data.splits import balanced_splits
 from oasis_utils.data.synthetic import SLICES, begin_subject, make_subject
 from oasis_utils.data.template import load_template
 from oasis_utils.runtime import atomic
@@ -51,7 +51,7 @@ def write_sample_brains(
     Each split is a folder `keras_png_slices_<split>` of 8-bit grey PNGs
     `case_<001...>_slice_<0-31>.nii.png`; `keras_png_slices_seg_<split>` holds their tissue masks
     `seg_<001...>_slice_<0-31>.nii.png` with the grey levels `synthetic.MASK_LEVELS`. Ages are
-    spread alike in all splits (`splits.deal`). Beside the folders are `participants.tsv`
+    spread alike in all splits (`splits.balanced_splits`). Beside the folders are `participants.tsv`
     (participant_id, age, split) and, once all is written, `sample_brains.json`. A complete set with
     the same settings is left as it is; one that was interrupted, or lacks masks, is completed.
 
@@ -141,7 +141,7 @@ def _assign_splits(counts: dict[str, int], seed: int) -> dict[int, str]:
             f"{total} subjects are too many: names count to {MAX_SUBJECTS}; write smaller numbers"
         )
     ages = {f"{number:03d}": begin_subject(number, seed)[1] for number in range(1, total + 1)}
-    split_of = deal({name: Person(age) for name, age in ages.items()}, counts, seed)
+    split_of = balanced_splits({name: Person(age) for name, age in ages.items()}, counts, seed)
     return {int(name): split_of[name] for name in ages}
 
 

@@ -243,7 +243,7 @@ def archive_members(
                         )
                     if (stored := tar.extractfile(member)) is None:
                         raise tarfile.ReadError(f"{member.name} has no content")
-                    content = bytes(take(stored, member.size))
+                    content = bytes(read_up_to(stored, member.size))
                 yield member.name, content
             _check_end(tar)
     except DataError:
@@ -272,7 +272,7 @@ def _check_end(tar: tarfile.TarFile) -> None:
     raise tarfile.ReadError("data behind the end mark")
 
 
-def take(stream: io.BufferedIOBase | IO[bytes], n: int) -> bytearray:
+def read_up_to(stream: io.BufferedIOBase | IO[bytes], n: int) -> bytearray:
     """Up to n bytes, in pieces: a damaged n must not reserve memory."""
     content = bytearray()
     while len(content) < n and (piece := stream.read(min(READ_CHUNK, n - len(content)))):

@@ -1,8 +1,8 @@
-"""Deals subjects to splits that are alike in age, sex and CDR, as seed, names and people decide.
+"""Assigns subjects to splits that are balanced in age, sex and CDR, reproducibly from a seed.
 
 Systematic sampling along the order of ages, then rerandomisation (Morgan & Rubin 2012, doi
-10.1214/12-AOS1008): of many random deals that are even in age, the one with the most similar splits
-is taken.
+10.1214/12-AOS1008): of many random assignments that are balanced in age, the one with the most
+similar splits is taken.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def assign_splits(
     shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
     seed: int = 0,
 ) -> dict[str, str]:
-    """Assign each subject to train, validate or test by `deal`.
+    """Assign each subject to train, validate or test by `balanced_splits`.
 
     Args:
         people: by name; their order does not matter.
@@ -55,10 +55,12 @@ def assign_splits(
         step = 1 if sum(counts) < n else -1
         able = [i for i in range(3) if counts[i] + step >= 1]
         counts[max(able, key=lambda i: step * (exact[i] - counts[i]))] += step
-    return deal(people, dict(zip(SPLITS, counts, strict=True)), seed)
+    return balanced_splits(people, dict(zip(SPLITS, counts, strict=True)), seed)
 
 
-def deal(people: Mapping[str, Person], counts: Mapping[str, int], seed: int = 0) -> dict[str, str]:
+def balanced_splits(
+    people: Mapping[str, Person], counts: Mapping[str, int], seed: int = 0
+) -> dict[str, str]:
     """Deal subjects to splits that are alike.
 
     Names are ordered by age (unknown ages last) and cut into as many blocks as the smallest split

@@ -1,4 +1,4 @@
-"""The Colin27 template: its slab of a head, and what warping it into other brains needs.
+"""The Colin27 template: a slab of axial slices, and the data needed to warp it into other brains.
 
 Every array axis order here is (slice, row, column): slices run upward, rows from front to back,
 columns across the mid-line, all at 1 mm. The template's licence is in `assets/NOTICE.md`.

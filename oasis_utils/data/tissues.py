@@ -1,4 +1,4 @@
-"""Labels of segmentations to the masks' 1 cerebrospinal fluid, 2 grey matter and 3 white matter.
+"""Converts segmentation labels to masks: 1 cerebrospinal fluid, 2 grey matter, 3 white matter.
 
 Label numbers are those of FSL FAST (Zhang et al. 2001, IEEE TMI 20:45), the BIDS derivatives
 (Gorgolewski et al. 2016, Sci Data 3:160044), neurite-OASIS (Hoopes et al. 2021, arXiv 2101.01035)

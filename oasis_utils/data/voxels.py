@@ -14,7 +14,7 @@ from nibabel.nifti1 import Nifti1Header, data_type_codes
 from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 
-from oasis_utils.data.scans import GZIP_ERRORS, READ_CHUNK, refuse_pointer, take
+from oasis_utils.data.scans import GZIP_ERRORS, READ_CHUNK, read_up_to, refuse_pointer
 from oasis_utils.runtime import DataError
 
 MAX_VOXELS = 2**27  # 512³: a header that promises more is damaged
@@ -70,7 +70,7 @@ def _read_stored(
     mgh, trailer = where.endswith((".mgz", ".mgh")), b""
     try:
         with opener(parts[0]) as stream:
-            content = take(stream, Nifti2Header.sizeof_hdr)
+            content = read_up_to(stream, Nifti2Header.sizeof_hdr)
             header = (
                 _mgh_header(bytes(content), where)
                 if mgh
@@ -80,11 +80,11 @@ def _read_stored(
             needed = offset + math.prod(shape) * dtype.itemsize
             if len(parts) == 1:
                 # + 1: to its end, where gzip checks the sum
-                content += take(stream, needed - len(content) + 1)
-                trailer = take(stream, READ_CHUNK) if mgh else b""
+                content += read_up_to(stream, needed - len(content) + 1)
+                trailer = read_up_to(stream, READ_CHUNK) if mgh else b""
         if len(parts) == 2:
             with opener(parts[1]) as stream:
-                content = take(stream, needed + 1)
+                content = read_up_to(stream, needed + 1)
     except GZIP_ERRORS as error:
         raise DataError(f"cannot read {where}: {error}; replace the file") from None
     refuse_pointer(bytes(content[:64]), last)

@@ -2,31 +2,36 @@
 
 from oasis_utils.evaluation import model_card, verdicts
 from oasis_utils.evaluation.evaluate import code_use, evaluate_images, generate, sensitivities
-from oasis_utils.evaluation.final_table import final_rows, judgement_results, summary_of
+from oasis_utils.evaluation.final_table import evaluation_summary, final_rows, summary_of
 from oasis_utils.evaluation.image_sets import load_images, require_images
 from oasis_utils.evaluation.likelihood import prior_nats
 from oasis_utils.evaluation.measured_sets import SPACES, resolution
 from oasis_utils.evaluation.reconstruction import (
-    judge_reconstruction,
     mean_image,
     position_means,
     reconstruct_split,
+    score_reconstruction,
 )
-from oasis_utils.evaluation.reference import DECODED, PRIOR, REAL, TRAINING, Reference
+from oasis_utils.evaluation.reference import (
+    DECODED_VS_DECODED,
+    DECODED_VS_REAL,
+    REAL_VS_REAL,
+    TRAINING_VS_REAL,
+    Reference,
+)
 
 __all__ = [
-    "DECODED",
-    "PRIOR",
-    "REAL",
+    "DECODED_VS_DECODED",
+    "DECODED_VS_REAL",
+    "REAL_VS_REAL",
     "SPACES",
-    "TRAINING",
+    "TRAINING_VS_REAL",
     "Reference",
     "code_use",
     "evaluate_images",
+    "evaluation_summary",
     "final_rows",
     "generate",
-    "judge_reconstruction",
-    "judgement_results",
     "load_images",
     "mean_image",
     "model_card",
@@ -35,6 +40,7 @@ __all__ = [
     "reconstruct_split",
     "require_images",
     "resolution",
+    "score_reconstruction",
     "sensitivities",
     "summary_of",
     "verdicts",

@@ -30,30 +30,30 @@ BLUR_CELLS = 0.6  # cells, standard deviation: an anomaly is larger than a cell
 
 
 @dataclass(frozen=True)
-class Evidence:
+class AnomalyScores:
     """What speaks for an anomaly in each cell of a map.
 
     Attributes:
-        surprise: Nats of the code, -log p.
+        surprisal: Nats of the code, -log p.
         excess: Nats above the entropy of the prediction.
         residual: Mean |slice - decoded slice| in grey levels of [0, 1].
     """
 
-    surprise: Float[np.ndarray, "n rows cols"]
+    surprisal: Float[np.ndarray, "n rows cols"]
     excess: Float[np.ndarray, "n rows cols"]
     residual: Float[np.ndarray, "n rows cols"]
 
 
 @torch.inference_mode()
-def evidence(
+def anomaly_scores(
     vqvae: VQVAE,
     prior: PixelCNN,
     images: UInt8[np.ndarray, "n height width"],
     positions: Integer[np.ndarray, " n"],
     ages: Float[np.ndarray, " n"] | None = None,
     symmetry: Symmetry = LEFT_RIGHT,
-) -> Evidence:
-    """Evidence for anomalies in every cell of the slices.
+) -> AnomalyScores:
+    """AnomalyScores for anomalies in every cell of the slices.
 
     It is the mean over the slices as they are and mirrored, so that every cell is also seen from
     its other side; without symmetry it is that of the slices as they are.
@@ -75,7 +75,7 @@ def evidence(
         sides.append(
             [symmetry.mirror(part) for part in _one_side(vqvae, prior, mirrored, positions, ages)]
         )
-    return Evidence(*(np.mean(pair, axis=0) for pair in zip(*sides, strict=True)))
+    return AnomalyScores(*(np.mean(pair, axis=0) for pair in zip(*sides, strict=True)))
 
 
 def _one_side(vqvae, prior, images, positions, ages) -> list[np.ndarray]:
@@ -99,7 +99,7 @@ def _one_side(vqvae, prior, images, positions, ages) -> list[np.ndarray]:
 
 
 @dataclass(frozen=True)
-class Normal:
+class NormalStatistics:
     """Mean and spread of the evidence in held-out normal slices, for every cell and slice position.
 
     Attributes:
@@ -112,11 +112,13 @@ class Normal:
     spread: dict[str, Float[np.ndarray, "positions rows cols"]]
 
     @classmethod
-    def of(cls, found: Evidence, positions: Integer[np.ndarray, " n"], n_positions: int) -> Normal:
+    def of(
+        cls, found: AnomalyScores, positions: Integer[np.ndarray, " n"], n_positions: int
+    ) -> NormalStatistics:
         """Mean and spread of normal slices.
 
         Args:
-            found: Evidence of slices of healthy subjects that no model was trained on.
+            found: AnomalyScores of slices of healthy subjects that no model was trained on.
             positions: Their slice positions.
             n_positions: Number of positions of the data set.
 
@@ -138,9 +140,9 @@ class Normal:
         return cls(mean, spread)
 
     def score(
-        self, found: Evidence, positions: Integer[np.ndarray, " n"]
+        self, found: AnomalyScores, positions: Integer[np.ndarray, " n"]
     ) -> Float[np.ndarray, "n rows cols"]:
-        """Standard deviations above normal of excess surprise and of residual, added, slightly
+        """Standard deviations above normal of excess surprisal and of residual, added, slightly
         blurred.
         """
         total = sum(
@@ -157,7 +159,7 @@ class Detector:
     Attributes:
         vqvae: Encodes the slices.
         prior: Predicts their codes.
-        normal: Evidence of normal slices.
+        normal: AnomalyScores of normal slices.
         positions: Slice position of each slice to come.
         ages: Their ages in years; None for a prior that is not conditioned on age.
         symmetry: Where the mid-line is.
@@ -165,29 +167,31 @@ class Detector:
 
     vqvae: VQVAE
     prior: PixelCNN
-    normal: Normal
+    normal: NormalStatistics
     positions: Integer[np.ndarray, " n"]
     ages: Float[np.ndarray, " n"] | None
     symmetry: Symmetry = LEFT_RIGHT
 
-    def evidence(self, images: UInt8[np.ndarray, "n height width"]) -> Evidence:
-        """Evidence of one slice for each of `positions`."""
-        return evidence(self.vqvae, self.prior, images, self.positions, self.ages, self.symmetry)
+    def anomaly_scores(self, images: UInt8[np.ndarray, "n height width"]) -> AnomalyScores:
+        """AnomalyScores of one slice for each of `positions`."""
+        return anomaly_scores(
+            self.vqvae, self.prior, images, self.positions, self.ages, self.symmetry
+        )
 
     def score(
         self, images: UInt8[np.ndarray, "n height width"]
     ) -> Float[np.ndarray, "n rows cols"]:
-        """Standard deviations above normal, see `Normal.score`."""
-        return self.normal.score(self.evidence(images), self.positions)
+        """Standard deviations above normal, see `NormalStatistics.score`."""
+        return self.normal.score(self.anomaly_scores(images), self.positions)
 
-    def surprise(
+    def surprisal(
         self, images: UInt8[np.ndarray, "n height width"]
     ) -> Float[np.ndarray, "n rows cols"]:
         """Nats of the codes alone."""
-        return self.evidence(images).surprise
+        return self.anomaly_scores(images).surprisal
 
 
-def clearest(
+def best_example(
     score: Callable[[np.ndarray], np.ndarray],
     images: UInt8[np.ndarray, "n height width"],
     planted: dict[str, Planted],
@@ -210,7 +214,7 @@ def clearest(
     return int(np.min(gains, axis=0).argmax())
 
 
-def judge(
+def auroc_by_kind(
     score: Callable[[UInt8[np.ndarray, "n height width"]], Float[np.ndarray, "n rows cols"]],
     images: UInt8[np.ndarray, "n height width"],
     planted: dict[str, Planted],

@@ -17,38 +17,46 @@ PATCHES = 8  # patches along each side of a slice
 
 
 @dataclass(frozen=True)
-class Scene:
+class SliceContext:
     """What is known of a slice beside its pixels."""
 
     symmetry: Symmetry
     brain: Bool[np.ndarray, "height width"]
 
 
-Damage = Callable[[np.ndarray, float, np.random.Generator, Scene], np.ndarray]
+Damage = Callable[[np.ndarray, float, np.random.Generator, SliceContext], np.ndarray]
 
 
-def blur(image: np.ndarray, amount: float, rng: np.random.Generator, scene: Scene) -> np.ndarray:
+def blur(
+    image: np.ndarray, amount: float, rng: np.random.Generator, scene: SliceContext
+) -> np.ndarray:
     """Gaussian of `amount` per cent of the frame."""
     return ndimage.gaussian_filter(image.astype(np.float64), amount / 100 * len(image))
 
 
-def noise(image: np.ndarray, amount: float, rng: np.random.Generator, scene: Scene) -> np.ndarray:
+def noise(
+    image: np.ndarray, amount: float, rng: np.random.Generator, scene: SliceContext
+) -> np.ndarray:
     """Gaussian noise of `amount` per cent of the grey range, in the foreground only."""
     return np.where(image > 0, image + rng.normal(0, 2.55 * amount, image.shape), image)
 
 
-def shift(image: np.ndarray, amount: float, rng: np.random.Generator, scene: Scene) -> np.ndarray:
+def shift(
+    image: np.ndarray, amount: float, rng: np.random.Generator, scene: SliceContext
+) -> np.ndarray:
     """Down and to the right by `amount` per cent of the frame."""
     return np.roll(image, round(amount / 100 * len(image)), axis=(0, 1))
 
 
-def flip(image: np.ndarray, amount: float, rng: np.random.Generator, scene: Scene) -> np.ndarray:
+def flip(
+    image: np.ndarray, amount: float, rng: np.random.Generator, scene: SliceContext
+) -> np.ndarray:
     """Mirrored across the mid-line in `amount` per cent of the slices."""
     return scene.symmetry.mirror(image) if rng.random() * 100 < amount else image
 
 
 def paint_ventricles(
-    image: np.ndarray, amount: float, rng: np.random.Generator, scene: Scene
+    image: np.ndarray, amount: float, rng: np.random.Generator, scene: SliceContext
 ) -> np.ndarray:
     """Deep fluid painted over with the grey of white matter, in `amount` per cent of the slices."""
     brain = scene.brain
@@ -60,7 +68,7 @@ def paint_ventricles(
 
 
 def shuffle_patches(
-    image: np.ndarray, amount: float, rng: np.random.Generator, scene: Scene
+    image: np.ndarray, amount: float, rng: np.random.Generator, scene: SliceContext
 ) -> np.ndarray:
     """`amount` per cent of an 8 x 8 grid of patches are exchanged."""
     side = len(image) // PATCHES
@@ -134,7 +142,7 @@ def damaged(
     (damage, amount), rng = DAMAGES[name], np.random.default_rng(seed)
     result = np.stack(
         [
-            damage(np.asarray(image), amount, rng, Scene(anatomist.symmetry, brain))
+            damage(np.asarray(image), amount, rng, SliceContext(anatomist.symmetry, brain))
             for image, brain in zip(images, brains, strict=True)
         ]
     )

@@ -22,7 +22,14 @@ from oasis_utils.evaluation.measured_sets import (
     estimate,
     resolution,
 )
-from oasis_utils.evaluation.reference import DECODED, PRIOR, REAL, Reference, judged_rows, timed
+from oasis_utils.evaluation.reference import (
+    DECODED_VS_DECODED,
+    DECODED_VS_REAL,
+    REAL_VS_REAL,
+    Reference,
+    reference_rows,
+    timed,
+)
 from oasis_utils.evaluation.verdicts import verdicts
 from oasis_utils.metrics import image_quality as metrics
 from oasis_utils.metrics.matching import balanced, matched
@@ -55,7 +62,7 @@ def generate(
     """
     positions, ages = spread_positions(n, sampler.n_positions), None
     if real is not None:
-        rows = np.resize(judged_rows(real, n), n)  # a small split is gone through again
+        rows = np.resize(reference_rows(real, n), n)  # a small split is gone through again
         positions, ages = real.positions[rows], real.ages[rows] if sampler.knows_age else None
     with Progress(f"sampling {sampler.name}", n) as progress:
         return sampler.sample(positions, image_seeds(seed, n), options, progress, ages)
@@ -120,9 +127,9 @@ def evaluate_images(
             drawn, reference.decoded_real, reference.config.bootstrap
         )
     with timed(seconds, "copies"):
-        copies = reference.fitted.copies.judge(images)
+        copies = reference.fitted.copies.evaluate(images)
     comparisons = {"real": real, "decoded": prior, **reference.comparisons}
-    real_vs_real = reference.comparisons[REAL]
+    real_vs_real = reference.comparisons[REAL_VS_REAL]
     assert real_vs_real is not None, "a reference always compares real sets"
     result = plain(
         {
@@ -189,10 +196,10 @@ def _summary(comparisons: dict[str, Comparison | None]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     names = {
         "": "real",
-        "_real_vs_real": REAL,
+        "_real_vs_real": REAL_VS_REAL,
         "_prior": "decoded",
-        "_decoded_vs_decoded": PRIOR,
-        "_decoded_vs_real": DECODED,
+        "_decoded_vs_decoded": DECODED_VS_DECODED,
+        "_decoded_vs_real": DECODED_VS_REAL,
     }
     for metric, family, key in (
         ("kid", "learned", "kid"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from oasis_utils.evaluation.measured_sets import resolution
-from oasis_utils.evaluation.reference import REAL, Reference
-from oasis_utils.runtime.report import JudgementResults, checked, plain
+from oasis_utils.evaluation.reference import REAL_VS_REAL, Reference
+from oasis_utils.runtime.report import EvaluationSummary, checked, plain
 
 PRIOR_ROWS = (  # text, entry of an evaluation, better, ending of its reference
     ("KID to real", "kid", "lower", "_real_vs_real"),
@@ -94,11 +94,11 @@ def summary_of(evaluations: dict[str, dict[str, Any]], reference: Reference) -> 
     return f"KID {', '.join(kids)}"
 
 
-def judgement_results(
+def evaluation_summary(
     reference: Reference,
     sensitivity: dict[str, dict[str, float]],
     controls: dict[str, dict[str, Any]],
-) -> JudgementResults:
+) -> EvaluationSummary:
     """What holds for the evaluation of every prior.
 
     Args:
@@ -110,7 +110,7 @@ def judgement_results(
     Returns:
         The section `evaluation` of the report.
     """
-    real = reference.comparisons[REAL]
+    real = reference.comparisons[REAL_VS_REAL]
     value = {
         "compared": reference.n_images,
         "resolution": real and resolution(real),
@@ -121,4 +121,4 @@ def judgement_results(
         },
         "seconds": reference.seconds,
     }
-    return checked(JudgementResults, plain(value), "the section evaluation")
+    return checked(EvaluationSummary, plain(value), "the section evaluation")

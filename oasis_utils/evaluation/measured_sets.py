@@ -21,11 +21,11 @@ from oasis_utils.metrics.atlas import Atlas, compare_measures
 from oasis_utils.metrics.bootstrap import bootstrap, mean_interval, number_groups
 from oasis_utils.metrics.features import LEARNED, Standardizer, learned, projection
 from oasis_utils.metrics.frechet import corrected_frechet, frechet_interval
-from oasis_utils.metrics.kernel import kid, kid_interval
+from oasis_utils.metrics.kernel_distance import kid, kid_interval
 from oasis_utils.metrics.matching import balanced
 from oasis_utils.metrics.memorisation import CopyTest
 from oasis_utils.metrics.neighbourhoods import Neighbourhoods
-from oasis_utils.metrics.position_reader import PositionReader
+from oasis_utils.metrics.position_regressor import PositionRegressor
 from oasis_utils.metrics.radiomic import RADIOMIC, radiomic, radiomic_text
 from oasis_utils.metrics.two_sample import logistic, network, small_pictures, two_sample
 from oasis_utils.metrics.variety import pair_scores
@@ -58,7 +58,7 @@ class FittedReference:
     standard: Standardizer
     anatomist: Anatomist
     atlas: Atlas
-    reader: PositionReader
+    reader: PositionRegressor
     copies: CopyTest
 
     @classmethod
@@ -75,7 +75,7 @@ class FittedReference:
             Standardizer.fit(radiomic(images, train.symmetry)),
             anatomist,
             Atlas.fit(anatomist.measure(images, positions), positions, n_positions),
-            PositionReader.fit(images, positions),
+            PositionRegressor.fit(images, positions),
             CopyTest.fit(train, real, other),
         )
 

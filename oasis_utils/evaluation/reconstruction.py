@@ -36,7 +36,7 @@ def reconstruct_split(
     return decode_maps(vqvae, indices), indices
 
 
-def judge_reconstruction(
+def score_reconstruction(
     split: Split,
     reconstructions: UInt8[np.ndarray, "n height width"],
     train_mean: Float[Tensor, "1 height width"],

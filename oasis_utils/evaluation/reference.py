@@ -1,10 +1,10 @@
 """The real sets that generated slices are compared with, and the comparisons among them.
 
 The *real* set holds slices of the test split, which no model has seen; generated slices are drawn
-at their positions and ages. Four comparisons show what a distance is worth: *real vs real*
+at their positions and ages. Four comparisons put a distance into context: *real vs real*
 (validation people against test people), *training vs real* (training people) and, with a VQ-VAE,
 *decoded vs real* (validation people passed through it) and *decoded vs decoded* (both sides passed
-through it), the reference of priors judged without the decoder's blur. All sets have the same
+through it), the reference of priors compared without the decoder's blur. All sets have the same
 number of slices, at positions and ages as near to the real ones as the data allow.
 """
 
@@ -27,7 +27,7 @@ from oasis_utils.metrics.slices import MIN_IMAGES, require_enough
 from oasis_utils.models.codes import decode_maps, encode_images
 from oasis_utils.models.vqvae import VQVAE
 
-REAL, TRAINING, DECODED, PRIOR = (
+REAL_VS_REAL, TRAINING_VS_REAL, DECODED_VS_REAL, DECODED_VS_DECODED = (
     "real_vs_real",
     "training_vs_real",
     "decoded_vs_real",
@@ -36,7 +36,7 @@ REAL, TRAINING, DECODED, PRIOR = (
 
 
 # ---------------------------------------------------------------- the real side
-def judged_rows(
+def reference_rows(
     real: Split, n: int, kept: Integer[np.ndarray, " m"] | None = None
 ) -> Integer[np.ndarray, " k"]:
     """The rows of the test split against which at most n generated slices are judged, and whose
@@ -58,7 +58,8 @@ class Reference:
         decoded_real: The same slices through the VQ-VAE; None without one.
         other: Validation people, matched in position and age.
         decoded: The same slices through the VQ-VAE; None without one.
-        comparisons: REAL, TRAINING, DECODED and PRIOR; the last two are None without a VQ-VAE.
+        comparisons: REAL_VS_REAL, TRAINING_VS_REAL, DECODED_VS_REAL and DECODED_VS_DECODED; the
+            last two are None without a VQ-VAE.
         config: Sizes and number of resamples.
         device: Where the networks run.
         seconds: Wall time of each part.
@@ -111,7 +112,7 @@ class Reference:
         kept = [_restrict(split, positions) for split in (other, real)]
         limit = min(config.n_images, len(train), *map(len, kept), n_judged or config.n_images)
         require_enough(n_judged or limit, limit)
-        wanted = judged_rows(real, limit, kept[1])
+        wanted = reference_rows(real, limit, kept[1])
         rows = {
             "real slices": (real, wanted),
             "other people": (other, _like(other, kept[0], real, wanted)),
@@ -156,10 +157,10 @@ def _references(
     real, other = sets["real slices"], sets["other people"]
     through = decoded.get("other people")
     return {
-        REAL: compare(other, real, rounds),
-        TRAINING: compare(sets["training people"], real, rounds, classify=False),
-        DECODED: through and compare(through, real, rounds),
-        PRIOR: through and compare(through, decoded["real slices"], rounds),
+        REAL_VS_REAL: compare(other, real, rounds),
+        TRAINING_VS_REAL: compare(sets["training people"], real, rounds, classify=False),
+        DECODED_VS_REAL: through and compare(through, real, rounds),
+        DECODED_VS_DECODED: through and compare(through, decoded["real slices"], rounds),
     }
 
 

@@ -1,4 +1,4 @@
-"""Intervals over people for the AUROC of changed cells, and scores that are computed once.
+"""Intervals over people for the AUROC of changed cells, and a cache of scores.
 
 The cells of a slice, and the slices of a person, are not independent, so whole people are
 resampled. The AUROC is a mean over pairs of a changed and an unchanged cell: their wins are summed
@@ -21,7 +21,7 @@ Images = UInt8[np.ndarray, "n height width"]
 Scores = Float[np.ndarray, "n rows cols"]
 
 
-def remembered(score: Callable[[Images], Scores]) -> Callable[[Images], Scores]:
+def memoized(score: Callable[[Images], Scores]) -> Callable[[Images], Scores]:
     """The same score function, which does not compute the scores of the very same array twice.
 
     Args:

@@ -1,6 +1,7 @@
-"""Change of a measure of slices with age: a regression line with intervals over people, to
-compare generated with real slices: a correlation is free of scale, so it cannot show that an effect
-is too small or a level too low.
+"""Regression of a measure of slices on age, with intervals over people.
+
+A correlation is free of scale: it cannot show that an effect is too small or a level too low. A
+line can, so generated and real slices are compared by theirs.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class AgeTrend:
             self.levels[:n] - other.levels[:n],
         )
 
-    def beyond_zero(self) -> dict[str, bool | None]:
+    def differs_from_zero(self) -> dict[str, bool | None]:
         """{"slope", "level"}: whether the 95 % interval leaves out 0; None without an interval."""
         ends = {"slope": central(self.slopes), "level": central(self.levels)}
         return {
@@ -84,7 +85,7 @@ class AgeTrend:
             for name, found in ends.items()
         }
 
-    def described(self) -> dict[str, str]:
+    def as_text(self) -> dict[str, str]:
         """{"change in 10 years", "at 60 years"} with their 95 % intervals."""
         return {
             "change in 10 years": interval_text(10 * self.slope, 10 * self.slopes),
@@ -107,7 +108,7 @@ def _lines(
 
 
 @dataclass(frozen=True)
-class Study:
+class DarkMiddleTrends:
     """The dark middle (`DarkMiddle`) of generated and real slices of the same ages.
 
     Attributes:
@@ -128,7 +129,7 @@ class Study:
         generated: UInt8[np.ndarray, "n height width"],
         split: LabelledSlices,
         rows: Integer[np.ndarray, " n"],
-    ) -> Study:
+    ) -> DarkMiddleTrends:
         """generated: one slice, each of noise of its own, for each of these rows of the split, at
         its age.
         """
@@ -185,13 +186,13 @@ def compared(generated: AgeTrend | None, real: AgeTrend | None) -> dict[str, dic
         real: Line of the real slices, None where there is none.
 
     Returns:
-        {"generated", "real", "generated - real"}: values and intervals of `AgeTrend.described`.
+        {"generated", "real", "generated - real"}: values and intervals of `AgeTrend.as_text`.
     """
     rows = {
-        name: line.described() for name, line in (("generated", generated), ("real", real)) if line
+        name: line.as_text() for name, line in (("generated", generated), ("real", real)) if line
     }
     if generated and real:
-        rows["generated - real"] = (generated - real).described()
+        rows["generated - real"] = (generated - real).as_text()
     return rows
 
 
@@ -212,7 +213,7 @@ def verdict(generated: AgeTrend | None, real: AgeTrend | None) -> str:
         "level": "lower" if difference.level < 0 else "higher",
         "slope": "flatter" if abs(generated.slope) < abs(real.slope) else "steeper",
     }
-    beyond = difference.beyond_zero()
+    beyond = difference.differs_from_zero()
     if None in beyond.values():
         return "Too few people for an interval: nothing is shown."
     parts = [
@@ -223,7 +224,7 @@ def verdict(generated: AgeTrend | None, real: AgeTrend | None) -> str:
     return f"The line of the generated slices: {found} (95 % interval of the difference)."
 
 
-def likeness(
+def noise_similarity(
     young: UInt8[np.ndarray, "n height width"], old: UInt8[np.ndarray, "n height width"]
 ) -> dict[str, float]:
     """Similarity of slices that were generated at two ages, with the same and with different noise.
@@ -240,7 +241,7 @@ def likeness(
         ValueError: For fewer than two rows.
     """
     if len(young) < 2:
-        raise ValueError("likeness needs slices of at least two noises at each age")
+        raise ValueError("noise_similarity needs slices of at least two noises at each age")
     pairs = {"same noise": old, "different noise": np.roll(old, 1, axis=0)}
     return {
         name: float(metrics.ssim(as_floats(young), as_floats(other)).mean())

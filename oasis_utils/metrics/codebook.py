@@ -123,7 +123,7 @@ def expected_pairs(
     return np.outer(use, use) / max(use.sum(), 1.0)
 
 
-def attraction(
+def pointwise_mutual_information(
     table: Integer[np.ndarray, "n_codes n_codes"], strength: float = 5.0
 ) -> Float[np.ndarray, "n_codes n_codes"]:
     """Pointwise mutual information of adjacent codes in nats.
@@ -152,12 +152,12 @@ def attraction(
     return np.log((table + strength) / (expected_pairs(table) + strength))
 
 
-def attraction_of_groups(
+def information_of_groups(
     table: Integer[np.ndarray, "n_codes n_codes"],
     first: Bool[np.ndarray, " n_codes"],
     names: tuple[str, str] = ("near-black", "other"),
 ) -> dict[str, float]:
-    """`attraction` within and between two groups of codes, as if each group were one code.
+    """`pointwise_mutual_information` within and between two groups of codes, as if each group were one code.
 
     Args:
         table: `co_occurrence` of the codes, (n_codes, n_codes).

@@ -1,4 +1,4 @@
-"""Choice of rows: even over slice positions, or matched with other rows in position and age."""
+"""Selection of rows, balanced over slice positions or matched with others in position and age."""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ def equal_rows(
     a: LabelledSlices, b: LabelledSlices
 ) -> tuple[Integer[np.ndarray, " k"], Integer[np.ndarray, " k"]]:
     """Rows of both splits: slices of equally many subjects, and equally many slices; the larger
-    side is thinned evenly.
+    side is subsample evenly.
 
     A nearest distance shrinks as the references grow, so only sets of one size are compared.
     """
@@ -275,7 +275,7 @@ class CopyTest:
         )
         return float((far - near) / far)
 
-    def judge(self, images: UInt8[np.ndarray, "n height width"]) -> dict[str, Any]:
+    def evaluate(self, images: UInt8[np.ndarray, "n height width"]) -> dict[str, Any]:
         """The test's numbers; `rule` says what `memorised` means, suspicious_pairs are sorted,
         worst first.
         """

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from oasis_utils.config import DCGANConfig
-from oasis_utils.metrics.kernel import kernel_distance
+from oasis_utils.metrics.kernel_distance import kernel_distance
 from oasis_utils.models.adversarial import (
     Discriminator,
     Generator,

@@ -333,10 +333,10 @@ class VectorQuantizer(nn.Module):
         """Replace unused codes by latents of this batch and restart their averages, without waiting
         for a GPU.
         """
-        dead = self.counts < self.revive_below * mean_use
-        born = of_first_process(random_rows(flat, self.n_codes))
+        unused = self.counts < self.revive_below * mean_use
+        replacement = of_first_process(random_rows(flat, self.n_codes))
         # enough that the code stays for some batches without being chosen
         restart = 1.5 * self.revive_below * mean_use
-        self.codebook.copy_(torch.where(dead[:, None], born, self.codebook))
-        self.sums.copy_(torch.where(dead[:, None], born * restart, self.sums))
-        self.counts.copy_(torch.where(dead, restart, self.counts))
+        self.codebook.copy_(torch.where(unused[:, None], replacement, self.codebook))
+        self.sums.copy_(torch.where(unused[:, None], replacement * restart, self.sums))
+        self.counts.copy_(torch.where(unused, restart, self.counts))

@@ -19,7 +19,7 @@ from oasis_utils.runtime.files import (
     read_json,
     write_json,
 )
-from oasis_utils.runtime.folders import RunFolder, anchored, project_root
+from oasis_utils.runtime.folders import RunFolder, from_project_root, project_root
 from oasis_utils.runtime.origin import banner, hardware, provenance, revision
 from oasis_utils.runtime.progress import Progress, clock, in_notebook
 
@@ -31,12 +31,12 @@ __all__ = [
     "Progress",
     "RunFolder",
     "StorageError",
-    "anchored",
     "atomic",
     "autocast",
     "banner",
     "clock",
     "exclusive",
+    "from_project_root",
     "hardware",
     "in_notebook",
     "is_device_name",

@@ -86,7 +86,7 @@ def select_dtype(device):
 
 
 def autocast(device):
-    """Mixed precision for the convolutions of a training or sampling block."""
+    """Mixed precision for the convolutions of a training step."""
     import torch
 
     dtype = select_dtype(device)

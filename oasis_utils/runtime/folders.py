@@ -19,7 +19,7 @@ def project_root() -> Path:
     return root if (root / "pyproject.toml").exists() else Path.cwd()
 
 
-def anchored(path: str | Path) -> Path:
+def from_project_root(path: str | Path) -> Path:
     """An absolute path; a relative one starts at the project root.
 
     Notebooks run in different working folders, so these cannot be the start.
@@ -48,7 +48,7 @@ class RunFolder:
         Returns:
             The run folder.
         """
-        return cls(anchored(path))
+        return cls(from_project_root(path))
 
     @property
     def data(self) -> Path:
@@ -83,9 +83,9 @@ class RunFolder:
         """Training records of a model, one JSON object in each line."""
         return self.root / "history" / f"{name}.jsonl"
 
-    def watched(self, name: str) -> Path:
-        """Reconstructions of the same slices after several epochs."""
-        return self.root / "history" / f"{name}_watched.npz"
+    def snapshots(self, name: str) -> Path:
+        """Outputs for the same inputs after several epochs: reconstructions or generated maps."""
+        return self.root / "history" / f"{name}_snapshots.npz"
 
     def samples(self, prior: str) -> Path:
         """Generated slices of a prior, with their index maps."""

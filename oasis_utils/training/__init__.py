@@ -1,6 +1,11 @@
 """The training loop, its history, and trainings of equal time."""
 
-from oasis_utils.training.equal_time import gradient_codebook, rivals, ssim_without_rarest, textbook
+from oasis_utils.training.equal_time import (
+    gradient_codebook,
+    ssim_without_rarest,
+    textbook,
+    train_configurations,
+)
 from oasis_utils.training.history import Snapshots, best_record
 from oasis_utils.training.loop import fit
 
@@ -9,7 +14,7 @@ __all__ = [
     "best_record",
     "fit",
     "gradient_codebook",
-    "rivals",
     "ssim_without_rarest",
     "textbook",
+    "train_configurations",
 ]

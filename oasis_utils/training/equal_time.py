@@ -1,4 +1,4 @@
-"""Trainings of equal time, to compare the textbook VQ-VAE and codebooks that collapse with ours.
+"""Comparison of the textbook VQ-VAE and of codebooks that collapse, under equal training time.
 
 The textbook: eq. 3 of Neural Discrete Representation Learning (van den Oord 2017, arXiv 1711.00937)
 as written, with a codebook that learns by gradient from small random numbers, squared error, and
@@ -112,7 +112,7 @@ def train_for(
     return history
 
 
-def rivals(
+def train_configurations(
     configs: dict[str, VQVAEConfig],
     seconds: float,
     train: Batches,

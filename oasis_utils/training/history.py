@@ -1,5 +1,4 @@
-"""Files of a training for its curves and pictures: records of the losses and validations, and
-snapshots of a model.
+"""Training history and snapshots, as files: losses, validations, and outputs of a model.
 
 A record holds "epoch", "steps" (so far), "seconds", the means of the losses since the record
 before, and, where the model was validated, what was found on the held-out split; "improved" marks

@@ -177,7 +177,7 @@ class SamplingControls:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class RenderedImages:
     """A finished drawing.
 
     Attributes:
@@ -203,7 +203,7 @@ class OutputArea:
 
     def __init__(self, folder: Path, width: str = "100%"):
         self.folder, self.worker = folder, BackgroundWorker()
-        self.drawing: Drawing | None = None
+        self.drawing: RenderedImages | None = None
         self.picture = widgets.Image(
             format="png",
             layout=widgets.Layout(
@@ -222,7 +222,11 @@ class OutputArea:
         self.bar = side_by_side(self.cancel, self.save, self.status)
 
     def run(
-        self, draw: Callable[[OnRow], Drawing], sampler: BrainSampler, n: int, view=slice(None)
+        self,
+        draw: Callable[[OnRow], RenderedImages],
+        sampler: BrainSampler,
+        n: int,
+        view=slice(None),
     ) -> None:
         """Draw in the background; a newer call replaces this one.
 
@@ -238,7 +242,7 @@ class OutputArea:
         """Block until no drawing runs, at most `timeout` seconds."""
         self.worker.wait(timeout)
 
-    def show(self, drawing: Drawing) -> None:
+    def show(self, drawing: RenderedImages) -> None:
         """Put a drawing on the screen; Save will write it."""
         self.drawing, self.picture.value = drawing, drawing.view or drawing.sheet
 

@@ -19,8 +19,8 @@ from oasis_utils.models.codes import decode_maps
 from oasis_utils.models.sampler import BrainSampler, Samples, image_seeds
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.widgets.controls import (
-    Drawing,
     OutputArea,
+    RenderedImages,
     choice,
     chosen,
     column,
@@ -141,7 +141,7 @@ class PainterPanel:
         label, seed, position = chosen(self.prior), self.seed.value, self.position.value
         sampler = self.samplers[label]
 
-        def draw(on_row) -> Drawing:
+        def draw(on_row) -> RenderedImages:
             self.maps = sampler.draw(
                 np.array([position]), image_seeds(seed, 1), on_row=on_row
             ).copy()
@@ -151,13 +151,13 @@ class PainterPanel:
 
         self.output.run(draw, sampler, 1)
 
-    def decoded(self) -> Drawing:
+    def decoded(self) -> RenderedImages:
         """Show the map and its decoded slice as they are now."""
         images = self.samplers[chosen(self.prior)].decode(self.maps)
         sheet = png_sheet(images, tile=PICTURE_SIDE)
         self.map.picture = coloured(self.rank[self.maps[0]], len(self.rank))
         self.brain.picture = sheet
-        return Drawing(
+        return RenderedImages(
             Samples(images, self.maps.copy(), np.array([self.position.value])),
             f"painted_position{self.position.value}_seed{self.seed.value}_{len(self.history)}",
             sheet,

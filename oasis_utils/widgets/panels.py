@@ -16,9 +16,9 @@ from oasis_utils.models.regions import REGIONS, region
 from oasis_utils.models.sampler import BrainSampler, Samples, image_seeds
 from oasis_utils.widgets.controls import (
     TILE,
-    Drawing,
     OnRow,
     OutputArea,
+    RenderedImages,
     SamplingControls,
     choice,
     chosen,
@@ -91,10 +91,10 @@ class SamplingPanel:
         options = self.sampling.options() if sampler.prior.supports_options else None
         ages, positions = self.sampling.age.value(n), np.full(n, position)
 
-        def draw(on_row) -> Drawing:
+        def draw(on_row) -> RenderedImages:
             maps = sampler.draw(positions, image_seeds(seed, n), options, on_row=on_row, ages=ages)
             samples = Samples(sampler.decode(maps), maps, positions)
-            return Drawing(
+            return RenderedImages(
                 samples,
                 f"{label.lower()}_position{position}_seed{seed}_{n}",
                 sheet_of(samples.images),
@@ -170,10 +170,10 @@ class SeriesPanel(ABC):
         )
         selected = self.index.value
 
-        def draw(on_row) -> Drawing:
+        def draw(on_row) -> RenderedImages:
             maps = request.draw(on_row)
             images = self.images = sampler.decode(maps)
-            return Drawing(
+            return RenderedImages(
                 Samples(images, maps, request.positions),
                 f"{label.lower()}_{request.name}",
                 png_sheet(images, columns=8, tile=TILE // 2),
@@ -300,7 +300,7 @@ class CompletionPanel:
         options, ages = self.sampling.options(), self.sampling.age.value(1)
         keep = region(name, self.sampler.prior.config.grid)
 
-        def draw(on_row) -> Drawing:
+        def draw(on_row) -> RenderedImages:
             given = self.sampler.draw(
                 np.array([position]), image_seeds(start, 1), SamplingOptions(top_p=0.95)
             )
@@ -317,7 +317,7 @@ class CompletionPanel:
             )
             images = self.sampler.decode(np.concatenate([given, maps]))
             sheet = sheet_of(np.concatenate([darkened(images[0], keep)[None], images[1:]]))
-            return Drawing(
+            return RenderedImages(
                 Samples(images[1:], maps, positions),
                 f"completion_{name.replace(' ', '_')}_position{position}_seed{start}_{seed}",
                 sheet,

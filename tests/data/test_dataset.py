@@ -10,7 +10,7 @@ from slice_files import SUBJECTS, make_tree, picture_of, write_slice
 
 from oasis_utils.config import PROFILES, SPLITS, DataConfig
 from oasis_utils.data import dataset as data
-from oasis_utils.data.dataset import build_cache, one_each, open_cache, open_or_build, thinned
+from oasis_utils.data.dataset import build_cache, one_each, open_cache, open_or_build, subsample
 from oasis_utils.data.prepare import is_cache
 from oasis_utils.runtime import DataError
 
@@ -110,7 +110,7 @@ def test_sample_brains_are_described_as_synthetic(tmp_path):
 
 def test_a_thinned_split_keeps_all_subjects_evenly_and_all_that_is_known_of_a_slice(brains):
     whole = brains.split("train")
-    some = thinned(whole, 16)
+    some = subsample(whole, 16)
     assert len(some) == 16 and np.unique(some.subjects, return_counts=True)[1].tolist() == [8, 8]
     assert len(np.unique(some.positions % 4)) > 1  # no comb over the positions
     assert (some.name, some.symmetry, some.content) == (whole.name, whole.symmetry, whole.content)
@@ -137,8 +137,8 @@ def test_one_slice_of_each_subject_whatever_its_sessions():
 
 def test_a_small_split_is_not_thinned(brains):
     whole = brains.split("train")
-    assert thinned(whole, 64) is whole
-    assert np.array_equal(thinned(whole, 20).images, thinned(whole, 20).images)
+    assert subsample(whole, 64) is whole
+    assert np.array_equal(subsample(whole, 20).images, subsample(whole, 20).images)
 
 
 # ---------------------------------------------------------------- prepared folders

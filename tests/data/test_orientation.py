@@ -14,7 +14,7 @@ from oasis_utils.data.batches import Batches
 from oasis_utils.data.export import export_png
 from oasis_utils.data.orientation import (
     TURNS,
-    agreement,
+    correlation_with_mean,
     measure,
     oriented,
     quarter_turns,
@@ -263,7 +263,7 @@ def test_slices_from_elsewhere_are_turned_if_that_makes_them_alike(tmp_path, sub
 def test_agreement_is_highest_for_the_data_s_own_turn(subjects):
     slices, _, _ = subjects
     mean = flat(slices[:3]).mean(0) / 255
-    scores = {turn: agreement(oriented(slices[3], turn), mean) for turn in TURNS}
+    scores = {turn: correlation_with_mean(oriented(slices[3], turn), mean) for turn in TURNS}
     assert max(scores, key=scores.get) == "as-is"
 
 

@@ -15,7 +15,7 @@ from slice_files import disc, make_collection, make_tree, picture_of, write, wri
 
 from oasis_utils.config import SPLITS, DataConfig
 from oasis_utils.data import prepare as importing
-from oasis_utils.data import reading, stack
+from oasis_utils.data import reading
 from oasis_utils.data.dataset import build_cache, open_cache
 from oasis_utils.data.image_files import EQUAL_CHANNELS, read_slice
 from oasis_utils.data.orientation import oriented

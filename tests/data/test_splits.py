@@ -9,7 +9,7 @@ import pytest
 
 from oasis_utils.config import SPLITS
 from oasis_utils.data.people import Person
-from oasis_utils.data.splits import assign_splits, balance, deal
+from oasis_utils.data.splits import assign_splits, balance, balanced_splits
 from oasis_utils.runtime import DataError
 
 
@@ -29,7 +29,7 @@ def cohort(n, seed, known=1.0):
 
 def dealt(people, counts, seed=0):
     """{split: people}."""
-    split_of = deal(people, dict(zip(SPLITS, counts, strict=True)), seed)
+    split_of = balanced_splits(people, dict(zip(SPLITS, counts, strict=True)), seed)
     return {
         split: [people[name] for name in split_of if split_of[name] == split] for split in SPLITS
     }
@@ -78,22 +78,30 @@ def test_order_does_not_matter_and_the_seed_does(known):
     people = cohort(40, 3, known)
     counts = dict(zip(SPLITS, (24, 8, 8), strict=True))
     mixed = dict(random.Random(1).sample(list(people.items()), 40))
-    assert deal(people, counts, 5) == deal(mixed, counts, 5) != deal(people, counts, 6)
+    assert (
+        balanced_splits(people, counts, 5)
+        == balanced_splits(mixed, counts, 5)
+        != balanced_splits(people, counts, 6)
+    )
 
 
 def test_without_people_known_every_name_may_go_anywhere():
     names = dict.fromkeys(map(str, range(9)), Person())
-    deals = [deal(names, {"train": 5, "validate": 2, "test": 2}, seed) for seed in range(60)]
+    deals = [
+        balanced_splits(names, {"train": 5, "validate": 2, "test": 2}, seed) for seed in range(60)
+    ]
     assert all({split_of[name] for split_of in deals} == set(SPLITS) for name in names)
 
 
 def test_empty_splits_and_counts_that_do_not_fit():
     people = cohort(3, 0)
-    assert set(deal(people, {"train": 3, "validate": 0, "test": 0}).values()) == {"train"}
+    assert set(balanced_splits(people, {"train": 3, "validate": 0, "test": 0}).values()) == {
+        "train"
+    }
     with pytest.raises(ValueError, match="3 subjects cannot be dealt .* must sum to"):
-        deal(people, {"train": 1, "test": 1})
+        balanced_splits(people, {"train": 1, "test": 1})
     with pytest.raises(ValueError, match="no subjects to deal"):
-        deal({}, {"train": 0})
+        balanced_splits({}, {"train": 0})
 
 
 def test_balance_says_how_alike_splits_are():

@@ -7,7 +7,7 @@ from planted_heads import heads
 
 from oasis_utils.config import PixelCNNConfig, VQVAEConfig
 from oasis_utils.evaluation import anomalies
-from oasis_utils.evaluation.anomalies import Evidence, Normal, evidence, judge
+from oasis_utils.evaluation.anomalies import AnomalyScores, anomaly_scores, auroc_by_kind
 from oasis_utils.evaluation.planting import Planted, disc_centres, plant, pooled
 from oasis_utils.metrics.ranking import auroc
 from oasis_utils.models.pixelcnn import PixelCNN
@@ -18,7 +18,7 @@ from oasis_utils.runtime.symmetry import Symmetry
 def random_evidence(n, seed, grid=4):
     rng = np.random.default_rng(seed)
     steps = 1 + np.arange(grid * grid).reshape(grid, grid)
-    return Evidence(
+    return AnomalyScores(
         rng.normal(size=(n, grid, grid)),
         rng.normal(3, steps, (n, grid, grid)),
         rng.normal(0.1, 0.01, (n, grid, grid)),
@@ -27,16 +27,18 @@ def random_evidence(n, seed, grid=4):
 
 def test_normal_slices_score_around_zero_and_either_kind_of_evidence_counts():
     positions = np.arange(400) % 8
-    normal = Normal.of(random_evidence(400, 0), positions, 8)
+    normal = NormalStatistics.of(random_evidence(400, 0), positions, 8)
     fresh = random_evidence(400, 1)
     score = normal.score(fresh, positions)
     assert abs(score.mean()) < 0.1 and 0.3 < score.std() < 1.5
     for name in ("excess", "residual"):
         values = {
-            kind: np.array(getattr(fresh, kind)) for kind in ("surprise", "excess", "residual")
+            kind: np.array(getattr(fresh, kind)) for kind in ("surprisal", "excess", "residual")
         }
         values[name][:, 1, 2] += 6 * values[name][:, 1, 2].std()
-        assert auroc(normal.score(Evidence(**values), positions)[:, 1, 2], score[:, 1, 2]) > 0.95
+        assert (
+            auroc(normal.score(AnomalyScores(**values), positions)[:, 1, 2], score[:, 1, 2]) > 0.95
+        )
 
 
 def models():
@@ -54,18 +56,20 @@ def test_evidence_of_a_mirrored_slice_is_mirrored(monkeypatch, symmetry):
     vqvae, prior = models()
     images, positions = symmetry.upright(heads(3)).copy(), np.arange(3)
     found, mirrored = (
-        evidence(vqvae, prior, x, positions, None, symmetry)
+        anomaly_scores(vqvae, prior, x, positions, None, symmetry)
         for x in (images, symmetry.mirror(images).copy())
     )
-    for name in ("surprise", "excess", "residual"):
+    for name in ("surprisal", "excess", "residual"):
         assert np.allclose(
             getattr(found, name), symmetry.mirror(getattr(mirrored, name)), atol=1e-5
         )
         assert getattr(found, name).shape == (3, 8, 8)
-    assert (found.surprise > 0).all() and (found.residual >= 0).all()
+    assert (found.surprisal > 0).all() and (found.residual >= 0).all()
     monkeypatch.setattr(anomalies, "MAPS_AT_ONCE", 2)
     assert np.allclose(
-        evidence(vqvae, prior, images, positions, None, symmetry).excess, found.excess, atol=1e-5
+        anomaly_scores(vqvae, prior, images, positions, None, symmetry).excess,
+        found.excess,
+        atol=1e-5,
     )
 
 
@@ -73,24 +77,24 @@ def test_without_a_mid_line_evidence_is_one_sided():
     """Each side alone, averaged, is what symmetry gives."""
     vqvae, prior = models()
     images, positions = heads(3), np.arange(3)
-    normal = Normal.of(random_evidence(3, 0, 8), positions, 3)
+    normal = NormalStatistics.of(random_evidence(3, 0, 8), positions, 3)
     detectors = [
         anomalies.Detector(vqvae, prior, normal, positions, None, Symmetry(axis))
         for axis in (None, -1)
     ]
-    one, mirrored = (detectors[0].evidence(x) for x in (images, images[:, :, ::-1].copy()))
+    one, mirrored = (detectors[0].anomaly_scores(x) for x in (images, images[:, :, ::-1].copy()))
     both = (one.residual + mirrored.residual[:, :, ::-1]) / 2
-    assert np.allclose(detectors[1].evidence(images).residual, both, atol=1e-6)
+    assert np.allclose(detectors[1].anomaly_scores(images).residual, both, atol=1e-6)
     assert not np.allclose(one.residual, both, atol=1e-4)
 
 
 def test_judging_a_score_that_knows_and_one_that_does_not():
     images = heads()
     planted = plant(images, disc_centres(images > 16, 7.0), 1.0)
-    result = judge(lambda x: np.abs(pooled(x.astype(float) - images, 8)), images, planted)
+    result = auroc_by_kind(lambda x: np.abs(pooled(x.astype(float) - images, 8)), images, planted)
     assert list(result) == list(planted)
     assert result["missing patch"] == {"same cells": 1.0, "all cells in the brain": 1.0}
-    blind = judge(lambda x: np.zeros((len(x), 8, 8)), images, planted)
+    blind = auroc_by_kind(lambda x: np.zeros((len(x), 8, 8)), images, planted)
     assert all(value == 0.5 for row in blind.values() for value in row.values())
 
 
@@ -102,4 +106,4 @@ def test_the_clearest_slice_is_that_of_the_most_visible_weakest_anomaly():
         for levels in ((200, 30, 90), (10, 40, 20))
     ]
     planted = {str(k): Planted(x, mask) for k, x in enumerate(changed)}
-    assert anomalies.clearest(lambda x: pooled(x.astype(float), 2), images, planted) == 1
+    assert anomalies.best_example(lambda x: pooled(x.astype(float), 2), images, planted) == 1

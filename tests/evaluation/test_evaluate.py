@@ -16,7 +16,13 @@ from oasis_utils.evaluation import measured_sets
 from oasis_utils.evaluation import reference as reference_module
 from oasis_utils.evaluation.evaluate import evaluate_images, generate, sensitivities
 from oasis_utils.evaluation.model_card import model_card
-from oasis_utils.evaluation.reference import DECODED, PRIOR, REAL, TRAINING, Reference
+from oasis_utils.evaluation.reference import (
+    DECODED_VS_DECODED,
+    DECODED_VS_REAL,
+    REAL_VS_REAL,
+    TRAINING_VS_REAL,
+    Reference,
+)
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.sampler import BrainSampler
@@ -60,7 +66,7 @@ def test_generate_covers_the_positions(sampler):
 def test_judged_samples_have_the_positions_and_ages_of_the_real_slices(sampler):
     real = aged("test", 24)
     samples = generate(sampler, 10, 1, real=real)
-    rows = reference_module.judged_rows(real, 10)
+    rows = reference_module.reference_rows(real, 10)
     assert np.array_equal(samples.positions, real.positions[rows])
     np.testing.assert_array_equal(samples.ages, real.ages[rows])
     twice = generate(sampler, 30, 1, real=real)  # more than there are
@@ -118,7 +124,7 @@ def test_real_people_are_real(evaluations, reference):
     """The validation people judged as if generated: each slice counts as independent, all else is
     real vs real.
     """
-    real, null = evaluations["real"], reference.comparisons[REAL]["two_sample"]
+    real, null = evaluations["real"], reference.comparisons[REAL_VS_REAL]["two_sample"]
     print(f"real vs real: AUC {null}, kernel distance {real['kid']:.4f} ({real['kid_interval']})")
     low, high = real["kid_real_vs_real_interval"]
     assert low <= real["kid"] <= high and low <= real["kid_real_vs_real"] <= high
@@ -132,7 +138,12 @@ def test_real_people_are_real(evaluations, reference):
 
 
 def test_every_comparison_stands_beside_a_reference_of_its_kind(reference, evaluations):
-    assert set(reference.comparisons) == {REAL, TRAINING, DECODED, PRIOR}
+    assert set(reference.comparisons) == {
+        REAL_VS_REAL,
+        TRAINING_VS_REAL,
+        DECODED_VS_REAL,
+        DECODED_VS_DECODED,
+    }
     sides = evaluations["real"]["comparisons"]
     assert set(sides) == {"real", "decoded", *reference.comparisons}
     assert reference.decoded_real.images.shape == reference.real.images.shape
@@ -227,7 +238,7 @@ def test_the_card_holds_verdicts_and_limits(evaluations):
 
 def test_positions_can_be_read_from_the_slices(reference, splits, monkeypatch, cheap_features):
     monkeypatch.setattr(
-        evaluation, "compare", lambda *_: reference.comparisons[REAL]
+        evaluation, "compare", lambda *_: reference.comparisons[REAL_VS_REAL]
     )  # not what is tested here
     result = evaluate_images(np.array(splits[2].images), None, reference)
     assert (
@@ -272,7 +283,7 @@ def test_people_are_matched_with_people():
         np.arange(30) % 3,
         np.repeat(90 - 10 * np.arange(10), 3).astype(np.float32),
     )
-    wanted = reference_module.judged_rows(real, 16)
+    wanted = reference_module.reference_rows(real, 16)
     rows = reference_module._like(other, np.arange(30), real, wanted)
     assert np.array_equal(other.positions[rows], real.positions[wanted]) and len(set(rows)) == 16
     known = np.isfinite(real.ages[wanted])

@@ -7,10 +7,10 @@ from random_slices import blobs, split_of
 
 from oasis_utils.config import VQVAEConfig
 from oasis_utils.evaluation.reconstruction import (
-    judge_reconstruction,
     mean_image,
     position_means,
     reconstruct_split,
+    score_reconstruction,
 )
 from oasis_utils.models import codes
 from oasis_utils.models.vqvae import VQVAE
@@ -44,7 +44,7 @@ def test_position_means_are_means_over_subjects_of_one_position():
 
 def judged(images, reconstructions, per_subject=4):
     split = split_of("test", images, per_subject)
-    return judge_reconstruction(split, reconstructions, mean_image(split))
+    return score_reconstruction(split, reconstructions, mean_image(split))
 
 
 def test_baselines_are_keyed_by_metric_and_then_by_name():
@@ -74,7 +74,7 @@ def test_intervals_of_a_reconstruction_are_over_people():
         np.arange(32)[:, None, None] % 8 < 4, real, real // 2
     )  # people 1, 3 … of four slices each
     few, many = (
-        judge_reconstruction(
+        score_reconstruction(
             split_of("test", real, per_subject=k), worse, mean_image(split_of("test", real))
         )
         for k in (4, 1)

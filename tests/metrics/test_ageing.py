@@ -9,12 +9,12 @@ from oasis_utils.data.dataset import Split
 from oasis_utils.metrics.ageing import (
     MAX_SLICES,
     AgeTrend,
-    Study,
+    DarkMiddleTrends,
     central,
     compared,
     darkest_rows,
     interval_text,
-    likeness,
+    noise_similarity,
     verdict,
 )
 
@@ -71,22 +71,22 @@ def test_without_two_ages_there_is_no_line(ages):
 def test_three_people_have_a_line_but_no_interval():
     trend = AgeTrend.fit(*people(3, noise=0.0))
     assert trend.slope == pytest.approx(0.3) and len(trend.slopes) == 0
-    assert trend.described() == {"change in 10 years": "3.0", "at 60 years": "20.0"}
-    assert (trend - AgeTrend.fit(*people(30))).beyond_zero() == {"slope": None, "level": None}
+    assert trend.as_text() == {"change in 10 years": "3.0", "at 60 years": "20.0"}
+    assert (trend - AgeTrend.fit(*people(30))).differs_from_zero() == {"slope": None, "level": None}
 
 
 def test_differences_are_seen_where_they_are_and_only_there():
     real, low = AgeTrend.fit(*people(60, seed=1)), AgeTrend.fit(*people(60, level=17.0, seed=2))
     flat = AgeTrend.fit(*people(60, slope=0.1, seed=3))
-    assert (low - real).beyond_zero() == {"slope": False, "level": True}
-    assert (flat - real).beyond_zero()["slope"] is True
-    text = (low - real).described()["at 60 years"]
+    assert (low - real).differs_from_zero() == {"slope": False, "level": True}
+    assert (flat - real).differs_from_zero()["slope"] is True
+    text = (low - real).as_text()["at 60 years"]
     value, lower, upper = (float(part.strip("(to)")) for part in text.replace("to ", "").split())
     assert lower < value < upper < 0 and value == pytest.approx(-3.0, abs=0.7)
 
 
 def test_values_are_written_with_their_intervals():
-    assert AgeTrend.fit(*people(30, noise=0.0)).described()["at 60 years"] == "20.0 (20.0 to 20.0)"
+    assert AgeTrend.fit(*people(30, noise=0.0)).as_text()["at 60 years"] == "20.0 (20.0 to 20.0)"
     assert interval_text(1.234, np.array([1.0, 1.0]), 2) == "1.23 (1.00 to 1.00)"
 
 
@@ -105,17 +105,17 @@ def test_the_verdict_says_what_is_shown_and_what_is_not():
 def test_rows_of_a_table_hold_both_lines_and_their_difference():
     real, low = AgeTrend.fit(*people(60, seed=1)), AgeTrend.fit(*people(60, level=17.0, seed=2))
     rows = compared(low, real)
-    assert rows["generated - real"] == (low - real).described() and rows["real"] == real.described()
+    assert rows["generated - real"] == (low - real).as_text() and rows["real"] == real.as_text()
     assert list(compared(low, None)) == ["generated"]
 
 
 def test_likeness_tells_the_same_noise_from_another():
     rng = np.random.default_rng(0)
     young = rng.integers(0, 200, (4, 16, 16), dtype=np.uint8)
-    found = likeness(young, young + np.uint8(10))
+    found = noise_similarity(young, young + np.uint8(10))
     assert found["same noise"] > 0.9 > 0.3 > found["different noise"]
     with pytest.raises(ValueError, match="at least two noises"):
-        likeness(young[:1], young[:1])
+        noise_similarity(young[:1], young[:1])
 
 
 def ageing_split(n=40, positions=3):
@@ -134,7 +134,7 @@ def test_a_study_compares_slices_of_the_same_ages():
     assert level == 1 and len(rows) == 40 and (split.positions[rows] == 1).all()
     half = split.images[rows].copy()
     half[:, 8:12] = 200
-    study = Study.of(half, split, rows)
+    study = DarkMiddleTrends.of(half, split, rows)
     assert study.lines["generated"].slope == pytest.approx(study.lines["real"].slope / 2, rel=1e-6)
     assert study.correlation["generated"] == pytest.approx(
         study.correlation["real"]
@@ -149,7 +149,7 @@ def test_a_study_without_ages_has_no_lines():
     ages = np.full(len(split.images), np.nan, np.float32)
     unknown = Split("train", split.images, split.subjects, split.positions, ages)
     _, rows = darkest_rows(unknown)
-    study = Study.of(unknown.images[rows], unknown, rows)
+    study = DarkMiddleTrends.of(unknown.images[rows], unknown, rows)
     assert study.lines == {"generated": None, "real": None} and study.curves() == {}
 
 

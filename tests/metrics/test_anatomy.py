@@ -13,7 +13,7 @@ from oasis_utils.metrics.anatomy import (
 from oasis_utils.metrics.atlas import Atlas, compare_measures
 from oasis_utils.metrics.dark_middle import DarkMiddle
 from oasis_utils.metrics.features import Standardizer
-from oasis_utils.metrics.position_reader import PositionReader, thumbnails
+from oasis_utils.metrics.position_regressor import PositionRegressor, thumbnails
 from oasis_utils.runtime.symmetry import LEFT_RIGHT, Symmetry
 
 
@@ -172,7 +172,7 @@ def test_measures_are_compared_in_deviations():
 
 def test_positions_are_read_from_real_slices_of_other_people(brains):
     train, test = brains.split("train"), brains.split("test")
-    reader = PositionReader.fit(np.array(train.images), train.positions)
+    reader = PositionRegressor.fit(np.array(train.images), train.positions)
     error = np.abs(reader.read(np.array(test.images)) - test.positions).mean()
     chance = np.abs(test.positions - test.positions.mean()).mean()
     assert error < 0.7 * chance
@@ -184,6 +184,6 @@ def test_the_reader_is_the_textbook_ridge_regression():
     x = Standardizer.fit(thumbnails(images))(thumbnails(images))
     y = positions - positions.mean()
     weights = np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ y)
-    reader = PositionReader.fit(images, positions, ridge)
+    reader = PositionRegressor.fit(images, positions, ridge)
     np.testing.assert_allclose(reader.weights, weights, atol=1e-12)
     np.testing.assert_allclose(reader.read(images), x @ weights + positions.mean(), atol=1e-10)

@@ -90,14 +90,17 @@ def test_co_occurrence_does_not_join_different_maps():
 
 def test_attraction_is_the_log_of_how_much_more_often_codes_meet():
     use = np.array([5, 3, 2])
-    np.testing.assert_allclose(codebook.attraction(np.outer(use, use)), 0, atol=1e-12)
-    table = codebook.attraction(np.array([[500, 0], [0, 500]]), 1e-9)
+    np.testing.assert_allclose(
+        codebook.pointwise_mutual_information(np.outer(use, use)), 0, atol=1e-12
+    )
+    table = codebook.pointwise_mutual_information(np.array([[500, 0], [0, 500]]), 1e-9)
     assert table[0, 0] == table[1, 1] == pytest.approx(np.log(2)) and table[0, 1] < -20
 
 
 def test_attraction_of_rare_pairs_is_small_and_of_common_ones_is_kept():
     rare, common = (
-        codebook.attraction(scale * np.array([[2, 0], [0, 2]]), 5.0) for scale in (1, 1000)
+        codebook.pointwise_mutual_information(scale * np.array([[2, 0], [0, 2]]), 5.0)
+        for scale in (1, 1000)
     )
     np.testing.assert_allclose(rare, np.log([[7 / 6, 5 / 6], [5 / 6, 7 / 6]]))
     assert common[0, 0] == pytest.approx(np.log(2), abs=0.01) and common[0, 1] < -5
@@ -107,7 +110,7 @@ def test_groups_attract_as_if_each_were_one_code():
     table = np.array(
         [[40, 40, 10], [40, 40, 10], [10, 10, 900]]
     )  # 180 ends in the first group, 920 in the other
-    found = codebook.attraction_of_groups(table, np.array([True, True, False]))
+    found = codebook.information_of_groups(table, np.array([True, True, False]))
     assert found == {
         "near-black with near-black": pytest.approx(np.log(160 * 1100 / 180**2)),
         "near-black with other": pytest.approx(np.log(20 * 1100 / (180 * 920))),
@@ -118,17 +121,17 @@ def test_groups_attract_as_if_each_were_one_code():
 def test_groups_that_never_meet_or_are_empty():
     table = np.diag([5, 5])
     assert (
-        codebook.attraction_of_groups(table, np.array([True, False]))["near-black with other"]
+        codebook.information_of_groups(table, np.array([True, False]))["near-black with other"]
         == -np.inf
     )
-    assert list(codebook.attraction_of_groups(table, np.ones(2, bool))) == [
+    assert list(codebook.information_of_groups(table, np.ones(2, bool))) == [
         "near-black with near-black"
     ]
 
 
 def test_a_strength_of_nothing_is_refused():
     with pytest.raises(ValueError, match="strength must be positive, not 0.0"):
-        codebook.attraction(np.ones((2, 2), int), 0.0)
+        codebook.pointwise_mutual_information(np.ones((2, 2), int), 0.0)
 
 
 def test_expected_pairs_keep_the_number_of_pairs():

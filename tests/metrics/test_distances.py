@@ -9,7 +9,7 @@ from oasis_utils.metrics.frechet import (
     corrected_frechet,
     frechet,
 )
-from oasis_utils.metrics.kernel import kid
+from oasis_utils.metrics.kernel_distance import kid
 from oasis_utils.metrics.neighbourhoods import Neighbourhoods
 
 

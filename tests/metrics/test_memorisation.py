@@ -46,7 +46,7 @@ def test_planted_copies_are_caught(copies, splits, name):
     planted = np.ascontiguousarray(
         DISGUISES[name](np.array(train.images[::2]), np.random.default_rng(0))
     )
-    judged = copies.judge(planted)
+    judged = copies.evaluate(planted)
     assert judged["memorised"] is True and judged["suspicious_share"] > 0.9
     right = [pair["train_index"] == 2 * pair["sample"] for pair in judged["suspicious_pairs"]]
     assert np.mean(right) > 0.9
@@ -56,18 +56,18 @@ def test_planted_copies_are_caught(copies, splits, name):
 
 def test_other_people_are_not_copies(splits):
     train, validate, test = splits
-    judged = CopyTest.fit(train, validate, test).judge(
+    judged = CopyTest.fit(train, validate, test).evaluate(
         np.array(validate.images)
     )  # held out: validate itself
     assert judged["memorised"] is False and judged["suspicious_share"] == 0
-    judged = CopyTest.fit(train, test, validate).judge(np.array(validate.images))
+    judged = CopyTest.fit(train, test, validate).evaluate(np.array(validate.images))
     assert judged["memorised"] is False and judged["suspicious_share"] <= 0.05
 
 
 def test_some_copies_among_new_slices_are_listed_first(copies, splits):
     train, validate, _ = splits
     mixed = np.concatenate([validate.images[:40], train.images[[5, 9]]])
-    judged = copies.judge(mixed)
+    judged = copies.evaluate(mixed)
     assert [(p["sample"], p["train_index"]) for p in judged["suspicious_pairs"][:2]] in (
         [(40, 5), (41, 9)],
         [(41, 9), (40, 5)],
@@ -114,7 +114,7 @@ def test_a_split_without_symmetry_is_never_mirrored(splits):
     )
     copies = CopyTest.fit(train, test, validate)
     assert copies.train.mirrored is None and copies.held_out.mirrored is None
-    assert copies.judge(np.array(train.images))["suspicious_share"] == 1
+    assert copies.evaluate(np.array(train.images))["suspicious_share"] == 1
     assert not any(
         p["mirrored"] for p in copies.nearest_pairs(np.array(train.images[:, :, ::-1]), 64)
     )

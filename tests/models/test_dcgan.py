@@ -4,7 +4,7 @@ import pytest
 import torch
 from small_dcgan import StandIn, batch, changed, normal, random_maps, tiny
 
-from oasis_utils.metrics.kernel import kernel_distance
+from oasis_utils.metrics.kernel_distance import kernel_distance
 from oasis_utils.models.checkpoints import load_model, save_model
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.diagnostics import code_divergence

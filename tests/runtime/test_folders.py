@@ -5,21 +5,21 @@ import pytest
 import oasis_utils
 from oasis_utils.runtime import (
     RunFolder,
-    anchored,
+    from_project_root,
     project_root,
 )
 
 
 def test_relative_path_counts_from_the_project_root(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert anchored("runs/demo") == project_root() / "runs" / "demo"
-    assert anchored("runs/demo").is_absolute()
+    assert from_project_root("runs/demo") == project_root() / "runs" / "demo"
+    assert from_project_root("runs/demo").is_absolute()
 
 
 def test_absolute_path_stays_and_home_is_expanded(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert anchored(tmp_path / "x") == tmp_path / "x"
-    assert anchored("~/x") == tmp_path / "x"
+    assert from_project_root(tmp_path / "x") == tmp_path / "x"
+    assert from_project_root("~/x") == tmp_path / "x"
 
 
 def test_project_root_holds_the_notebooks():
@@ -45,7 +45,7 @@ def test_run_folder_keeps_everything_inside_and_apart(tmp_path):
         run.report,
         run.checkpoint("vqvae"),
         run.history("vqvae"),
-        run.watched("vqvae"),
+        run.snapshots("vqvae"),
         run.samples("dcgan"),
         run.samples("pixelcnn"),
         run.summary("02"),

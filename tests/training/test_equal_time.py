@@ -88,7 +88,7 @@ def test_rivals_are_trained_apart_and_leave_the_random_numbers_alone():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    models, histories = collapse.rivals(
+    models, histories = collapse.train_configurations(
         {"a": SMALL, "b": collapse.textbook(SMALL)}, 0.05, batches(), batches(), SCHEDULE, 0, CPU
     )
     assert torch.equal(torch.rand(3), expected)
@@ -108,7 +108,9 @@ def test_a_busy_cpu_does_not_shorten_the_training_of_rivals(monkeypatch, device,
     monkeypatch.setattr(collapse, "VQVAE", lambda config: VQVAE(config).cpu())
     monkeypatch.setattr(VQVAE, "to", lambda model, *_args, **_options: model)
     monkeypatch.setattr(torch.random, "fork_rng", lambda devices: contextlib.nullcontext())
-    collapse.rivals({"a": SMALL}, 1.0, batches(), batches(), SCHEDULE, 0, torch.device(device))
+    collapse.train_configurations(
+        {"a": SMALL}, 1.0, batches(), batches(), SCHEDULE, 0, torch.device(device)
+    )
     assert used == [getattr(time, clock)]
 
 

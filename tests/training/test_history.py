@@ -43,7 +43,7 @@ def test_snapshots_of_a_resumed_training_are_those_of_one_left_alone(tmp_path):
     def watch(folder, **options):
         seed_everything(0)
         kept = Snapshots(
-            RunFolder(tmp_path / folder).watched("line"),
+            RunFolder(tmp_path / folder).snapshots("line"),
             lambda model: model.layer.weight.detach().numpy().copy(),
         )
         fit_line(

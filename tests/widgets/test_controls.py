@@ -12,8 +12,8 @@ from oasis_utils.models.sampler import Samples
 from oasis_utils.widgets import controls as widgets
 from oasis_utils.widgets.controls import (
     TILE,
-    Drawing,
     OutputArea,
+    RenderedImages,
     black_below,
     choice,
     chosen,
@@ -90,7 +90,7 @@ def output(tmp_path):
 def shown_of(sampler, name="some"):
     maps = np.zeros((2, 4, 4), np.int64)
     samples = Samples(sampler.decode(maps), maps, np.array([1, 2]))
-    return Drawing(samples, name, png_sheet(samples.images))
+    return RenderedImages(samples, name, png_sheet(samples.images))
 
 
 def test_saved_files_hold_what_is_shown(output, samplers):

@@ -8,7 +8,7 @@ from oasis_utils.runtime.report.document import Report, checked, json_schema, pl
 from oasis_utils.runtime.report.evaluation import (
     ControlResults,
     EvaluationResults,
-    JudgementResults,
+    EvaluationSummary,
 )
 from oasis_utils.runtime.report.sections import (
     CodebookResults,
@@ -31,7 +31,7 @@ __all__ = [
     "DCGANResults",
     "DataResults",
     "EvaluationResults",
-    "JudgementResults",
+    "EvaluationSummary",
     "PixelCNNResults",
     "ReconstructionResults",
     "Report",

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_type_hints
 
-from oasis_utils.runtime.report.evaluation import EvaluationResults, JudgementResults
+from oasis_utils.runtime.report.evaluation import EvaluationResults, EvaluationSummary
 from oasis_utils.runtime.report.fields import Strict
 from oasis_utils.runtime.report.sections import (
     CodebookResults,
@@ -55,7 +55,7 @@ class Report(Strict):
     pixelcnn: PixelCNNResults | None = None
     sampling: SamplingResults | None = None
     priors: dict[str, EvaluationResults] = field(default_factory=dict)
-    evaluation: JudgementResults | None = None
+    evaluation: EvaluationSummary | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
 

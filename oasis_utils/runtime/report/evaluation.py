@@ -218,7 +218,7 @@ class EvaluationResults(Strict):
 
 
 @dataclass(frozen=True)
-class JudgementResults(Strict):
+class EvaluationSummary(Strict):
     """What holds for the evaluation of every prior.
 
     Attributes:

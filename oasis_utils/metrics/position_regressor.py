@@ -12,7 +12,7 @@ from oasis_utils.metrics.features import Standardizer, as_floats
 
 
 @dataclass(frozen=True)
-class PositionReader:
+class PositionRegressor:
     """Ridge regression (scikit-learn) from a slice's 16 x 16 thumbnail to its position: too coarse
     for decoder blur to matter.
 
@@ -32,7 +32,7 @@ class PositionReader:
         images: UInt8[np.ndarray, "n height width"],
         positions: Integer[np.ndarray, " n"],
         ridge: float = 300.0,
-    ) -> PositionReader:
+    ) -> PositionRegressor:
         """From training slices; ridge is the penalty of the squared weights."""
         from sklearn.linear_model import Ridge  # slow to import
 

@@ -42,7 +42,7 @@ class StoredSlice(NamedTuple):
     digest: bytes  # of its pixels
 
 
-class Stack:
+class SliceCollector:
     """Slices on their way into the cache: checked, counted, and appended to a raw file.
 
     Args:

@@ -6,7 +6,7 @@ import torch
 from random_slices import vectors
 from small_dcgan import normal
 
-from oasis_utils.metrics.kernel import KernelBlocks, kernel_distance, kid, kid_interval
+from oasis_utils.metrics.kernel_distance import KernelBlocks, kernel_distance, kid, kid_interval
 
 
 def kernel(x, y):
