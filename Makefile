@@ -21,7 +21,7 @@ test: lint $(BROWSER)
 	$(BIN)/python -m pytest
 
 test-fast: $(READY)
-	$(BIN)/python -m pytest -q -m '$(FAST)'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadscope -m '$(FAST)'
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks

@@ -135,7 +135,7 @@ def judge(model: DCGAN, vqvae: VQVAE, maps: codes.CodeMaps, judged: Judge) -> di
     }
 
 
-def yardsticks(vqvae: VQVAE, judged: Judge, other: Split) -> dict[str, Any]:
+def references(vqvae: VQVAE, judged: Judge, other: Split) -> dict[str, Any]:
     """What real slices score: others of them, and the same ones through the VQ-VAE."""
     real = judged.real
     decoded, _ = evaluation.reconstruct_split(vqvae, real, CPU)
@@ -171,8 +171,8 @@ def main() -> None:
         "seconds": options.seconds,
         "provenance": origin,
     }
-    if "yardsticks" not in result:
-        result["yardsticks"] = yardsticks(vqvae, judged, dataset.split("validate"))
+    if "references" not in result:
+        result["references"] = references(vqvae, judged, dataset.split("validate"))
     for name, changes in VARIANTS.items():
         if options.only in name:
             seed = int(name[-1]) if "seed" in name else 0
@@ -182,7 +182,7 @@ def main() -> None:
             rows = result["rows"] | {name: {**judge(model, vqvae, maps, judged), **about}}
             result["rows"] = {known: rows[known] for known in VARIANTS if known in rows}
             write_json(options.out, result)
-    for name, row in (result["yardsticks"] | result["rows"]).items():
+    for name, row in (result["references"] | result["rows"]).items():
         print(f"{name:<53}" + "  ".join(f"{key} {value:.3f}" for key, value in row.items()))
 
 

@@ -27,8 +27,9 @@ import torch
 
 from oasis_utils import evaluation
 from oasis_utils.config import TrainingConfig, VQVAEConfig, load_profile
+from oasis_utils.data import make_sample_brains
 from oasis_utils.data.batches import Batches
-from oasis_utils.data.dataset import Dataset, Split, build_cache, make_sample_brains
+from oasis_utils.data.dataset import Dataset, Split, build_cache
 from oasis_utils.metrics import features
 from oasis_utils.metrics import image_quality as metrics
 from oasis_utils.metrics.codebook import usage

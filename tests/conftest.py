@@ -17,8 +17,8 @@ def brains(tmp_path_factory):
     Two people say little about others: with this seed they are alike enough to read positions of
     the others by.
     """
+    from oasis_utils import data
     from oasis_utils.config import PROFILES
-    from oasis_utils.data import dataset as data
 
     config = PROFILES["smoke"].data
     return data.build_cache(
@@ -29,8 +29,8 @@ def brains(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory):
     """A user's folder of PNGs in the keras layout, behind a link."""
+    from oasis_utils import data
     from oasis_utils.config import PROFILES
-    from oasis_utils.data import dataset as data
 
     source = data.make_sample_brains(PROFILES["smoke"].data)
     folder = tmp_path_factory.mktemp("données ä") / "keras_png_slices_data"

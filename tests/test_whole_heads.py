@@ -21,7 +21,7 @@ from oasis_utils.evaluation.reconstruction import mean_image, score_reconstructi
 from oasis_utils.metrics import baselines
 from oasis_utils.metrics.anatomy import Anatomist
 from oasis_utils.metrics.baselines import trivial_baselines
-from oasis_utils.metrics.dark_middle import DarkMiddle
+from oasis_utils.metrics.dark_area import DarkArea
 from oasis_utils.metrics.features import as_floats
 from oasis_utils.metrics.image_quality import brain_ssim, score, ssim
 from oasis_utils.runtime.symmetry import Symmetry
@@ -178,7 +178,7 @@ def test_generated_heads_need_no_masks(heads):
 @pytest.mark.parametrize("kind", ["heads", "stripped", "bare"])
 def test_the_dark_middle_grows_with_age(kind, request):
     split = request.getfixturevalue(kind)
-    dark = DarkMiddle.fit(split)
+    dark = DarkArea.fit(split)
     level = dark.darkest_position(split.images, split.positions)
     here = split.positions == level
     assert dark.age_correlation(split.images[here], level, split.ages[here]) > 0.7
@@ -205,7 +205,7 @@ def test_heads_measure_the_same_however_they_lie(upright, masked):
     lying = turned(upright)
     first, second = (Anatomist.fit(x).measure(x.images, x.positions) for x in (upright, lying))
     assert first == pytest.approx(second, abs=1e-9)
-    first, second = (DarkMiddle.fit(x).share(x.images, x.positions) for x in (upright, lying))
+    first, second = (DarkArea.fit(x).share(x.images, x.positions) for x in (upright, lying))
     assert first == pytest.approx(second, abs=1e-9)
 
 

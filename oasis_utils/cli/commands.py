@@ -202,7 +202,7 @@ def evaluate(args: argparse.Namespace) -> None:
             test,
             EvaluationConfig(),
             select_device(args.device),
-            n_judged=len(images),
+            n_evaluated=len(images),
             positions=positions,
         )
         metrics = evaluation.evaluate_images(images, positions, reference)

@@ -63,7 +63,7 @@ def _add_debug(parser: argparse.ArgumentParser, default: bool | str) -> None:
         "--debug",
         action="store_true",
         default=default,
-        help="show where in the code an error arose",
+        help="show the traceback of an error",
     )
 
 
@@ -190,7 +190,7 @@ def _add_prepare(parsers) -> None:
         "--every",
         type=millimetres,
         metavar="MM",
-        help="distance of the slices in the head, in millimetres",
+        help="distance between slices, in millimetres",
     )
     volumes.add_argument(
         "--count",
@@ -220,7 +220,7 @@ def _add_sample(parsers) -> None:
         "--temperature",
         type=not_negative(finite),
         default=1.0,
-        help="0: the likeliest code",
+        help="softmax temperature of the PixelCNN; 0: always the most likely code (default: 1)",
     )
     sample.add_argument(
         "--top-k",
@@ -294,7 +294,7 @@ def _add_app(parsers) -> None:
     )
     app.add_argument("--port", type=port, default=8866, help="default: 8866")
     app.add_argument("--theme", choices=("light", "dark"), default="light")
-    app.add_argument("--no-browser", action="store_true", help="only serve")
+    app.add_argument("--no-browser", action="store_true", help="do not open a browser")
     _add_device(app)
     app.set_defaults(action=commands.app)
 
@@ -334,6 +334,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; run the same command again to continue", file=sys.stderr)
         return 1
     return 0

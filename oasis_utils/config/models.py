@@ -170,7 +170,7 @@ class DCGANConfig:
         code_dim: D, dimensions of a code.
         n_positions: Slice positions that the model is conditioned on.
         noise_dim: Length of z; also the number of directions of the linear initialisation.
-        texture: Maps of spatial noise, one number for each cell; 0: none.
+        spatial_noise: Maps of spatial noise, one number for each cell; 0: none.
         channels: Feature maps at the full grid; doubled at each halving.
         space: Output space: "embedding", the codes' vectors, or "index", their numbers.
         start: Initialisation: "linear", from a linear model of the training maps, or "blank".
@@ -193,7 +193,7 @@ class DCGANConfig:
     code_dim: int = 16
     n_positions: int = 32
     noise_dim: int = 64
-    texture: int = 0
+    spatial_noise: int = 0
     channels: int = 64
     space: str = "embedding"
     start: str = "linear"
@@ -211,7 +211,7 @@ class DCGANConfig:
         within(self, 2, 65_536, "n_codes")
         within(self, 1, 10_000, "n_positions")
         within(self, 1, 4096, "code_dim", "noise_dim", "channels")
-        within(self, 0, 64, "texture")
+        within(self, 0, 64, "spatial_noise")
         within(self, 0, 1e6, "gamma", "commitment")
         require(
             0 < self.penalty_share <= 1,
@@ -242,12 +242,12 @@ class DCGANConfig:
     @property
     def half_noise(self) -> int:
         """Length of the spatial noise at half the grid."""
-        return self.texture * (self.grid // 2) ** 2
+        return self.spatial_noise * (self.grid // 2) ** 2
 
     @property
     def full_noise(self) -> int:
         """Length of the spatial noise at the full grid."""
-        return self.texture * self.grid**2
+        return self.spatial_noise * self.grid**2
 
     @property
     def noise_size(self) -> int:

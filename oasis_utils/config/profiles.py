@@ -94,7 +94,7 @@ def _profile(
             **vqvae,
         ),
         pixelcnn=PixelCNNConfig(grid=grid, n_codes=n_codes, **pixelcnn),
-        dcgan=DCGANConfig(grid=grid, n_codes=n_codes, code_dim=code_dim, texture=2, **dcgan),
+        dcgan=DCGANConfig(grid=grid, n_codes=n_codes, code_dim=code_dim, spatial_noise=2, **dcgan),
         **parts,
     )
 

@@ -5,14 +5,14 @@ from oasis_utils.data.dataset import (
     Dataset,
     Split,
     build_cache,
-    make_sample_brains,
-    one_each,
+    one_slice_per_subject,
     open_cache,
     open_or_build,
     subsample,
 )
 from oasis_utils.data.grey_levels import FOREGROUND
 from oasis_utils.data.prepare import is_cache
+from oasis_utils.data.sample_brains import make_sample_brains
 from oasis_utils.data.sources import OASIS_ACKNOWLEDGEMENT
 from oasis_utils.data.splits import balance
 from oasis_utils.data.summary import data_results
@@ -28,7 +28,7 @@ __all__ = [
     "data_results",
     "is_cache",
     "make_sample_brains",
-    "one_each",
+    "one_slice_per_subject",
     "open_cache",
     "open_or_build",
     "subsample",

@@ -24,8 +24,7 @@ from oasis_utils.data.batches import Streamed, free_memory
 from oasis_utils.data.grey_levels import to_float, with_channel
 from oasis_utils.data.orientation import AUTO, correlation_with_mean, oriented, turned_back
 from oasis_utils.data.prepare import CACHE_FORMAT, ImportOptions, clear, import_source, is_cache
-from oasis_utils.data.sample_brains import write_sample_brains
-from oasis_utils.runtime import DataError, atomic, project_root, read_json, write_json
+from oasis_utils.runtime import DataError, atomic, read_json, write_json
 from oasis_utils.runtime.symmetry import LEFT_RIGHT, Symmetry
 
 IDENTITY_KEYS = ("format", "config", "crop", "orientation", "symmetry", "content", "subjects")
@@ -144,7 +143,7 @@ def subsample(split: Split, limit: int, seed: int = 0) -> Split:
     return replace(split, **parts)
 
 
-def one_each(split: Split, position: int, limit: int) -> np.ndarray:
+def one_slice_per_subject(split: Split, position: int, limit: int) -> np.ndarray:
     """One slice each of several subjects, which are spread evenly over the split.
 
     Args:
@@ -382,23 +381,3 @@ def open_or_build(
                 shutil.copyfile(source / name, partial)
     write_json(folder / "manifest.json", dataset.manifest)
     return open_cache(folder)
-
-
-def make_sample_brains(
-    config: DataConfig, seed: int = 0, progress: Callable[[int, int], None] | None = None
-) -> Path:
-    """The synthetic sample brains of a profile, made on first use and shared by all runs.
-
-    Args:
-        config: how many subjects each split has.
-        seed: 0 or more; another seed gives other subjects.
-        progress: called with (done, total) after each subject that is made.
-
-    Returns:
-        Their folder, in the layout of the OASIS PNG slices, see `write_sample_brains`.
-    """
-    counts = config.train_subjects, config.validate_subjects, config.test_subjects
-    name = f"sample_brains_{'_'.join(map(str, counts))}_seed{seed}_format2"
-    return write_sample_brains(
-        project_root() / "data" / name, *counts, seed=seed, progress=progress
-    )

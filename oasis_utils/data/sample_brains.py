@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from oasis_utils.config import DataConfig
 from oasis_utils.data.keras_layout import (
     SAMPLE_RECORD,
     mask_folder,
@@ -26,7 +27,7 @@ from oasis_utils.data.people import Person
 from oasis_utils.data.splits import balanced_splits
 from oasis_utils.data.synthetic import SLICES, begin_subject, make_subject
 from oasis_utils.data.template import load_template
-from oasis_utils.runtime import atomic
+from oasis_utils.runtime import atomic, project_root
 
 FOLDER_NAME = "keras_png_slices_data"
 PARTIAL_RECORD = "sample_brains.partial.json"  # present while a set is being written
@@ -244,3 +245,23 @@ def _write_participants(path: Path, split_of: dict[int, str], seed: int) -> None
 def _write_text(path: Path, text: str) -> None:
     with atomic(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def make_sample_brains(
+    config: DataConfig, seed: int = 0, progress: Callable[[int, int], None] | None = None
+) -> Path:
+    """The synthetic sample brains of a profile, made on first use and shared by all runs.
+
+    Args:
+        config: how many subjects each split has.
+        seed: 0 or more; another seed gives other subjects.
+        progress: called with (done, total) after each subject that is made.
+
+    Returns:
+        Their folder, in the layout of the OASIS PNG slices, see `write_sample_brains`.
+    """
+    counts = config.train_subjects, config.validate_subjects, config.test_subjects
+    name = f"sample_brains_{'_'.join(map(str, counts))}_seed{seed}_format2"
+    return write_sample_brains(
+        project_root() / "data" / name, *counts, seed=seed, progress=progress
+    )

@@ -84,11 +84,11 @@ def balanced_splits(
         of Statistics 40(2), doi 10.1214/12-AOS1008.
     """
     if not people:
-        raise ValueError("no subjects to deal to splits: give at least one")
+        raise ValueError("no subjects to assign to splits: give at least one")
     if sum(counts.values()) != len(people):
         raise ValueError(
-            f"{len(people)} subjects cannot be dealt to splits of {dict(counts)}: the counts must"
-            " sum to the number of subjects"
+            f"{len(people)} subjects cannot be assigned to splits of {dict(counts)}: the counts"
+            " must sum to the number of subjects"
         )
     names = sorted(people, key=lambda name: (_age(people[name]), digest([seed, name]), name))
     slots = _slots(list(counts.values()))

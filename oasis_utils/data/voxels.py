@@ -93,7 +93,7 @@ def _read_stored(
     if len(content) != needed:
         size = f"only {len(content)}" if len(content) < needed else f"more than {needed}"
         raise DataError(
-            f"{last} holds {size} bytes, the header promises {needed}: the file is cut off or the"
+            f"{last} holds {size} bytes, the header requires {needed}: the file is cut off or the"
             " header damaged; replace it"
         )
     return np.frombuffer(content, dtype, math.prod(shape), offset).reshape(shape, order="F"), header

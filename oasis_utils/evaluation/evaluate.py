@@ -115,7 +115,7 @@ def evaluate_images(
     if len(images) < reference.n_images:
         raise ValueError(
             f"got {len(images)} images, the real sets have {reference.n_images}: sets of unequal"
-            " size must not be compared; make the reference with n_judged, or generate more"
+            " size must not be compared; make the reference with n_evaluated, or generate more"
         )
     seconds: dict[str, float] = {}
     with timed(seconds, "images described"):

@@ -67,10 +67,10 @@ def _prior(evaluation: dict[str, Any], people: float) -> dict[str, dict[str, Any
     for text, key, better, ending in PRIOR_ROWS:
         reference = evaluation[key.removesuffix("_prior") + ending]
         rows[text] = _row(evaluation[key], better, reference, ending[1:].replace("_", " "))
-    ours, decoded = (
+    generated, decoded = (
         evaluation["variety"][side]["pair_ms_ssim"]["value"] for side in ("generated", "decoded")
     )
-    rows["MS-SSIM of pairs"] = _row(ours, "as reference", decoded, "decoded real slices")
+    rows["MS-SSIM of pairs"] = _row(generated, "as reference", decoded, "decoded real slices")
     rows["copy gap"] = _row(evaluation["copy_gap"], "near 0", people, "other real people")
     return rows
 

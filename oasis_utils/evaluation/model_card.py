@@ -163,7 +163,7 @@ def model_card(
         (
             "Teaching and research on generative models and on how to judge them. Not for"
             " diagnosis, not for training clinical software, not as evidence on anatomy: slices are"
-            " drawn one at a time and belong to nobody."
+            " generated one at a time and do not show a real person."
         ),
         "",
         "## Verdicts",

@@ -85,7 +85,7 @@ class Reference:
         config: EvaluationConfig,
         device: torch.device,
         vqvae: VQVAE | None = None,
-        n_judged: int | None = None,
+        n_evaluated: int | None = None,
         positions: Integer[np.ndarray, " n"] | None = None,
     ) -> Reference:
         """Measure and compare the real sets.
@@ -99,7 +99,7 @@ class Reference:
             config: Sizes and number of resamples.
             device: Where the networks run.
             vqvae: Adds the decoded sets; None leaves them out.
-            n_judged: How many generated images will be compared; None for config.n_images.
+            n_evaluated: How many generated images will be compared; None for config.n_images.
             positions: Slice positions of those images, to which the real sets are restricted; None
                 for all positions.
 
@@ -110,8 +110,8 @@ class Reference:
             ValueError: If too few slices or people are left, or a position is unknown.
         """
         kept = [_restrict(split, positions) for split in (other, real)]
-        limit = min(config.n_images, len(train), *map(len, kept), n_judged or config.n_images)
-        require_enough(n_judged or limit, limit)
+        limit = min(config.n_images, len(train), *map(len, kept), n_evaluated or config.n_images)
+        require_enough(n_evaluated or limit, limit)
         wanted = reference_rows(real, limit, kept[1])
         rows = {
             "real slices": (real, wanted),

@@ -21,7 +21,7 @@ Images = UInt8[np.ndarray, "n height width"]
 Scores = Float[np.ndarray, "n rows cols"]
 
 
-def memoized(score: Callable[[Images], Scores]) -> Callable[[Images], Scores]:
+def cached(score: Callable[[Images], Scores]) -> Callable[[Images], Scores]:
     """The same score function, which does not compute the scores of the very same array twice.
 
     Args:

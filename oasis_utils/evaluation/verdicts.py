@@ -92,15 +92,15 @@ def _diversity(e: dict[str, Any]) -> str:
         f" {_against(e, space['learned'][key], null['learned'][key], f'{name} vs {name}', '.0%')}."
         for key in ("coverage", "recall", "precision")
     )
-    ours, theirs = e["variety"]["generated"]["pair_ms_ssim"], like["pair_ms_ssim"]
-    if ours["value"] is None or theirs["value"] is None:
+    generated, reference = e["variety"]["generated"]["pair_ms_ssim"], like["pair_ms_ssim"]
+    if generated["value"] is None or reference["value"] is None:
         return f"No position occurs twice, so the similarity of pairs is unknown. {shares}"
-    alike = _against(e, ours, theirs, f"two {name} people", ".2f")
+    alike = _against(e, generated, reference, f"two {name} people", ".2f")
     return f"MS-SSIM of two slices of one position {alike} (higher: less varied). {shares}"
 
 
 def _anatomy(e: dict[str, Any]) -> str:
-    ours, real = e["anatomy"]["generated"], e["anatomy"]["decoded"] or e["anatomy"]["real"]
+    generated, real = e["anatomy"]["generated"], e["anatomy"]["decoded"] or e["anatomy"]["real"]
     decoded = e["comparisons"]["decoded"] is not None
     name = "decoded" if decoded else "real"
     found = e["comparisons"]["decoded" if decoded else "real"]["anatomy"]
@@ -114,14 +114,14 @@ def _anatomy(e: dict[str, Any]) -> str:
 
     outside = _against(
         e,
-        share(ours, "outside_share"),
+        share(generated, "outside_share"),
         share(real, "outside_share"),
         f"{name} slices of people",
         ".0%",
     )
     error = _against(
         e,
-        share(ours, "position_error"),
+        share(generated, "position_error"),
         share(real, "position_error"),
         f"{name} slices of people",
         ".1f",
@@ -143,7 +143,7 @@ def _privacy(e: dict[str, Any]) -> str:
     share = (
         f"{m['suspicious']} of {e['images']} samples ({m['suspicious_share']:.1%}) are suspiciously"
         " near a training slice. Of a real person's slices, judged by the threshold of all other"
-        f" people, this is said of {m['suspicious_share_real']:.1%} (95 % upper bound"
+        f" people, the share is {m['suspicious_share_real']:.1%} (95 % upper bound"
         f" {m['suspicious_share_limit']:.1%})."
     )
     if e["memorised"]:

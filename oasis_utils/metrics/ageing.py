@@ -14,7 +14,7 @@ from jaxtyping import Float, Integer, UInt8
 from oasis_utils.metrics import image_quality as metrics
 from oasis_utils.metrics.bootstrap import MIN_GROUPS
 from oasis_utils.metrics.bootstrap import central as central_95
-from oasis_utils.metrics.dark_middle import DarkMiddle
+from oasis_utils.metrics.dark_area import DarkArea
 from oasis_utils.metrics.features import as_floats
 from oasis_utils.metrics.slices import LabelledSlices
 
@@ -108,14 +108,14 @@ def _lines(
 
 
 @dataclass(frozen=True)
-class DarkMiddleTrends:
-    """The dark middle (`DarkMiddle`) of generated and real slices of the same ages.
+class DarkAreaTrends:
+    """The dark central area (`DarkArea`) of generated and real slices of the same ages.
 
     Attributes:
         ages: Years of each slice, nan where unknown.
-        dark: {"generated", "real"}: dark middle of each slice in per cent.
+        dark: {"generated", "real"}: dark central area of each slice in per cent.
         lines: {"generated", "real"}: regression on age, None where fewer than two ages are known.
-        correlation: {"generated", "real"}: correlation of the dark middle with age.
+        correlation: {"generated", "real"}: correlation of the dark central area with age.
     """
 
     ages: Float[np.ndarray, " n"]
@@ -129,7 +129,7 @@ class DarkMiddleTrends:
         generated: UInt8[np.ndarray, "n height width"],
         split: LabelledSlices,
         rows: Integer[np.ndarray, " n"],
-    ) -> DarkMiddleTrends:
+    ) -> DarkAreaTrends:
         """generated: one slice, each of noise of its own, for each of these rows of the split, at
         its age.
         """
@@ -138,7 +138,7 @@ class DarkMiddleTrends:
             split.ages[rows].astype(np.float64),
         )
         owners = {"generated": np.arange(len(rows)), "real": split.subjects[rows]}
-        middle, positions = DarkMiddle.fit(split), split.positions[rows]
+        middle, positions = DarkArea.fit(split), split.positions[rows]
         dark = {name: 100.0 * middle.share(x, positions) for name, x in images.items()}
         lines = {
             name: AgeTrend.fit(dark[name], ages, owners[name], seed)
@@ -152,8 +152,8 @@ class DarkMiddleTrends:
         )
 
     def curves(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """{name: (ages, dark middle, value of the line)} for a figure, without slices of unknown
-        age.
+        """{name: (ages, dark central area, value of the line)} for a figure; slices of unknown age
+        are left out.
         """
         known = np.isfinite(self.ages)
         return {
@@ -173,7 +173,7 @@ def darkest_rows(split: LabelledSlices) -> tuple[int, Integer[np.ndarray, " n"]]
         The position with the darkest middle, and at most MAX_SLICES rows of the split at it,
         evenly.
     """
-    level = DarkMiddle.fit(split).darkest_position(split.images, split.positions)
+    level = DarkArea.fit(split).darkest_position(split.images, split.positions)
     rows = np.flatnonzero(split.positions == level)
     return level, rows[np.linspace(0, len(rows) - 1, min(len(rows), MAX_SLICES)).astype(int)]
 

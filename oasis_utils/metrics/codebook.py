@@ -157,7 +157,7 @@ def information_of_groups(
     first: Bool[np.ndarray, " n_codes"],
     names: tuple[str, str] = ("near-black", "other"),
 ) -> dict[str, float]:
-    """`pointwise_mutual_information` within and between two groups of codes, as if each group were one code.
+    """Pointwise mutual information within and between two groups of codes, each as one code.
 
     Args:
         table: `co_occurrence` of the codes, (n_codes, n_codes).
@@ -230,7 +230,7 @@ def umap_coordinates(
         ).fit_transform(vectors)
 
 
-def kept_umap(
+def cached_umap(
     path: Path, weights: str, vectors: Float[np.ndarray, "n dim"], seed: int = 0
 ) -> Float[np.ndarray, "n 2"]:
     """`umap_coordinates`, computed once and kept in a file.
@@ -300,7 +300,7 @@ def nearest_other_code(codes: Float[np.ndarray, "n_codes dim"]) -> Integer[np.nd
     return distance.argmin(1)
 
 
-def one_sided(
+def largest_half_share(
     indices: Integer[np.ndarray, "n rows cols"], n_codes: int
 ) -> Float[np.ndarray, " n_codes"]:
     """How far each code keeps to one half of the frame.

@@ -18,7 +18,7 @@ def absolute_error(images: Images, outputs: Images) -> Float[np.ndarray, "n heig
     return np.abs(images.astype(np.float32) - outputs) / np.float32(255)
 
 
-def error_by_slope(images: Images, outputs: Images, region: Region) -> dict[str, float]:
+def error_by_gradient(images: Images, outputs: Images, region: Region) -> dict[str, float]:
     """Mean error where the image is steep and where it is flat.
 
     Args:
@@ -41,7 +41,7 @@ def error_by_slope(images: Images, outputs: Images, region: Region) -> dict[str,
     }
 
 
-def error_in_the_middle(images: Images, outputs: Images, region: Region) -> dict[str, float]:
+def error_by_region(images: Images, outputs: Images, region: Region) -> dict[str, float]:
     """Mean error in the middle of the frame, where ventricles and deep nuclei lie, and around it.
 
     Args:

@@ -60,9 +60,9 @@ class Generator(nn.Module):
             )
             # the name is that of the weights in checkpoint files
             self.show = nn.Conv2d(config.output_dim, narrow, 3, padding=1, bias=False)
-        if config.texture:
-            self.mix_half = nn.Conv2d(config.texture, middle, 1, bias=False)
-            self.mix_full = nn.Conv2d(config.texture, narrow, 1, bias=False)
+        if config.spatial_noise:
+            self.mix_half = nn.Conv2d(config.spatial_noise, middle, 1, bias=False)
+            self.mix_full = nn.Conv2d(config.spatial_noise, narrow, 1, bias=False)
 
     def forward(
         self, noise: Float[Tensor, "batch noise_size"], positions: Int[Tensor, " batch"]
@@ -82,11 +82,11 @@ class Generator(nn.Module):
         )
         condition = torch.cat([whole, self.condition(positions)], dim=1)
         x = layers[:3](self.project(condition).view(len(noise), -1, self.base, self.base))
-        if config.texture:
-            x = x + self.mix_half(half.view(len(noise), config.texture, *x.shape[2:]))
+        if config.spatial_noise:
+            x = x + self.mix_half(half.view(len(noise), config.spatial_noise, *x.shape[2:]))
         x = layers[3:6](x)
-        if config.texture:
-            x = x + self.mix_full(full.view(len(noise), config.texture, *x.shape[2:]))
+        if config.spatial_noise:
+            x = x + self.mix_full(full.view(len(noise), config.spatial_noise, *x.shape[2:]))
         x = layers[6:9](x)
         if not config.linear:
             return layers[9:](x)

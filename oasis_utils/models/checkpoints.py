@@ -24,6 +24,7 @@ FIRST_VERSION = 1  # of a model's code, where a file names none
 HEADER = "oasis_vq"  # the key of our JSON in the safetensors header
 FINGERPRINT = "sha256"  # the key of the digest of that JSON and of all tensors
 LARGEST_HEADER = 16 << 20  # bytes; ours have some kilobytes
+RENAMED_FIELDS = {"texture": "spatial_noise"}  # in configurations of older files
 DAMAGE = (SafetensorError, KeyError, ValueError, TypeError, OSError, RecursionError, OverflowError)
 
 
@@ -179,7 +180,7 @@ def load_model(
             f"{kind.version}: run the notebook that trains it again"
         )
     try:
-        config = from_dict(kind.Config, about["config"])
+        config = from_dict(kind.Config, _with_present_names(about["config"]))
         with torch.device("meta"):  # takes no memory, however large a foreign description is
             expected = kind(config).state_dict()
         _check_shapes(tensors, expected)
@@ -188,6 +189,10 @@ def load_model(
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} does not fit its own description: {error}") from None
     return model.eval(), about
+
+
+def _with_present_names(config: dict[str, Any]) -> dict[str, Any]:
+    return {RENAMED_FIELDS.get(name, name): value for name, value in config.items()}
 
 
 def _check_shapes(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

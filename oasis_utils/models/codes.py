@@ -304,7 +304,7 @@ def load_codes(path: Path) -> CodeMaps:
         raise DataError(
             f"{path} was written by another version of oasis_utils (format"
             f" {about.get('format', 1)}, this one reads {CODES_FORMAT}): run notebook"
-            " 03_codebook_analysis again, it makes the maps anew"
+            " 03_codebook_analysis again, it encodes the slices again"
         )
     with np.load(path, allow_pickle=False) as file:
         return CodeMaps(

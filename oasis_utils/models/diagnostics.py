@@ -36,8 +36,8 @@ def symptoms(history: Sequence[Mapping[str, float]]) -> list[str]:
         VARIETY_LIMIT, history[-2].get("variety", 1.0)
     ):
         found.append(
-            "the drawn maps of one position are nearly alike, and ever more so (collapse): try "
-            "loss='relativistic', a larger gamma or a larger batch_size"
+            "the drawn maps of one position are nearly alike, and more so than before (mode"
+            " collapse): try loss='relativistic', a larger gamma or a larger batch_size"
         )
     return found
 

@@ -273,12 +273,13 @@ class VQVAE(Trainable):
         adversarial = -self.discriminator(output).float().mean()
         last = self.decoder[-2]
         assert isinstance(last, nn.Conv2d)
-        ours, theirs = (
+        of_loss, of_adversarial = (
             torch.autograd.grad(term, last.weight, retain_graph=True)[0].norm()
             for term in (loss, adversarial)
         )
         gate = (self.steps >= self.config.adversarial_start).float()
-        weight = gate * self.config.adversarial_weight * (ours / (theirs + 1e-4)).clamp(max=1e4)
+        ratio = (of_loss / (of_adversarial + 1e-4)).clamp(max=1e4)
+        weight = gate * self.config.adversarial_weight * ratio
         self.steps += 1
         return {
             "loss": loss + weight * adversarial,

@@ -16,7 +16,7 @@ from oasis_utils.plotting.style import BLUE, COLOURS, GREY, axes_or_new, figure_
 def curves(
     history: Sequence[dict],
     panels: dict[str, Sequence[str] | dict[str, str]],
-    marks: dict[str, dict[str, float]] | None = None,
+    reference_lines: dict[str, dict[str, float]] | None = None,
     title: str = "",
 ) -> Figure:
     """Training curves over the number of steps.
@@ -24,7 +24,7 @@ def curves(
     Args:
         history: Training records with "steps"; a metric may be missing in some.
         panels: {y label: names of metrics, or {name: label}}; one panel for each y label.
-        marks: {y label: {label: level of a dashed line}}.
+        reference_lines: {y label: {label: level of a dashed line}}.
         title: Above the figure.
 
     Returns:
@@ -39,7 +39,7 @@ def curves(
                 *zip(*points, strict=True), color=colour, marker="o", markersize=2.5, label=text
             )
         for style, (name, level) in zip(
-            ("--", ":", "-."), (marks or {}).get(label, {}).items(), strict=False
+            ("--", ":", "-."), (reference_lines or {}).get(label, {}).items(), strict=False
         ):
             ax.axhline(level, color=GREY, linestyle=style, linewidth=1, label=name)
         ax.set_xlabel("training steps")

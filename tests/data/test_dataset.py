@@ -10,8 +10,15 @@ from slice_files import SUBJECTS, make_tree, picture_of, write_slice
 
 from oasis_utils.config import PROFILES, SPLITS, DataConfig
 from oasis_utils.data import dataset as data
-from oasis_utils.data.dataset import build_cache, one_each, open_cache, open_or_build, subsample
+from oasis_utils.data.dataset import (
+    build_cache,
+    one_slice_per_subject,
+    open_cache,
+    open_or_build,
+    subsample,
+)
 from oasis_utils.data.prepare import is_cache
+from oasis_utils.data.sample_brains import make_sample_brains
 from oasis_utils.runtime import DataError
 
 CONFIG, CPU = DataConfig(image_size=32), torch.device("cpu")
@@ -101,9 +108,7 @@ def test_split_as_tensors_and_floats(tree, tmp_path):
 
 
 def test_sample_brains_are_described_as_synthetic(tmp_path):
-    dataset = build_cache(
-        data.make_sample_brains(PROFILES["smoke"].data), tmp_path / "cache", CONFIG
-    )
+    dataset = build_cache(make_sample_brains(PROFILES["smoke"].data), tmp_path / "cache", CONFIG)
     assert dataset.synthetic and "synthetic" in dataset.description
     assert dataset.n_positions == 32 and np.isfinite(dataset.split("test").ages).all()
 
@@ -130,9 +135,9 @@ def test_one_slice_of_each_subject_whatever_its_sessions():
     split = data.Split(
         "test", np.zeros((8, 4, 4), np.uint8), subjects, positions, np.full(8, np.nan, np.float32)
     )
-    assert split.subjects[one_each(split, 2, 16)].tolist() == [1, 2, 3]
-    assert split.positions[one_each(split, 7, 16)].tolist() == [2, 2, 2]
-    assert split.subjects[one_each(split, 0, 2)].tolist() == [1, 3]
+    assert split.subjects[one_slice_per_subject(split, 2, 16)].tolist() == [1, 2, 3]
+    assert split.positions[one_slice_per_subject(split, 7, 16)].tolist() == [2, 2, 2]
+    assert split.subjects[one_slice_per_subject(split, 0, 2)].tolist() == [1, 3]
 
 
 def test_a_small_split_is_not_thinned(brains):

@@ -14,8 +14,7 @@ from PIL import Image
 from slice_files import disc, make_collection, make_tree, picture_of, write, write_slice
 
 from oasis_utils.config import SPLITS, DataConfig
-from oasis_utils.data import prepare as importing
-from oasis_utils.data import reading
+from oasis_utils.data import prepare, reading, slice_collector
 from oasis_utils.data.dataset import build_cache, open_cache
 from oasis_utils.data.image_files import EQUAL_CHANNELS, read_slice
 from oasis_utils.data.orientation import oriented
@@ -127,7 +126,7 @@ def test_oblong_images_are_centred_on_black(tmp_path):
     )
     image = dataset.split("train").images[0]
     assert not image[:12].any() and not image[52:].any() and image[12:52].any()
-    assert dataset.manifest["notes"] == {stack.PADDED: 3}
+    assert dataset.manifest["notes"] == {slice_collector.PADDED: 3}
 
 
 def test_orientation_turns_images_and_masks(tmp_path):
@@ -190,9 +189,9 @@ def test_what_was_changed_is_counted(tree, tmp_path):
     write_slice(tree / "keras_png_slices_train", 1, 8, np.stack([disc(grey=222)] * 3, -1))
     write_slice(tree / "keras_png_slices_train", 2, 8, disc(grey=222))
     assert build_cache(tree, tmp_path / "cache", CONFIG).manifest["notes"] == {
-        stack.BLACK: 2,
+        slice_collector.BLACK: 2,
         EQUAL_CHANNELS: 1,
-        stack.REPEATED: 1,
+        slice_collector.REPEATED: 1,
     }
 
 
@@ -342,9 +341,9 @@ def no_disk(*_args, **_options):
 
 STEPS = [
     (reading, "_read_file"),
-    (importing, "fit_window"),
-    (importing, "write_resized"),
-    (importing, "write_json"),
+    (prepare, "fit_window"),
+    (prepare, "write_resized"),
+    (prepare, "write_json"),
 ]
 
 
@@ -365,14 +364,14 @@ def test_interrupted_import_leaves_no_cache_that_opens(tree, tmp_path, monkeypat
 
 KILLED = """
 import os, sys
-from oasis_utils.data import prepare as importing
+from oasis_utils.data import prepare
 from oasis_utils.config import DataConfig
-write = importing.write_resized
+write = prepare.write_resized
 def killed(path, *rest):
     write(path, *rest)
     os.kill(os.getpid(), 9)
-importing.write_resized = killed
-importing.import_source(sys.argv[1], sys.argv[2], DataConfig(image_size=32))
+prepare.write_resized = killed
+prepare.import_source(sys.argv[1], sys.argv[2], DataConfig(image_size=32))
 """
 
 

@@ -98,9 +98,9 @@ def test_empty_splits_and_counts_that_do_not_fit():
     assert set(balanced_splits(people, {"train": 3, "validate": 0, "test": 0}).values()) == {
         "train"
     }
-    with pytest.raises(ValueError, match="3 subjects cannot be dealt .* must sum to"):
+    with pytest.raises(ValueError, match="3 subjects cannot be assigned .* must sum to"):
         balanced_splits(people, {"train": 1, "test": 1})
-    with pytest.raises(ValueError, match="no subjects to deal"):
+    with pytest.raises(ValueError, match="no subjects to assign"):
         balanced_splits({}, {"train": 0})
 
 

@@ -42,7 +42,7 @@ BROKEN = {
     "cut off": (
         "a.nii",
         HEAD[:-1],
-        "a.nii holds only 27231 bytes, the header promises 27232: the file is cut off",
+        "a.nii holds only 27231 bytes, the header requires 27232: the file is cut off",
     ),
     "too long": ("a.nii", HEAD + b"x", "holds more than 27232 bytes"),
     "no header": ("a.nii", b"x" * 999, "no NIfTI header: replace"),
@@ -212,7 +212,7 @@ def test_one_volume_at_a_time(tmp_path, packed):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (mgh(make_head())[:-40], "holds only .* the header promises"),
+        (mgh(make_head())[:-40], "holds only .* the header requires"),
         (b"x" * 999, "no MGH header"),
         (b"", "no MGH header"),
         (mgh(make_head())[:20], "no MGH header"),

@@ -15,7 +15,7 @@ from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime.symmetry import Symmetry
 
 
-def random_evidence(n, seed, grid=4):
+def random_scores(n, seed, grid=4):
     rng = np.random.default_rng(seed)
     steps = 1 + np.arange(grid * grid).reshape(grid, grid)
     return AnomalyScores(
@@ -25,10 +25,10 @@ def random_evidence(n, seed, grid=4):
     )
 
 
-def test_normal_slices_score_around_zero_and_either_kind_of_evidence_counts():
+def test_normal_slices_score_around_zero_and_either_kind_of_score_counts():
     positions = np.arange(400) % 8
-    normal = NormalStatistics.of(random_evidence(400, 0), positions, 8)
-    fresh = random_evidence(400, 1)
+    normal = anomalies.NormalStatistics.of(random_scores(400, 0), positions, 8)
+    fresh = random_scores(400, 1)
     score = normal.score(fresh, positions)
     assert abs(score.mean()) < 0.1 and 0.3 < score.std() < 1.5
     for name in ("excess", "residual"):
@@ -52,7 +52,7 @@ def models():
 
 
 @pytest.mark.parametrize("symmetry", [Symmetry(-1), Symmetry(-2)])
-def test_evidence_of_a_mirrored_slice_is_mirrored(monkeypatch, symmetry):
+def test_scores_of_a_mirrored_slice_is_mirrored(monkeypatch, symmetry):
     vqvae, prior = models()
     images, positions = symmetry.upright(heads(3)).copy(), np.arange(3)
     found, mirrored = (
@@ -73,11 +73,11 @@ def test_evidence_of_a_mirrored_slice_is_mirrored(monkeypatch, symmetry):
     )
 
 
-def test_without_a_mid_line_evidence_is_one_sided():
+def test_without_a_mid_line_scores_are_one_sided():
     """Each side alone, averaged, is what symmetry gives."""
     vqvae, prior = models()
     images, positions = heads(3), np.arange(3)
-    normal = NormalStatistics.of(random_evidence(3, 0, 8), positions, 3)
+    normal = anomalies.NormalStatistics.of(random_scores(3, 0, 8), positions, 3)
     detectors = [
         anomalies.Detector(vqvae, prior, normal, positions, None, Symmetry(axis))
         for axis in (None, -1)

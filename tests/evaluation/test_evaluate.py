@@ -252,7 +252,7 @@ def test_a_reference_keeps_the_positions_and_the_number_of_the_images(
 ):
     monkeypatch.setattr(reference_module, "compare", lambda *_, **__: {})
     reference = Reference.of(
-        *splits, CONFIG, CPU, n_judged=20, positions=np.repeat(np.arange(4, 14), 2)
+        *splits, CONFIG, CPU, n_evaluated=20, positions=np.repeat(np.arange(4, 14), 2)
     )
     assert reference.n_images == len(reference.other.images) == 20
     assert set(reference.real.positions) == set(range(4, 14)) and reference.decoded is None
@@ -309,7 +309,7 @@ def test_too_few_images_say_how_many_and_why(splits):
     with pytest.raises(
         ValueError, match="at least 16 images on either side, got 15 and 15: with fewer its error"
     ):
-        Reference.of(*splits, CONFIG, CPU, n_judged=15)
+        Reference.of(*splits, CONFIG, CPU, n_evaluated=15)
 
 
 def test_one_subject_is_refused(splits):
@@ -323,11 +323,11 @@ def test_unknown_and_lonely_positions_are_refused(splits):
     with pytest.raises(
         ValueError, match="position 99 of the images is unknown: the validate split has positions 0"
     ):
-        Reference.of(*splits, CONFIG, CPU, n_judged=64, positions=np.array([3, 99]))
+        Reference.of(*splits, CONFIG, CPU, n_evaluated=64, positions=np.array([3, 99]))
     with pytest.raises(
         ValueError, match="2 slices at the positions of the images, at least 16 are needed"
     ):
-        Reference.of(*splits, CONFIG, CPU, n_judged=64, positions=np.full(64, 3))
+        Reference.of(*splits, CONFIG, CPU, n_evaluated=64, positions=np.full(64, 3))
 
 
 def test_images_of_another_size_or_number_are_refused(reference):

@@ -58,7 +58,7 @@ def test_intervals_of_planted_anomalies_take_the_cells_of_their_masks():
         asked.append(slices)
         return pooled(slices / 255.0, 4)
 
-    once = roc.memoized(score)
+    once = roc.cached(score)
     found = roc.intervals(
         once, images, {"bright": bright, "nothing": Planted(images, mask)}, np.arange(6)
     )

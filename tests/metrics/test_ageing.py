@@ -9,7 +9,7 @@ from oasis_utils.data.dataset import Split
 from oasis_utils.metrics.ageing import (
     MAX_SLICES,
     AgeTrend,
-    DarkMiddleTrends,
+    DarkAreaTrends,
     central,
     compared,
     darkest_rows,
@@ -119,7 +119,7 @@ def test_likeness_tells_the_same_noise_from_another():
 
 
 def ageing_split(n=40, positions=3):
-    """Slices whose dark middle grows with age, at one position more than at the others."""
+    """Slices whose dark central area grows with age, at one position more than at the others."""
     ages = np.linspace(20, 90, n).repeat(positions)
     where = np.tile(np.arange(positions), n)
     images = np.full((len(ages), 24, 24), 200, np.uint8)
@@ -134,7 +134,7 @@ def test_a_study_compares_slices_of_the_same_ages():
     assert level == 1 and len(rows) == 40 and (split.positions[rows] == 1).all()
     half = split.images[rows].copy()
     half[:, 8:12] = 200
-    study = DarkMiddleTrends.of(half, split, rows)
+    study = DarkAreaTrends.of(half, split, rows)
     assert study.lines["generated"].slope == pytest.approx(study.lines["real"].slope / 2, rel=1e-6)
     assert study.correlation["generated"] == pytest.approx(
         study.correlation["real"]
@@ -149,7 +149,7 @@ def test_a_study_without_ages_has_no_lines():
     ages = np.full(len(split.images), np.nan, np.float32)
     unknown = Split("train", split.images, split.subjects, split.positions, ages)
     _, rows = darkest_rows(unknown)
-    study = DarkMiddleTrends.of(unknown.images[rows], unknown, rows)
+    study = DarkAreaTrends.of(unknown.images[rows], unknown, rows)
     assert study.lines == {"generated": None, "real": None} and study.curves() == {}
 
 

@@ -11,7 +11,7 @@ from oasis_utils.metrics.anatomy import (
     consensus,
 )
 from oasis_utils.metrics.atlas import Atlas, compare_measures
-from oasis_utils.metrics.dark_middle import DarkMiddle
+from oasis_utils.metrics.dark_area import DarkArea
 from oasis_utils.metrics.features import Standardizer
 from oasis_utils.metrics.position_regressor import PositionRegressor, thumbnails
 from oasis_utils.runtime.symmetry import LEFT_RIGHT, Symmetry
@@ -117,7 +117,7 @@ def test_a_consensus_is_what_most_neighbours_say_and_reaches_to_positions_withou
 def test_the_dark_middle_is_the_share_of_the_middle_half_and_correlates_with_what_widens_it():
     images = np.stack([phantom(size=64, ventricle=v) for v in (3, 5, 7, 9)])
     ages = np.array([30.0, 50.0, 70.0, 90.0], np.float32)
-    dark = DarkMiddle.fit(split(images, ages=ages))
+    dark = DarkArea.fit(split(images, ages=ages))
     assert dark.level == pytest.approx(0.3 * 220) and dark.boxes[0].tolist() == [
         20,
         45,
@@ -138,10 +138,10 @@ def test_the_dark_middle_does_not_depend_on_brightness_and_needs_a_brain():
     images = np.stack([phantom(ventricle=v) for v in (3, 9)])
     dim = (images * 0.4).astype(np.uint8)
     assert np.array_equal(
-        DarkMiddle.fit(split(images)).share(images, 0), DarkMiddle.fit(split(dim)).share(dim, 0)
+        DarkArea.fit(split(images)).share(images, 0), DarkArea.fit(split(dim)).share(dim, 0)
     )
     with pytest.raises(ValueError, match="no brain in the train slices: check"):
-        DarkMiddle.fit(split(np.zeros((2, 64, 64), np.uint8)))
+        DarkArea.fit(split(np.zeros((2, 64, 64), np.uint8)))
 
 
 def test_brightness_does_not_change_the_tissues(anatomist):

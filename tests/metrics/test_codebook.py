@@ -230,14 +230,14 @@ def test_kept_coordinates_are_computed_once_for_the_same_weights_vectors_and_see
         codebook, "umap_coordinates", lambda v, seed: calls.append(seed) or v[:, :2] + seed
     )
     path, vectors = tmp_path / "kept.npz", normal(6, 4)
-    first = codebook.kept_umap(path, "weights", vectors, 1)
-    assert (codebook.kept_umap(path, "weights", vectors, 1) == first).all() and calls == [1]
+    first = codebook.cached_umap(path, "weights", vectors, 1)
+    assert (codebook.cached_umap(path, "weights", vectors, 1) == first).all() and calls == [1]
     for weights, points, seed in (
         ("others", vectors, 1),
         ("others", vectors + 1, 1),
         ("others", vectors + 1, 2),
     ):
-        assert (codebook.kept_umap(path, weights, points, seed) == points[:, :2] + seed).all()
+        assert (codebook.cached_umap(path, weights, points, seed) == points[:, :2] + seed).all()
     assert calls == [1, 1, 1, 2]
 
 
@@ -276,17 +276,17 @@ def test_mean_patches_average_every_use_of_a_code():
 def test_one_sided_codes_are_told_from_those_that_ring_the_frame():
     maps = np.zeros((2, 4, 4), int)
     maps[:, :, 0], maps[:, 0, 1:], maps[0, 3, 1], maps[0, 3, 2] = 1, 2, 3, 3
-    sided = codebook.one_sided(maps, 5)
+    sided = codebook.largest_half_share(maps, 5)
     assert sided[1] == sided[2] == sided[3] == 1.0 and sided[0] == 11 / 16 and np.isnan(sided[4])
     ring = np.ones((1, 4, 4), int)
     ring[0, 1:3, 1:3] = 0
-    assert codebook.one_sided(ring, 2).tolist() == [0.5, 0.5]
+    assert codebook.largest_half_share(ring, 2).tolist() == [0.5, 0.5]
 
 
 def test_the_middle_of_an_odd_map_belongs_to_both_halves():
     maps = np.zeros((1, 3, 3), int)
     maps[0, 1, 1] = 1
-    assert codebook.one_sided(maps, 2)[1] == 0.5
+    assert codebook.largest_half_share(maps, 2)[1] == 0.5
 
 
 def test_grey_correlation_of_components_that_are_and_are_not_grey_levels():

@@ -32,7 +32,7 @@ class Draws(nn.Module):
 
 @pytest.mark.parametrize("grid", [4, 8])
 def test_noise_of_a_cell_changes_the_drawing_near_that_cell_only(grid):
-    model = tiny(changed(grid=grid, texture=2))
+    model = tiny(changed(grid=grid, spatial_noise=2))
     config, position = model.config, torch.tensor([1])
     noise = model.noise([0])
     assert noise.shape == (1, 6 + 2 * (grid // 2) ** 2 + 2 * grid**2) == (1, config.noise_size)

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from small_models import rewrite_header
 
-from oasis_utils.config import to_dict
+from oasis_utils.config import DCGANConfig, to_dict
 from oasis_utils.models import checkpoints
 from oasis_utils.models.checkpoints import (
     HEADER,
@@ -20,6 +20,7 @@ from oasis_utils.models.checkpoints import (
     save_tensors,
     weights_digest,
 )
+from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.vqvae import VQVAE
 
@@ -227,3 +228,14 @@ def test_the_description_lies_in_the_header(vqvae, path):
     size = int.from_bytes(content[:8], "little")
     about = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][HEADER])
     assert about["kind"] == "VQVAE"
+
+
+def test_fields_that_were_renamed_load_from_older_files(tmp_path):
+    """The version that wrote it called `spatial_noise` of a DCGAN `texture`."""
+    path = tmp_path / "dcgan.safetensors"
+    config = DCGANConfig(grid=8, n_codes=16, code_dim=4, channels=8, noise_dim=8, spatial_noise=2)
+    save_model(path, DCGAN(config))
+    old = to_dict(config)
+    old["texture"] = old.pop("spatial_noise")
+    rewrite_header(path, config=old)
+    assert load_model(path, DCGAN)[0].config == config

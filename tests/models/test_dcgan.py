@@ -22,7 +22,7 @@ class Batches(list):
 @pytest.mark.parametrize("grid", [4, 8, 16])
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_every_sampled_map_is_valid_indices(space, grid, scale):
-    model = tiny(changed(space=space, grid=grid, texture=1)).eval()
+    model = tiny(changed(space=space, grid=grid, spatial_noise=1)).eval()
     maps = model.sample(torch.arange(5), scale * model.noise([0, 1, 2, 3, 4]))
     assert maps.shape == (5, grid, grid) and maps.dtype == torch.int64
     assert maps.min() >= 0 and maps.max() < 12
@@ -191,11 +191,11 @@ def test_variety_needs_two_maps_of_a_position():
 
 
 @pytest.mark.parametrize(
-    ("space", "loss", "texture"),
+    ("space", "loss", "noise_maps"),
     [("index", "bce", 0), ("embedding", "hinge", 2), ("embedding", "relativistic", 2)],
 )
-def test_every_variant_draws_the_same_after_saving_and_loading(tmp_path, space, loss, texture):
-    model = tiny(changed(space=space, loss=loss, texture=texture)).eval()
+def test_every_variant_draws_the_same_after_saving_and_loading(tmp_path, space, loss, noise_maps):
+    model = tiny(changed(space=space, loss=loss, spatial_noise=noise_maps)).eval()
     save_model(tmp_path / "dcgan.safetensors", model)
     loaded, _ = load_model(tmp_path / "dcgan.safetensors", DCGAN)
     positions, maps = torch.arange(5), random_maps(5)

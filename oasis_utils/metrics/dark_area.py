@@ -16,7 +16,7 @@ DARK_LEVEL = 0.3  # of white, below which a pixel of the middle of the brain is 
 
 
 @dataclass(frozen=True)
-class DarkMiddle:
+class DarkArea:
     """Share of dark pixels in the middle of the brain (of the head): mostly ventricles, which widen
     with age.
 
@@ -33,7 +33,7 @@ class DarkMiddle:
     level: float
 
     @classmethod
-    def fit(cls, train: LabelledSlices) -> DarkMiddle:
+    def fit(cls, train: LabelledSlices) -> DarkArea:
         """ValueError if no training slice shows anything."""
         rows = balanced(train.positions, FIT_ROWS)
         positions = train.positions[rows]
