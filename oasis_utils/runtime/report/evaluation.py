@@ -30,7 +30,7 @@ class ComparisonResults(Strict):
 
     Attributes:
         learned: Metrics in the features of an image network.
-        radiomic: Metrics in hand-made features.
+        radiomic: Metrics in hand-crafted features.
         two_sample: Areas under the ROC curve of classifiers that separate the sets.
         anatomy: Distances of anatomical measures, in deviations of the real set.
     """
