@@ -161,7 +161,6 @@ CASES: dict[type, dict[str, Callable[[], nn.Module]]] = {
     DCGAN: {
         "smoke": dcgan,
         "ages": lambda: dcgan(**AGES),
-        "hinge, blank": lambda: dcgan(loss="hinge", start="blank"),
         "classical, index numbers": lambda: dcgan(loss="bce", start="blank", space="index"),
     },
 }

@@ -163,7 +163,7 @@ def test_grid_is_image_size_over_downsampling(size, downsampling):
         (PixelCNNConfig, {"age_std": -1.0}, "age_std is a spread in years, 0 or more, not -1.0"),
         (DCGANConfig, {"grid": 18}, "grid must be a multiple of 4, not 18"),
         (DCGANConfig, {"space": "pixels"}, "space must be embedding or index, not 'pixels'"),
-        (DCGANConfig, {"loss": "wgan"}, "loss must be relativistic, hinge or bce, not 'wgan'"),
+        (DCGANConfig, {"loss": "wgan"}, "loss must be relativistic or bce, not 'wgan'"),
         (DCGANConfig, {"penalty_share": 0.0}, r"penalty_share must be in \(0, 1\], not 0.0"),
         (TrainingConfig, {"epochs": 0}, "epochs must be at least 1, not 0"),
         (TrainingConfig, {"batch_size": 0}, "batch_size must be at least 1, not 0"),

@@ -174,7 +174,7 @@ class DCGANConfig:
         channels: Feature maps at the full grid; doubled at each halving.
         space: Output space: "embedding", the codes' vectors, or "index", their numbers.
         start: Initialisation: "linear", from a linear model of the training maps, or "blank".
-        loss: "relativistic" with R1 and R2, "hinge" with spectral norms, or classical "bce".
+        loss: "relativistic" with R1 and R2, or the classical "bce".
         gamma: Weight of the gradient penalties R1 and R2 of the relativistic loss.
         penalty_share: Part of each batch on which these penalties are taken, in (0, 1].
         commitment: Weight of the distance of generated vectors to their nearest code.
@@ -225,8 +225,8 @@ class DCGANConfig:
             self.start in ("linear", "blank"), f"start must be linear or blank, not {self.start!r}"
         )
         require(
-            self.loss in ("relativistic", "hinge", "bce"),
-            f"loss must be relativistic, hinge or bce, not {self.loss!r}",
+            self.loss in ("relativistic", "bce"),
+            f"loss must be relativistic or bce, not {self.loss!r}",
         )
 
     @property

@@ -20,7 +20,8 @@ from oasis_utils.metrics.features import as_floats
 from oasis_utils.runtime.symmetry import LEFT_RIGHT, Symmetry
 
 RADIOMIC = (
-    "hand-crafted features on shape, grey levels, edges, texture and spectrum, in training deviations"
+    "hand-crafted features of shape, grey levels, edges, texture and spectrum, in training"
+    " deviations"
 )
 SLICES_AT_ONCE = 64  # slices described at once; torch sorts at most 16 million pixels
 RING_EDGES = (0.01, 0.03, 0.06, 0.12, 0.25, 0.5)  # edges of the spectrum's rings, cycles per pixel

@@ -3,8 +3,8 @@ two sets of slices.
 
 An area under the ROC curve of 0.5 means that it cannot, 1.0 that it always can. Groups (subjects)
 are never split between training and testing. A network on small pictures saturates on weak models,
-so a logistic regression on hand-crafted features stands beside it. Both are read beside the same test
-of two sets of real people.
+so a logistic regression on hand-crafted features stands beside it. Both are compared with the same
+test of two sets of real people.
 """
 
 from __future__ import annotations

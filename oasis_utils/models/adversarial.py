@@ -1,8 +1,7 @@
 """Generator and discriminator of the DCGAN, and their losses.
 
 Architecture: Radford 2015 (arXiv 1511.06434), transposed and strided convolutions; no normalisation
-in the discriminator (R3GAN, Huang 2024, arXiv 2501.05441, section 3), but spectral norms with the
-hinge loss (Miyato 2018, arXiv 1802.05957).
+in the discriminator (R3GAN, Huang 2024, arXiv 2501.05441, section 3).
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from oasis_utils.config import DCGANConfig
 from oasis_utils.models.linear_maps import LinearMaps
@@ -132,11 +130,6 @@ class Discriminator(nn.Module):
         self.score = nn.Linear(wide, 1)
         self.condition = nn.Embedding(config.n_positions, wide)
         self.ageing = nn.Linear(1, wide, bias=False) if config.knows_age else None
-        if config.loss == "hinge":
-            for layer in [
-                m for m in self.modules() if isinstance(m, (nn.Conv2d, nn.Linear, nn.Embedding))
-            ]:
-                spectral_norm(layer)
 
     def forward(
         self,
@@ -185,7 +178,7 @@ def discriminator_loss(
     """What the discriminator minimises.
 
     Args:
-        kind: "relativistic", "hinge" or "bce", see `DCGANConfig.loss`.
+        kind: "relativistic" or "bce", see `DCGANConfig.loss`.
         real: its scores of real maps.
         fake: its scores of drawn maps.
 
@@ -194,8 +187,6 @@ def discriminator_loss(
     """
     if kind == "relativistic":  # R3GAN, eq. 2
         return F.softplus(fake - real).mean()
-    if kind == "hinge":  # Miyato 2018, SN-GAN (arXiv 1802.05957), eq. 16
-        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
     # Goodfellow 2014 (arXiv 1406.2661): cross-entropy of real and drawn
     return (F.softplus(-real) + F.softplus(fake)).mean()
 
@@ -206,7 +197,7 @@ def generator_loss(
     """What the generator minimises.
 
     Args:
-        kind: "relativistic", "hinge" or "bce", see `DCGANConfig.loss`.
+        kind: "relativistic" or "bce", see `DCGANConfig.loss`.
         real: the discriminator's scores of real maps, used by the relativistic loss only.
         fake: its scores of drawn maps.
 
@@ -215,4 +206,4 @@ def generator_loss(
     """
     if kind == "relativistic":
         return F.softplus(real - fake).mean()
-    return -fake.mean() if kind == "hinge" else F.softplus(-fake).mean()
+    return F.softplus(-fake).mean()

@@ -6,7 +6,7 @@ Architecture: Radford 2015 (arXiv 1511.06434). Loss: relativistic pairing with R
 embedding space of the codebook, where near means similar; index numbers have no such meaning. Real
 and generated maps pass through the same codebook, so quantisation does not tell them apart. The
 generator starts from a linear model of the training maps and learns what is not linear. Index
-numbers as output (space="index") and the classical and the hinge loss serve as comparisons.
+numbers as output (space="index") and the classical loss serve as comparisons.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Learned and hand-made features: shapes, laws of the radiomic numbers, fixed scales, balanced
+"""Learned and hand-crafted features: shapes, laws of the radiomic numbers, fixed scales, balanced
 rows.
 """
 
@@ -58,8 +58,9 @@ def test_without_symmetry_two_numbers_are_left_out(brains):
     table, all_of_them = radiomic_table(images, Symmetry(None)), radiomic_table(images)
     assert set(all_of_them) - set(table) == {"asymmetry", "overlap"}
     assert all(np.array_equal(values, all_of_them[name]) for name, values in table.items())
-    assert radiomic_text().startswith("30 hand-made numbers on shape, symmetry, grey levels")
-    assert radiomic_text(Symmetry(None)).startswith("28 hand-made numbers on shape, grey levels")
+    assert radiomic_text().startswith("30 hand-crafted features of shape, symmetry, grey levels")
+    without = radiomic_text(Symmetry(None))
+    assert without.startswith("28 hand-crafted features of shape, grey levels")
 
 
 def test_moving_a_brain_changes_its_place_only():

@@ -192,7 +192,7 @@ def test_variety_needs_two_maps_of_a_position():
 
 @pytest.mark.parametrize(
     ("space", "loss", "noise_maps"),
-    [("index", "bce", 0), ("embedding", "hinge", 2), ("embedding", "relativistic", 2)],
+    [("index", "bce", 0), ("embedding", "bce", 2), ("embedding", "relativistic", 2)],
 )
 def test_every_variant_draws_the_same_after_saving_and_loading(tmp_path, space, loss, noise_maps):
     model = tiny(changed(space=space, loss=loss, spatial_noise=noise_maps)).eval()
