@@ -306,7 +306,7 @@ def test_a_stopped_series_leaves_no_kernel_and_no_cache_record(tmp_path, number)
     output, _ = process.communicate(timeout=30)
     if number != signal.SIGKILL:
         assert process.returncode == 1
-        assert output.splitlines()[-1] == "stopped; the same command goes on from here"
+        assert output.splitlines()[-1] == "stopped; run the same command again to continue"
         assert "Traceback" not in output
     kernel.wait(30)
     assert not (tmp_path / "cache_keys").exists()
