@@ -84,7 +84,8 @@ def _put(path: Path, folder: Path) -> None:
     refuse_special(folder / path.name)
     with contextlib.suppress(FileNotFoundError):  # it is there already
         os.replace(path, folder / path.name)
-        path.unlink(missing_ok=True)  # two names of one file: the system leaves both
+        if path.samefile(folder / path.name):  # two names of one file: the system leaves both
+            path.unlink()
 
 
 @contextlib.contextmanager
@@ -155,10 +156,13 @@ def refuse_foreign(folder: Path) -> None:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove drafts in a folder whose processes died: the system released their locks."""
-    from filelock import FileLock, Timeout
+    """Remove drafts in a folder whose processes died: the system released their locks.
+
+    What cannot be removed is harmless, and stays.
+    """
+    from filelock import FileLock
 
     for lock in folder.glob(f"{DRAFT}*{LOCK}"):
-        with contextlib.suppress(Timeout), FileLock(lock, timeout=0):
+        with contextlib.suppress(OSError), FileLock(lock, timeout=0):
             shutil.rmtree(lock.with_name(lock.name.removesuffix(LOCK)), ignore_errors=True)
             lock.unlink(missing_ok=True)
