@@ -15,7 +15,14 @@ from oasis_utils.pipeline.parameters import plan
 from oasis_utils.pipeline.results import table
 from oasis_utils.pipeline.runner import run_series
 from oasis_utils.pipeline.series import UsageError, unpack_notebooks
-from oasis_utils.runtime import Progress, RunFolder, project_root, read_json, write_json
+from oasis_utils.runtime import (
+    Progress,
+    RunFolder,
+    project_root,
+    read_json,
+    refuse_inside,
+    write_json,
+)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -44,7 +51,7 @@ def prepare(args: argparse.Namespace) -> None:
     """Build the cache of a source, and PNG slices with --png."""
     from oasis_utils.data import dataset as data
     from oasis_utils.data import export as exporting
-    from oasis_utils.data import prepare as importing
+    from oasis_utils.data.reading import ImportOptions
     from oasis_utils.data.volumes import SliceOptions
 
     try:
@@ -52,12 +59,12 @@ def prepare(args: argparse.Namespace) -> None:
         slices = SliceOptions(args.plane, args.slices, args.every, args.count, args.orient)
     except ValueError as error:
         raise UsageError(error) from None
-    options = importing.ImportOptions(args.split, args.seed, args.pattern, slices, args.skip_bad)
+    options = ImportOptions(args.split, args.seed, args.pattern, slices, args.skip_bad)
     if args.as_source and not args.png:
         raise UsageError("--as-source changes what --png writes: add --png DIR, or leave it out")
     if args.png:
         exporting.refuse_full(Path(args.png))
-        importing.refuse_inside(Path(args.source), Path(args.png))
+        refuse_inside(Path(args.source), Path(args.png))
     with Progress("reading slices", 1) as progress:
         dataset = data.build_cache(args.source, args.out, config, progress, options)
     for line in describe_cache(dataset):

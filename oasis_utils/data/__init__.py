@@ -1,6 +1,7 @@
 """Converts any source of slices or volumes into one prepared data set with splits and batches."""
 
 from oasis_utils.data.batches import Batches
+from oasis_utils.data.cache_folder import is_cache
 from oasis_utils.data.dataset import (
     Dataset,
     Split,
@@ -11,7 +12,6 @@ from oasis_utils.data.dataset import (
     subsample,
 )
 from oasis_utils.data.grey_levels import FOREGROUND
-from oasis_utils.data.prepare import is_cache
 from oasis_utils.data.sample_brains import make_sample_brains
 from oasis_utils.data.sources import OASIS_ACKNOWLEDGEMENT
 from oasis_utils.data.splits import balance

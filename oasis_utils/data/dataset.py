@@ -21,10 +21,12 @@ from torch import Tensor
 
 from oasis_utils.config import BRAIN_LEVEL, SPLITS, DataConfig, digest
 from oasis_utils.data.batches import Streamed, free_memory
+from oasis_utils.data.cache_folder import finish_replacement, is_cache, replaced_cache
 from oasis_utils.data.grey_levels import to_float, with_channel
 from oasis_utils.data.orientation import AUTO, correlation_with_mean, oriented, turned_back
-from oasis_utils.data.prepare import CACHE_FORMAT, ImportOptions, clear, import_source, is_cache
-from oasis_utils.runtime import DataError, atomic, read_json, write_json
+from oasis_utils.data.prepare import CACHE_FORMAT, import_source
+from oasis_utils.data.reading import ImportOptions
+from oasis_utils.runtime import DataError, atomic, read_json, refuse_inside, write_json
 from oasis_utils.runtime.symmetry import LEFT_RIGHT, Symmetry
 
 IDENTITY_KEYS = ("format", "config", "crop", "orientation", "symmetry", "content", "subjects")
@@ -309,6 +311,7 @@ def open_cache(folder: str | Path) -> Dataset:
             f"no prepared data in {folder}: run notebook 01 or `python -m oasis_utils prepare`"
             " first"
         )
+    finish_replacement(folder)
     manifest = read_json(folder / "manifest.json")
     if manifest["format"] != CACHE_FORMAT:
         raise DataError(
@@ -358,7 +361,8 @@ def open_or_build(
         The opened cache.
 
     Raises:
-        DataError: the cache `source` has slices of another size.
+        DataError: the cache `source` has slices of another size, or `folder` lies inside it or
+            holds files of other origin.
     """
     source, folder = Path(source), Path(folder)
     if not is_cache(source):
@@ -372,12 +376,13 @@ def open_or_build(
         )
     if folder.exists() and folder.samefile(source):
         return dataset
-    clear(folder)
-    for name in ("slices.npy", "masks.npy") if dataset.manifest["masks"] else ("slices.npy",):
-        with atomic(folder / name) as partial:
-            try:
-                os.link(source / name, partial)
-            except OSError:  # another file system
-                shutil.copyfile(source / name, partial)
-    write_json(folder / "manifest.json", dataset.manifest)
+    refuse_inside(source, folder)
+    with replaced_cache(folder) as draft:
+        for name in ("slices.npy", "masks.npy") if dataset.manifest["masks"] else ("slices.npy",):
+            with atomic(draft / name) as partial:
+                try:
+                    os.link(source / name, partial)
+                except OSError:  # another file system
+                    shutil.copyfile(source / name, partial)
+        write_json(draft / "manifest.json", dataset.manifest)
     return open_cache(folder)

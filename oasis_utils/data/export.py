@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from oasis_utils.config import SPLITS
 from oasis_utils.data.dataset import Dataset
 from oasis_utils.data.keras_layout import EXPORT_RECORD, mask_path, save_png, slice_path
 from oasis_utils.data.people import PARTICIPANTS, participants_text
-from oasis_utils.runtime import DataError, write_json
+from oasis_utils.runtime import DataError, atomic_folder, write_json
 
 COLUMNS = ("participant_id", "age", "sex", "cdr", "split", "name", "session")
 
@@ -44,21 +44,14 @@ def export_png(
     """
     folder = Path(folder)
     refuse_full(folder)
-    draft = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
+    with atomic_folder(folder) as draft:
         _write(dataset, draft, progress, dataset.as_source if as_source else np.asarray)
-        if folder.exists():
-            folder.rmdir()
-        draft.rename(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return folder
 
 
 def refuse_full(folder: Path) -> None:
     """DataError for a path at which an export would be mixed with other files."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(
             f"{folder} is not empty: slices would be mixed with what is there; choose a new folder"
         )

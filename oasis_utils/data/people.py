@@ -11,7 +11,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,11 @@ from oasis_utils.runtime import DataError
 PARTICIPANTS = "participants.tsv"
 OASIS_TABLE = re.compile(r"oasis_cross-sectional.*\.csv")
 NO_VALUE = ("", "n/a")
+MISSING_CELLS = (*NO_VALUE, "na", "nan", "none", "null")  # in lower case
+MISSING_NUMBERS = (-1, -999, 999, 9999)
+MISSING_AGE = "subjects whose age is given as missing (empty, n/a, -1, -999, 999 or 9999), unknown"
 MAX_VALUE = 150  # years; a larger age or CDR is an error in the table
+MAX_CELL = 20  # characters of a cell in a note
 MAX_TABLE_BYTES = 2**26
 TABLE_DEPTH = 3  # parts of a table's path below the data: at most two folders
 
@@ -36,6 +40,7 @@ class Person:
         cdr: clinical dementia rating: 0, 0.5, 1, 2 or 3; None if unknown.
         name: the subject to whom a numbered case of an export belongs; None elsewhere.
         session: the session that this case is; empty if there is one only.
+        age_cell: what the table says instead of an age; None if it has one or says nothing.
     """
 
     age: float | None = None
@@ -43,6 +48,7 @@ class Person:
     cdr: float | None = None
     name: str | None = None
     session: str = ""
+    age_cell: str | None = field(default=None, compare=False)
 
 
 UNKNOWN_PERSON = Person()
@@ -106,12 +112,14 @@ def read_table(path: Path) -> dict[str, Person]:
 
 def _person_of_row(row: Mapping[str, str | None], form: TableForm) -> Person:
     name, session = row.get("name") or "", row.get("session") or ""
+    age = _number(row.get(form.age))
     return Person(
-        _number(row.get(form.age)),
+        age,
         _sex(row.get(form.sex)),
         _number(row.get(form.cdr)),
         None if name in NO_VALUE else name,
         "" if session in NO_VALUE else session,
+        row.get(form.age) if age is None else None,
     )
 
 
@@ -197,7 +205,42 @@ def people_near(root: Path, files: Iterable[Path]) -> dict[str, Person]:
 def person_of_notes(text: str) -> Person:
     """The person of an OASIS-1 session's notes: lines such as `AGE:          74`."""
     found = dict(re.findall(r"^(AGE|M/F|CDR):[ \t]*(\S+)", text, re.MULTILINE))
-    return Person(_number(found.get("AGE")), _sex(found.get("M/F")), _number(found.get("CDR")))
+    age, cdr = _number(found.get("AGE")), _number(found.get("CDR"))
+    return Person(
+        age, _sex(found.get("M/F")), cdr, age_cell=found.get("AGE") if age is None else None
+    )
+
+
+def age_notes(people: Iterable[tuple[str, Person]]) -> dict[str, int]:
+    """Notes on ages that a table gives but that are none.
+
+    Args:
+        people: names of subjects, and what is known of each of their sessions.
+
+    Returns:
+        {note: number of subjects}: codes for a missing age, and values that are no age, of which
+        the note names the first. Empty where every age that is given is one.
+    """
+    cells = {name: person.age_cell for name, person in people if person.age_cell is not None}
+    implausible = {name: cell for name, cell in cells.items() if not _says_missing(cell)}
+    notes = {}
+    if len(cells) > len(implausible):
+        notes[MISSING_AGE] = len(cells) - len(implausible)
+    if implausible:
+        name, cell = next(iter(implausible.items()))
+        notes[
+            f"subjects whose age is no number from 0 to {MAX_VALUE} (such as"
+            f" {cell[:MAX_CELL]!r} of {name}), unknown"
+        ] = len(implausible)
+    return notes
+
+
+def _says_missing(cell: str) -> bool:
+    try:
+        number = float(cell)
+    except ValueError:
+        number = None
+    return cell.strip().lower() in MISSING_CELLS or number in MISSING_NUMBERS
 
 
 def look_up(people: Mapping[str, Person], *names: str) -> Person:

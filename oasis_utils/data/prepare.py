@@ -15,26 +15,24 @@ from typing import Any
 
 from oasis_utils.config import DataConfig, to_dict
 from oasis_utils.data import volumes
+from oasis_utils.data.cache_folder import (
+    MANIFEST,
+    MASKS,
+    SLICES,
+    finish_replacement,
+    is_cache,
+    read_manifest,
+    remove_abandoned,
+    replaced_cache,
+)
 from oasis_utils.data.orientation import AUTO, oriented
 from oasis_utils.data.reading import ImportOptions, OnProgress
 from oasis_utils.data.resize import Window, fit_window, write_resized
 from oasis_utils.data.slice_collector import SliceCollector
 from oasis_utils.data.sources import Source, discover, with_splits
-from oasis_utils.runtime import DataError, atomic, read_json, write_json
+from oasis_utils.runtime import DataError, atomic, refuse_inside, write_json
 
 CACHE_FORMAT = 3  # 3: upright, with its symmetry
-
-
-def is_cache(folder: str | Path) -> bool:
-    """Whether a folder holds a finished cache; the manifest is written last.
-
-    Args:
-        folder: any path, whether it exists or not.
-
-    Returns:
-        True if both the manifest and the slices are there.
-    """
-    return (Path(folder) / "manifest.json").exists() and (Path(folder) / "slices.npy").exists()
 
 
 def import_source(
@@ -46,8 +44,8 @@ def import_source(
 ) -> None:
     """Read, check, split, crop and resize a source; an up-to-date cache is left as it is.
 
-    An interrupted import leaves no manifest, and the next one starts afresh. Whatever cannot be
-    used is a DataError.
+    A failed or killed import leaves the last good cache, see `cache_folder`. Whatever cannot be
+    used is a DataError, and so is a folder that holds files of other origin.
 
     Args:
         path: the source, see `sources.discover`.
@@ -68,17 +66,21 @@ def import_source(
         "config": to_dict(config),
         "options": to_dict(options),
     }
-    if is_cache(folder):
-        manifest = read_json(folder / "manifest.json")
-        if all(manifest.get(key) == value for key, value in about.items()):
-            return
-    clear(folder)
-    with tempfile.TemporaryFile(dir=folder) as raw, tempfile.TemporaryFile(dir=folder) as raw_masks:
+    finish_replacement(folder)
+    remove_abandoned(folder)
+    manifest = read_manifest(folder) if is_cache(folder) else None
+    if manifest and all(manifest.get(key) == value for key, value in about.items()):
+        return
+    with (
+        replaced_cache(folder) as draft,
+        tempfile.TemporaryFile(dir=draft) as raw,
+        tempfile.TemporaryFile(dir=draft) as raw_masks,
+    ):
         stack = SliceCollector(source, options.skip_bad, raw, raw_masks)
         stack.read(options, progress)
-        found_in_stack = _write_arrays(folder, stack, config, options)
-    about |= {"source": str(path.resolve()), **found_in_stack}
-    write_json(folder / "manifest.json", about)
+        found_in_stack = _write_arrays(draft, stack, config, options)
+        about |= {"source": str(path.resolve()), **found_in_stack}
+        write_json(draft / MANIFEST, about)
 
 
 def _write_arrays(
@@ -90,10 +92,10 @@ def _write_arrays(
     turn = geometry.orient if measured else "as-is"  # any other was applied while reading
     crop = fit_window(oriented(stack.heads, turn), stack.n_train, config)
     window, rows = Window(crop, config.image_size, turn), stack.rows()
-    with atomic(folder / "slices.npy") as partial:
+    with atomic(folder / SLICES) as partial:
         write_resized(partial, stack.raw, stack.size, rows, window)
     if stack.masks:
-        with atomic(folder / "masks.npy") as partial:
+        with atomic(folder / MASKS) as partial:
             write_resized(partial, stack.raw_masks, stack.size, rows, window, nearest=True)
     return {
         "source_size": stack.size,
@@ -110,29 +112,6 @@ def _write_arrays(
         "skipped": stack.skipped,
         "subjects": stack.entries(),
     }
-
-
-def clear(folder: Path) -> None:
-    """Delete a cache, and what a killed import left.
-
-    Args:
-        folder: the cache's folder; it is made if it does not exist.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    # the manifest first: without it there is no cache
-    for name in ("manifest.json", "slices.npy", "masks.npy"):
-        (folder / name).unlink(missing_ok=True)
-        for partial in folder.glob(f"{name}.*.partial"):
-            partial.unlink(missing_ok=True)
-
-
-def refuse_inside(path: Path, folder: Path) -> None:
-    """DataError for a folder to write to that is inside the source."""
-    if path.is_dir() and folder.resolve().is_relative_to(path.resolve()):
-        raise DataError(
-            f"{folder} lies inside the source {path}, which is never written to: choose another"
-            " folder"
-        )
 
 
 def _refuse_idle(source: Source, options: ImportOptions) -> None:

@@ -25,7 +25,7 @@ from oasis_utils.data.keras_layout import (
     is_keras_tree,
     kind_of_tree,
 )
-from oasis_utils.data.people import UNKNOWN_PERSON, Person, look_up, read_people
+from oasis_utils.data.people import UNKNOWN_PERSON, Person, age_notes, look_up, read_people
 from oasis_utils.data.scans import find_scans
 from oasis_utils.data.splits import assign_splits
 from oasis_utils.data.volume_names import Scan
@@ -131,6 +131,14 @@ def discover(path: str | Path, pattern: str | None = None) -> Source:
             f"no folder {path}: give the folder that holds keras_png_slices_train/, a folder of"
             " images, or volumes; see README, Data"
         )
+    source = _recognised(path, pattern)
+    return replace(
+        source, notes=source.notes | age_notes((s.name, s.person) for s in source.series)
+    )
+
+
+def _recognised(path: Path, pattern: str | None) -> Source:
+    """The source by its kind; notes on ages are still to come."""
     if pattern is not None:
         return _by_pattern(path, pattern)
     if is_keras_tree(path):

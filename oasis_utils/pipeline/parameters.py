@@ -9,7 +9,7 @@ from typing import Any
 
 from oasis_utils.config import PROFILES
 from oasis_utils.pipeline.series import Step, UsageError, notebook_file, notebook_names
-from oasis_utils.runtime import RunFolder
+from oasis_utils.runtime import DataError, RunFolder, refuse_inside
 
 # set by the runner itself
 SHARED = ("profile", "data", "run_folder", "seed", "device")
@@ -73,7 +73,8 @@ def plan(
         Steps in the order of the series.
 
     Raises:
-        UsageError: A name is unknown, a value has the wrong type, or the data do not exist.
+        UsageError: A name is unknown, a value has the wrong type, the data do not exist, or the run
+            folder lies inside them.
     """
     if profile not in PROFILES:
         raise UsageError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}")
@@ -82,6 +83,11 @@ def plan(
             f"no folder {data}: give the folder that holds keras_png_slices_train/, volumes, or"
             " data made by `prepare`; see README, Data"
         )
+    if data:
+        try:
+            refuse_inside(Path(data), run.root)
+        except DataError as error:
+            raise UsageError(error) from None
     shared = dict(zip(SHARED, (profile, data or None, str(run.root), seed, device), strict=True))
     steps, known = [], set()
     for name in notebook_names(only):

@@ -15,7 +15,16 @@ from typing import Any
 from oasis_utils.pipeline.cache_keys import cache_record, earlier, is_done, set_cache_keys
 from oasis_utils.pipeline.results import finish_report
 from oasis_utils.pipeline.series import NotebookFailed, Step
-from oasis_utils.runtime import RunFolder, clock, exclusive, project_root, read_json, write_json
+from oasis_utils.runtime import (
+    RunFolder,
+    clock,
+    exclusive,
+    project_root,
+    read_json,
+    storage_errors,
+    write_json,
+)
+from oasis_utils.runtime.files import refuse_special
 
 
 def run_series(
@@ -41,7 +50,8 @@ def run_series(
 
 
 def _run_series(steps: list[Step], run: RunFolder, data: str, force: bool) -> dict[str, Any]:
-    run.notebooks.mkdir(parents=True, exist_ok=True)
+    with storage_errors(run.notebooks):
+        run.notebooks.mkdir(parents=True, exist_ok=True)
     set_cache_keys(steps, data)
     for number, step in enumerate(steps, 1):
         head = f"[{number}/{len(steps)}] {step.name}"
@@ -71,6 +81,7 @@ def execute(step: Step, run: RunFolder) -> None:
     from papermill.exceptions import PapermillExecutionError
 
     output, record = run.notebooks / f"{step.name}.ipynb", cache_record(run, step.name)
+    refuse_special(output)  # papermill writes it after each cell
     record.unlink(missing_ok=True)
     start = time.monotonic()
     try:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from oasis_utils.runtime import in_notebook
+from oasis_utils.runtime import atomic, in_notebook
 
 STYLE = {
     "figure.dpi": 110,
@@ -51,9 +51,9 @@ def save_figure(figure: Figure, folder: Path, name: str) -> Path:
     Returns:
         The path of the file.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.png"
-    figure.savefig(path)
+    with atomic(path) as partial:
+        figure.savefig(partial, format="png")
     return path
 
 

@@ -15,11 +15,18 @@ from oasis_utils.runtime.files import (
     FolderInUse,
     StorageError,
     atomic,
+    atomic_folder,
     exclusive,
     read_json,
+    storage_errors,
     write_json,
 )
-from oasis_utils.runtime.folders import RunFolder, from_project_root, project_root
+from oasis_utils.runtime.folders import (
+    RunFolder,
+    from_project_root,
+    project_root,
+    refuse_inside,
+)
 from oasis_utils.runtime.origin import banner, hardware, provenance, revision
 from oasis_utils.runtime.progress import Progress, clock, in_notebook
 
@@ -32,6 +39,7 @@ __all__ = [
     "RunFolder",
     "StorageError",
     "atomic",
+    "atomic_folder",
     "autocast",
     "banner",
     "clock",
@@ -44,9 +52,11 @@ __all__ = [
     "project_root",
     "provenance",
     "read_json",
+    "refuse_inside",
     "revision",
     "seed_everything",
     "select_device",
     "select_dtype",
+    "storage_errors",
     "write_json",
 ]

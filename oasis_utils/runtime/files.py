@@ -8,7 +8,10 @@ import errno
 import json
 import os
 import platform
+import secrets
 import shlex
+import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +31,16 @@ STORAGE_ADVICE = {
 }
 
 
+SPECIAL_KINDS = {
+    stat.S_IFDIR: "folder",
+    stat.S_IFLNK: "link",
+    stat.S_IFIFO: "FIFO",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+    stat.S_IFSOCK: "socket",
+}
+
+
 class StorageError(OSError):
     """A result cannot be written; the message says why and what to do."""
 
@@ -37,41 +50,112 @@ class FolderInUse(RuntimeError):
 
 
 @contextlib.contextmanager
+def storage_errors(path: str | Path) -> Iterator[None]:
+    """Turn errors of the system in writing `path` into words; errors of other files pass unchanged.
+
+    Args:
+        path: What the block writes: a file, or a folder with all that it holds.
+
+    Raises:
+        StorageError: There is no room or no permission.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in STORAGE_ADVICE or not _concerns(error, os.path.abspath(path)):
+            raise
+        raise StorageError(
+            f"cannot write {path}: {STORAGE_ADVICE[error.errno]} and run again; "
+            "what was written before is kept"
+        ) from None
+
+
+def _concerns(error: OSError, path: str) -> bool:
+    """Whether an error names no file, a folder above `path`, a draft of it, or a file inside it."""
+    if not isinstance(error.filename, (str, bytes)):
+        return True
+    blamed = os.path.abspath(os.fsdecode(error.filename))
+    return blamed.startswith(path) or Path(path).is_relative_to(blamed)
+
+
+def refuse_special(path: str | Path) -> None:
+    """StorageError for a path whose replacement would lose a folder, link, device or FIFO."""
+    with contextlib.suppress(FileNotFoundError):
+        mode = os.lstat(path).st_mode
+        if not stat.S_ISREG(mode):
+            kind = SPECIAL_KINDS.get(stat.S_IFMT(mode), "special file")
+            raise StorageError(
+                f"cannot write {path}: what is there is a {kind}, and only plain files are"
+                " replaced; choose another path"
+            )
+
+
+def private_name(path: Path) -> Path:
+    """A path beside `path` that no other process and no user has chosen, for a draft of it."""
+    return path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+
+
+@contextlib.contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """A temporary path that replaces `path` when the block ends without an error.
 
     All bytes are on the disk before the replacement. After an error, an older file stays.
 
     Args:
-        path: The file to write; its folder is created if missing.
+        path: The file to write; its folder is created if missing. Only a plain file is replaced.
 
     Yields:
         A path in the same folder; write the file there.
 
     Raises:
-        StorageError: There is no room or no permission.
+        StorageError: There is no room or no permission, or `path` is no plain file.
     """
     path = Path(path)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = private_name(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        _to_disk(partial)
-        os.replace(partial, path)
-        _to_disk(path.parent)  # so that the new name survives a power cut
-    except OSError as error:
-        if error.errno not in STORAGE_ADVICE:
-            raise
-        raise StorageError(
-            f"cannot write {path}: {STORAGE_ADVICE[error.errno]} and run again; "
-            "what was written before is kept"
-        ) from None
+        with storage_errors(path):
+            refuse_special(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            to_disk(partial)
+            refuse_special(path)
+            os.replace(partial, path)
+            to_disk(path.parent)  # so that the new name survives a power cut
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
 
 
-def _to_disk(path: Path) -> None:
+@contextlib.contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """A temporary folder that becomes `path` when the block ends without an error.
+
+    Args:
+        path: The folder to make; its parent is created if missing. An empty folder is replaced.
+
+    Yields:
+        A new folder beside it; write the files there.
+
+    Raises:
+        StorageError: There is no room or no permission.
+    """
+    path = Path(path)
+    draft = private_name(path)
+    try:
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft.mkdir()
+            yield draft
+            if path.exists():
+                path.rmdir()
+            draft.rename(path)
+            to_disk(path.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -91,13 +175,16 @@ def exclusive(lock: Path, what: str | Path) -> Iterator[None]:
 
     Raises:
         FolderInUse: Another process holds the lock; the message names it.
+        StorageError: The lock file cannot be made.
     """
     from filelock import FileLock, Timeout
 
     holder = lock.with_name(f"{lock.name}.json")
-    lock.parent.mkdir(parents=True, exist_ok=True)
     try:
-        held = FileLock(lock, timeout=0).acquire()
+        with storage_errors(lock):
+            refuse_special(lock)
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            held = FileLock(lock, timeout=0).acquire()
     except Timeout:
         raise FolderInUse(
             f"{what} is in use by {_holder(holder)}: wait for it, stop it, or choose another run"

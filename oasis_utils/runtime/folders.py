@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import oasis_utils
+from oasis_utils.runtime.files import DataError
 
 
 def project_root() -> Path:
@@ -26,6 +27,15 @@ def from_project_root(path: str | Path) -> Path:
     """
     path = Path(path).expanduser()
     return path if path.is_absolute() else project_root() / path
+
+
+def refuse_inside(source: Path, folder: Path) -> None:
+    """DataError for a folder to write to that is, or lies inside, the folder of the source."""
+    if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
+        raise DataError(
+            f"{folder} lies inside the source {source}, which is never written to: choose another"
+            " folder"
+        )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from slice_files import SUBJECTS, make_tree, picture_of, write_slice
 
 from oasis_utils.config import PROFILES, SPLITS, DataConfig
 from oasis_utils.data import dataset as data
+from oasis_utils.data.cache_folder import is_cache
 from oasis_utils.data.dataset import (
     build_cache,
     one_slice_per_subject,
@@ -17,7 +18,6 @@ from oasis_utils.data.dataset import (
     open_or_build,
     subsample,
 )
-from oasis_utils.data.prepare import is_cache
 from oasis_utils.data.sample_brains import make_sample_brains
 from oasis_utils.runtime import DataError
 
@@ -196,17 +196,6 @@ def test_prepared_folder_of_another_size_is_refused(tree, tmp_path):
     ):
         open_or_build(tmp_path / "prepared", tmp_path / "run", DataConfig(image_size=48))
     assert not is_cache(tmp_path / "run")
-
-
-def test_interrupted_link_leaves_no_cache_that_opens(tree, tmp_path, monkeypatch):
-    build_cache(tree, tmp_path / "prepared", CONFIG)
-    build_cache(tree, tmp_path / "run", DataConfig(image_size=48))
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
-        patch.setattr(data, "write_json", no_disk)
-        open_or_build(tmp_path / "prepared", tmp_path / "run", CONFIG)
-    assert not is_cache(
-        tmp_path / "run"
-    )  # else the slices of one set pass under the manifest of the other
 
 
 def test_folder_of_slices_is_built(tree, tmp_path):

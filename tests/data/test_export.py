@@ -78,6 +78,16 @@ def test_an_export_is_all_or_nothing(tmp_path, monkeypatch):
     assert {p.name for p in tmp_path.iterdir()} == {"tree", "a"}
 
 
+def test_a_folder_of_the_user_beside_the_export_is_kept(tmp_path):
+    dataset = build_cache(make_tree(tmp_path / "tree"), tmp_path / "a", CONFIG)
+    thesis = tmp_path / "png.partial" / "my_thesis.txt"
+    thesis.parent.mkdir()
+    thesis.write_text("mine")
+    export_png(dataset, tmp_path / "png")
+    assert thesis.read_text() == "mine"
+    assert {p.name for p in tmp_path.iterdir()} == {"tree", "a", "png", "png.partial"}
+
+
 def test_an_export_does_not_mix_with_other_files(tmp_path):
     dataset = build_cache(make_tree(tmp_path / "tree"), tmp_path / "a", CONFIG)
     with pytest.raises(DataError, match="tree is not empty: .* choose a new folder"):

@@ -3,8 +3,10 @@
 import pytest
 
 from oasis_utils.data.people import (
+    MISSING_AGE,
     UNKNOWN_PERSON,
     Person,
+    age_notes,
     look_up,
     participants_text,
     people_near,
@@ -50,6 +52,35 @@ def test_a_table_of_oasis(tmp_path):
 def test_ages_are_from_0_to_150(tmp_path, cell, age):
     path = table(tmp_path, f"participant_id\tage\na\t{cell}\n")
     assert read_table(path) == {"a": Person(age)}
+
+
+@pytest.mark.parametrize(
+    "cell", ["-999", "-1", "999", "9999", "-999.0", "n/a", "N/A", "NaN", " ", ""]
+)
+def test_codes_for_a_missing_age_are_noted(tmp_path, cell):
+    people = read_table(table(tmp_path, f"participant_id\tage\tsex\na\t{cell}\tF\nb\t150\tM\n"))
+    assert people["a"].age is None
+    assert age_notes([("a", people["a"])]) == {MISSING_AGE: 1}
+
+
+@pytest.mark.parametrize("cell", ["150", "-2", "1e308", "inf", "89+", "old", "998"])
+def test_an_implausible_age_is_noted_by_name(tmp_path, cell):
+    text = f"participant_id\tage\na\t{cell}\nb\t{cell}\nc\t50\n"
+    people = read_table(table(tmp_path, text))
+    assert people["a"].age is None and people["c"].age == 50
+    (note,) = age_notes(people.items())
+    assert f"{cell!r} of a" in note and age_notes(people.items())[note] == 2
+
+
+def test_ages_that_nobody_claims_are_not_noted(tmp_path):
+    people = read_table(table(tmp_path, "participant_id\tsex\tage\na\tF\t50\nb\n"))
+    assert age_notes([*people.items(), ("c", UNKNOWN_PERSON)]) == {}
+    assert age_notes([("a", person_of_notes("AGE: -999\n"))]) == {MISSING_AGE: 1}
+
+
+def test_sessions_of_one_subject_are_noted_once(tmp_path):
+    person = read_table(table(tmp_path, "participant_id\tage\na\t-999\n"))["a"]
+    assert age_notes([("a", person), ("a", person)]) == {MISSING_AGE: 1}
 
 
 def test_the_first_row_of_a_name_counts_and_rows_without_one_do_not(tmp_path):

@@ -1,10 +1,6 @@
-"""From any source to a cache: pixels, crop, masks, notes, refusals, skips, interruptions and
-memory.
-"""
+"""From any source to a cache: pixels, crop, masks, notes, refusals, skips and memory."""
 
 import shutil
-import subprocess
-import sys
 import tracemalloc
 
 import numpy as np
@@ -14,11 +10,10 @@ from PIL import Image
 from slice_files import disc, make_collection, make_tree, picture_of, write, write_slice
 
 from oasis_utils.config import SPLITS, DataConfig
-from oasis_utils.data import prepare, reading, slice_collector
-from oasis_utils.data.dataset import build_cache, open_cache
+from oasis_utils.data import reading, slice_collector
+from oasis_utils.data.dataset import build_cache
 from oasis_utils.data.image_files import EQUAL_CHANNELS, read_slice
 from oasis_utils.data.orientation import oriented
-from oasis_utils.data.prepare import is_cache
 from oasis_utils.data.reading import ImportOptions
 from oasis_utils.data.sources import discover
 from oasis_utils.data.volumes import SliceOptions
@@ -285,7 +280,7 @@ def test_the_source_is_never_written_to(tree):
     assert snapshot(tree) == before
 
 
-# ---------------------------------------------------------------- again, and interrupted
+# ---------------------------------------------------------------- again
 
 
 def test_second_import_does_nothing(tree, tmp_path, monkeypatch):
@@ -333,56 +328,6 @@ def test_progress_counts_every_file(tree, tmp_path):
     calls = []
     build_cache(tree, tmp_path / "cache", CONFIG, lambda *call: calls.append(call))
     assert calls == [(i + 1, 18) for i in range(18)]
-
-
-def no_disk(*_args, **_options):
-    raise OSError("no space left on device")
-
-
-STEPS = [
-    (reading, "_read_file"),
-    (prepare, "fit_window"),
-    (prepare, "write_resized"),
-    (prepare, "write_json"),
-]
-
-
-@pytest.mark.parametrize("step", STEPS, ids=[name for _, name in STEPS])
-@pytest.mark.parametrize("rebuild", [False, True])
-def test_interrupted_import_leaves_no_cache_that_opens(tree, tmp_path, monkeypatch, step, rebuild):
-    folder = tmp_path / "cache"
-    if rebuild:
-        build_cache(tree, folder, DataConfig(image_size=48))
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
-        patch.setattr(*step, no_disk)
-        build_cache(tree, folder, CONFIG)
-    assert not is_cache(folder) and {p.name for p in folder.iterdir()} <= {"slices.npy"}
-    with pytest.raises(DataError, match="no prepared data in"):
-        open_cache(folder)
-    assert build_cache(tree, folder, CONFIG).split("train").images.shape == (9, 32, 32)
-
-
-KILLED = """
-import os, sys
-from oasis_utils.data import prepare
-from oasis_utils.config import DataConfig
-write = prepare.write_resized
-def killed(path, *rest):
-    write(path, *rest)
-    os.kill(os.getpid(), 9)
-prepare.write_resized = killed
-prepare.import_source(sys.argv[1], sys.argv[2], DataConfig(image_size=32))
-"""
-
-
-@pytest.mark.faults
-def test_a_killed_import_is_cleared_by_the_next(tree, tmp_path):
-    folder = tmp_path / "cache"
-    assert subprocess.run([sys.executable, "-c", KILLED, str(tree), str(folder)]).returncode == -9
-    assert [p.name.endswith(".partial") for p in folder.iterdir()] == [True]  # and no raw file
-    dataset = build_cache(tree, folder, CONFIG)
-    assert {p.name for p in folder.iterdir()} == {"manifest.json", "slices.npy"}
-    assert dataset.identity == build_cache(tree, tmp_path / "other", CONFIG).identity
 
 
 def test_memory_does_not_grow_with_the_number_of_slices(tmp_path):

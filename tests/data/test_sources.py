@@ -7,10 +7,10 @@ import shutil
 import numpy as np
 import pytest
 import volume_files
-from slice_files import SUBJECTS, disc, make_collection, make_tree, write_slice
+from slice_files import SUBJECTS, disc, make_collection, make_tree, write, write_slice
 
 from oasis_utils.config import SPLITS
-from oasis_utils.data.people import Person, read_people
+from oasis_utils.data.people import MISSING_AGE, Person, read_people
 from oasis_utils.data.sources import discover, image_files, natural, with_splits
 from oasis_utils.runtime import DataError, write_json
 
@@ -340,3 +340,34 @@ def test_sessions_of_a_subject_stay_together(tmp_path, seed):
 
 def test_official_splits_are_kept(tree):
     assert named(with_splits(discover(tree), (1.0, 1.0, 1.0), 5)) == expected()
+
+
+# ---------------------------------------------------------------- ages
+
+
+def table_of_ages(folder, names, cells):
+    rows = [f"{name}\t{cell}" for name, cell in zip(names, cells, strict=True)]
+    (folder / "participants.tsv").write_text("\n".join(["participant_id\tage", *rows]) + "\n")
+
+
+def test_codes_for_missing_ages_are_no_ages_in_any_kind_of_source(tmp_path):
+    cells = ["-999", "-1", "999", "9999", "n/a", "", "1e308", "70"]
+    slices = make_tree(tmp_path / "slices", {"train": range(1, 7), "validate": (7,), "test": (8,)})
+    table_of_ages(slices, [f"case_{i:03d}" for i in range(1, 9)], cells)
+    names = [f"AB{i}" for i in range(1, 9)]
+    images = make_collection(tmp_path / "images", names, sessions=("MR1", "MR2"))
+    table_of_ages(images, names, cells)
+    volumes = tmp_path / "volumes"
+    for name in names:
+        write(volumes / f"sub-{name}" / "anat" / f"sub-{name}_T1w.nii.gz", disc(), format="PNG")
+    table_of_ages(volumes, [f"sub-{name}" for name in names], cells)
+    for path, pattern in (
+        (slices, None),
+        (images, r"(?P<subject>AB\d+)_(?P<session>MR\d)"),
+        (volumes, None),
+    ):
+        source = discover(path, pattern)
+        ages = {s.person.age for s in source.series}
+        assert ages == {None, 70.0}
+        assert source.notes[MISSING_AGE] == 6
+        assert [n for note, n in source.notes.items() if "1e308" in note] == [1]

@@ -12,10 +12,14 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from command_line import oasis
+from command_line import contents, oasis
 from nbclient import NotebookClient
+from slice_files import make_tree
 from traitlets.config import Config
 
+from oasis_utils.cli import parser as cli
+from oasis_utils.config import DataConfig
+from oasis_utils.data.dataset import build_cache
 from oasis_utils.models.checkpoints import load_tensors
 from oasis_utils.pipeline import cache_keys, results
 from oasis_utils.pipeline import series as notebooks
@@ -50,6 +54,26 @@ def test_unknown_requests_are_refused_in_one_line(arguments, message, tmp_path):
     assert done.returncode == 2
     assert message in done.stderr and done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("inside", ["", "run", "a/run"])
+@pytest.mark.parametrize("prepared", [False, True])
+def test_a_run_inside_its_data_is_refused_before_anything_is_written(
+    tmp_path, capsys, inside, prepared
+):
+    data = make_tree(tmp_path / "data")
+    if prepared:
+        source, data = data, tmp_path / "prepared"
+        build_cache(source, data, DataConfig(image_size=64))
+    link = tmp_path / "link"
+    link.symlink_to(data)
+    before = contents(tmp_path)
+    for out in (data / inside, link / inside):
+        arguments = ["run", "--profile", "smoke", "--only", "01", "--data", data, "--out", out]
+        assert cli.main([*map(str, arguments)]) == 2
+        error = capsys.readouterr().err
+        assert "lies inside the source" in error and error.count("\n") == 1
+    assert contents(tmp_path) == before
 
 
 def test_parameters_take_the_annotated_type(tmp_path):
