@@ -285,7 +285,7 @@ def test_a_judgement_names_only_what_can_be_measured(brains, monkeypatch):
     ]
     floor = measured_sets.compare(*sides, 10, classify=False)
     assert set(floor["anatomy"]) == {"head area"} and sides[0].radiomic.shape[1] == 28
-    assert fitted.spaces["radiomic"].startswith("28 hand-made numbers on shape, grey levels")
+    assert fitted.spaces["radiomic"].startswith("28 hand-crafted features of shape, grey levels")
     auroc_by_kind = reference.Reference(
         fitted,
         sides[1],
