@@ -1,10 +1,10 @@
 """Which form of the DCGAN draws the better maps in the same time? Variants trained on the same
-codes, judged alike.
+codes, evaluated alike.
 
     python benchmarks/dcgan.py [--run runs/demo] [--seconds 120] [--only ours] [--out
     benchmarks/results/dcgan.json]
 
-Each variant has the same networks and the same CPU seconds on one thread; what is judged is the
+Each variant has the same networks and the same CPU seconds on one thread; what is evaluated is the
 average of its last weights. Real slices are those of the test split. One row is the linear start
 alone, as drawn before any training: what is below it in the table must be read against it. `--only`
 runs the variants whose names contain its text and leaves the others in the file as they were, so
@@ -91,7 +91,7 @@ def train(
 
 
 @dataclasses.dataclass(frozen=True)
-class Judge:
+class Evaluator:
     """Real test slices described once; the features of slices to be compared with them."""
 
     real: Split
@@ -100,7 +100,7 @@ class Judge:
     radiomic: np.ndarray
 
     @classmethod
-    def of(cls, train: Split, real: Split) -> Judge:
+    def of(cls, train: Split, real: Split) -> Evaluator:
         standard = features.Standardizer.fit(radiomic_numbers(train.images[::4], train.symmetry))
         numbers = standard(radiomic_numbers(real.images, real.symmetry))
         return cls(real, standard, features.learned(real.images, CPU), numbers)
@@ -117,31 +117,33 @@ class Judge:
         }
 
 
-def judge(model: DCGAN, vqvae: VQVAE, maps: codes.CodeMaps, judged: Judge) -> dict[str, float]:
-    """Figures of 256 drawn maps and of their slices."""
+def evaluated(
+    model: DCGAN, vqvae: VQVAE, maps: codes.CodeMaps, evaluator: Evaluator
+) -> dict[str, float]:
+    """Metrics of 256 drawn maps and of their slices."""
     sampler = sampling.BrainSampler(vqvae, model)
     drawn = sampler.sample(
         sampling.spread_positions(SAMPLES, sampler.n_positions), sampling.image_seeds(0, SAMPLES)
     )
     held_out = maps.indices["test"].astype(np.int64)
-    figures = model.validate(Batches(maps.to("test", CPU), 32))
+    metrics = model.validate(Batches(maps.to("test", CPU), 32))
     return {
-        **judged(drawn.images, drawn.positions, np.arange(SAMPLES)),
+        **evaluator(drawn.images, drawn.positions, np.arange(SAMPLES)),
         "codes_share": len(np.unique(drawn.indices)) / len(np.unique(held_out)),
         "code_divergence": code_divergence(
             torch.from_numpy(held_out), torch.from_numpy(drawn.indices), maps.n_codes
         ),
-        **{name: figures[name] for name in ("kernel_distance", "variety", "held_out_accuracy")},
+        **{name: metrics[name] for name in ("kernel_distance", "variety", "held_out_accuracy")},
     }
 
 
-def references(vqvae: VQVAE, judged: Judge, other: Split) -> dict[str, Any]:
+def references(vqvae: VQVAE, evaluator: Evaluator, other: Split) -> dict[str, Any]:
     """What real slices score: others of them, and the same ones through the VQ-VAE."""
-    real = judged.real
+    real = evaluator.real
     decoded, _ = evaluation.reconstruct_split(vqvae, real, CPU)
     return {
-        "other real slices": judged(other.images, other.positions, other.subjects),
-        "real slices, decoded": judged(decoded, real.positions, real.subjects),
+        "other real slices": evaluator(other.images, other.positions, other.subjects),
+        "real slices, decoded": evaluator(decoded, real.positions, real.subjects),
     }
 
 
@@ -164,7 +166,7 @@ def main() -> None:
     run, origin = RunFolder.at(options.run), provenance(0, CPU)
     vqvae, _ = checkpoints.load_model(run.checkpoint("vqvae"), VQVAE, CPU)
     maps, dataset = codes.load_codes(run.codes), open_cache(run.data)
-    judged = Judge.of(dataset.split("train"), dataset.split("test"))
+    evaluator = Evaluator.of(dataset.split("train"), dataset.split("test"))
     result = read_json(options.out) if options.only and options.out.exists() else {"rows": {}}
     result |= {
         "train_maps": len(maps.indices["train"]),
@@ -172,14 +174,14 @@ def main() -> None:
         "provenance": origin,
     }
     if "references" not in result:
-        result["references"] = references(vqvae, judged, dataset.split("validate"))
+        result["references"] = references(vqvae, evaluator, dataset.split("validate"))
     for name, changes in VARIANTS.items():
         if options.only in name:
             seed = int(name[-1]) if "seed" in name else 0
             config = dataclasses.replace(load_profile("demo").dcgan, **maps.age_scale(), **changes)
             seconds = 0.0 if "untrained" in name else options.seconds
             model, about = train(config, vqvae, maps, seconds, seed)
-            rows = result["rows"] | {name: {**judge(model, vqvae, maps, judged), **about}}
+            rows = result["rows"] | {name: {**evaluated(model, vqvae, maps, evaluator), **about}}
             result["rows"] = {known: rows[known] for known in VARIANTS if known in rows}
             write_json(options.out, result)
     for name, row in (result["references"] | result["rows"]).items():

@@ -109,10 +109,10 @@ def run(
     training: TrainingConfig,
     seconds: float,
     seed: int,
-    judged: Split,
+    tested: Split,
     clock=time.process_time,
 ) -> tuple[dict[str, float], np.ndarray]:
-    """(figures of one training of `seconds` CPU seconds, its reconstructions of `judged`)."""
+    """(metrics of one training of `seconds` CPU seconds, its reconstructions of `tested`)."""
     train, held_out = dataset.split("train"), dataset.split("validate")
     begun = time.process_time()
     history = train_for(
@@ -124,14 +124,14 @@ def run(
         n_records=2,
         clock=clock,
     )
-    images, indices = evaluation.reconstruct_split(model, judged, CPU)
+    images, indices = evaluation.reconstruct_split(model, tested, CPU)
     use = usage(indices, model.config.n_codes)
     return {
-        **metrics.score(judged.floats(), features.as_floats(images)),
+        **metrics.score(tested.floats(), features.as_floats(images)),
         "used": use.used,
         "n_codes": use.n_codes,
         "perplexity": use.perplexity,
-        "sharpness": sharpness(np.asarray(judged.images), images),
+        "sharpness": sharpness(np.asarray(tested.images), images),
         "steps": history[-1]["steps"],
         "images_per_second": history[-1]["images_per_second"],
         "cpu_seconds": time.process_time() - begun,

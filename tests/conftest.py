@@ -71,7 +71,7 @@ def samplers():
     vqvae = VQVAE(VQVAEConfig(image_size=32, downsampling=8, channels=32, n_codes=16, code_dim=4))
     shape = dict(grid=4, n_codes=16, n_positions=6, channels=8)
     pixelcnn = PixelCNN(PixelCNNConfig(**shape, blocks=2, hidden=16, age_mean=50.0, age_std=20.0))
-    for block in pixelcnn.blocks:  # else an untrained prior hardly heeds what it is told
+    for block in pixelcnn.blocks:  # else an untrained prior hardly follows its conditions
         torch.nn.init.normal_(block.condition.weight, std=3.0)
         torch.nn.init.normal_(block.age.weight, std=3.0)
     torch.nn.init.normal_(pixelcnn.head[-1].weight)

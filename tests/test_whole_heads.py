@@ -247,7 +247,7 @@ def test_cells_of_the_region_are_named_for_what_they_are(heads, bare):
         planted_slices(blank, 2.0)
 
 
-# ---------------------------------------------------------------- judgement
+# ---------------------------------------------------------------- evaluation
 
 
 def test_a_reconstruction_is_judged_in_the_region_and_says_which(heads, bare):

@@ -3,7 +3,7 @@
 The mean slices of a training split are compared with axial slices of the Colin27 template in its
 four quarter turns. The turn that fits best is accepted if it also makes the mid-line vertical, the
 axis across which the mean slices are their own mirror images. Slices of other planes are left as
-they are. Left and right cannot be told from pictures of brains, so they are never exchanged.
+they are. Left and right cannot be distinguished in pictures of brains, so they are never exchanged.
 """
 
 from __future__ import annotations

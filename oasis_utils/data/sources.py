@@ -32,7 +32,7 @@ from oasis_utils.data.volume_names import Scan
 from oasis_utils.runtime import DataError
 
 EXAMPLE = r"(?P<subject>OAS1_\d+)_(?P<session>MR\d+)_.*_(?P<slice>\d+)\.jpg"
-OASIS_ACKNOWLEDGEMENT = (  # as the data use correlation_with_mean words it
+OASIS_ACKNOWLEDGEMENT = (  # as the data use agreement words it
     "Data were provided by OASIS: Cross-Sectional: Principal Investigators: D. Marcus, R, Buckner,"
     " J, Csernansky J. Morris; P50 AG05681, P01 AG03991, P01 AG026276, R01 AG021910, P20 MH071616,"
     " U24 RR021382"

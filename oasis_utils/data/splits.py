@@ -34,7 +34,7 @@ def assign_splits(
         people: by name; their order does not matter.
         shares: of train, validate and test, positive, in any unit. Counts are the shares rounded
             to whole subjects (largest remainder), at least one a split.
-        seed: of the random deals.
+        seed: of the random assignments.
 
     Returns:
         The split of each name.
@@ -61,17 +61,17 @@ def assign_splits(
 def balanced_splits(
     people: Mapping[str, Person], counts: Mapping[str, int], seed: int = 0
 ) -> dict[str, str]:
-    """Deal subjects to splits that are alike.
+    """Assign subjects to balanced splits.
 
     Names are ordered by age (unknown ages last) and cut into as many blocks as the smallest split
-    has members; each split takes its share of every block. Within blocks the deal is random. Of
-    many such deals, the one is taken in which mean age, its spread, and the shares of women, of CDR
-    above 0 and of unknown values differ least between the splits.
+    has members; each split takes its share of every block. Within blocks the assignment is random.
+    Of many such assignments, the one is taken in which mean age, its spread, and the shares of
+    women, of CDR above 0 and of unknown values differ least between the splits.
 
     Args:
         people: by name; their order does not matter.
         counts: number of subjects in each split.
-        seed: of the random deals.
+        seed: of the random assignments.
 
     Returns:
         The split of each name.

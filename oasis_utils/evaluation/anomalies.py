@@ -31,7 +31,7 @@ BLUR_CELLS = 0.6  # cells, standard deviation: an anomaly is larger than a cell
 
 @dataclass(frozen=True)
 class AnomalyScores:
-    """What speaks for an anomaly in each cell of a map.
+    """The parts of an anomaly score of each cell of a map.
 
     Attributes:
         surprisal: Nats of the code, -log p.
@@ -53,10 +53,10 @@ def anomaly_scores(
     ages: Float[np.ndarray, " n"] | None = None,
     symmetry: Symmetry = LEFT_RIGHT,
 ) -> AnomalyScores:
-    """AnomalyScores for anomalies in every cell of the slices.
+    """The parts of the anomaly score of every cell of the slices.
 
-    It is the mean over the slices as they are and mirrored, so that every cell is also seen from
-    its other side; without symmetry it is that of the slices as they are.
+    They are means over the slices as they are and mirrored, so that every cell is also predicted
+    from its other side; without symmetry they are those of the slices as they are.
 
     Args:
         vqvae: Encodes the slices.
@@ -100,7 +100,7 @@ def _one_side(vqvae, prior, images, positions, ages) -> list[np.ndarray]:
 
 @dataclass(frozen=True)
 class NormalStatistics:
-    """Mean and spread of the evidence in held-out normal slices, for every cell and slice position.
+    """Mean and spread of the scores of held-out normal slices, for every cell and slice position.
 
     Attributes:
         mean: {"excess", "residual"}: mean of each cell at each position.
@@ -118,7 +118,7 @@ class NormalStatistics:
         """Mean and spread of normal slices.
 
         Args:
-            found: AnomalyScores of slices of healthy subjects that no model was trained on.
+            found: Scores of slices of healthy subjects that no model was trained on.
             positions: Their slice positions.
             n_positions: Number of positions of the data set.
 
@@ -154,12 +154,12 @@ class NormalStatistics:
 
 @dataclass(frozen=True)
 class Detector:
-    """Scores slices of fixed positions and ages by two models and their normal evidence.
+    """Scores slices of fixed positions and ages by two models and their scores of normal slices.
 
     Attributes:
         vqvae: Encodes the slices.
         prior: Predicts their codes.
-        normal: AnomalyScores of normal slices.
+        normal: Mean and spread of the scores of normal slices.
         positions: Slice position of each slice to come.
         ages: Their ages in years; None for a prior that is not conditioned on age.
         symmetry: Where the mid-line is.
@@ -173,7 +173,7 @@ class Detector:
     symmetry: Symmetry = LEFT_RIGHT
 
     def anomaly_scores(self, images: UInt8[np.ndarray, "n height width"]) -> AnomalyScores:
-        """AnomalyScores of one slice for each of `positions`."""
+        """The parts of the score, of one slice for each of `positions`."""
         return anomaly_scores(
             self.vqvae, self.prior, images, self.positions, self.ages, self.symmetry
         )

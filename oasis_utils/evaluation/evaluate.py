@@ -85,7 +85,7 @@ def code_use(samples: Samples, n_codes: int) -> dict[str, float]:
     }
 
 
-# ---------------------------------------------------------------- judgement
+# ---------------------------------------------------------------- evaluation
 def evaluate_images(
     images: UInt8[np.ndarray, "n height width"],
     positions: Integer[np.ndarray, " n"] | None,

@@ -161,7 +161,7 @@ def model_card(
         "## Intended use",
         "",
         (
-            "Teaching and research on generative models and on how to judge them. Not for"
+            "Teaching and research on generative models and on how to evaluate them. Not for"
             " diagnosis, not for training clinical software, not as evidence on anatomy: slices are"
             " generated one at a time and do not show a real person."
         ),

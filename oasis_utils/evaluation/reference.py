@@ -39,7 +39,7 @@ REAL_VS_REAL, TRAINING_VS_REAL, DECODED_VS_REAL, DECODED_VS_DECODED = (
 def reference_rows(
     real: Split, n: int, kept: Integer[np.ndarray, " m"] | None = None
 ) -> Integer[np.ndarray, " k"]:
-    """The rows of the test split against which at most n generated slices are judged, and whose
+    """The rows of the test split with which at most n generated slices are compared, and whose
     positions and ages they are drawn at: as evenly over the positions as the data allow. kept: only
     these rows.
     """
@@ -240,7 +240,7 @@ def _restrict(split: Split, positions: np.ndarray | None) -> Integer[np.ndarray,
     if len(rows) < MIN_IMAGES:
         raise ValueError(
             f"the {split.name} split has {len(rows)} slices at the positions of the images, at"
-            f" least {MIN_IMAGES} are needed: judge images of more positions"
+            f" least {MIN_IMAGES} are needed: evaluate images of more positions"
         )
     return rows
 

@@ -142,7 +142,7 @@ def _privacy(e: dict[str, Any]) -> str:
     m = e["memorisation"]
     share = (
         f"{m['suspicious']} of {e['images']} samples ({m['suspicious_share']:.1%}) are suspiciously"
-        " near a training slice. Of a real person's slices, judged by the threshold of all other"
+        " near a training slice. Of a real person's slices, with a threshold from all other"
         f" people, the share is {m['suspicious_share_real']:.1%} (95 % upper bound"
         f" {m['suspicious_share_limit']:.1%})."
     )

@@ -157,7 +157,7 @@ def _nearest(spaces: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tenso
     return distance, grey[rows, index], edges[rows, index], index
 
 
-# ---------------------------------------------------------------- judgement
+# ---------------------------------------------------------------- the test
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ def equal_rows(
     a: LabelledSlices, b: LabelledSlices
 ) -> tuple[Integer[np.ndarray, " k"], Integer[np.ndarray, " k"]]:
     """Rows of both splits: slices of equally many subjects, and equally many slices; the larger
-    side is subsample evenly.
+    side is thinned out evenly.
 
     A nearest distance shrinks as the references grow, so only sets of one size are compared.
     """

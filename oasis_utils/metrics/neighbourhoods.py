@@ -21,7 +21,8 @@ class Neighbourhoods:
     set.
 
     With groups, to the k-th nearest slice of *another* group: the nearest neighbours of a slice are
-    its subject's next slices, and a neighbourhood of one subject holds nobody else, however real.
+    its subject's next slices, and a neighbourhood that small would hold no slice of another person,
+    however realistic.
     """
 
     precise: Bool[np.ndarray, " n"]  # a generated slice lies in some real neighbourhood

@@ -105,9 +105,9 @@ def checked(kind: Any, value: Any, what: str) -> Any:
         return _adapter(kind).validate_json(json.dumps(value))
     except ValidationError as error:
         first, others = error.errors()[0], error.error_count() - 1
-        place = ".".join(map(str, first["loc"])) or "value"
+        entry = ".".join(map(str, first["loc"])) or "value"
         raise ValueError(
-            f"{what}: {place!r}: {first['msg'].lower()}"
+            f"{what}: {entry!r}: {first['msg'].lower()}"
             + (f", and {others} more" if others else "")
             + ": write it with this version of oasis_utils"
         ) from None
