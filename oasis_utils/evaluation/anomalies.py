@@ -67,7 +67,7 @@ def anomaly_scores(
         symmetry: Where the mid-line is.
 
     Returns:
-        Surprise, excess and residual of each cell.
+        Surprisal, excess and residual of each cell.
     """
     sides = [_one_side(vqvae, prior, images, positions, ages)]
     if symmetry:
@@ -196,7 +196,7 @@ def best_example(
     images: UInt8[np.ndarray, "n height width"],
     planted: dict[str, Planted],
 ) -> int:
-    """The slice whose least visible anomaly is the most visible.
+    """The slice in which every kind of anomaly raises the score clearly.
 
     Args:
         score: Slices to cell scores.

@@ -17,8 +17,9 @@ NEAREST = 5  # k of the neighbourhoods
 
 @dataclass(frozen=True)
 class Neighbourhoods:
-    """Who lies in whose neighbourhood: the ball that reaches to the k-th nearest slice of the same
-    set.
+    """Membership of slices in the neighbourhoods of another set.
+
+    A neighbourhood is the ball around a slice that reaches to its k-th nearest slice of its set.
 
     With groups, to the k-th nearest slice of *another* group: the nearest neighbours of a slice are
     its subject's next slices, and a neighbourhood that small would hold no slice of another person,

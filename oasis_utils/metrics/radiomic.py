@@ -1,4 +1,4 @@
-"""Hand-made radiomic numbers of slices, after the Frechet radiomic distance (arXiv 2412.01496).
+"""Hand-crafted radiomic features of slices, after the Frechet radiomic distance (arXiv 2412.01496).
 
 About thirty named features describe shape, symmetry, grey levels, edges, texture (Haralick 1973,
 doi 10.1109/TSMC.1973.4309314) and spectrum of the foreground: the brain in skull-stripped slices,
