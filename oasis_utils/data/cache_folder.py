@@ -2,7 +2,8 @@
 
 A new cache is built in a draft inside the folder. Its renaming to NEXT is the moment from which the
 new cache counts; then its files take the places of the old ones. Where a killed process left that
-unfinished, whoever opens or prepares the folder next finishes it.
+unfinished, whoever opens or prepares the folder next finishes it. One process at a time does either:
+it holds the lock of the folder.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from oasis_utils.runtime import DataError, read_json, storage_errors
+from oasis_utils.runtime import DataError, FolderInUse, exclusive, read_json, storage_errors
 from oasis_utils.runtime.files import refuse_special, to_disk
 
 MANIFEST = "manifest.json"
 SLICES, MASKS = "slices.npy", "masks.npy"
 NEXT = ".oasis-next"  # folder of a finished cache whose files are not all in their places
 DRAFT = ".oasis-draft-"  # beginning of the name of a folder in which a cache is being built
-LOCK = ".lock"  # end of the name of the lock that the process which builds a draft holds
+PREPARING = ".oasis-draft-any.lock"  # held by the process that prepares the folder, or finishes it
+WAIT = 60.0  # seconds for a process that is putting files in their places
 
 
 def is_cache(folder: str | Path) -> bool:
@@ -62,10 +64,35 @@ def finish_replacement(folder: Path) -> None:
 
     Raises:
         StorageError: there is no permission, or one of the places holds no plain file.
+        FolderInUse: another process is preparing the folder.
     """
-    new = folder / NEXT
-    if new.is_symlink() or not new.is_dir():
+    if _has_next(folder):
+        with _alone(folder, WAIT):
+            _put_next(folder)
+
+
+def _has_next(folder: Path) -> bool:
+    return (folder / NEXT).is_dir() and not (folder / NEXT).is_symlink()
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, wait: float = 0.0) -> Iterator[None]:
+    """The lock of the folder, whose file is gone afterwards."""
+    lock = folder / PREPARING
+    with exclusive(lock, folder, wait):
+        try:
+            yield
+        finally:
+            lock.unlink(
+                missing_ok=True
+            )  # whoever opened it before finds it unlinked and tries again
+
+
+def _put_next(folder: Path) -> None:
+    """`finish_replacement` for the holder of the lock."""
+    if not _has_next(folder):
         return
+    new = folder / NEXT
     with storage_errors(folder):
         manifest = read_manifest(new)
         if manifest is not None:  # it is moved last
@@ -102,30 +129,31 @@ def replaced_cache(folder: Path) -> Iterator[Path]:
 
     Raises:
         DataError: the folder holds foreign files.
+        FolderInUse: another process is preparing the folder.
         StorageError: there is no room or no permission.
     """
-    from filelock import FileLock
-
     refuse_foreign(folder)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        finish_replacement(folder)
-        remove_abandoned(folder)
-        draft = folder / f"{DRAFT}{secrets.token_hex(4)}"
-        lock = folder / f"{draft.name}{LOCK}"
-        try:
-            with FileLock(lock, timeout=0):
-                draft.mkdir()
-                yield draft
-                to_disk(draft)
-                finish_replacement(folder)
-                refuse_foreign(folder)
-                draft.rename(folder / NEXT)
-                to_disk(folder)
-            finish_replacement(folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-            lock.unlink(missing_ok=True)
+        with _alone(folder):
+            yield from _replaced(folder)
+
+
+def _replaced(folder: Path) -> Iterator[Path]:
+    """`replaced_cache` for the holder of the lock."""
+    _put_next(folder)
+    _remove_drafts(folder)
+    draft = folder / f"{DRAFT}{secrets.token_hex(4)}"
+    try:
+        draft.mkdir()
+        yield draft
+        to_disk(draft)
+        refuse_foreign(folder)
+        draft.rename(folder / NEXT)
+        to_disk(folder)
+        _put_next(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def refuse_foreign(folder: Path) -> None:
@@ -156,13 +184,20 @@ def refuse_foreign(folder: Path) -> None:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove drafts in a folder whose processes died: the system released their locks.
+    """Remove what processes that died have left in a folder, unless one of them lives.
 
     What cannot be removed is harmless, and stays.
     """
-    from filelock import FileLock
+    if any(folder.glob(f"{DRAFT}*")):
+        with contextlib.suppress(OSError, FolderInUse), _alone(folder):
+            _remove_drafts(folder)
 
-    for lock in folder.glob(f"{DRAFT}*{LOCK}"):
-        with contextlib.suppress(OSError), FileLock(lock, timeout=0):
-            shutil.rmtree(lock.with_name(lock.name.removesuffix(LOCK)), ignore_errors=True)
-            lock.unlink(missing_ok=True)
+
+def _remove_drafts(folder: Path) -> None:
+    own = (PREPARING, f"{PREPARING}.json")  # of the lock that is held now
+    for draft in folder.glob(f"{DRAFT}*"):
+        if draft.is_dir():
+            shutil.rmtree(draft, ignore_errors=True)
+        elif draft.name not in own:
+            with contextlib.suppress(OSError):
+                draft.unlink()

@@ -21,10 +21,11 @@ from torch import Tensor
 
 from oasis_utils.config import BRAIN_LEVEL, SPLITS, DataConfig, digest
 from oasis_utils.data.batches import Streamed, free_memory
-from oasis_utils.data.cache_folder import finish_replacement, is_cache, replaced_cache
+from oasis_utils.data.cache_folder import MANIFEST, finish_replacement, is_cache, replaced_cache
 from oasis_utils.data.grey_levels import to_float, with_channel
+from oasis_utils.data.manifest import checked_manifest
 from oasis_utils.data.orientation import AUTO, correlation_with_mean, oriented, turned_back
-from oasis_utils.data.prepare import CACHE_FORMAT, import_source
+from oasis_utils.data.prepare import import_source
 from oasis_utils.data.reading import ImportOptions
 from oasis_utils.runtime import DataError, atomic, read_json, refuse_inside, write_json
 from oasis_utils.runtime.symmetry import LEFT_RIGHT, Symmetry
@@ -303,7 +304,8 @@ def open_cache(folder: str | Path) -> Dataset:
         The data set; its slices stay on disk.
 
     Raises:
-        DataError: there is no cache, or another version of this package made it.
+        DataError: there is no cache, another version of this package made it, or it is damaged,
+            see `manifest.checked_manifest`.
     """
     folder = Path(folder)
     if not is_cache(folder):
@@ -312,12 +314,7 @@ def open_cache(folder: str | Path) -> Dataset:
             " first"
         )
     finish_replacement(folder)
-    manifest = read_json(folder / "manifest.json")
-    if manifest["format"] != CACHE_FORMAT:
-        raise DataError(
-            f"{folder} was prepared by another version of oasis_utils: delete it and prepare again"
-        )
-    return Dataset(folder, manifest)
+    return Dataset(folder, checked_manifest(folder, read_json(folder / MANIFEST)))
 
 
 def build_cache(

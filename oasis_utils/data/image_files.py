@@ -19,12 +19,14 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
 
-from oasis_utils.runtime import DataError
+from oasis_utils.runtime import DataError, read_plain
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "TIFF")
-MAX_PIXELS = 2**26  # 8192²: a header that promises more is damaged, or a decompression bomb
-LFS_POINTER = b"version https://git-lfs"
+MAX_SIDE = 2048  # pixels; slices are padded to squares, so the longer side decides
+MAX_PIXELS = MAX_SIDE**2
+MAX_FILE_BYTES = 2**26
+MAX_CHUNKS = 10_000  # of a PNG; writers need some hundreds, and each takes time
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH_BYTE = 24  # of a file: bits a channel
 BITS_PER_SAMPLE, ORIENTATION = 258, 274  # TIFF and EXIF tags
@@ -82,18 +84,11 @@ def read_picture(path: Path, mask: bool = False) -> Picture:
         The pixels as 8-bit grey, and what was changed to get them.
 
     Raises:
-        DataError: the file is unreadable, damaged, a Git LFS pointer or several pictures, or it has
-            more than 8 bits, colour, transparency, more than 8192² pixels, or one grey level above
-            black at all pixels.
+        DataError: it is no plain file, unreadable, damaged, not fetched or several pictures, or it
+            has more than 8 bits, colour, transparency, a side of more than 2048 pixels, or one grey
+            level above black at all pixels.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
-    if content.startswith(LFS_POINTER):
-        raise DataError(
-            f"{path} is a Git LFS pointer, not a picture: run `git lfs pull` where it comes from"
-        )
+    content = read_plain(path, MAX_FILE_BYTES)
     try:
         picture = _decode(content, path, mask)
     except DataError:
@@ -118,15 +113,14 @@ def _decode(content: bytes, path: Path, mask: bool) -> Picture:
         if content[PNG_DEPTH_BYTE] > 8:
             raise DataError(f"{path} has more than 8 bits a pixel: {FIX}")
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        if image.width * image.height > MAX_PIXELS:
+        if max(image.size) > MAX_SIDE:
             raise DataError(
-                f"{path} claims to be {image.width}x{image.height} pixels: no slice is so large; "
-                "replace the file"
+                f"{path} claims to be {image.width}x{image.height} pixels: no slice has a side of"
+                f" more than {MAX_SIDE}; replace the file"
             )
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1:
+        if getattr(image, "is_animated", False):  # n_frames would look for every page of a TIFF
             raise DataError(
-                f"{path} holds {frames} pictures: write each slice to a file of its own"
+                f"{path} holds 2 pictures or more: write each slice to a file of its own"
             )
         image.load()
         if image.mode[0] in "IF" or max(_tiff_depths(image)) > 8:
@@ -143,6 +137,14 @@ def _decode(content: bytes, path: Path, mask: bool) -> Picture:
 
 def _verify_png(content: bytes) -> None:
     """An error of Pillow's if a chunk is damaged or missing; bytes behind the last are ignored."""
+    chunks, offset = 0, len(PNG_SIGNATURE)
+    while offset < len(content):
+        chunks, offset = (
+            chunks + 1,
+            offset + 12 + int.from_bytes(content[offset : offset + 4], "big"),
+        )
+        if chunks > MAX_CHUNKS:
+            raise ValueError(f"it has more than {MAX_CHUNKS} chunks")
     with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
         image.verify()
 

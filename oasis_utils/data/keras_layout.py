@@ -23,7 +23,10 @@ SLICE_NAME = re.compile(r"case_(\d+)_slice_(\d+)(?:\.nii)?\.png")
 MASK_NAME = re.compile(r"seg_(\d+)_slice_(\d+)(?:\.nii)?\.png")
 LEVELS = ("", "*/", "*/*/")  # where a tree is looked for: in a folder and up to two levels below
 EXPORT_RECORD = "source.json"  # beside slices that `prepare --png` wrote: what they were made from
+KINDS = ("keras", "synthetic", "images", "oasis", "nifti")  # of sources
 SAMPLE_RECORD = "sample_brains.json"  # beside a complete set of sample brains: its settings
+
+MAX_CASE, MAX_POSITION = 999_999_999, 9999  # numbers that names may hold
 
 SlicesOfCases = dict[tuple[str, int], dict[int, Path]]  # files by split and case, then by position
 
@@ -70,6 +73,14 @@ def files_named(root: Path, name: str) -> list[Path]:
     return [path for level in LEVELS for path in sorted(root.glob(level + name))]
 
 
+def unreadable_folder(error: OSError) -> DataError:
+    """What is said of a folder that the system does not list."""
+    return DataError(
+        f"cannot read the folder {error.filename}: {error.strerror}; make it readable or move it"
+        " away"
+    )
+
+
 def is_keras_tree(root: Path) -> bool:
     """Whether there is a folder of slices of any split."""
     names = (name for split in SPLITS for name in SPLIT_NAMES[split])
@@ -81,7 +92,15 @@ def kind_of_tree(root: Path) -> str:
     if files_named(root, SAMPLE_RECORD):
         return "synthetic"
     records = files_named(root, EXPORT_RECORD)
-    return read_json(records[0]).get("kind", "keras") if records else "keras"
+    if not records:
+        return "keras"
+    record = read_json(records[0])
+    kind = record.get("kind", "keras") if isinstance(record, dict) else None
+    if kind not in KINDS:
+        raise DataError(
+            f"{records[0]} is no record of an export of this project: repair or remove it"
+        )
+    return kind
 
 
 def find_slices(root: Path) -> SlicesOfCases:
@@ -142,9 +161,19 @@ def _split_folder(root: Path, split: str) -> Path:
 def _numbered(folder: Path, name: re.Pattern) -> dict[int, dict[int, Path]]:
     """Files by case and position, both in order."""
     found: dict[int, dict[int, Path]] = defaultdict(dict)
-    for entry in sorted(os.listdir(folder)):
+    try:
+        entries = sorted(os.listdir(folder))
+    except OSError as error:
+        raise unreadable_folder(error) from None
+    for entry in entries:
         if match := name.fullmatch(entry):
-            slices, position = found[int(match[1])], int(match[2])
+            case, position = int(match[1]), int(match[2])
+            if case > MAX_CASE or position > MAX_POSITION:
+                raise DataError(
+                    f"{folder / entry} has a number above {MAX_CASE} for a subject or above"
+                    f" {MAX_POSITION} for a slice: rename it"
+                )
+            slices = found[case]
             if position in slices:
                 raise DataError(
                     f"{slices[position].name} and {entry} in {folder} are the same slice: keep one"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from oasis_utils.data.keras_layout import files_named
-from oasis_utils.runtime import DataError
+from oasis_utils.runtime import DataError, read_plain
 
 PARTICIPANTS = "participants.tsv"
 OASIS_TABLE = re.compile(r"oasis_cross-sectional.*\.csv")
@@ -26,7 +26,11 @@ MISSING_NUMBERS = (-1, -999, 999, 9999)
 MISSING_AGE = "subjects whose age is given as missing (empty, n/a, -1, -999, 999 or 9999), unknown"
 MAX_VALUE = 150  # years; a larger age or CDR is an error in the table
 MAX_CELL = 20  # characters of a cell in a note
-MAX_TABLE_BYTES = 2**26
+MAX_TABLE_BYTES = 2**24
+MAX_ROWS, MAX_COLUMNS = 100_000, 1000
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # how such a file begins
+MAX_FOUND = 300  # characters of the columns that a message names
+FORMULA = ("=", "+", "-", "@")  # how a cell begins that a spreadsheet would compute
 TABLE_DEPTH = 3  # parts of a table's path below the data: at most two folders
 
 
@@ -93,25 +97,35 @@ def read_table(path: Path) -> dict[str, Person]:
     """
     form = BIDS_FORM if path.name == PARTICIPANTS else OASIS_FORM
     text = io.StringIO(small_text(path), newline=None)
-    reader = csv.DictReader(text, delimiter=form.delimiter)
+    people: dict[str, Person] = {}
     try:
-        rows, columns = list(reader), reader.fieldnames or []
+        for row in _rows(csv.reader(text, delimiter=form.delimiter), form, path):
+            if row.get(form.key):
+                people.setdefault(row[form.key], _person_of_row(row, form))
     except csv.Error as error:
         raise DataError(f"cannot read {path}: {error}; repair or remove the table") from None
-    if columns and form.key not in columns:
-        raise DataError(
-            f"{path} has no column {form.key}: found {', '.join(columns)}; repair or remove the"
-            " table"
-        )
-    people: dict[str, Person] = {}
-    for row in rows:
-        if row[form.key]:
-            people.setdefault(row[form.key], _person_of_row(row, form))
     return people
 
 
+def _rows(lines: Iterator[list[str]], form: TableForm, path: Path) -> Iterator[dict[str, str]]:
+    """{column: cell} of each row that is not empty; the last cells of a short row are missing."""
+    columns = next((line for line in lines if line), [])
+    if len(columns) > MAX_COLUMNS:
+        raise DataError(f"{path} has {len(columns)} columns: no table of people has; remove it")
+    if columns and form.key not in columns:
+        found = ", ".join(columns)
+        raise DataError(
+            f"{path} has no column {form.key}: found {found[:MAX_FOUND]}; repair or remove the"
+            " table"
+        )
+    for number, line in enumerate(lines):
+        if number >= MAX_ROWS:
+            raise DataError(f"{path} has more than {MAX_ROWS} rows: no table of people; remove it")
+        yield dict(zip(columns, line, strict=False))
+
+
 def _person_of_row(row: Mapping[str, str | None], form: TableForm) -> Person:
-    name, session = row.get("name") or "", row.get("session") or ""
+    name, session = (_shown_name(row.get(column) or "") for column in ("name", "session"))
     age = _number(row.get(form.age))
     return Person(
         age,
@@ -137,16 +151,15 @@ def _sex(text: str | None) -> str | None:
 
 
 def small_text(path: Path) -> str:
-    """The text of a table or note; bytes that are no UTF-8 are replaced.
+    """The text of a table or note; single bytes that are no UTF-8 are replaced.
 
     Raises:
-        DataError: the file cannot be read.
+        DataError: the file cannot be read, is larger than a table of people, or is UTF-16.
     """
-    try:
-        with open(path, "rb") as file:
-            return file.read(MAX_TABLE_BYTES).decode("utf-8-sig", "replace")
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}; repair or remove it") from None
+    content = read_plain(path, MAX_TABLE_BYTES)
+    if content.startswith(UTF_16):
+        raise DataError(f"{path} is written in UTF-16: save it as UTF-8")
+    return content.decode("utf-8-sig", "replace")
 
 
 def participants_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
@@ -157,13 +170,27 @@ def participants_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]])
         rows: one person or case each, with a value for every column; others are left out.
 
     Returns:
-        Lines of cells between tabs; None and empty values are n/a.
+        Lines of cells between tabs; None and empty values are n/a. Cells with tabs or line ends are
+        quoted; before text that a spreadsheet would compute stands an apostrophe, which `read_table`
+        removes.
     """
-    lines = ["\t".join(columns)]
+    text = io.StringIO()
+    table = csv.writer(text, delimiter="\t", lineterminator="\n")
+    table.writerow(columns)
     for row in rows:
-        cells = (row[column] for column in columns)
-        lines.append("\t".join("n/a" if cell in (None, "") else str(cell) for cell in cells))
-    return "\n".join(lines) + "\n"
+        table.writerow([_cell(row[column]) for column in columns])
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if value in (None, ""):
+        return "n/a"
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
+def _shown_name(cell: str) -> str:
+    """A cell without the apostrophe of `_cell`."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell
 
 
 # ---------------------------------------------------------------- people of a source

@@ -25,14 +25,13 @@ from oasis_utils.data.cache_folder import (
     remove_abandoned,
     replaced_cache,
 )
+from oasis_utils.data.manifest import CACHE_FORMAT, checked_manifest, digests, opened_array
 from oasis_utils.data.orientation import AUTO, oriented
 from oasis_utils.data.reading import ImportOptions, OnProgress
 from oasis_utils.data.resize import Window, fit_window, write_resized
 from oasis_utils.data.slice_collector import SliceCollector
 from oasis_utils.data.sources import Source, discover, with_splits
 from oasis_utils.runtime import DataError, atomic, refuse_inside, write_json
-
-CACHE_FORMAT = 3  # 3: upright, with its symmetry
 
 
 def import_source(
@@ -55,7 +54,7 @@ def import_source(
         progress: called with (done, total) after each file or volume.
     """
     path, folder, options = Path(path), Path(folder), options or ImportOptions()
-    found = discover(path, options.pattern)
+    found = discover(path, options.pattern, options.skip_bad)
     _refuse_idle(found, options)
     source = with_splits(found, options.split, options.seed)
     refuse_inside(path, folder)
@@ -68,8 +67,7 @@ def import_source(
     }
     finish_replacement(folder)
     remove_abandoned(folder)
-    manifest = read_manifest(folder) if is_cache(folder) else None
-    if manifest and all(manifest.get(key) == value for key, value in about.items()):
+    if _is_up_to_date(folder, about):
         return
     with (
         replaced_cache(folder) as draft,
@@ -81,6 +79,18 @@ def import_source(
         found_in_stack = _write_arrays(draft, stack, config, options)
         about |= {"source": str(path.resolve()), **found_in_stack}
         write_json(draft / MANIFEST, about)
+
+
+def _is_up_to_date(folder: Path, about: dict[str, Any]) -> bool:
+    """Whether the folder holds a sound cache of this source, made in this way."""
+    manifest = read_manifest(folder) if is_cache(folder) else None
+    if not manifest or any(manifest.get(key) != value for key, value in about.items()):
+        return False
+    try:
+        checked_manifest(folder, manifest)
+    except DataError:  # it is made again
+        return False
+    return True
 
 
 def _write_arrays(
@@ -97,6 +107,9 @@ def _write_arrays(
     if stack.masks:
         with atomic(folder / MASKS) as partial:
             write_resized(partial, stack.raw_masks, stack.size, rows, window, nearest=True)
+    shape, entries = (len(rows), config.image_size, config.image_size), stack.entries()
+    names = (SLICES, MASKS) if stack.masks else (SLICES,)
+    arrays = {name: opened_array(folder / name, shape) for name in names}
     return {
         "source_size": stack.size,
         "crop": dict(zip(("top", "left", "side"), crop, strict=True)),
@@ -110,7 +123,8 @@ def _write_arrays(
         "content": geometry.content,
         "notes": dict(stack.notes),
         "skipped": stack.skipped,
-        "subjects": stack.entries(),
+        "subjects": entries,
+        "digests": digests(entries, arrays),
     }
 
 

@@ -20,7 +20,7 @@ from oasis_utils.data.sources import Source
 from oasis_utils.runtime import DataError
 
 # Pillow decodes without holding Python's lock
-READ_THREADS, FILES_PER_TASK, TASKS_AHEAD = 2, 16, 4
+READ_THREADS, FILES_PER_TASK, TASKS_AHEAD = 2, 8, 4
 
 OnProgress = Callable[[int, int], None]  # called with (done, total)
 
@@ -145,7 +145,8 @@ def _read_files(
                     if progress:
                         progress(done, len(files))
     finally:
-        pool.shutdown(cancel_futures=True)
+        # a reader may be waiting for a network drive that does not answer
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _computed_ahead(pool: ThreadPoolExecutor, work: Callable, tasks: Iterable) -> Iterator:

@@ -15,7 +15,8 @@ from oasis_utils.data.grey_levels import FOREGROUND
 from oasis_utils.data.orientation import oriented
 from oasis_utils.runtime import DataError
 
-RESIZE_CHUNK = 64  # slices resized at a time
+RESIZE_CHUNK = 64  # most slices resized at a time
+CHUNK_PIXELS = 2**24  # of the stored and the resized slices of a chunk
 ODD_PIXELS = 0.002  # a pixel that is foreground in a smaller share of the slices is left out
 
 
@@ -102,8 +103,9 @@ def write_resized(
         np.lib.format.write_array_header_2_0(
             file, {"descr": "|u1", "fortran_order": False, "shape": shape}
         )
-        for start in range(0, len(rows), RESIZE_CHUNK):
-            chunk = rows[start : start + RESIZE_CHUNK]
+        step = min(RESIZE_CHUNK, max(1, CHUNK_PIXELS // max(source_size, window.size) ** 2))
+        for start in range(0, len(rows), step):
+            chunk = rows[start : start + step]
             part = window.cut(mapped(raw, source_size, int(rows.max()) + 1)[chunk])
             file.write(_resized(part, window.size, nearest).data)
 

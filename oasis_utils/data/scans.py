@@ -7,43 +7,30 @@ OASIS-1 (Marcus et al. 2007, J Cogn Neurosci 19:1498) comes as twelve .tar.gz of
 from __future__ import annotations
 
 import dataclasses
-import gzip
-import io
 import os
 import re
-import tarfile
-import zlib
-from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO
 
+from oasis_utils.data.archives import archive_members
+from oasis_utils.data.keras_layout import unreadable_folder
 from oasis_utils.data.layouts import by_pattern, recognise
 from oasis_utils.data.people import Person, look_up, people_near, person_of_notes, small_text
 from oasis_utils.data.volume_names import SINGLE, VOLUME, Scan
 from oasis_utils.runtime import DataError
 
-MAX_MEMBER_BYTES = 2**30
-READ_CHUNK = 2**20  # bytes
-TAR_BLOCK = 512  # bytes; an archive ends with blocks of zeros
-
 ARCHIVE = re.compile(r"oasis_cross-sectional_disc\d+\.(tar\.gz|tgz)")
 T88 = re.compile(r"(OAS1_\d{4})_(MR\d+)_mpr_n\d+_anon_111_t88_(masked_)?gfc(_fseg)?\.(hdr|img)")
 NOTES = re.compile(r"OAS1_\d{4}_MR\d+\.txt")
-GIT_LFS_POINTER = b"version https://git-lfs"
-GZIP_ERRORS = (OSError, EOFError, zlib.error)
-TAR_ERRORS = (
-    *GZIP_ERRORS,
-    tarfile.TarError,
-    ValueError,
-    LookupError,
-    OverflowError,
-    RecursionError,
-)
+MAX_NOTE_BYTES = 2**20
 
 # ---------------------------------------------------------------- discovery
 
 
-def find_scans(source: str | Path, pattern: re.Pattern | None = None) -> list[Scan]:
+def find_scans(
+    source: str | Path,
+    pattern: re.Pattern | None = None,
+    unreadable: list[DataError] | None = None,
+) -> list[Scan]:
     """Find the T1 volumes of a file or folder without reading voxels.
 
     Found are OASIS-1 discs (archives are listed, never unpacked, and checked to their end), else
@@ -56,6 +43,7 @@ def find_scans(source: str | Path, pattern: re.Pattern | None = None) -> list[Sc
         source: a volume, a packed disc, or a folder.
         pattern: only volumes in whose path below the folder it is found; its groups `subject` and,
             if there, `session` name whose they are. None: names are recognised.
+        unreadable: receives an error for each folder that cannot be listed. Default: it is raised.
 
     Returns:
         Scans in the order of subject and session; empty where there are none.
@@ -71,7 +59,7 @@ def find_scans(source: str | Path, pattern: re.Pattern | None = None) -> list[Sc
             " them"
         )
     if source.is_dir():
-        root, files = source, _walk(source)
+        root, files = source, visible_files(source, unreadable)
         packed = [p for p in files if ARCHIVE.fullmatch(p.name)]
         scans, people = _scans_among(root, files, packed, pattern)
     else:
@@ -127,7 +115,7 @@ def _list_archive(archive: Path) -> tuple[list[str], dict[str, Person]]:
     members: list[str] = []
     notes: dict[str, Person] = {}
     for name, content in archive_members(
-        archive, lambda name: bool(NOTES.fullmatch(PurePosixPath(name).name))
+        archive, lambda name: bool(NOTES.fullmatch(PurePosixPath(name).name)), MAX_NOTE_BYTES
     ):
         members.append(name)
         if content is not None:
@@ -135,10 +123,28 @@ def _list_archive(archive: Path) -> tuple[list[str], dict[str, Person]]:
     return members, notes
 
 
-def _walk(folder: Path) -> list[Path]:
-    """All files below a folder; hidden ones and linked folders are left out."""
+def visible_files(folder: Path, unreadable: list[DataError] | None = None) -> list[Path]:
+    """All files below a folder, in order; hidden ones and linked folders are left out.
+
+    Args:
+        folder: the folder.
+        unreadable: receives an error for each folder that cannot be listed. Default: it is raised.
+
+    Raises:
+        DataError: a folder cannot be listed, and `unreadable` is None.
+    """
+
+    def on_error(error: OSError) -> None:
+        if isinstance(error, NotADirectoryError):  # a file has nothing below it
+            return
+        if unreadable is None or str(error.filename) == str(folder):
+            raise DataError(
+                f"{unreadable_folder(error)} (`prepare --skip-bad` goes on without such folders)"
+            )
+        unreadable.append(unreadable_folder(error))
+
     found = []
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=on_error):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(parent, name) for name in names if not name.startswith(".")]
     return sorted(found)
@@ -174,107 +180,3 @@ def _pair(names: list[str]) -> tuple[str, ...]:
     """Header before image, of the first pair among the names."""
     first = sorted(names)[:1]
     return tuple(sorted(n for n in set(names) if n[:-4] == first[0][:-4]))
-
-
-# ---------------------------------------------------------------- files and archives
-
-
-def open_file(path: str) -> io.BufferedIOBase:
-    """A stream of the bytes of a file, unpacked if its name ends in .gz or .mgz.
-
-    Raises:
-        DataError: the file cannot be read, or is a Git LFS pointer.
-    """
-    try:
-        with open(path, "rb") as file:
-            refuse_pointer(file.read(len(GIT_LFS_POINTER)), path)
-        return gzip.open(path) if path.endswith((".gz", ".mgz")) else open(path, "rb")
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}; replace the file") from None
-
-
-def refuse_pointer(content: bytes, where: str) -> None:
-    """Raise DataError if the first bytes of a file are those of a Git LFS pointer.
-
-    Args:
-        content: at least the first 64 bytes of the file, or all of a shorter one.
-        where: what the message calls it.
-    """
-    if content.startswith(GIT_LFS_POINTER):
-        raise DataError(
-            f"{where} is a Git LFS pointer, not the file itself: run `git lfs pull` there"
-        )
-
-
-def archive_members(
-    archive: Path, wanted: Callable[[str], bool]
-) -> Iterator[tuple[str, bytes | None]]:
-    """Read the plain files of a .tar.gz one after another; nothing is written to the disk.
-
-    Links, devices and names that lead out of the archive are passed over. At the end gzip has
-    compared its checksum.
-
-    Args:
-        archive: the .tar.gz.
-        wanted: whether the content of the member of a name is read.
-
-    Yields:
-        Name and content of a member; None instead of a content that is not wanted.
-
-    Raises:
-        DataError: the archive is damaged or incomplete, or a member claims more than 1 GiB.
-    """
-    open_file(str(archive)).close()
-    try:
-        with (
-            gzip.open(archive) as stream,
-            tarfile.open(fileobj=stream, mode="r|", bufsize=READ_CHUNK) as tar,
-        ):
-            for member in tar:
-                path = PurePosixPath(member.name)
-                if not member.isreg() or path.is_absolute() or ".." in path.parts:
-                    continue
-                content = None
-                if wanted(member.name):
-                    if member.size > MAX_MEMBER_BYTES:
-                        raise DataError(
-                            f"{archive}!{member.name} claims {member.size} bytes: the archive is"
-                            " damaged, fetch it again"
-                        )
-                    if (stored := tar.extractfile(member)) is None:
-                        raise tarfile.ReadError(f"{member.name} has no content")
-                    content = bytes(read_up_to(stored, member.size))
-                yield member.name, content
-            _check_end(tar)
-    except DataError:
-        raise
-    except TAR_ERRORS as error:
-        raise DataError(
-            f"{archive} is damaged or incomplete ({error}): fetch it again or move it away"
-        ) from None
-
-
-def _check_end(tar: tarfile.TarFile) -> None:
-    """Raise ReadError before the real end, where only zeros follow: tarfile also stops at a broken
-    header.
-    """
-    if tar.fileobj is None:
-        raise tarfile.ReadError("the archive is closed")
-    rest = tar.fileobj.read(TAR_BLOCK)
-    if len(rest) < TAR_BLOCK or any(rest):
-        raise tarfile.ReadError("no end mark")
-    for _ in range(MAX_MEMBER_BYTES // READ_CHUNK):
-        rest = tar.fileobj.read(READ_CHUNK)
-        if not rest:
-            return
-        if any(rest):
-            break
-    raise tarfile.ReadError("data behind the end mark")
-
-
-def read_up_to(stream: io.BufferedIOBase | IO[bytes], n: int) -> bytearray:
-    """Up to n bytes, in pieces: a damaged n must not reserve memory."""
-    content = bytearray()
-    while len(content) < n and (piece := stream.read(min(READ_CHUNK, n - len(content)))):
-        content += piece
-    return content

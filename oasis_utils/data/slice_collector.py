@@ -96,6 +96,8 @@ class SliceCollector:
             options: how the source is read.
             progress: called with (done, total) after each file or volume.
         """
+        for error in self.source.unreadable:
+            self._refuse(self.source.path, error)
         self._find_size(options.slices.orient)
         with closing(read_source(self.source, options, progress)) as readings:
             for reading in readings:

@@ -7,10 +7,9 @@ Kinds: `keras` (a keras_png_slices tree), `synthetic` (the project's sample brai
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,11 +25,12 @@ from oasis_utils.data.keras_layout import (
     kind_of_tree,
 )
 from oasis_utils.data.people import UNKNOWN_PERSON, Person, age_notes, look_up, read_people
-from oasis_utils.data.scans import find_scans
+from oasis_utils.data.scans import find_scans, visible_files
 from oasis_utils.data.splits import assign_splits
 from oasis_utils.data.volume_names import Scan
 from oasis_utils.runtime import DataError
 
+MAX_DIGITS, MAX_NAME = 18, 80  # of a number in a table, of a name in a message
 EXAMPLE = r"(?P<subject>OAS1_\d+)_(?P<session>MR\d+)_.*_(?P<slice>\d+)\.jpg"
 OASIS_ACKNOWLEDGEMENT = (  # as the data use agreement words it
     "Data were provided by OASIS: Cross-Sectional: Principal Investigators: D. Marcus, R, Buckner,"
@@ -76,12 +76,14 @@ class Source:
         kind: keras, synthetic, images, oasis or nifti.
         series: ordered by split, subject and session.
         notes: how often something was left out or changed.
+        unreadable: one error for each folder that could not be listed.
     """
 
     path: Path
     kind: str
     series: tuple[Series, ...]
     notes: dict[str, int] = field(default_factory=dict)
+    unreadable: tuple[DataError, ...] = ()
 
     @property
     def state(self) -> str:
@@ -105,12 +107,15 @@ def _files_of(series: Series) -> Iterator[Path]:
 
 
 def _file_state(path: Path, root: Path) -> list[Any]:
-    stat = path.stat()
     inside = str(path).removeprefix(str(root))  # relative_to takes longer than stat
+    try:
+        stat = path.stat()
+    except OSError:  # a link to nothing, which reading will name
+        return [inside, None, None]
     return [inside, stat.st_size, stat.st_mtime_ns]
 
 
-def discover(path: str | Path, pattern: str | None = None) -> Source:
+def discover(path: str | Path, pattern: str | None = None, skip_unreadable: bool = False) -> Source:
     """Recognise a source and list its series.
 
     Args:
@@ -118,6 +123,7 @@ def discover(path: str | Path, pattern: str | None = None) -> Source:
         pattern: for folders of images or volumes, a regular expression with the named group
             `subject` and, if wanted, `session` and (images only) `slice`, searched in each file's
             path relative to `path`, written with `/`. None: names are recognised.
+        skip_unreadable: list folders that cannot be read in the source. Default: DataError.
 
     Returns:
         The source; no file of slices or voxels is opened.
@@ -131,22 +137,25 @@ def discover(path: str | Path, pattern: str | None = None) -> Source:
             f"no folder {path}: give the folder that holds keras_png_slices_train/, a folder of"
             " images, or volumes; see README, Data"
         )
-    source = _recognised(path, pattern)
+    unreadable: list[DataError] | None = [] if skip_unreadable else None
+    source = _recognised(path, pattern, unreadable)
     return replace(
-        source, notes=source.notes | age_notes((s.name, s.person) for s in source.series)
+        source,
+        notes=source.notes | age_notes((s.name, s.person) for s in source.series),
+        unreadable=tuple({str(error): error for error in unreadable or ()}.values()),
     )
 
 
-def _recognised(path: Path, pattern: str | None) -> Source:
+def _recognised(path: Path, pattern: str | None, unreadable: list[DataError] | None) -> Source:
     """The source by its kind; notes on ages are still to come."""
     if pattern is not None:
-        return _by_pattern(path, pattern)
+        return _by_pattern(path, pattern, unreadable)
     if is_keras_tree(path):
         return _keras(path)
-    scans = find_scans(path)
+    scans = find_scans(path, unreadable=unreadable)
     if scans:
         return _volumes(path, scans)
-    images = image_files(path)
+    images = image_files(path, unreadable)
     if images:
         raise DataError(
             f"{path} holds {len(images)} images such as {_examples(path, images)}: say with"
@@ -170,11 +179,7 @@ def _recognised(path: Path, pattern: str | None) -> Source:
 def _keras(root: Path) -> Source:
     """A keras_png_slices tree with its own splits; further cases of a person are sessions."""
     files, masks = find_slices(root), find_masks(root)
-    people = {
-        int(digits): person
-        for name, person in read_people(root).items()
-        if (digits := re.sub(r"\D", "", name))
-    }
+    people = _people_of_cases(read_people(root))
     exported = bool(files_named(root, EXPORT_RECORD))
     first: dict[str, int] = {}
     series = []
@@ -197,6 +202,22 @@ def _keras(root: Path) -> Source:
     _refuse_split_people(series)
     series, notes = _whole_masks(series)
     return Source(root, kind_of_tree(root), tuple(series), notes)
+
+
+def _people_of_cases(people: Mapping[str, Person]) -> dict[int, Person]:
+    """People by the number in their name; DataError for two that say different things of one."""
+    names: dict[int, str] = {}
+    for name in people:
+        digits = re.sub(r"\D", "", name)
+        if not 0 < len(digits) <= MAX_DIGITS:
+            continue
+        first = names.setdefault(int(digits), name)
+        if people[first] != people[name]:
+            raise DataError(
+                f"rows {first[:MAX_NAME]!r} and {name[:MAX_NAME]!r} of participants.tsv are of one"
+                f" subject, {int(digits)}, and differ: keep one of them"
+            )
+    return {number: people[name] for number, name in names.items()}
 
 
 def _rank(series: Series) -> int:
@@ -229,14 +250,16 @@ def _whole_masks(series: list[Series]) -> tuple[list[Series], dict[str, int]]:
 # ---------------------------------------------------------------- folders of images
 
 
-def image_files(root: Path) -> list[Path]:
-    """All PNG, JPEG and TIFF files below a folder but hidden ones, in natural order."""
-    files = []
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [
-            Path(folder, n) for n in names if n.lower().endswith(SUFFIXES) and not n.startswith(".")
-        ]
+def image_files(root: Path, unreadable: list[DataError] | None = None) -> list[Path]:
+    """All PNG, JPEG and TIFF files below a folder but hidden ones, in natural order.
+
+    Args:
+        root: the folder.
+        unreadable: receives an error for each folder that cannot be listed. Default: it is raised.
+    """
+    files = [
+        path for path in visible_files(root, unreadable) if path.name.lower().endswith(SUFFIXES)
+    ]
     return sorted(files, key=lambda path: natural(path.relative_to(root).as_posix()))
 
 
@@ -250,17 +273,17 @@ def _examples(root: Path, files: list[Path]) -> str:
     return ", ".join(path.relative_to(root).as_posix() for path in files[:3])
 
 
-def _by_pattern(root: Path, pattern: str) -> Source:
+def _by_pattern(root: Path, pattern: str, unreadable: list[DataError] | None) -> Source:
     """Images or volumes, whichever the pattern finds."""
     if not root.is_dir():
         raise DataError(f"{root} is a file: --pattern is for folders of images or volumes")
-    files, expression = image_files(root), _compiled(pattern)
+    files, expression = image_files(root, unreadable), _compiled(pattern)
     matches = [
         (path, match.groupdict())
         for path in files
         if (match := expression.search(path.relative_to(root).as_posix())) and match["subject"]
     ]
-    scans = find_scans(root, expression)
+    scans = find_scans(root, expression, unreadable)
     if matches and scans:
         raise DataError(
             f"--pattern '{pattern}' matches {len(matches)} images, such as {matches[0][0]}, and "

@@ -27,8 +27,8 @@ from nibabel.spatialimages import SpatialImage
 from scipy import ndimage
 
 from oasis_utils.config.checks import require
+from oasis_utils.data.archives import archive_members, open_file
 from oasis_utils.data.orientation import AUTO, oriented, quarter_turns
-from oasis_utils.data.scans import archive_members, open_file
 from oasis_utils.data.tissues import TISSUES
 from oasis_utils.data.volume_names import Scan
 from oasis_utils.data.voxels import Opener, read_voxels
@@ -44,6 +44,7 @@ HEAD_FRACTION = 0.1
 SPECK_FRACTION = 0.02
 # grey level of the head's 99.5th percentile; the background (1st percentile of all voxels) is 0
 WHITE_LEVEL = 250
+MAX_HELD_BYTES = 2**27  # of an archive's sessions of which a file is still to come
 MAX_LABELS = 50  # different whole numbers in a label map; a head has more
 MAX_FIELD_OF_VIEW = 2**26  # mm³, about 400³
 
@@ -151,11 +152,17 @@ def _from_archive(archive: Path, scans: list[Scan]) -> Iterator[tuple[Scan, Open
             scan = owner[name]
             contents[scan][name] = content
             waiting[scan].remove(name)
+            held = sum(len(part) for parts in contents.values() for part in parts.values())
+            if held > MAX_HELD_BYTES:
+                raise DataError(
+                    f"{archive} keeps the files of too many sessions apart: unpack it, and give the"
+                    " folder"
+                )
             if not waiting[scan]:
                 del waiting[scan], content
-                held = contents.pop(scan)
-                yield scan, lambda name, held=held: io.BytesIO(held[name])
-                del held
+                whole = contents.pop(scan)
+                yield scan, lambda name, whole=whole: io.BytesIO(whole[name])
+                del whole
             if not waiting:
                 return
     except DataError as error:

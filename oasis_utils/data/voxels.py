@@ -14,8 +14,9 @@ from nibabel.nifti1 import Nifti1Header, data_type_codes
 from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 
-from oasis_utils.data.scans import GZIP_ERRORS, READ_CHUNK, read_up_to, refuse_pointer
+from oasis_utils.data.archives import GZIP_ERRORS, READ_CHUNK, read_up_to
 from oasis_utils.runtime import DataError
+from oasis_utils.runtime.plain_files import refuse_pointer
 
 MAX_VOXELS = 2**27  # 512³: a header that promises more is damaged
 MAX_SIZE = 10  # mm, of a voxel
@@ -49,8 +50,10 @@ def read_voxels(
     with np.errstate(all="ignore"):  # damaged scalings overflow; the check below finds them
         slope, inter = _scaling(header, where)
         voxels = stored.astype(np.float32)
+        del stored  # a large volume fits into memory once
         if (slope, inter) != (1, 0):
-            voxels = voxels * np.float32(slope) + np.float32(inter)
+            voxels *= np.float32(slope)
+            voxels += np.float32(inter)
         if not max(-float(voxels.min()), float(voxels.max())) < 1e30:  # not: nan compares as false
             raise DataError(
                 f"{where} has voxels that are nan, infinite or above 1e30: repair or replace the"

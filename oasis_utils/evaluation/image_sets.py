@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 import zipfile
 import zlib
@@ -11,7 +13,24 @@ import numpy as np
 from jaxtyping import UInt8
 
 from oasis_utils.data.image_files import read_slice
+from oasis_utils.data.keras_layout import MAX_POSITION
 from oasis_utils.metrics.slices import require_enough
+from oasis_utils.runtime import DataError, open_plain
+from oasis_utils.runtime.plain_files import refuse_bomb
+
+MAX_IMAGES = 20_000  # metrics compare pairs of them
+ARCHIVE_ERRORS = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    SyntaxError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,  # a password, or a compression that Python lacks
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def require_images(images: np.ndarray, shape: tuple[int, ...]) -> None:
@@ -65,14 +84,23 @@ def load_images(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
     if Path(path).is_dir():
         return _load_folder(Path(path))
     try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("images", "positions") if name in file}
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        with open_plain(path) as opened, zipfile.ZipFile(opened) as file:
+            packed = os.fstat(opened.fileno()).st_size
+            arrays = {
+                name: _array(file, f"{name}.npy", packed, path)
+                for name in ("images", "positions")
+                if f"{name}.npy" in file.namelist()
+            }
+    except DataError:
+        raise
+    except ARCHIVE_ERRORS as error:
+        reason = str(error) or type(error).__name__
         raise ValueError(
-            f"cannot read {path} ({error}): give an .npz file that `sample` wrote"
+            f"cannot read {path} ({reason}): give an .npz file that `sample` wrote"
         ) from None
     if "images" not in arrays:
         raise ValueError(f"{path} has no array 'images': give a file that `sample` wrote")
+    refuse_many(len(arrays["images"]) if arrays["images"].ndim else 0, path)
     images, positions = as_grey(arrays["images"], str(path)), arrays.get("positions")
     if positions is not None and (
         positions.shape != (len(images),) or positions.dtype.kind not in "iu"
@@ -81,7 +109,31 @@ def load_images(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
             f"positions in {path} are {positions.dtype} {positions.shape}, expected one whole"
             f" number for each of {len(images)} images"
         )
+    if positions is not None and not ((positions >= 0) & (positions <= MAX_POSITION)).all():
+        raise ValueError(f"positions in {path} are not from 0 to {MAX_POSITION}: correct them")
     return images, positions
+
+
+def _array(file: zipfile.ZipFile, name: str, packed: int, path: str | Path) -> np.ndarray:
+    """An array of an .npz file, once its header shows that it is plain and not too large."""
+    if file.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name} is packed in a way that NumPy does not use")
+    with file.open(name) as stream:
+        if np.lib.format.read_magic(stream) == (1, 0):
+            shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+        else:
+            shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
+    if dtype.hasobject:
+        raise ValueError(f"{name} holds Python objects")
+    refuse_bomb(math.prod(shape) * dtype.itemsize, packed, f"{path}!{name}")
+    with file.open(name) as stream:
+        return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def refuse_many(n: int, path: str | Path) -> None:
+    """DataError for more images than metrics can compare."""
+    if n > MAX_IMAGES:
+        raise DataError(f"{path} has {n} images, more than {MAX_IMAGES}: give a part of them")
 
 
 def _load_folder(folder: Path) -> tuple[np.ndarray, np.ndarray | None]:
@@ -91,7 +143,12 @@ def _load_folder(folder: Path) -> tuple[np.ndarray, np.ndarray | None]:
             f"no .png files in {folder}: give a folder of grey slices or an .npz file that `sample`"
             " wrote"
         )
-    images = [read_slice(file) for file in files]
+    refuse_many(len(files), folder)
+    images, unpacked, packed = [], 0, 0
+    for file in files:
+        images.append(read_slice(file))
+        unpacked, packed = unpacked + images[-1].nbytes, packed + file.stat().st_size
+        refuse_bomb(unpacked, packed, folder)
     other = next((i for i, image in enumerate(images) if image.shape != images[0].shape), None)
     if other is not None:
         raise ValueError(
@@ -100,4 +157,6 @@ def _load_folder(folder: Path) -> tuple[np.ndarray, np.ndarray | None]:
         )
     found = [re.search(r"slice_(\d+)", file.name) for file in files]
     positions = [int(match[1]) for match in found if match]
+    if positions and max(positions) > MAX_POSITION:
+        raise DataError(f"{folder} has a slice number above {MAX_POSITION}: rename that file")
     return np.stack(images), np.array(positions) if len(positions) == len(files) else None

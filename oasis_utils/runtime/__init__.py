@@ -11,7 +11,6 @@ from oasis_utils.runtime.device import (
 )
 from oasis_utils.runtime.files import (
     STORAGE_ADVICE,
-    DataError,
     FolderInUse,
     StorageError,
     atomic,
@@ -28,6 +27,7 @@ from oasis_utils.runtime.folders import (
     refuse_inside,
 )
 from oasis_utils.runtime.origin import banner, hardware, provenance, revision
+from oasis_utils.runtime.plain_files import DataError, open_plain, printable, read_plain
 from oasis_utils.runtime.progress import Progress, clock, in_notebook
 
 __all__ = [
@@ -49,9 +49,12 @@ __all__ = [
     "in_notebook",
     "is_device_name",
     "keep_freed_memory",
+    "open_plain",
+    "printable",
     "project_root",
     "provenance",
     "read_json",
+    "read_plain",
     "refuse_inside",
     "revision",
     "seed_everything",

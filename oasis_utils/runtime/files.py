@@ -17,10 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from oasis_utils.runtime.plain_files import SPECIAL_KINDS, DataError, read_plain
 
-class DataError(ValueError):
-    """The data are invalid; the message names what was found, where, and what to do."""
-
+LARGEST_JSON = 2**26  # bytes
 
 STORAGE_ADVICE = {
     errno.ENOSPC: "the disk is full: free some space",
@@ -28,16 +27,6 @@ STORAGE_ADVICE = {
     errno.EFBIG: "the file is larger than this account may write: raise the limit (ulimit -f)",
     errno.EROFS: "this file system is read-only: choose another folder",
     errno.EACCES: "no permission to write there: choose another folder",
-}
-
-
-SPECIAL_KINDS = {
-    stat.S_IFDIR: "folder",
-    stat.S_IFLNK: "link",
-    stat.S_IFIFO: "FIFO",
-    stat.S_IFCHR: "device",
-    stat.S_IFBLK: "device",
-    stat.S_IFSOCK: "socket",
 }
 
 
@@ -164,7 +153,7 @@ def to_disk(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def exclusive(lock: Path, what: str | Path) -> Iterator[None]:
+def exclusive(lock: Path, what: str | Path, wait: float = 0.0) -> Iterator[None]:
     """Keep other processes out of `what` while the block runs.
 
     The system releases the lock if this process dies.
@@ -172,6 +161,7 @@ def exclusive(lock: Path, what: str | Path) -> Iterator[None]:
     Args:
         lock: The lock file; a file beside it names the process that holds it.
         what: What is locked, as the message calls it.
+        wait: Seconds to wait for the other process.
 
     Raises:
         FolderInUse: Another process holds the lock; the message names it.
@@ -184,7 +174,7 @@ def exclusive(lock: Path, what: str | Path) -> Iterator[None]:
         with storage_errors(lock):
             refuse_special(lock)
             lock.parent.mkdir(parents=True, exist_ok=True)
-            held = FileLock(lock, timeout=0).acquire()
+            held = FileLock(lock, timeout=wait).acquire()
     except Timeout:
         raise FolderInUse(
             f"{what} is in use by {_holder(holder)}: wait for it, stop it, or choose another run"
@@ -232,9 +222,16 @@ def read_json(path: str | Path) -> Any:
     """The value that a JSON file holds.
 
     Args:
-        path: A file in UTF-8.
+        path: A plain file in UTF-8, of at most 64 MiB.
 
     Returns:
         Dictionaries, lists, texts, numbers, booleans and None.
+
+    Raises:
+        DataError: The file cannot be read, or holds no JSON.
     """
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    content = read_plain(path, LARGEST_JSON)
+    try:
+        return json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} holds no JSON ({error}): repair or remove it") from None

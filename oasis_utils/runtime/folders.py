@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import oasis_utils
-from oasis_utils.runtime.files import DataError
+from oasis_utils.runtime.plain_files import DataError
 
 
 def project_root() -> Path:

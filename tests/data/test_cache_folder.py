@@ -15,7 +15,7 @@ from oasis_utils.data import dataset as data
 from oasis_utils.data import prepare, reading
 from oasis_utils.data.cache_folder import is_cache
 from oasis_utils.data.dataset import build_cache, open_cache, open_or_build
-from oasis_utils.runtime import DataError, StorageError
+from oasis_utils.runtime import DataError, FolderInUse, StorageError
 
 CONFIG = DataConfig(image_size=32)
 OTHER = DataConfig(image_size=48)
@@ -265,7 +265,7 @@ def test_prepare_killed_at_any_change_leaves_the_good_cache_or_the_new_one(tmp_p
 
 @pytest.mark.faults
 def test_a_killed_first_import_is_no_cache_and_the_next_one_removes_its_draft(tree, tmp_path):
-    script = KILLED.split("# in this process")[0] + "prepare(good, 4)\n"
+    script = KILLED.split("# in this process")[0] + "prepare(good, 12)\n"
     command = [sys.executable, "-c", script, *map(str, (tree, tmp_path / "cache", tmp_path))]
     assert subprocess.run(command).returncode == -9
     assert list((tmp_path / "cache").iterdir()) and not is_cache(tmp_path / "cache")
@@ -273,15 +273,19 @@ def test_a_killed_first_import_is_no_cache_and_the_next_one_removes_its_draft(tr
     assert {p.name for p in (tmp_path / "cache").iterdir()} == {"manifest.json", "slices.npy"}
 
 
-def test_the_draft_of_a_living_import_is_kept(tree, tmp_path, monkeypatch):
-    folder, write = tmp_path / "cache", prepare.write_resized
+def test_a_second_import_into_one_folder_is_refused_by_name(tree, tmp_path, monkeypatch):
+    folder, write, refused = tmp_path / "cache", prepare.write_resized, []
 
     def meanwhile(*arguments, **options):
         monkeypatch.setattr(prepare, "write_resized", write)
-        build_cache(tree, folder, OTHER)
+        before = everything(folder)
+        with pytest.raises(FolderInUse, match=f"cache is in use by process {os.getpid()} on "):
+            build_cache(tree, folder, OTHER)
+        refused.append(everything(folder) == before)
         write(*arguments, **options)
 
     monkeypatch.setattr(prepare, "write_resized", meanwhile)
     dataset = build_cache(tree, folder, CONFIG)
-    assert np.shape(dataset.split("test").images)[1:] == (32, 32)
+    assert refused == [True] and np.shape(dataset.split("test").images)[1:] == (32, 32)
     assert {p.name for p in folder.iterdir()} == {"manifest.json", "slices.npy"}
+    assert build_cache(tree, folder, OTHER).split("test").images.shape[1:] == (48, 48)

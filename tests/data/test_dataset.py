@@ -10,6 +10,7 @@ from slice_files import SUBJECTS, make_tree, picture_of, write_slice
 
 from oasis_utils.config import PROFILES, SPLITS, DataConfig
 from oasis_utils.data import dataset as data
+from oasis_utils.data import manifest
 from oasis_utils.data.cache_folder import is_cache
 from oasis_utils.data.dataset import (
     build_cache,
@@ -91,7 +92,7 @@ def test_no_cache_says_how_to_make_one(tmp_path):
 
 def test_cache_of_another_version_is_refused(tree, tmp_path, monkeypatch):
     build_cache(tree, tmp_path / "cache", CONFIG)
-    monkeypatch.setattr(data, "CACHE_FORMAT", data.CACHE_FORMAT + 1)
+    monkeypatch.setattr(manifest, "CACHE_FORMAT", manifest.CACHE_FORMAT + 1)
     with pytest.raises(
         DataError, match="prepared by another version of oasis_utils: delete it and"
     ):
