@@ -59,6 +59,14 @@ def not_negative(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     return parse
 
 
+def seed(text: str) -> int:
+    """A seed that every library takes."""
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to {2**32 - 1}")
+    return value
+
+
 def millimetres(text: str) -> float:
     """A length above 0."""
     value = finite(text)
@@ -93,4 +101,4 @@ def years(text: str) -> float:
 # argparse names the type in its message
 shares.__name__, interval.__name__, finite.__name__ = "A,B,C", "A:B", "float"
 fraction_above_zero.__name__ = millimetres.__name__ = years.__name__ = "float"
-count.__name__ = port.__name__ = "int"
+count.__name__ = port.__name__ = seed.__name__ = "int"

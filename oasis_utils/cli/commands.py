@@ -18,8 +18,8 @@ from oasis_utils.pipeline.series import UsageError, unpack_notebooks
 from oasis_utils.runtime import (
     Progress,
     RunFolder,
+    printable,
     project_root,
-    read_json,
     refuse_inside,
     write_json,
 )
@@ -97,9 +97,10 @@ def describe_cache(dataset) -> list[str]:
     skipped = manifest["skipped"]
     if skipped:
         lines.append(f"skipped {len(skipped)} (all are listed in manifest.json):")
-        lines += [f"  {item['reason']}" for item in skipped[:3]]
+        lines += [f"  {printable(item['reason'])}" for item in skipped[:3]]
     lines.append(
-        f"prepared {dataset.description} in {dataset.folder} (kind {manifest['kind']}, crop "
+        printable(f"prepared {dataset.description} in {dataset.folder}")
+        + f" (kind {manifest['kind']}, crop "
         f"{manifest['crop']}, {manifest['config']['image_size']} pixels a side"
         f"{', with masks' if manifest['masks'] else ''})"
     )
@@ -151,16 +152,16 @@ def reconstruct(args: argparse.Namespace) -> None:
     import numpy as np
 
     from oasis_utils import evaluation
+    from oasis_utils.data import dataset as data
     from oasis_utils.models.checkpoints import load_model
     from oasis_utils.models.vqvae import VQVAE
     from oasis_utils.runtime import atomic, select_device
 
     folder, device = _run_folder(args.run), select_device(args.device)
     vqvae, _ = load_model(folder.checkpoint("vqvae"), VQVAE, device)
-    manifest = folder.data / "manifest.json"
     config = (
-        from_dict(DataConfig, read_json(manifest)["config"])
-        if manifest.exists()
+        from_dict(DataConfig, data.open_cache(folder.data).manifest["config"])
+        if data.is_cache(folder.data)
         else DataConfig(image_size=vqvae.config.image_size)
     )
     with _dataset(args.data, config) as dataset:

@@ -21,13 +21,15 @@ from oasis_utils.cli.argument_types import (
     millimetres,
     not_negative,
     port,
+    seed,
     shares,
     years,
 )
 from oasis_utils.config import PROFILES
 from oasis_utils.pipeline.series import NotebookFailed, UsageError
-from oasis_utils.runtime import DEVICES
+from oasis_utils.runtime import DEVICES, printable
 
+FORESEEN = (NotebookFailed, ValueError, RuntimeError, MemoryError, OSError)  # have messages
 SOURCES = (
     "a folder that holds keras_png_slices_train/ and so on, a folder of images (with --pattern),"
     " OASIS discs, NIfTI or Analyze volumes"
@@ -101,7 +103,7 @@ def _add_run(parsers) -> None:
     run.add_argument("--force", action="store_true", help="run steps again even if nothing changed")
     run.add_argument(
         "--seed",
-        type=not_negative(int),
+        type=seed,
         default=0,
         help="decides every random choice (default: 0)",
     )
@@ -154,9 +156,7 @@ def _add_prepare(parsers) -> None:
             "to train, validate and test on, where the source has no splits (default: 0.8,0.1,0.1)"
         ),
     )
-    prepare.add_argument(
-        "--seed", type=not_negative(int), default=0, help="decides that split (default: 0)"
-    )
+    prepare.add_argument("--seed", type=seed, default=0, help="decides that split (default: 0)")
     prepare.add_argument(
         "--skip-bad",
         action="store_true",
@@ -234,7 +234,7 @@ def _add_sample(parsers) -> None:
         default=1.0,
         help="only the likeliest codes that together have this probability",
     )
-    sample.add_argument("--seed", type=not_negative(int), default=0)
+    sample.add_argument("--seed", type=seed, default=0)
     sample.add_argument(
         "--as-source",
         action="store_true",
@@ -326,14 +326,27 @@ def main(arguments: list[str] | None = None) -> int:
     except UsageError as error:
         if args.debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
-    except (NotebookFailed, ValueError, RuntimeError, MemoryError, OSError) as error:
+    except Exception as error:
         if args.debug:
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {_in_words(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; run the same command again to continue", file=sys.stderr)
         return 1
     return 0
+
+
+def _in_words(error: Exception) -> str:
+    """The message of an error in one line, with its kind and advice where it was not foreseen."""
+    text = printable(str(error))
+    if isinstance(error, MemoryError) and not text:
+        return "not enough memory: close other programs, or give less data"
+    if text and isinstance(error, FORESEEN):
+        return text
+    return (
+        f"{type(error).__name__}{': ' if text else ''}{text} (not foreseen: the same command with"
+        " --debug shows where; please report it)"
+    )

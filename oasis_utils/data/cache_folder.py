@@ -2,8 +2,8 @@
 
 A new cache is built in a draft inside the folder. Its renaming to NEXT is the moment from which the
 new cache counts; then its files take the places of the old ones. Where a killed process left that
-unfinished, whoever opens or prepares the folder next finishes it. One process at a time does either:
-it holds the lock of the folder.
+unfinished, whoever opens or prepares the folder next finishes it. One process at a time does
+either: it holds the lock of the folder.
 """
 
 from __future__ import annotations

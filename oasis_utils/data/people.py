@@ -171,8 +171,8 @@ def participants_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]])
 
     Returns:
         Lines of cells between tabs; None and empty values are n/a. Cells with tabs or line ends are
-        quoted; before text that a spreadsheet would compute stands an apostrophe, which `read_table`
-        removes.
+        quoted; before text that a spreadsheet would compute stands an apostrophe, which
+        `read_table` removes.
     """
     text = io.StringIO()
     table = csv.writer(text, delimiter="\t", lineterminator="\n")

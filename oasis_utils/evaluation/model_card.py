@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from oasis_utils.runtime import atomic
+from oasis_utils.runtime import atomic, printable
 
 BETTER = {
     "kid": "lower",
@@ -156,7 +158,7 @@ def model_card(
         "",
         "| | |",
         "|---|---|",
-        *(f"| **{name}** | {value} |" for name, value in about.items()),
+        *(f"| **{plain_text(name)}** | {plain_text(value)} |" for name, value in about.items()),
         "",
         "## Intended use",
         "",
@@ -171,7 +173,7 @@ def model_card(
     ]
     for name in names:
         lines += [
-            f"**{name}**",
+            f"**{plain_text(name)}**",
             "",
             *(f"- *{key}*: {text}" for key, text in evaluations[name]["verdicts"].items()),
             "",
@@ -184,8 +186,16 @@ def model_card(
             *markdown(metric_rows(evaluations, "decoded")),
         ]
     lines += ["Each set by itself:", "", *markdown(variety_rows(evaluations))]
-    lines += [f"![{path}]({path})" for path in pictures or []] + ([""] if pictures else [])
+    lines += [f"![{plain_text(path)}]({path})" for path in pictures or []] + (
+        [""] if pictures else []
+    )
     return "\n".join([*lines, *_limits(some)])
+
+
+def plain_text(text: str) -> str:
+    """A text, such as a path, that Markdown and HTML show as it is, in one line."""
+    escaped = html.escape(printable(text), quote=False)
+    return re.sub(r"([\\|\[\]`*]|(?<!\w)_|_(?!\w))", r"\\\1", escaped)
 
 
 def write_card(

@@ -7,8 +7,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
+import os
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,7 +19,7 @@ from torch import Tensor
 
 from oasis_utils.config import digest, from_dict, to_dict
 from oasis_utils.models.trainable import Trainable
-from oasis_utils.runtime import atomic
+from oasis_utils.runtime import atomic, open_plain
 
 CHECKPOINT_FORMAT = 1
 FIRST_VERSION = 1  # of a model's code, where a file names none
@@ -88,7 +90,7 @@ def _opened(path: str | Path):
     CheckpointError.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.lexists(path):
         raise CheckpointError(f"no checkpoint {path}: run the notebook that trains it first")
     try:
         _check_header_size(path)
@@ -102,7 +104,7 @@ def _opened(path: str | Path):
 
 
 def _check_header_size(path: Path) -> None:
-    with open(path, "rb") as file:
+    with open_plain(path) as file:
         size = int.from_bytes(file.read(8), "little")
     if size > LARGEST_HEADER:
         raise ValueError(f"a header of {size} bytes")
@@ -181,17 +183,21 @@ def load_model(
         )
     try:
         config = from_dict(kind.Config, _with_present_names(about["config"]))
+        _check_types(config)
         with torch.device("meta"):  # takes no memory, however large a foreign description is
             expected = kind(config).state_dict()
         _check_shapes(tensors, expected)
+        _check_finite(tensors)
         model = kind(config).to(device)
         model.load_state_dict(tensors)
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} does not fit its own description: {error}") from None
     return model.eval(), about
 
 
-def _with_present_names(config: dict[str, Any]) -> dict[str, Any]:
+def _with_present_names(config: Any) -> dict[str, Any]:
+    if not isinstance(config, dict):
+        raise TypeError("its configuration is not a JSON object")
     return {RENAMED_FIELDS.get(name, name): value for name, value in config.items()}
 
 
@@ -206,6 +212,38 @@ def _check_shapes(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None
             f"other weights than its configuration asks for ({', '.join(wrong[:3])}, {len(wrong)}"
             " in all)"
         )
+
+
+def _check_types(config: Any) -> None:
+    """ValueError for a value of another type than its field, or a number that is not finite."""
+    for name, kind in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if kind is float and type(value) is int:  # as JSON may write it
+            continue
+        if kind in (int, float, bool, str) and type(value) is not kind:
+            raise ValueError(f"{name} is {value!r}, not of type {kind.__name__}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{name} is {value}")
+
+
+def _check_finite(tensors: dict[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ValueError(f"its weights {name} are nan or infinite; train again")
+
+
+def input_of(about: dict[str, Any], name: str) -> str | None:
+    """The identity of what a model was trained on, as its description says.
+
+    Args:
+        about: as `load_model` returns it.
+        name: such as "vqvae".
+
+    Returns:
+        The identity; None where the description has none.
+    """
+    inputs = about.get("inputs")
+    return inputs.get(name) if isinstance(inputs, dict) else None
 
 
 def weights_digest(model: torch.nn.Module) -> str:

@@ -7,6 +7,7 @@ the same noise gives the same codes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,15 +15,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+SMALLEST = 1e-6  # logits divided by less overflow, and shares below it round to nothing
+
 
 @dataclass(frozen=True)
 class SamplingOptions:
     """How codes are drawn from the predicted distributions; the defaults change nothing.
 
     Attributes:
-        temperature: divides the logits, 0 or more; 0 takes the likeliest code.
+        temperature: divides the logits, 1e-6 or more; 0 takes the likeliest code.
         top_k: the number of likeliest codes that are kept, 0 or more; 0, or K and more: all.
-        top_p: the likeliest codes that hold this much probability are kept, in (0, 1]; 1: all.
+        top_p: the likeliest codes that hold this much probability are kept, in [1e-6, 1]; 1: all.
     """
 
     temperature: float = 1.0
@@ -30,7 +33,7 @@ class SamplingOptions:
     top_p: float = 1.0
 
     def __post_init__(self):
-        if self.temperature < 0:
+        if not 0 <= self.temperature < math.inf:
             raise ValueError(
                 f"temperature must be 0 (likeliest code) or more, not {self.temperature}"
             )
@@ -38,6 +41,11 @@ class SamplingOptions:
             raise ValueError(f"top_k must be 0 (all codes) or more, not {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be in (0, 1], not {self.top_p}")
+        if 0 < self.temperature < SMALLEST or self.top_p < SMALLEST:
+            raise ValueError(
+                f"temperature and top_p must be {SMALLEST:g} or more: take temperature 0 for the"
+                " likeliest code"
+            )
 
 
 AS_LEARNED = SamplingOptions()

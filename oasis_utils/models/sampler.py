@@ -12,7 +12,12 @@ import torch
 from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
 
-from oasis_utils.models.checkpoints import CheckpointError, load_model, weights_digest
+from oasis_utils.models.checkpoints import (
+    CheckpointError,
+    input_of,
+    load_model,
+    weights_digest,
+)
 from oasis_utils.models.codes import decode_maps
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.drawing import AS_LEARNED, SamplingOptions
@@ -325,7 +330,9 @@ def load_sampler(run: RunFolder, prior: str, device: torch.device) -> BrainSampl
         raise ValueError(f"unknown prior {prior!r}: choose one of {', '.join(PRIORS)}")
     vqvae, _ = load_model(run.checkpoint("vqvae"), VQVAE, device)
     model, about = load_model(run.checkpoint(prior), PRIORS[prior], device)
-    if about.get("inputs", {}).get("vqvae") != weights_digest(vqvae):
+    drawn, decoded = model.config, vqvae.config
+    fits = (drawn.grid, drawn.n_codes) == (decoded.grid, decoded.n_codes)
+    if input_of(about, "vqvae") != weights_digest(vqvae) or not fits:
         raise CheckpointError(
             f"{run.checkpoint(prior)} was trained on the codes of another VQ-VAE: "
             "run its notebook again"

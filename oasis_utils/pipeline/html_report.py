@@ -15,8 +15,11 @@ from typing import Any
 import oasis_utils
 from oasis_utils.pipeline.results import collect_report
 from oasis_utils.pipeline.series import PRODUCTS, UsageError, notebook_file
-from oasis_utils.runtime import RunFolder, atomic, clock, read_json
+from oasis_utils.runtime import DataError, RunFolder, atomic, clock, read_json, read_plain
 
+LARGEST_FIGURE = 2**26  # bytes
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+WRONG_SHAPE = (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError)
 ASSETS = Path(__file__).parent / "assets"
 
 
@@ -48,43 +51,93 @@ def report_page(run: RunFolder) -> str:
 
     Raises:
         UsageError: The run has neither results nor figures.
+        DataError: A file of the run is damaged, or a link that leads out of it.
     """
     from jinja2 import Environment
 
-    report = read_json(run.report) if run.report.exists() else collect_report(run)
+    report = own_json(run, run.report) if run.report.exists() else collected(run)
     chapters = [chapter(run, name) for name in PRODUCTS]
     if not report and not any(c["figures"] for c in chapters):
         raise UsageError(
             f"{run.root} holds neither results nor figures: run `python -m oasis_utils run` first"
         )
-    seconds, provenance = report.pop("seconds", {}), report.pop("provenance", {})
+    seconds, provenance, groups = sections(report, run.report)
     template = Environment(autoescape=True, trim_blocks=True).from_string(
         (ASSETS / "report.html.j2").read_text(encoding="utf-8")
     )
     return template.render(
         name=run.root.name,
         version=oasis_utils.__version__,
-        data=report.get("data", {}),
+        data=report.get("data") or {},
         finished=run.report.exists(),
         chapters=[c for c in chapters if c["summary"] or c["figures"]],
         provenance=provenance,
-        seconds={key: clock(value) for key, value in seconds.items()},
-        groups={title: list(rows(group)) for title, group in sorted(grouped(report).items())},
+        seconds=seconds,
+        groups=groups,
     )
+
+
+def own_json(run: RunFolder, path: Path) -> dict[str, Any]:
+    """The dictionary in a JSON file of a run; DataError for another value or a foreign file."""
+    value = read_json(own_file(run, path))
+    if not isinstance(value, dict):
+        raise DataError(f"{path} does not hold the results of a run: remove it or run again")
+    return value
+
+
+def own_file(run: RunFolder, path: Path) -> Path:
+    """The same path; DataError for a link to a file elsewhere, which a page would give away."""
+    if not path.resolve().is_relative_to(run.root.resolve()):
+        raise DataError(f"{path} is a link that leads out of the run folder: remove it")
+    return path
+
+
+def collected(run: RunFolder) -> dict[str, Any]:
+    """`collect_report`, once every summary is seen to be a file of the run."""
+    for name in PRODUCTS:
+        if run.summary(name).exists():
+            own_json(run, run.summary(name))
+    return collect_report(run)
+
+
+def sections(
+    report: dict[str, Any], path: Path
+) -> tuple[dict[str, str], dict[str, Any], dict[str, list[tuple[str, str, str]]]]:
+    """Seconds, provenance and tables of a report; DataError for one of another shape."""
+    entries = dict(report)
+    seconds, provenance = entries.pop("seconds", {}), entries.pop("provenance", {})
+    try:
+        clocks = {key: clock(value) for key, value in seconds.items()}
+        groups = {title: list(rows(g)) for title, g in sorted(grouped(entries).items())}
+        if not (isinstance(provenance, dict) and isinstance(report.get("data", {}), dict)):
+            raise TypeError("provenance and data are dictionaries")
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        OverflowError,
+        RecursionError,
+    ) as error:
+        raise DataError(
+            f"{path} is no report of this version ({type(error).__name__}: {error}): remove it or"
+            " run again"
+        ) from None
+    return clocks, provenance, groups
 
 
 def chapter(run: RunFolder, notebook: str) -> dict[str, Any]:
     """The contribution of one notebook: title, summary, and figures with their captions."""
     source = notebook_file(notebook)
     cells = read_json(source)["cells"] if source.exists() else []
-    saved = read_json(run.summary(notebook)) if run.summary(notebook).exists() else {}
+    saved = own_json(run, run.summary(notebook)) if run.summary(notebook).exists() else {}
     known, figures = captions(cells), []
     order = {name: number for number, name in enumerate(known)}
     for path in sorted(
         run.figures.glob(f"{notebook[:2]}_*.png"), key=lambda p: (order.get(p.stem, len(order)), p)
     ):
         name, text = known.get(path.stem, (path.stem[3:].replace("_", " "), ""))
-        figures.append({"title": name, "text": text, "image": embedded(path)})
+        figures.append({"title": name, "text": text, "image": embedded(own_file(run, path))})
     title = (
         "".join(cells[0]["source"]).splitlines()[0].lstrip("# ")
         if cells
@@ -126,8 +179,11 @@ def plain(markdown: str) -> str:
 
 
 def embedded(path: Path) -> str:
-    """A PNG as a data URL."""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+    """A PNG as a data URL; DataError for another file."""
+    content = read_plain(path, LARGEST_FIGURE)
+    if not content.startswith(PNG_SIGNATURE):
+        raise DataError(f"{path} is no PNG: remove it or run its notebook again")
+    return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
 
 
 # ---------------------------------------------------------------- numbers
