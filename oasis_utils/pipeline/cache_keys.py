@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import oasis_utils
 from oasis_utils.config import digest
@@ -59,27 +60,32 @@ def cache_record(run: RunFolder, name: str) -> Path:
     return run.root / "cache_keys" / f"{name}.json"
 
 
+def read_record(run: RunFolder, name: str) -> dict[str, Any] | None:
+    """The cache record of a notebook; None if there is none, or only a damaged one."""
+    try:
+        record = read_json(cache_record(run, name))
+        whole = isinstance(record["cache_key"], str) and isinstance(record["earlier"], dict)
+        return record if whole and record["finished"] >= 0 and record["seconds"] >= 0 else None
+    except (ValueError, KeyError, TypeError, IndexError):
+        return None
+
+
 def earlier(run: RunFolder, name: str) -> dict[str, int]:
     """Finish times, in nanoseconds, of the notebooks before this one.
 
     A later finish makes this one out of date.
     """
     before = list(PRODUCTS)[: list(PRODUCTS).index(name)]
-    return {
-        other: read_json(cache_record(run, other))["finished"]
-        for other in before
-        if cache_record(run, other).exists()
-    }
+    records = {other: read_record(run, other) for other in before}
+    return {other: record["finished"] for other, record in records.items() if record}
 
 
 def is_done(step: Step, run: RunFolder) -> bool:
     """Whether the step was finished with the same cache key and its products exist."""
-    path = cache_record(run, step.name)
-    if not path.exists():
-        return False
-    record = read_json(path)
+    record = read_record(run, step.name)
     return (
-        record["cache_key"] == step.cache_key
+        record is not None
+        and record["cache_key"] == step.cache_key
         and record["earlier"] == earlier(run, step.name)
         and all((run.root / product).exists() for product in PRODUCTS[step.name])
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from oasis_utils.pipeline.cache_keys import cache_record
+from oasis_utils.pipeline.cache_keys import read_record
 from oasis_utils.pipeline.series import PRODUCTS, Step
 from oasis_utils.runtime import RunFolder, read_json, write_json
 from oasis_utils.runtime.report import Report, checked, plain, section
@@ -72,9 +72,9 @@ def finish_report(run: RunFolder) -> dict[str, Any]:
         The sections that are there, with seconds.
     """
     seconds = {
-        name: round(read_json(cache_record(run, name))["seconds"], 1)
+        name: round(record["seconds"], 1)
         for name in PRODUCTS
-        if cache_record(run, name).exists()
+        if (record := read_record(run, name)) is not None
     }
     seconds = {"total": round(sum(seconds.values()), 1), **seconds}
     if run.report.exists() or len(seconds) > len(PRODUCTS):
