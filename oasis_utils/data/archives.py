@@ -18,8 +18,9 @@ from oasis_utils.runtime import DataError, open_plain
 from oasis_utils.runtime.plain_files import refuse_bomb
 
 MAX_MEMBER_BYTES = 2**26  # a volume of an OASIS disc has 13 MB
-MAX_MEMBERS = 100_000
+MAX_MEMBERS = 20_000  # a disc has some thousands
 MAX_EXTRA_BYTES = 2**16  # long name or PAX records of one member
+MAX_SHARED_BYTES = 2**12  # PAX records that tarfile repeats for every member
 READ_CHUNK = 2**20  # bytes
 TAR_BLOCK = 512  # bytes; an archive ends with blocks of zeros
 
@@ -96,7 +97,8 @@ class _Member(tarfile.TarInfo):
     """A member whose own description is small: tarfile holds it in memory, whatever it claims."""
 
     def _proc_member(self, archive: Any) -> Any:  # the entry point that tarfile names for this
-        if self.type in EXTRA_TYPES and self.size > MAX_EXTRA_BYTES:
+        most = MAX_SHARED_BYTES if self.type == tarfile.XGLTYPE else MAX_EXTRA_BYTES
+        if self.type in EXTRA_TYPES and self.size > most:
             raise tarfile.ReadError(f"a name or record of {self.size} bytes")
         if self.type == tarfile.GNUTYPE_SPARSE:
             self._refuse_sparse()

@@ -16,10 +16,11 @@ from nibabel.spatialimages import HeaderDataError
 
 from oasis_utils.data.archives import GZIP_ERRORS, READ_CHUNK, read_up_to
 from oasis_utils.runtime import DataError
-from oasis_utils.runtime.plain_files import refuse_pointer
+from oasis_utils.runtime.plain_files import POINTER_BYTES, refuse_pointer
 
 MAX_VOXELS = 2**27  # 512³: a header that promises more is damaged
 MAX_SIZE = 10  # mm, of a voxel
+MGH_TAIL = READ_CHUNK  # bytes of scan parameters behind the voxels
 MGH_OFFSET, MGH_VERSION = 284, bytes((0, 0, 0, 1))  # bytes before the voxels, and the first of them
 
 Opener = Callable[
@@ -45,12 +46,10 @@ def read_voxels(
     Raises:
         DataError: it is not one whole 3-D volume of finite numbers with a usable orientation.
     """
-    stored, header = _read_stored(parts, opener, where, last)
+    voxels, header = _read_stored(parts, opener, where, last)
     affine = _affine(header, where)
     with np.errstate(all="ignore"):  # damaged scalings overflow; the check below finds them
         slope, inter = _scaling(header, where)
-        voxels = stored.astype(np.float32)
-        del stored  # a large volume fits into memory once
         if (slope, inter) != (1, 0):
             voxels *= np.float32(slope)
             voxels += np.float32(inter)
@@ -64,42 +63,67 @@ def read_voxels(
 
 def _read_stored(
     parts: tuple[str, ...], opener: Opener, where: str, last: str
-) -> tuple[np.ndarray, AnyHeader]:
-    """Voxels (3-D) as stored and the checked header. The file must be as long as the header says.
+) -> tuple[Float32[np.ndarray, "i j k"], AnyHeader]:
+    """Voxels without their scaling, and the checked header. The file must be as long as it says.
 
     Behind the voxels of an MGH file come scan parameters of any length; nothing follows those of
     the others.
     """
-    mgh, trailer = where.endswith((".mgz", ".mgh")), b""
+    mgh, single = where.endswith((".mgz", ".mgh")), len(parts) == 1
     try:
         with opener(parts[0]) as stream:
-            content = read_up_to(stream, Nifti2Header.sizeof_hdr)
-            header = (
-                _mgh_header(bytes(content), where)
-                if mgh
-                else _header(bytes(content), where, len(parts) == 1)
-            )
-            shape, dtype, offset = _layout(header, where, single=len(parts) == 1)
-            needed = offset + math.prod(shape) * dtype.itemsize
-            if len(parts) == 1:
-                # + 1: to its end, where gzip checks the sum
-                content += read_up_to(stream, needed - len(content) + 1)
-                trailer = read_up_to(stream, READ_CHUNK) if mgh else b""
-        if len(parts) == 2:
+            content = bytes(read_up_to(stream, Nifti2Header.sizeof_hdr))
+            header = _mgh_header(content, where) if mgh else _header(content, where, single)
+            shape, dtype, offset = _layout(header, where, single)
+            n = math.prod(shape)
+            if single:
+                voxels, found = _numbers(stream, content, (offset, n, dtype), MGH_TAIL * mgh)
+        if not single:
             with opener(parts[1]) as stream:
-                content = read_up_to(stream, needed + 1)
+                content = bytes(read_up_to(stream, POINTER_BYTES))
+                refuse_pointer(content, last)
+                voxels, found = _numbers(stream, content, (offset, n, dtype), 0)
     except GZIP_ERRORS as error:
         raise DataError(f"cannot read {where}: {error}; replace the file") from None
-    refuse_pointer(bytes(content[:64]), last)
-    if mgh and len(content) > needed and len(trailer) < READ_CHUNK:
-        content = content[:needed]
-    if len(content) != needed:
-        size = f"only {len(content)}" if len(content) < needed else f"more than {needed}"
+    needed = offset + n * dtype.itemsize
+    if found != needed:
+        size = f"only {found}" if found < needed else f"more than {needed}"
         raise DataError(
             f"{last} holds {size} bytes, the header requires {needed}: the file is cut off or the"
             " header damaged; replace it"
         )
-    return np.frombuffer(content, dtype, math.prod(shape), offset).reshape(shape, order="F"), header
+    return voxels.reshape(shape, order="F"), header
+
+
+def _numbers(
+    stream: io.BufferedIOBase, start: bytes, place: tuple[int, int, np.dtype], tail: int
+) -> tuple[Float32[np.ndarray, " n"], int]:
+    """Numbers of a stream, which are converted in pieces: memory holds them once.
+
+    Args:
+        stream: read to its end, where gzip checks the sum.
+        start: its first bytes, which were read already.
+        place: (offset in bytes, how many numbers, their type).
+        tail: fewer further bytes than this are passed over.
+
+    Returns:
+        The numbers, and the bytes up to their end, or one more where further bytes follow.
+    """
+    offset, n, dtype = place
+    numbers, filled = np.empty(n, np.float32), 0
+    held, found = start, len(start)
+    while filled < n:
+        body = held[offset:]
+        offset, whole = max(0, offset - len(held)), min(len(body) // dtype.itemsize, n - filled)
+        with np.errstate(all="ignore"):
+            numbers[filled : filled + whole] = np.frombuffer(body, dtype, whole)
+        filled, held = filled + whole, body[whole * dtype.itemsize :]
+        if filled == n or not (piece := stream.read(READ_CHUNK)):
+            break
+        held, found = held + piece, found + len(piece)
+    rest = len(held) if filled == n else 0
+    more = rest + len(read_up_to(stream, max(1, tail - rest)))
+    return numbers, found - rest + (more > 0 and more >= tail)
 
 
 def _header(content: bytes, where: str, single: bool) -> AnalyzeHeader:

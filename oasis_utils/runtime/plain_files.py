@@ -23,7 +23,7 @@ GIT_LFS_POINTER = b"version https://git-lfs"
 ANNEX_POINTER = b"/annex/objects/"
 ANNEX_FOLDER = "annex/objects"
 POINTER_BYTES = 64  # enough of a file to recognise a pointer
-ALWAYS_UNPACKED = 2**27  # bytes that any file may unpack to
+ALWAYS_UNPACKED = 2**27 + 2**20  # bytes: 512³ voxels of one byte, and their header
 MOST_UNPACKED = 25  # bytes for each packed one beyond that; scans of heads have 2 to 10
 
 
@@ -71,7 +71,7 @@ def _refuse_kind(status: os.stat_result, path: str | Path) -> None:
 def _unopened(path: Path, error: OSError | ValueError) -> str:
     if not isinstance(error, OSError):
         return f"cannot read {path}: {error}; correct the name"
-    if path.is_symlink() and not path.exists():
+    if isinstance(error, FileNotFoundError) and path.is_symlink():
         target = os.readlink(path)
         if ANNEX_FOLDER in target:
             return f"{path} is not fetched yet: run `datalad get` or `git annex get` on it"
