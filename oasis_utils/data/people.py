@@ -30,7 +30,7 @@ MAX_TABLE_BYTES = 2**24
 MAX_ROWS, MAX_COLUMNS = 100_000, 1000
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # how such a file begins
 MAX_FOUND = 300  # characters of the columns that a message names
-FORMULA = ("=", "+", "-", "@")  # how a cell begins that a spreadsheet would compute
+QUOTED = ("=", "+", "-", "@", "'")  # how a cell begins that a spreadsheet would compute or hide
 TABLE_DEPTH = 3  # parts of a table's path below the data: at most two folders
 
 
@@ -185,12 +185,12 @@ def participants_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]])
 def _cell(value: Any) -> Any:
     if value in (None, ""):
         return "n/a"
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    return f"'{value}" if isinstance(value, str) and value.startswith(QUOTED) else value
 
 
 def _shown_name(cell: str) -> str:
     """A cell without the apostrophe of `_cell`."""
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(QUOTED) else cell
 
 
 # ---------------------------------------------------------------- people of a source

@@ -148,11 +148,12 @@ def datalad_slice_left_out(data):
     datalad_slice(data)
 
 
-@attack("volumes", "sub-4_T1w.nii.gz is not fetched yet: run `datalad get`")
+@attack("volumes", "sub-2_T1w.nii.gz is not fetched yet: run `datalad get`")
 def datalad_volume(data):
     """A volume of a DataLad data set that is not fetched."""
-    heads(data, 5, 5)
-    (data / "sub-4_T1w.nii.gz").symlink_to(ANNEX)
+    heads(data, 6)
+    (data / "sub-2_T1w.nii").unlink()
+    (data / "sub-2_T1w.nii.gz").symlink_to(ANNEX)
 
 
 @attack("skip volumes")

@@ -1,5 +1,7 @@
 """Tables and notes of people: one reader for all of them, which takes nothing on trust."""
 
+import re
+
 import pytest
 
 from oasis_utils.data.people import (
@@ -156,3 +158,18 @@ def test_a_written_table_is_read_again(tmp_path):
         "case_001": Person(71.5, cdr=0.0),
         "case_002": Person(name="A1"),
     }
+
+
+@pytest.mark.parametrize("name", ["a\tb", 'a"b', "=1+1", "-cmd", "@x", "+1", "'=x", "'", "a, b"])
+def test_any_name_is_written_in_one_row_and_read_again(tmp_path, name):
+    """A spreadsheet computes none of them."""
+    columns = ("participant_id", "age", "name")
+    text = participants_text(columns, [{"participant_id": "case_001", "age": 30.5, "name": name}])
+    assert len(text.splitlines()) == 2 and not re.search(r"(^|\t)[=+@-]", text, re.MULTILINE)
+    (person,) = read_table(table(tmp_path, text)).values()
+    assert (person.name, person.age) == (name, 30.5)
+
+
+def test_a_name_with_a_line_end_stays_one_row(tmp_path):
+    text = participants_text(("participant_id", "name"), [{"participant_id": "1", "name": "a\nb"}])
+    assert read_table(table(tmp_path, text)) == {"1": Person(name="a\nb")}

@@ -6,7 +6,13 @@ from dataclasses import MISSING, fields
 
 import pytest
 
-from oasis_utils.evaluation.model_card import cell, metric_rows, model_card, variety_rows
+from oasis_utils.evaluation.model_card import (
+    cell,
+    metric_rows,
+    model_card,
+    plain_text,
+    variety_rows,
+)
 from oasis_utils.evaluation.verdicts import differs, verdicts
 from oasis_utils.runtime.report import EvaluationResults, checked
 
@@ -267,3 +273,9 @@ def test_what_the_data_cannot_show_has_no_row():
 def test_a_cell_shows_three_digits_and_the_interval():
     assert cell({"value": 0.12345, "interval": [0.1, 0.2]}) == "0.123 (0.100 to 0.200)"
     assert cell({"value": 123.4, "interval": None}) == "123" and cell(None) == ""
+
+
+def test_names_in_a_card_are_no_markup():
+    assert plain_text("a|b<script>\n# c [d](e) *f* 07_g") == (
+        r"a\|b&lt;script&gt; # c \[d\](e) \*f\* 07_g"
+    )

@@ -113,3 +113,19 @@ def test_a_great_circle_ends_at_both_noises_and_keeps_their_length():
     assert path.shape == (5, 400, 100)
     torch.testing.assert_close(path[[0, -1]], ends)
     torch.testing.assert_close(path.std((1, 2)), torch.ones(5).double(), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "options", [{"temperature": 1e-300}, {"temperature": 1e-7}, {"top_p": 1e-320}]
+)
+def test_values_that_single_precision_loses_are_refused(options):
+    with pytest.raises(ValueError, match="temperature and top_p must be 1e-06 or more"):
+        SamplingOptions(**options)
+    with pytest.raises(ValueError, match="not nan"):
+        SamplingOptions(**dict.fromkeys(options, float("nan")))
+
+
+def test_the_smallest_values_draw_the_likeliest_code():
+    logits, noise = torch.randn(64, 16) * 20, torch.rand(64)
+    for options in (SamplingOptions(temperature=1e-6), SamplingOptions(top_p=1e-6)):
+        assert torch.equal(draw(logits, noise, options), logits.argmax(1))
