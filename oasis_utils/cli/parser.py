@@ -342,8 +342,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _in_words(error: Exception) -> str:
     """The message of an error in one line, with its kind and advice where it was not foreseen."""
     text = printable(str(error))
-    if isinstance(error, MemoryError) and not text:
-        return "not enough memory: close other programs, or give less data"
+    if isinstance(error, MemoryError) and (not text or type(error) is not MemoryError):  # NumPy's
+        return f"not enough memory: close other programs, or give less data ({text or 'no size'})"
     if text and isinstance(error, FORESEEN):
         return text
     return (
