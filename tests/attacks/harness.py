@@ -31,6 +31,7 @@ PRELOADED = [
     "pydantic",
     "PIL.TiffImagePlugin",
     "attacks.harness",
+    "pytest",  # the main module, which each child would import
 ]
 
 # words of each command: DATA is what a builder writes, OUT is where results go
