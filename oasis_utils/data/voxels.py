@@ -75,17 +75,17 @@ def _read_stored(
             content = bytes(read_up_to(stream, Nifti2Header.sizeof_hdr))
             header = _mgh_header(content, where) if mgh else _header(content, where, single)
             shape, dtype, offset = _layout(header, where, single)
-            n = math.prod(shape)
-            if single:
-                voxels, found = _numbers(stream, content, (offset, n, dtype), MGH_TAIL * mgh)
-        if not single:
+            place = (offset, math.prod(shape), dtype)
+            read = _numbers(stream, content, place, MGH_TAIL * mgh) if single else None
+        if read is None:
             with opener(parts[1]) as stream:
                 content = bytes(read_up_to(stream, POINTER_BYTES))
                 refuse_pointer(content, last)
-                voxels, found = _numbers(stream, content, (offset, n, dtype), 0)
+                read = _numbers(stream, content, place, 0)
     except GZIP_ERRORS as error:
         raise DataError(f"cannot read {where}: {error}; replace the file") from None
-    needed = offset + n * dtype.itemsize
+    voxels, found = read
+    needed = offset + len(voxels) * dtype.itemsize
     if found != needed:
         size = f"only {found}" if found < needed else f"more than {needed}"
         raise DataError(

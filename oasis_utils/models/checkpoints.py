@@ -198,7 +198,7 @@ def load_model(
 def _with_present_names(config: Any) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise TypeError("its configuration is not a JSON object")
-    return {RENAMED_FIELDS.get(name, name): value for name, value in config.items()}
+    return {RENAMED_FIELDS.get(str(name), str(name)): value for name, value in config.items()}
 
 
 def _check_shapes(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
