@@ -56,15 +56,18 @@ class RowCache:
         model: the network whose logits are computed; its weights are copied.
         positions: slice positions in [0, n_positions), one for each map of the batch.
         ages: years, nan where unknown; None: all unknown.
+        layouts: of the maps, if the network knows layouts.
     """
 
     conditions: list[Condition]
+    bias: Tensor  # what the first block adds, (rows, cols, batch or 1, 2 channels)
 
     def __init__(
         self,
         model: GatedNetwork,
         positions: Int[Tensor, " batch"],
         ages: Float[Tensor, " batch"] | None = None,
+        layouts: Float[Tensor, "batch layout"] | None = None,
     ):
         self.model, self.batch, self.grid = model, len(positions), model.config.grid
         self.blocks = model.gated_blocks
@@ -88,18 +91,23 @@ class RowCache:
         self.row_gate = ScaledGate(blank(self.grid * self.batch, 2 * channels))
         self.cell_gate = ScaledGate(blank(self.batch, 2 * channels))
         self._flatten_weights()
-        self.begin(positions, ages)
+        self.begin(positions, ages, layouts)
 
     def begin(
-        self, positions: Int[Tensor, " batch"], ages: Float[Tensor, " batch"] | None = None
+        self,
+        positions: Int[Tensor, " batch"],
+        ages: Float[Tensor, " batch"] | None = None,
+        layouts: Float[Tensor, "batch layout"] | None = None,
     ) -> None:
         """Start new maps, as many as before, in the same memory.
 
         Args:
             positions: slice positions in [0, n_positions).
             ages: years, nan where unknown; None: all unknown.
+            layouts: of the maps, if the network knows layouts.
         """
         self.conditions = self.model.conditions(positions, ages)
+        self.bias = self.model.bias_of_cells(layouts, positions).permute(2, 3, 0, 1) * self.scale
         for rows in self.rows:
             rows.zero_()
         self.col = 0
@@ -157,7 +165,7 @@ class RowCache:
                 self._push(i, fresh)
             seen = self._seen(i)
             if block.first:
-                seen = seen + (self.model.cell_bias[:, row].t() * self.scale)[:, None]
+                seen = seen + self.bias[row]
             for_vertical, for_horizontal = (x[:, :, 0, 0] * self.scale for x in self.conditions[i])
             matrix, bias = self.to_horizontal[i]
             ready = self.ready_first if block.first else self.ready[:, i - 1]
@@ -234,6 +242,8 @@ class RowCache:
             parents: rows of the batch to keep, repeats allowed (resampling of proposals).
         """
         self.rows = [rows[:, parents] for rows in self.rows]
+        if self.bias.shape[2] > 1:
+            self.bias = self.bias[:, :, parents]
 
 
 def bias_of(layer: nn.Conv2d) -> Tensor:
@@ -345,6 +355,7 @@ class KeptSteps:
         model: GatedNetwork,
         positions: Int[Tensor, " batch"],
         ages: Float[Tensor, " batch"] | None,
+        layouts: Float[Tensor, "batch layout"] | None,
         options: SamplingOptions,
     ) -> Iterator[Step]:
         """A step that begins new maps; no other caller gets it while it is in use.
@@ -353,6 +364,7 @@ class KeptSteps:
             model: the network to draw from.
             positions: slice positions in [0, n_positions).
             ages: years, nan where unknown; None: all unknown.
+            layouts: of the maps, if the network knows layouts.
             options: temperature, top-k and top-p.
 
         Yields:
@@ -372,7 +384,7 @@ class KeptSteps:
                     options,
                 )
         step.begin(options)
-        step.cache.begin(positions, ages)
+        step.cache.begin(positions, ages, layouts)
         try:
             yield step
         finally:
