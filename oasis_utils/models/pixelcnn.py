@@ -185,7 +185,7 @@ class PixelCNN(GatedNetwork, Trainable):
     def sample(
         self,
         positions: Int[Tensor, " batch"],
-        noise: Float[Tensor, "batch rows cols"],
+        noise: Float[Tensor, "batch noise_rows cols"],
         options: SamplingOptions = AS_LEARNED,
         given: Int[Tensor, "_ _ _"] | None = None,
         keep: Bool[Tensor, "_ _ _"] | None = None,
@@ -232,7 +232,7 @@ class PixelCNN(GatedNetwork, Trainable):
     def sample_naive(
         self,
         positions: Int[Tensor, " batch"],
-        noise: Float[Tensor, "batch rows cols"],
+        noise: Float[Tensor, "batch noise_rows cols"],
         options: SamplingOptions = AS_LEARNED,
         ages: Float[Tensor, " batch"] | None = None,
     ) -> Int[Tensor, "batch rows cols"]:
