@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from oasis_utils.config import PixelCNNConfig
-from oasis_utils.models.cached_sampling import KeptSteps, RowCache
+from oasis_utils.models.cached_sampling import RowCache
 from oasis_utils.models.drawing import (
     AS_LEARNED,
     SamplingOptions,
@@ -26,6 +26,7 @@ from oasis_utils.models.drawing import (
     uniform_noise,
 )
 from oasis_utils.models.gated_network import GatedNetwork
+from oasis_utils.models.kept_steps import KeptSteps
 from oasis_utils.models.prior import check_ages, check_positions
 from oasis_utils.models.resampling import resample
 from oasis_utils.models.trainable import Trainable

@@ -25,8 +25,8 @@ from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import seed_everything
-from oasis_utils.training.loop import fit
 from oasis_utils.training import trainer as trainer_module
+from oasis_utils.training.loop import fit
 from oasis_utils.training.trainer import Trainer
 
 # ---------------------------------------------------------------- learning
