@@ -148,11 +148,9 @@ class PixelCNNConfig:
         within(self, 1, 1024, "grid", "blocks")
         within(self, 2, 65_536, "n_codes")
         within(self, 1, 10_000, "n_positions")
-        within(self, 0, 4096, "layout")
+        within(self, 0, 4096, "layout", "layout_noise")
         within(self, 1, 4096, "channels", "hidden", "code_dim")
-        require(
-            0 < self.layout_noise <= 1, f"layout_noise must be in (0, 1], not {self.layout_noise}"
-        )
+        require(self.layout_noise > 0, f"layout_noise must be positive, not {self.layout_noise}")
         within(self, 1, 63, "first_kernel", "kernel")
         require(self.age_std >= 0, f"age_std is a spread in years, 0 or more, not {self.age_std}")
         require(0 <= self.age_dropout < 1, f"age_dropout must be in [0, 1), not {self.age_dropout}")
