@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from oasis_utils.pipeline.cache_keys import cache_record, earlier, is_done, set_cache_keys
+from oasis_utils.pipeline.parameters import papermill_path
 from oasis_utils.pipeline.results import finish_report
 from oasis_utils.pipeline.series import NotebookFailed, Step
 from oasis_utils.runtime import (
@@ -118,8 +119,8 @@ def _papermill(step: Step, output: Path) -> None:
         # of papermill and nbclient; warnings of our code appear in the notebook
         warnings.simplefilter("ignore")
         papermill.execute_notebook(
-            str(step.source),
-            str(output),
+            papermill_path(step.source),
+            papermill_path(output),
             parameters=step.parameters,
             kernel_name="python3",
             cwd=str(project_root()),
