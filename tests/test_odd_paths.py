@@ -16,8 +16,8 @@ ODD_NAMES = ["{profile}", "run{x}", "{", "a:b", "pay$5_and_$6", "two\nlines", "'
 
 def step_at(folder):
     """A notebook that writes its parameter into a file beside it."""
-    write = "import json, pathlib\npathlib.Path(run_folder, 'seen.json').write_text(json.dumps(run_folder))"
-    cells = [nbformat.v4.new_code_cell("run_folder = ''"), nbformat.v4.new_code_cell(write)]
+    write = "import json\nwith open(run_folder + '/seen.json', 'w') as f: json.dump(run_folder, f)"
+    cells = [nbformat.v4.new_code_cell(source) for source in ("run_folder = ''", write)]
     cells[0].metadata["tags"] = ["parameters"]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     path = folder / "01_data_exploration.ipynb"

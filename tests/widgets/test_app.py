@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -36,13 +37,12 @@ def test_it_listens_on_the_loopback_address_only(run):
 
 def test_the_token_is_in_no_command_line(run):
     assert "--token" in app.voila_command(run.root / "x.ipynb", 8866)
-    assert app.voila_environment(run, "secret")["JUPYTER_TOKEN"] == "secret"
+    assert app.voila_environment("secret")["JUPYTER_TOKEN"] == "secret"
 
 
-def test_the_template_asks_no_other_server(run):
-    share = app.voila_environment(run, "secret")["JUPYTER_PATH"].split(":")[0]
-    assert share.startswith(str(run.root))
-    (page,) = run.root.rglob("index.html.j2")
+def test_the_template_asks_no_other_server():
+    share = app.voila_environment("secret")["JUPYTER_PATH"].split(":")[0]
+    (page,) = Path(share).rglob("index.html.j2")
     assert 'replace("https://cdn.jsdelivr.net/npm/"' in page.read_text(encoding="utf-8")
 
 
