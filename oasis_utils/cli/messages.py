@@ -47,8 +47,8 @@ def in_words(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return f"the memory is exhausted ({text}): take fewer or smaller images, or more memory"
     return (
-        f"unexpected {type(error).__name__} at {place(error)}: {text}; the same command with --debug"
-        " shows the traceback, please report it"
+        f"unexpected {type(error).__name__} at {place(error)}: {text}; the same command with"
+        " --debug shows the traceback, please report it"
     )
 
 

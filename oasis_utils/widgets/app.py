@@ -11,11 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from oasis_utils.runtime import RunFolder, atomic
+from oasis_utils.runtime import RunFolder, atomic, project_root
 from oasis_utils.runtime.project_files import project_file
 from oasis_utils.widgets.page_server import PARENT, PATIENCE
 
 APP_TAG = "app"  # cells of notebook 06 that make the page: parameters, imports, loading, panels
+MODELS = ("vqvae", "pixelcnn", "dcgan")
 NOTEBOOK = "06_generation"
 TITLE = "# OASIS-VQ: brain slices drawn by models"
 # the template of the page loads nothing from other servers
@@ -96,6 +97,17 @@ def voila_environment(token: str) -> dict[str, str]:
     return os.environ | own
 
 
+def require_models(run: RunFolder) -> None:
+    """RuntimeError if every page would fail, for lack of models in the run and in the project."""
+    spare = RunFolder(project_root()).checkpoint("vqvae")
+    missing = [name for name in MODELS if not run.checkpoint(name).exists()]
+    if missing and not spare.exists():
+        raise RuntimeError(
+            f"{run.root} has no {', '.join(missing)}, and an installed package has no models of its"
+            " own: train them with `python -m oasis_utils run`, or give another --run"
+        )
+
+
 def serve(
     run: RunFolder, port: int, browser: bool = True, theme: str = "light", device: str = "auto"
 ) -> None:
@@ -109,7 +121,7 @@ def serve(
         device: As in `select_device`.
 
     Raises:
-        RuntimeError: Voilà is not installed or fails, or the port is taken.
+        RuntimeError: Voilà is not installed or fails, there are no models, or the port is taken.
     """
     if importlib.util.find_spec("voila") is None:
         raise RuntimeError("the app needs Voilà: pip install 'oasis-vq[app]'")
@@ -118,6 +130,7 @@ def serve(
             f"the app cannot run from {JUPYTER_FILES.parents[2]}: Jupyter splits paths at"
             f" {os.pathsep}; move the project to a folder without it"
         )
+    require_models(run)
     with socket.socket() as listener:  # Voilà itself would wait without an end
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -59,3 +59,15 @@ def test_a_port_that_is_taken_is_named(run):
         port = listener.getsockname()[1]
         with pytest.raises(RuntimeError, match=f"port {port} is taken"):
             app.serve(run, port)
+
+
+def test_without_any_models_it_says_so_before_it_starts(run, monkeypatch):
+    monkeypatch.setattr(app, "project_root", lambda: run.root / "installed")
+    with pytest.raises(RuntimeError, match="has no vqvae, pixelcnn, dcgan, and .* train them"):
+        app.serve(run, 8866)
+
+
+def test_a_package_in_a_folder_that_jupyter_cannot_name_is_refused(run, monkeypatch):
+    monkeypatch.setattr(app, "JUPYTER_FILES", Path("/a:b/oasis_utils/widgets/assets/jupyter"))
+    with pytest.raises(RuntimeError, match="cannot run from /a:b/oasis_utils: .* move the project"):
+        app.serve(run, 8866)
