@@ -16,13 +16,14 @@ from oasis_utils.pipeline.results import table
 from oasis_utils.pipeline.runner import run_series
 from oasis_utils.pipeline.series import UsageError, unpack_notebooks
 from oasis_utils.runtime import (
+    DataError,
     Progress,
     RunFolder,
     project_root,
     read_json,
     refuse_inside,
-    write_json,
 )
+from oasis_utils.runtime.files import json_text, write_texts
 
 
 def run(args: argparse.Namespace) -> None:
@@ -155,6 +156,7 @@ def reconstruct(args: argparse.Namespace) -> None:
     from oasis_utils.models.vqvae import VQVAE
     from oasis_utils.runtime import atomic, select_device
 
+    _refuse_in_data(args.data, args.out)
     folder, device = _run_folder(args.run), select_device(args.device)
     vqvae, _ = load_model(folder.checkpoint("vqvae"), VQVAE, device)
     manifest = folder.data / "manifest.json"
@@ -193,10 +195,13 @@ def evaluate(args: argparse.Namespace) -> None:
     """Compare generated slices with real ones, and print metrics and verdicts."""
     from oasis_utils import evaluation
     from oasis_utils.config import EvaluationConfig
-    from oasis_utils.evaluation.model_card import write_card
+    from oasis_utils.evaluation.model_card import model_card
     from oasis_utils.evaluation.reference import Reference
     from oasis_utils.runtime import select_device
 
+    for path in filter(None, (args.json, args.card)):
+        _refuse_in_data(args.against, path)
+        _refuse_in_data(args.images, path)
     images, positions = evaluation.load_images(args.images)
     evaluation.require_images(images, images.shape[1:])
     with _dataset(args.against, DataConfig(image_size=images.shape[1])) as dataset:
@@ -222,10 +227,10 @@ def evaluate(args: argparse.Namespace) -> None:
             print(f"{name}: {value:.5f}" if isinstance(value, float) else f"{name}: {value}")
     for name, text in metrics["verdicts"].items():
         print(f"\n{name}: {text}")
-    if args.json:
-        write_json(args.json, metrics)
+    texts = {args.json: json_text(metrics)} if args.json else {}
     if args.card:
-        write_card(args.card, {"the images": metrics}, about)
+        texts[args.card] = model_card({"the images": metrics}, about)
+    write_texts(texts)
 
 
 def report(args: argparse.Namespace) -> None:
@@ -240,6 +245,14 @@ def app(args: argparse.Namespace) -> None:
     from oasis_utils.widgets.app import serve
 
     serve(RunFolder.at(args.run), args.port, not args.no_browser, args.theme, args.device)
+
+
+def _refuse_in_data(source: str, out: str) -> None:
+    """DataError for a file to write that is the source or lies in it; a run is more than data."""
+    data = Path(source, "data")
+    if Path(source).resolve() == Path(out).resolve():
+        raise DataError(f"{out} is read by this command: choose another file to write")
+    refuse_inside(data if data.is_dir() else Path(source), Path(out))
 
 
 @contextlib.contextmanager
