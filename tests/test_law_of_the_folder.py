@@ -85,8 +85,11 @@ def lost(before, after):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
+    return make_world(tmp_path_factory.mktemp("world"))
+
+
+def make_world(root):
     """Data, a prepared folder, a run with models, outputs of older commands, and a thesis."""
-    root = tmp_path_factory.mktemp("world")
     make_tree(root / "data", masks=True)
     build_cache(root / "data", root / "prepared", DataConfig(image_size=32))
     build_cache(root / "data", root / "large", DataConfig(image_size=48))

@@ -86,7 +86,8 @@ def execute(step: Step, run: RunFolder) -> None:
     record.unlink(missing_ok=True)
     start = time.monotonic()
     try:
-        _stoppable(lambda: _papermill(step, output))
+        with storage_errors(output):
+            _stoppable(lambda: _papermill(step, output))
     except PapermillExecutionError as error:
         raise NotebookFailed(
             f"{step.name}, cell {error.exec_count}: {error.ename}: {_one_line(error.evalue)} "
