@@ -33,16 +33,28 @@ input()
 """
 
 
+SHOWS_ITS_FOLDER = """
+import os, ipywidgets
+name = os.getcwd()
+print(name)
+display(name, ipywidgets.Label(name), ipywidgets.Text(description=name))
+ipywidgets.Button(description=name, tooltip=name)
+"""
+
+
 def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
 
 
-def small_notebook(folder):
+PRINTS_ITS_KERNEL = "import os; print(f'kernel <{os.getpid()}>')"
+
+
+def small_notebook(folder, sources=(PRINTS_ITS_KERNEL,)):
     folder.mkdir(parents=True, exist_ok=True)
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    cells = [nbformat.v4.new_code_cell("import os; print(f'kernel <{os.getpid()}>')")]
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
     path = folder / "page.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
     return path
@@ -51,9 +63,9 @@ def small_notebook(folder):
 class Server:
     """A server of a small page, started by a process of its own, as `app` starts it."""
 
-    def __init__(self, folder, *options):
+    def __init__(self, folder, *options, sources=(PRINTS_ITS_KERNEL,)):
         self.port = free_port()
-        command = [*app.voila_command(small_notebook(folder), self.port), *options]
+        command = [*app.voila_command(small_notebook(folder, sources), self.port), *options]
         self.log = folder / "log"
         with self.log.open("w") as log:
             self.parent = subprocess.Popen(
@@ -100,6 +112,11 @@ class Server:
 @pytest.fixture
 def server(tmp_path, request):
     server = Server(tmp_path / "a:b {x} $1", *getattr(request, "param", ()))
+    yield from ended(server)
+
+
+def ended(server):
+    """Yield the server, then end all its processes."""
     yield server
     everything = [server.process, *server.kernels()] if server.process.is_running() else []
     server.parent.kill()
@@ -171,3 +188,18 @@ def test_kernels_end_with_a_server_that_is_killed(server):
     os.kill(server.process.pid, signal.SIGKILL)
     _, left = psutil.wait_procs(kernels, 15)
     assert kernels and not left
+
+
+MARK = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    folder = tmp_path / f"{MARK}<" / "script>alert(1)<" / "script>{{ 7*7 }}{% raw %}$x$"
+    yield from ended(Server(folder, sources=(SHOWS_ITS_FOLDER, "raise ValueError(name)")))
+
+
+def test_names_of_folders_are_text_on_the_page(hostile):
+    status, text = hostile.page()
+    assert status == 200 and text.count("&lt;img src=x onerror") >= 2  # printed, shown
+    assert MARK not in text and "<script>alert" not in text and "{{ 7*7 }}" in text
