@@ -120,6 +120,7 @@ def sample(args: argparse.Namespace) -> None:
 
     if args.as_source:
         _data_of(args.run)  # refused before anything is drawn
+    _refuse_in_run(_run_folder(args.run), args.out)
     sampler = sampling.load_sampler(_run_folder(args.run), args.prior, select_device(args.device))
     if args.position is not None and args.position >= sampler.n_positions:
         raise UsageError(
@@ -158,6 +159,7 @@ def reconstruct(args: argparse.Namespace) -> None:
 
     _refuse_in_data(args.data, args.out)
     folder, device = _run_folder(args.run), select_device(args.device)
+    _refuse_in_run(folder, args.out)
     vqvae, _ = load_model(folder.checkpoint("vqvae"), VQVAE, device)
     manifest = folder.data / "manifest.json"
     config = (
@@ -237,7 +239,10 @@ def report(args: argparse.Namespace) -> None:
     """Write the HTML page of a run."""
     from oasis_utils.pipeline.html_report import write_report
 
-    print(f"wrote {write_report(_run_folder(args.run), args.out)}")
+    folder = _run_folder(args.run)
+    if args.out:
+        _refuse_in_run(folder, args.out)
+    print(f"wrote {write_report(folder, args.out)}")
 
 
 def app(args: argparse.Namespace) -> None:
@@ -247,12 +252,19 @@ def app(args: argparse.Namespace) -> None:
     serve(RunFolder.at(args.run), args.port, not args.no_browser, args.theme, args.device)
 
 
-def _refuse_in_data(source: str, out: str) -> None:
-    """DataError for a file to write that is the source or lies in it; a run is more than data."""
+def _refuse_in_data(source: str | Path, out: str | Path) -> None:
+    """DataError for a file to write that is what a command reads, or lies in it."""
     data = Path(source, "data")
     if Path(source).resolve() == Path(out).resolve():
         raise DataError(f"{out} is read by this command: choose another file to write")
     refuse_inside(data if data.is_dir() else Path(source), Path(out))
+
+
+def _refuse_in_run(run: RunFolder, out: str) -> None:
+    """DataError for a file to write among those that samples and reports of a run are made of."""
+    checkpoints, summaries = run.checkpoint("").parent, run.summary("").parent
+    for part in (run.data, checkpoints, summaries, run.figures, run.report):
+        _refuse_in_data(part, out)
 
 
 @contextlib.contextmanager
