@@ -1,12 +1,14 @@
 """Names of folders that mean something to matplotlib, papermill, the shell or Jupyter."""
 
 import json
+import os
 
 import nbformat
 import pytest
 from command_line import contents, oasis
 from slice_files import make_tree
 
+from oasis_utils.cli.parser import main
 from oasis_utils.pipeline import runner, series
 from oasis_utils.pipeline.parameters import notebook_parameters
 from oasis_utils.runtime import RunFolder
@@ -52,3 +54,24 @@ def test_the_first_notebook_takes_data_with_an_odd_name(tmp_path):
     done = oasis("report", run)
     assert done.returncode == 0, done.stderr
     assert "pay$5_and_$6" in (run / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run", "--profile", "smoke", "--out"],
+        ["run", "--profile", "smoke", "--out", "run", "--data"],
+        ["report"],
+        ["app", "--run"],
+        ["sample", "--out", "x.npz", "--run"],
+    ],
+)
+def test_a_folder_whose_name_is_no_text_is_refused(command, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = os.fsdecode(b"b\xff")
+    (tmp_path / name).mkdir()
+    before = contents(tmp_path)
+    assert main([*command, str(tmp_path / name)]) == 2
+    error = capsys.readouterr().err
+    assert r"b\udcff is not encoded in UTF-8: rename" in error and error.count("\n") == 1
+    assert contents(tmp_path) == before

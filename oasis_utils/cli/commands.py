@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> None:
         Path(args.out).resolve() if args.out else project_root() / "runs" / args.profile
     )
     data = str(Path(args.data).resolve()) if args.data else ""
+    _require_utf8(folder.root, Path(data))
     steps = plan(args.profile, data, folder, args.only, parameters, args.seed, args.device)
     folder_of_copies = unpack_notebooks(steps)
     if folder_of_copies:
@@ -249,7 +250,9 @@ def app(args: argparse.Namespace) -> None:
     """Serve the slider panels."""
     from oasis_utils.widgets.app import serve
 
-    serve(RunFolder.at(args.run), args.port, not args.no_browser, args.theme, args.device)
+    folder = RunFolder.at(args.run)
+    _require_utf8(folder.root)
+    serve(folder, args.port, not args.no_browser, args.theme, args.device)
 
 
 def _refuse_in_data(source: str | Path, out: str | Path) -> None:
@@ -299,4 +302,16 @@ def _run_folder(path: str) -> RunFolder:
     folder = Path(path).resolve()
     if not folder.is_dir():
         raise UsageError(f"no run folder {folder}: make one with `python -m oasis_utils run`")
+    _require_utf8(folder)
     return RunFolder(folder)
+
+
+def _require_utf8(*paths: Path) -> None:
+    """UsageError for a path that notebooks, pages and JSON cannot hold."""
+    for path in paths:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"the path {path} is not encoded in UTF-8: rename the folder"
+            ) from None
