@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from oasis_utils.config import load_profile
 from oasis_utils.models.dcgan import DCGAN
+from oasis_utils.models.linear_maps import LinearMaps
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.training import trainer as training
@@ -118,32 +119,44 @@ def vqvae(**changes) -> nn.Module:
 
 
 def pixelcnn(**changes) -> nn.Module:
-    return with_fixed_weights(PixelCNN(replace(SMOKE.pixelcnn, **changes)))
+    """With layouts only if the changes say so; these are fitted."""
+    model = with_fixed_weights(PixelCNN(replace(SMOKE.pixelcnn, **{"layout": 0, **changes})))
+    if model.layout is not None:
+        known = maps(2, 64)
+        model.use_layouts(codes_of_uneven_use(model.config), *(known[key] for key in known))
+        same_signs(model.layout.linear)
+    return model
+
+
+def codes_of_uneven_use(config) -> Tensor:
+    codes = np.random.RandomState(1).standard_normal((config.n_codes, config.code_dim))
+    return torch.from_numpy(codes + 2 * np.linspace(-1, 1, config.n_codes)[:, None])
+
+
+def same_signs(linear: LinearMaps) -> None:
+    """The directions with signs that no linear algebra library chose."""
+    directions = linear.directions.flatten(1)
+    weights = torch.linspace(1, 2, directions.shape[1])
+    directions *= torch.where((directions * weights).sum(1, keepdim=True) < 0, -1, 1)
 
 
 def dcgan(**changes) -> nn.Module:
     """With standardised codes of uneven use; a linear start, where there is one, is fitted, signs
     made the same.
     """
-    model, random = (
-        with_fixed_weights(DCGAN(replace(SMOKE.dcgan, **changes))),
-        np.random.RandomState(1),
-    )
+    model = with_fixed_weights(DCGAN(replace(SMOKE.dcgan, **changes)))
     config = model.config
-    codes = random.standard_normal((config.n_codes, config.code_dim))
-    codes += 2 * np.linspace(-1, 1, config.n_codes)[:, None]  # near numbers are alike
-    model.use_codebook(torch.from_numpy(codes), torch.arange(1.0, config.n_codes + 1))
+    model.use_codebook(codes_of_uneven_use(config), torch.arange(1.0, config.n_codes + 1))
     known = maps(2, 64)
     model.use_maps(
         known["indices"], known["positions"], known["ages"] if config.knows_age else None
     )
     if config.linear:
-        directions = model.generator.linear.directions.flatten(1)
-        weights = torch.linspace(1, 2, directions.shape[1])
-        directions *= torch.where((directions * weights).sum(1, keepdim=True) < 0, -1, 1)
+        same_signs(model.generator.linear)
     return model
 
 
+MUON = "muon"  # the case that is trained by it; the others are trained by AdamW alone
 AGES = dict(age_mean=50.0, age_std=15.0)
 CASES: dict[type, dict[str, Callable[[], nn.Module]]] = {
     VQVAE: {
@@ -156,8 +169,14 @@ CASES: dict[type, dict[str, Callable[[], nn.Module]]] = {
         ),
         "fast averages, revival": lambda: vqvae(codebook_decay=0.5, revive_below=0.5),
         "chance start, no revival": lambda: vqvae(kmeans=False, revive_below=0.0, cosine=False),
+        MUON: vqvae,
     },
-    PixelCNN: {"smoke": pixelcnn, "ages": lambda: pixelcnn(**AGES)},
+    PixelCNN: {
+        "smoke": pixelcnn,
+        "ages": lambda: pixelcnn(**AGES),
+        "layouts": lambda: pixelcnn(layout=8, **AGES),
+        MUON: pixelcnn,
+    },
     DCGAN: {
         "smoke": dcgan,
         "ages": lambda: dcgan(**AGES),
@@ -184,7 +203,8 @@ def losses(kind: type, case: str, steps: int = STEPS) -> Values:
     with torch.random.fork_rng(devices=[]), float64_throughout():
         torch.manual_seed(0)
         model = CASES[kind][case]().train()
-        trainer = training.Trainer(model, TRAINING[kind], STEPS)
+        rate = TRAINING[kind].muon_rate if case == MUON else 0.0
+        trainer = training.Trainer(model, replace(TRAINING[kind], muon_rate=rate), STEPS)
         found: Values = {}
         if kind is DCGAN and model.config.linear:
             found["lengths of directions"] = (

@@ -4,8 +4,9 @@ import pytest
 import torch
 from small_pixelcnn import sharpened, tiny
 
-from oasis_utils.models.cached_sampling import RowCache, Step
+from oasis_utils.models.cached_sampling import RowCache
 from oasis_utils.models.drawing import uniform_noise
+from oasis_utils.models.kept_steps import Step
 
 CPU = torch.device("cpu")
 

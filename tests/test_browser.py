@@ -361,7 +361,7 @@ def test_voila(page, run, times, tmp_path):
         command,
         f"http://127.0.0.1:{port}/voila/static/voila.js",
         tmp_path,
-        app.voila_environment(run, token),
+        app.voila_environment(token),
     ):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
             assert "/login" in answer.url  # nobody comes in without the token

@@ -11,13 +11,14 @@ import torch
 import torch.nn.functional as F
 
 from oasis_utils.metrics import image_quality as metrics
+from oasis_utils.models import layout, quantizer
 from oasis_utils.models import linear_maps as linear
-from oasis_utils.models import quantizer
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.gated_network import GatedBlock
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.quantizer import VectorQuantizer
 from oasis_utils.models.vqvae import VQVAE, ResidualBlock
+from oasis_utils.training import muon
 from oasis_utils.training import trainer as training
 
 KINDS = [(kind, case) for kind, cases in golden.CASES.items() for case in cases]
@@ -172,8 +173,27 @@ def longer_directions(patch):
 
 
 def another_learning_rate(patch):
-    rate = training.learning_rate
-    patch.setattr(training, "learning_rate", lambda *args: 1.01 * rate(*args))
+    share = training.share_of_peak
+    patch.setattr(training, "share_of_peak", lambda *args: 1.01 * share(*args))
+
+
+def fewer_rounds_of_muon(patch):
+    patch.setattr(muon, "ROUNDS", 4)
+
+
+def louder_layouts(patch):
+    drawn = torch.randn
+    patch.setattr(torch, "randn", lambda *args, **options: 1.1 * drawn(*args, **options))
+
+
+def layouts_of_no_residual(patch):
+    fit = layout.Layout.fit
+
+    def changed(self, *args):
+        fit(self, *args)
+        self.residual.fill_(1e-6)
+
+    patch.setattr(layout.Layout, "fit", changed)
 
 
 CHANGES = (
@@ -198,6 +218,8 @@ CHANGES = (
         for change in (another_gate, no_bias_of_cells, no_bias_in_a_layer)
     ]
     + [(PixelCNN, "ages", more_hidden_ages)]
+    + [(VQVAE, golden.MUON, fewer_rounds_of_muon), (PixelCNN, golden.MUON, fewer_rounds_of_muon)]
+    + [(PixelCNN, "layouts", change) for change in (louder_layouts, layouts_of_no_residual)]
     + [
         (DCGAN, "ages", change)
         for change in (

@@ -16,13 +16,14 @@ from oasis_utils.pipeline.results import table
 from oasis_utils.pipeline.runner import run_series
 from oasis_utils.pipeline.series import UsageError, unpack_notebooks
 from oasis_utils.runtime import (
+    DataError,
     Progress,
     RunFolder,
     printable,
     project_root,
     refuse_inside,
-    write_json,
 )
+from oasis_utils.runtime.files import json_text, write_texts
 
 
 def run(args: argparse.Namespace) -> None:
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace) -> None:
         Path(args.out).resolve() if args.out else project_root() / "runs" / args.profile
     )
     data = str(Path(args.data).resolve()) if args.data else ""
+    _require_utf8(folder.root, Path(data))
     steps = plan(args.profile, data, folder, args.only, parameters, args.seed, args.device)
     folder_of_copies = unpack_notebooks(steps)
     if folder_of_copies:
@@ -120,6 +122,7 @@ def sample(args: argparse.Namespace) -> None:
 
     if args.as_source:
         _data_of(args.run)  # refused before anything is drawn
+    _refuse_in_run(_run_folder(args.run), args.out)
     sampler = sampling.load_sampler(_run_folder(args.run), args.prior, select_device(args.device))
     if args.position is not None and args.position >= sampler.n_positions:
         raise UsageError(
@@ -157,7 +160,9 @@ def reconstruct(args: argparse.Namespace) -> None:
     from oasis_utils.models.vqvae import VQVAE
     from oasis_utils.runtime import atomic, select_device
 
+    _refuse_in_data(args.data, args.out)
     folder, device = _run_folder(args.run), select_device(args.device)
+    _refuse_in_run(folder, args.out)
     vqvae, _ = load_model(folder.checkpoint("vqvae"), VQVAE, device)
     config = (
         from_dict(DataConfig, data.open_cache(folder.data).manifest["config"])
@@ -194,10 +199,13 @@ def evaluate(args: argparse.Namespace) -> None:
     """Compare generated slices with real ones, and print metrics and verdicts."""
     from oasis_utils import evaluation
     from oasis_utils.config import EvaluationConfig
-    from oasis_utils.evaluation.model_card import write_card
+    from oasis_utils.evaluation.model_card import model_card
     from oasis_utils.evaluation.reference import Reference
     from oasis_utils.runtime import select_device
 
+    for path in filter(None, (args.json, args.card)):
+        _refuse_in_data(args.against, path)
+        _refuse_in_data(args.images, path)
     images, positions = evaluation.load_images(args.images)
     evaluation.require_images(images, images.shape[1:])
     with _dataset(args.against, DataConfig(image_size=images.shape[1])) as dataset:
@@ -223,24 +231,44 @@ def evaluate(args: argparse.Namespace) -> None:
             print(f"{name}: {value:.5f}" if isinstance(value, float) else f"{name}: {value}")
     for name, text in metrics["verdicts"].items():
         print(f"\n{name}: {text}")
-    if args.json:
-        write_json(args.json, metrics)
+    texts = {args.json: json_text(metrics)} if args.json else {}
     if args.card:
-        write_card(args.card, {"the images": metrics}, about)
+        texts[args.card] = model_card({"the images": metrics}, about)
+    write_texts(texts)
 
 
 def report(args: argparse.Namespace) -> None:
     """Write the HTML page of a run."""
     from oasis_utils.pipeline.html_report import write_report
 
-    print(f"wrote {write_report(_run_folder(args.run), args.out)}")
+    folder = _run_folder(args.run)
+    if args.out:
+        _refuse_in_run(folder, args.out)
+    print(f"wrote {write_report(folder, args.out)}")
 
 
 def app(args: argparse.Namespace) -> None:
     """Serve the slider panels."""
     from oasis_utils.widgets.app import serve
 
-    serve(RunFolder.at(args.run), args.port, not args.no_browser, args.theme, args.device)
+    folder = RunFolder.at(args.run)
+    _require_utf8(folder.root)
+    serve(folder, args.port, not args.no_browser, args.theme, args.device)
+
+
+def _refuse_in_data(source: str | Path, out: str | Path) -> None:
+    """DataError for a file to write that is what a command reads, or lies in it."""
+    data = Path(source, "data")
+    if Path(source).resolve() == Path(out).resolve():
+        raise DataError(f"{out} is read by this command: choose another file to write")
+    refuse_inside(data if data.is_dir() else Path(source), Path(out))
+
+
+def _refuse_in_run(run: RunFolder, out: str) -> None:
+    """DataError for a file to write among those that samples and reports of a run are made of."""
+    checkpoints, summaries = run.checkpoint("").parent, run.summary("").parent
+    for part in (run.data, checkpoints, summaries, run.figures, run.report):
+        _refuse_in_data(part, out)
 
 
 @contextlib.contextmanager
@@ -275,4 +303,16 @@ def _run_folder(path: str) -> RunFolder:
     folder = Path(path).resolve()
     if not folder.is_dir():
         raise UsageError(f"no run folder {folder}: make one with `python -m oasis_utils run`")
+    _require_utf8(folder)
     return RunFolder(folder)
+
+
+def _require_utf8(*paths: Path) -> None:
+    """UsageError for a path that notebooks, pages and JSON cannot hold."""
+    for path in paths:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"the path {path} is not encoded in UTF-8: rename the folder"
+            ) from None

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
+import os
 import signal
 import sys
 
@@ -25,11 +27,11 @@ from oasis_utils.cli.argument_types import (
     shares,
     years,
 )
+from oasis_utils.cli.messages import in_words
 from oasis_utils.config import PROFILES
-from oasis_utils.pipeline.series import NotebookFailed, UsageError
-from oasis_utils.runtime import DEVICES, printable
+from oasis_utils.pipeline.series import UsageError
+from oasis_utils.runtime import DEVICES
 
-FORESEEN = (NotebookFailed, ValueError, RuntimeError, MemoryError, OSError)  # have messages
 SOURCES = (
     "a folder that holds keras_png_slices_train/ and so on, a folder of images (with --pattern),"
     " OASIS discs, NIfTI or Analyze volumes"
@@ -321,32 +323,26 @@ def main(arguments: list[str] | None = None) -> int:
         return int(stop.code or 0)
     with contextlib.suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a request to stop, like Ctrl-C
+    _print_anywhere()
     try:
         args.action(args)
-    except UsageError as error:
-        if args.debug:
-            raise
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return 2
-    except Exception as error:
-        if args.debug:
-            raise
-        print(f"error: {_in_words(error)}", file=sys.stderr)
-        return 1
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("stopped; run the same command again to continue", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # the reader of the output, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if args.debug:
+            raise
+        print(f"error: {in_words(error)}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
     return 0
 
 
-def _in_words(error: Exception) -> str:
-    """The message of an error in one line, with its kind and advice where it was not foreseen."""
-    text = printable(str(error))
-    if isinstance(error, MemoryError) and (not text or type(error) is not MemoryError):  # NumPy's
-        return f"not enough memory: close other programs, or give less data ({text or 'no size'})"
-    if text and isinstance(error, FORESEEN):
-        return text
-    return (
-        f"{type(error).__name__}{': ' if text else ''}{text} (not foreseen: the same command with"
-        " --debug shows where; please report it)"
-    )
+def _print_anywhere() -> None:
+    """Let a terminal or log in another encoding than UTF-8 show escapes instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -105,6 +105,9 @@ class PixelCNNConfig:
         grid: Rows = columns of an index map.
         n_codes: K, size of the codebook.
         n_positions: Slice positions that the model is conditioned on.
+        layout: Numbers that describe the layout of a whole map (models/layout.py); 0: none.
+        layout_noise: Standard deviation of the noise that training adds to these numbers.
+        code_dim: D, dimensions of the codes whose maps the layout describes.
         channels: Feature maps of either stack.
         blocks: Gated blocks; the first one is masked (type A).
         first_kernel: Width of the first block's kernels, odd.
@@ -126,6 +129,9 @@ class PixelCNNConfig:
     grid: int = 16
     n_codes: int = 256
     n_positions: int = 32
+    layout: int = 0
+    layout_noise: float = 0.3
+    code_dim: int = 16
     channels: int = 64
     blocks: int = 8
     first_kernel: int = 7
@@ -142,7 +148,9 @@ class PixelCNNConfig:
         within(self, 1, 1024, "grid", "blocks")
         within(self, 2, 65_536, "n_codes")
         within(self, 1, 10_000, "n_positions")
-        within(self, 1, 4096, "channels", "hidden")
+        within(self, 0, 4096, "layout", "layout_noise")
+        within(self, 1, 4096, "channels", "hidden", "code_dim")
+        require(self.layout_noise > 0, f"layout_noise must be positive, not {self.layout_noise}")
         within(self, 1, 63, "first_kernel", "kernel")
         require(self.age_std >= 0, f"age_std is a spread in years, 0 or more, not {self.age_std}")
         require(0 <= self.age_dropout < 1, f"age_dropout must be in [0, 1), not {self.age_dropout}")

@@ -93,7 +93,7 @@ def _profile(
             ssim_weight=1.0,
             **vqvae,
         ),
-        pixelcnn=PixelCNNConfig(grid=grid, n_codes=n_codes, **pixelcnn),
+        pixelcnn=PixelCNNConfig(grid=grid, n_codes=n_codes, code_dim=code_dim, **pixelcnn),
         dcgan=DCGANConfig(grid=grid, n_codes=n_codes, code_dim=code_dim, spatial_noise=2, **dcgan),
         **parts,
     )
@@ -107,10 +107,12 @@ _SMOKE = _profile(
     code_dim=8,
     data=dict(train_subjects=2, validate_subjects=2, test_subjects=2),
     vqvae=dict(channels=32, residual_blocks=1, codebook_decay=0.97),
-    vqvae_training=_schedule(16, 8, 2e-3, warmup_steps=5, validate_every=4),
+    vqvae_training=_schedule(16, 8, 2e-3, muon_rate=0.01, warmup_steps=5, validate_every=4),
     codes=CodesConfig(variants=2, max_shift=1),
-    pixelcnn=dict(channels=24, blocks=3, hidden=32),
-    pixelcnn_training=_schedule(6, 8, 3e-3, warmup_steps=5, patience=3, validate_every_steps=16),
+    pixelcnn=dict(channels=24, blocks=3, hidden=32, layout=8),
+    pixelcnn_training=_schedule(
+        6, 8, 3e-3, muon_rate=0.02, warmup_steps=5, patience=3, validate_every_steps=16
+    ),
     dcgan=dict(channels=16, noise_dim=16),
     dcgan_training=_gan_schedule(
         5, 16, 1e-3, warmup_steps=5, ema_decay=0.9, validate_every_steps=4
@@ -121,17 +123,24 @@ _SMOKE = _profile(
 _DEMO = _profile(
     "demo",
     size=128,
-    downsampling=8,
+    downsampling=4,
     n_codes=256,
     code_dim=8,
     # so many that intervals of notebook 07 are narrow
     data=dict(validate_subjects=32, test_subjects=128),
-    vqvae=dict(channels=64, codebook_decay=0.97),
-    vqvae_training=_schedule(14, 8, 2e-3),
+    vqvae=dict(channels=64, codebook_decay=0.99),
+    vqvae_training=_schedule(16, 8, 2e-3, muon_rate=0.01),
     codes=CodesConfig(variants=4),
-    pixelcnn=dict(blocks=6, first_kernel=5, dropout=0.0),  # too few epochs to overfit
+    pixelcnn=dict(blocks=6, first_kernel=5, dropout=0.0, layout=32),  # too few epochs to overfit
     pixelcnn_training=_schedule(
-        2, 8, 3e-3, weight_decay=0.01, patience=4, ema_decay=0.995, validate_every_steps=256
+        2,
+        8,
+        3e-3,
+        muon_rate=0.02,
+        weight_decay=0.01,
+        patience=4,
+        ema_decay=0.995,
+        validate_every_steps=256,
     ),
     dcgan=dict(channels=32, noise_dim=128),
     dcgan_training=_gan_schedule(2, 32, 4e-4, ema_decay=0.99, validate_every_steps=64),

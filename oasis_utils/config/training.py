@@ -15,7 +15,9 @@ class TrainingConfig:
     Attributes:
         epochs: Passes over the training split.
         batch_size: Slices or index maps in one step.
-        learning_rate: Peak of the schedule.
+        learning_rate: Peak of the schedule, of AdamW.
+        muon_rate: Peak for the kernels of hidden convolutions, which Muon then trains, about 0.02;
+            0: AdamW trains all.
         final_rate: Last learning rate, as a fraction of the peak; a cosine leads to it.
         warmup_steps: Steps of linear increase to the peak.
         betas: Decay of the two moments of Adam, each in [0, 1).
@@ -31,6 +33,7 @@ class TrainingConfig:
     epochs: int = 20
     batch_size: int = 32
     learning_rate: float = 1e-3
+    muon_rate: float = 0.0
     final_rate: float = 0.02
     warmup_steps: int = 50
     betas: Sequence[float] = (0.9, 0.99)
@@ -46,7 +49,7 @@ class TrainingConfig:
         require(self.epochs >= 1, f"epochs must be at least 1, not {self.epochs}")
         require(self.batch_size >= 1, f"batch_size must be at least 1, not {self.batch_size}")
         require(self.learning_rate > 0, f"learning_rate must be positive, not {self.learning_rate}")
-        within(self, 0, 1, "final_rate", "weight_decay")
+        within(self, 0, 1, "muon_rate", "final_rate", "weight_decay")
         within(self, 0, 1e9, "warmup_steps", "clip_norm", "patience", "validate_every_steps")
         within(self, 1, 1e9, "validate_every")
         require(

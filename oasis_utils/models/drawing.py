@@ -130,7 +130,9 @@ def descending(logits: Float[Tensor, "batch n_codes"]) -> Int[Tensor, "batch n_c
     return logits.argsort(dim=1, descending=True)
 
 
-def uniform_noise(seeds: list[int], grid: int) -> Float[Tensor, "batch rows cols"]:
+def uniform_noise(
+    seeds: list[int], grid: int, rows: int | None = None
+) -> Float[Tensor, "batch rows cols"]:
     """Uniform noise that depends on each image's seed alone, in any batch and on any device.
 
     Codes drawn with it differ only where rounding, which depends on device and batch size, selects
@@ -138,12 +140,14 @@ def uniform_noise(seeds: list[int], grid: int) -> Float[Tensor, "batch rows cols
 
     Args:
         seeds: one for each map.
-        grid: rows and columns of a map.
+        grid: columns, and rows of a map.
+        rows: of the noise; None: as many as the map has.
 
     Returns:
         Numbers in [0, 1), on the CPU.
     """
-    maps = [torch.rand(grid, grid, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    rows = grid if rows is None else rows
+    maps = [torch.rand(rows, grid, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     return torch.stack(maps)
 
 

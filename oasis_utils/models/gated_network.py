@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from oasis_utils.config import PixelCNNConfig
+from oasis_utils.models.layout import Layout
 
 # additions to a block's vertical and horizontal gate, (batch, 2 channels, 1, 1)
 Condition = tuple[Tensor, Tensor]
@@ -134,6 +135,7 @@ class GatedNetwork(nn.Module):
         self.config = config
         self.embedding = nn.Embedding(config.n_codes, config.channels)
         self.cell_bias = nn.Parameter(torch.zeros(2 * config.channels, config.grid, config.grid))
+        self.layout = Layout(config) if config.layout else None
         self.age_features = AgeFeatures(config) if config.knows_age else None
         self.blocks = nn.ModuleList(GatedBlock(config, first=i == 0) for i in range(config.blocks))
         self.head = nn.Sequential(
@@ -160,29 +162,44 @@ class GatedNetwork(nn.Module):
             )
         return [block.conditions(positions, features) for block in self.gated_blocks]
 
+    def bias_of_cells(
+        self, layouts: Float[Tensor, "batch layout"] | None, positions: Int[Tensor, " batch"]
+    ) -> Tensor:
+        """What the first block adds at every cell: a learned bias, and what the layouts tell; of
+        shape (batch or 1, 2 channels, rows, cols).
+        """
+        if self.layout is None or layouts is None:
+            return self.cell_bias[None]
+        return self.cell_bias + self.layout(layouts, positions)
+
     def forward(
         self,
         indices: Int[Tensor, "batch rows cols"],
         positions: Int[Tensor, " batch"],
         ages: Float[Tensor, " batch"] | None = None,
+        layouts: Float[Tensor, "batch layout"] | None = None,
     ) -> Float[Tensor, "batch n_codes rows cols"]:
-        """Logits of every cell given the cells before it.
+        """Logits of every cell given the cells before it and the layout.
 
         Args:
             indices: codes in [0, n_codes).
             positions: slice positions in [0, n_positions).
             ages: years, nan where unknown; None: all unknown. A model trained without ages ignores
                 them.
+            layouts: of the maps; None: those that the maps have, if the model knows layouts.
 
         Returns:
             Logits of each code, in float32 or finer.
         """
+        if self.layout is not None and layouts is None:
+            layouts, _ = self.layout.measure(indices, positions, ages)
+        bias = self.bias_of_cells(layouts, positions)
         vertical = horizontal = self.embedding(indices).permute(0, 3, 1, 2)
         for block, condition in zip(
             self.gated_blocks, self.conditions(positions, ages), strict=True
         ):
             vertical, horizontal = block(
-                vertical, horizontal, condition, self.cell_bias if block.first else 0.0
+                vertical, horizontal, condition, bias if block.first else 0.0
             )
         logits = self.head(horizontal)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from oasis_utils.config import PixelCNNConfig
-from oasis_utils.models.cached_sampling import KeptSteps, RowCache
+from oasis_utils.models.cached_sampling import RowCache
 from oasis_utils.models.drawing import (
     AS_LEARNED,
     SamplingOptions,
@@ -26,7 +26,9 @@ from oasis_utils.models.drawing import (
     uniform_noise,
 )
 from oasis_utils.models.gated_network import GatedNetwork
+from oasis_utils.models.kept_steps import KeptSteps
 from oasis_utils.models.prior import check_ages, check_positions
+from oasis_utils.models.resampling import resample
 from oasis_utils.models.trainable import Trainable
 
 
@@ -59,6 +61,11 @@ class PixelCNN(GatedNetwork, Trainable):
         """All parameters, in the one phase "likelihood"."""
         return {"likelihood": list(self.parameters())}
 
+    def hidden_kernels(self) -> list[nn.Parameter]:
+        """Kernels of all blocks and of the head's first layer."""
+        layers = [*self.blocks.modules(), *self.head.modules()]
+        return [layer.weight for layer in layers if isinstance(layer, nn.Conv2d)][:-1]
+
     def step(self, batch: Mapping[str, Tensor], phase: str) -> dict[str, Tensor]:
         """Negative log-likelihood of one batch, in nats per code.
 
@@ -71,14 +78,50 @@ class PixelCNN(GatedNetwork, Trainable):
         Returns:
             {"loss"}.
         """
-        ages = batch.get("ages")
+        indices, positions, ages = batch["indices"], batch["positions"], batch.get("ages")
         if ages is not None and self.training and self.config.knows_age:
             ages = torch.where(torch.rand_like(ages) < self.config.age_dropout, math.nan, ages)
-        return {
-            "loss": F.cross_entropy(
-                self(batch["indices"], batch["positions"], ages), batch["indices"]
-            )
-        }
+        layouts, _ = self._told_layouts(indices, positions, ages)
+        return {"loss": F.cross_entropy(self(indices, positions, ages, layouts), indices)}
+
+    def use_layouts(
+        self,
+        codebook: Float[Tensor, "n_codes dim"],
+        indices: Int[Tensor, "n rows cols"],
+        positions: Int[Tensor, " n"],
+        ages: Float[Tensor, " n"] | None = None,
+    ) -> None:
+        """Fit the linear model of layouts to training maps, before the training. Does nothing in a
+        model without layouts (layout=0).
+
+        Args:
+            codebook: the codes of the VQ-VAE.
+            indices: training maps, codes in [0, n_codes).
+            positions: slice position of each map, in [0, n_positions).
+            ages: years, nan where unknown; None: all unknown.
+        """
+        if self.layout is not None:
+            self.layout.fit(codebook, indices, positions, ages)
+
+    def _told_layouts(
+        self,
+        indices: Tensor,
+        positions: Tensor,
+        ages: Tensor | None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor | None, Tensor | float]:
+        """(Layouts of the maps with noise, what telling them costs a map in nats); (None, 0)
+        without layouts.
+        """
+        if self.layout is None:
+            return None, 0.0
+        layouts, _ = self.layout.measure(indices, positions, ages)
+        noise = torch.randn(layouts.shape, generator=generator).to(layouts)
+        cost = self.layout.nats(layouts, positions, ages)
+        told = layouts + self.config.layout_noise * noise
+        known = self.layout.standardize(ages, positions).isfinite()
+        told[:, 0] = torch.where(known, layouts[:, 0], told[:, 0])
+        return told, cost
 
     @torch.no_grad()
     def surprisal(
@@ -89,6 +132,10 @@ class PixelCNN(GatedNetwork, Trainable):
     ) -> Float[Tensor, "batch rows cols"]:
         """Negative log-likelihood of every cell given those before it.
 
+        With layouts it is a bound: given a layout near that of the map, and each cell bears its
+        part of what telling the layout costs. The sum over a map is then, in the mean, no lower
+        than the true value.
+
         Args:
             indices: codes in [0, n_codes).
             positions: slice positions in [0, n_positions).
@@ -96,8 +143,17 @@ class PixelCNN(GatedNetwork, Trainable):
 
         Returns:
             -log p of each cell, in nats.
+
+        Reference:
+            Auto-Encoding Variational Bayes (Kingma 2013, arXiv 1312.6114), eq. 3.
         """
-        return F.cross_entropy(self(indices, positions, ages), indices, reduction="none")
+        layouts, cost = self._told_layouts(
+            indices, positions, ages, torch.Generator().manual_seed(0)
+        )
+        nats = F.cross_entropy(self(indices, positions, ages, layouts), indices, reduction="none")
+        if isinstance(cost, Tensor):
+            nats = nats + (cost / self.config.grid**2)[:, None, None]
+        return nats
 
     @torch.no_grad()
     def validate(self, batches: Iterable[dict[str, Tensor]]) -> dict[str, float]:
@@ -111,12 +167,18 @@ class PixelCNN(GatedNetwork, Trainable):
     # ------------------------------------------------------------ sampling
 
     def noise(self, seeds: list[int]) -> Float[Tensor, "batch rows cols"]:
-        """Uniform noise in [0, 1) for each seed, the same on every device and in every batch."""
-        return uniform_noise(seeds, self.config.grid).to(self.cell_bias.device)
+        """Uniform noise in [0, 1) for each seed, the same on every device and in every batch: one
+        number for each cell and, in further rows, those of the layout.
+        """
+        return self._uniform(seeds).to(self.cell_bias.device)
+
+    def _uniform(self, seeds: list[int]) -> Float[Tensor, "batch rows cols"]:
+        grid = self.config.grid
+        return uniform_noise(seeds, grid, grid + math.ceil(self.config.layout / grid))
 
     def noise_path(self, ends: tuple[int, int], steps: int) -> Float[Tensor, "steps rows cols"]:
         """Uniform noise between that of two seeds: a great circle through the normal quantiles."""
-        uniform = uniform_noise(list(ends), self.config.grid).double().clamp(1e-9, 1 - 1e-9)
+        uniform = self._uniform(list(ends)).double().clamp(1e-9, 1 - 1e-9)
         path = great_circle(torch.special.ndtri(uniform), steps)
         return torch.special.ndtr(path).float().clamp(max=1 - 2**-24).to(self.cell_bias.device)
 
@@ -124,7 +186,7 @@ class PixelCNN(GatedNetwork, Trainable):
     def sample(
         self,
         positions: Int[Tensor, " batch"],
-        noise: Float[Tensor, "batch rows cols"],
+        noise: Float[Tensor, "batch noise_rows cols"],
         options: SamplingOptions = AS_LEARNED,
         given: Int[Tensor, "_ _ _"] | None = None,
         keep: Bool[Tensor, "_ _ _"] | None = None,
@@ -151,8 +213,9 @@ class PixelCNN(GatedNetwork, Trainable):
         """
         self._check(positions, ages, given, keep, noise)
         grid = self.config.grid
+        layouts = self._drawn_layouts(noise, positions, ages, given, keep)
         maps = torch.zeros(len(positions), grid, grid, dtype=torch.long, device=positions.device)
-        with self.kept_steps.step(self, positions, ages, options) as step:
+        with self.kept_steps.step(self, positions, ages, layouts, options) as step:
             for row in range(grid):
                 step.cache.start_row(row, maps[:, row - 1] if row else None)
                 for col in range(grid):
@@ -170,7 +233,7 @@ class PixelCNN(GatedNetwork, Trainable):
     def sample_naive(
         self,
         positions: Int[Tensor, " batch"],
-        noise: Float[Tensor, "batch rows cols"],
+        noise: Float[Tensor, "batch noise_rows cols"],
         options: SamplingOptions = AS_LEARNED,
         ages: Float[Tensor, " batch"] | None = None,
     ) -> Int[Tensor, "batch rows cols"]:
@@ -186,13 +249,34 @@ class PixelCNN(GatedNetwork, Trainable):
             Codes in [0, n_codes).
         """
         self._check(positions, ages, None, None, noise)
-        maps = torch.zeros(noise.shape, dtype=torch.long, device=positions.device)
-        for row in range(maps.shape[1]):
-            for col in range(maps.shape[2]):
-                maps[:, row, col] = draw(
-                    self(maps, positions, ages)[:, :, row, col], noise[:, row, col], options
-                )
+        grid = self.config.grid
+        layouts = self._drawn_layouts(noise, positions, ages)
+        maps = torch.zeros(len(positions), grid, grid, dtype=torch.long, device=positions.device)
+        for row in range(grid):
+            for col in range(grid):
+                logits = self(maps, positions, ages, layouts)[:, :, row, col]
+                maps[:, row, col] = draw(logits, noise[:, row, col], options)
         return maps
+
+    def _drawn_layouts(
+        self,
+        noise: Tensor,
+        positions: Tensor,
+        ages: Tensor | None,
+        given: Tensor | None = None,
+        keep: Tensor | None = None,
+    ) -> Float[Tensor, "batch layout"] | None:
+        """Layouts from the rows of the noise that follow those of the cells; with given cells such
+        layouts as these may have under the linear model.
+        """
+        if self.layout is None:
+            return None
+        uniform = noise[:, self.config.grid :].flatten(1)[:, : self.config.layout]
+        normal = torch.special.ndtri(uniform.double().clamp(1e-9, 1 - 1e-9)).to(self.cell_bias)
+        if given is None or keep is None:
+            return self.layout.drawn(normal, positions, ages)
+        mean, spread = self.layout.measure(given, positions, ages, keep)
+        return mean + (spread @ normal[:, :, None])[:, :, 0]
 
     @torch.no_grad()
     def complete(
@@ -236,7 +320,8 @@ class PixelCNN(GatedNetwork, Trainable):
             raise ValueError(f"particles must be 1 or more, not {particles}")
         self._check(positions, ages, given, keep)
         grid, generators = self.config.grid, [torch.Generator().manual_seed(seed) for seed in seeds]
-        noise = torch.cat([torch.rand(particles, grid, grid, generator=g) for g in generators]).to(
+        rows = grid + math.ceil(self.config.layout / grid)
+        noise = torch.cat([torch.rand(particles, rows, grid, generator=g) for g in generators]).to(
             positions.device
         )
         picks = torch.stack([torch.rand(grid, generator=g) for g in generators]).to(
@@ -245,9 +330,9 @@ class PixelCNN(GatedNetwork, Trainable):
         positions, given, keep = (
             x.repeat_interleave(particles, 0) for x in (positions, given, keep)
         )
-        cache = RowCache(
-            self, positions, None if ages is None else ages.repeat_interleave(particles, 0)
-        )
+        ages = None if ages is None else ages.repeat_interleave(particles, 0)
+        layouts = self._drawn_layouts(noise, positions, ages, given, keep)
+        cache = RowCache(self, positions, ages, layouts)
         maps, weights = (
             torch.zeros_like(given),
             torch.zeros(len(seeds), particles, device=given.device),
@@ -282,8 +367,10 @@ class PixelCNN(GatedNetwork, Trainable):
         grid, size = self.config.grid, (len(positions), self.config.grid, self.config.grid)
         check_positions(positions, self.config.n_positions)
         check_ages(ages, self.config.knows_age, "PixelCNN")
-        if noise is not None and noise.shape != size:
-            raise ValueError(f"noise must have shape {size}, not {tuple(noise.shape)}")
+        rows = grid + math.ceil(self.config.layout / grid)
+        if noise is not None and noise.shape != (len(positions), rows, grid):
+            wanted = (len(positions), rows, grid)
+            raise ValueError(f"noise must have shape {wanted}, not {tuple(noise.shape)}")
         if (given is None) != (keep is None):
             raise ValueError(
                 "completion needs both `given` codes and a `keep` mask of the cells to take over"
@@ -297,26 +384,3 @@ class PixelCNN(GatedNetwork, Trainable):
             )
         if ((given[keep] < 0) | (given[keep] >= self.config.n_codes)).any():
             raise ValueError(f"given codes must be in [0, {self.config.n_codes})")
-
-
-def resample(
-    weights: Float[Tensor, "batch particles"], picks: Float[Tensor, " batch"], last: bool = False
-) -> tuple[Int[Tensor, " flat"], Float[Tensor, "batch particles"]]:
-    """(rows of the flattened batch to go on with, new log weights). Systematic resampling of the
-    maps whose effective number of particles fell below half; with `last`, one particle of each map,
-    chosen by weight.
-    """
-    batch, particles = weights.shape
-    shares = weights.softmax(1)
-    own = torch.arange(particles, device=weights.device).expand(batch, particles)
-    points = (picks[:, None] + (0 if last else own)) / (1 if last else particles)
-    reached = shares.cumsum(1)
-    reached = reached / reached[:, -1:]
-    points = points.expand(batch, particles).contiguous()
-    drawn = torch.searchsorted(reached, points, right=True).clamp(max=particles - 1)
-    uneven = (1 / shares.square().sum(1, keepdim=True) < particles / 2) | last
-    chosen = (
-        torch.where(uneven, drawn, own)
-        + particles * torch.arange(batch, device=weights.device)[:, None]
-    )
-    return chosen.flatten(), torch.where(uneven, 0, weights)

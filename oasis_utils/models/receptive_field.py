@@ -35,7 +35,9 @@ def receptive_field(model: PixelCNN, row: int, col: int) -> Bool[Tensor, "rows c
     )
     try:
         zeros = torch.zeros(1, grid, grid, dtype=torch.long, device=device)
-        logits = model(zeros, zeros[0, 0, :1])
+        # a layout of the mean map: what it tells does not come from other cells
+        layouts = torch.zeros(1, model.config.layout, device=device) if model.layout else None
+        logits = model(zeros, zeros[0, 0, :1], layouts=layouts)
     finally:
         hook.remove()
         model.train(was_training)

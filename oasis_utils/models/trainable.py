@@ -43,6 +43,12 @@ class Trainable(nn.Module):
         """The parameters that each phase updates, by the name of the phase."""
         raise NotImplementedError
 
+    def hidden_kernels(self) -> list[nn.Parameter]:
+        """The convolution kernels between first and last layers, which Muon may train; none if the
+        model leaves all to AdamW.
+        """
+        return []
+
     def step(self, batch: Mapping[str, Tensor], phase: str) -> dict[str, Tensor]:
         """Losses of one batch in one phase; "loss" is the one that is minimised."""
         raise NotImplementedError

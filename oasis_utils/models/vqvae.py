@@ -214,6 +214,11 @@ class VQVAE(Trainable):
             "discriminator": discriminator,
         }
 
+    def hidden_kernels(self) -> list[nn.Parameter]:
+        """Kernels of encoder and decoder, but those that meet the pixels."""
+        layers = [*self.encoder.modules(), *self.decoder.modules()]
+        return [layer.weight for layer in layers if isinstance(layer, nn.Conv2d)][1:-1]
+
     def step(self, batch: Mapping[str, Tensor], phase: str) -> dict[str, Tensor]:
         """Losses of one batch: reconstruction and commitment (first and third term of eq. 3).
 

@@ -35,11 +35,16 @@ def notebook_parameters(path: Path) -> dict[str, Parameter]:
     from papermill import inspect_notebook
 
     found = {}
-    for name, item in inspect_notebook(str(path)).items():
+    for name, item in inspect_notebook(papermill_path(path)).items():
         default, annotation = _literal(item["default"]), item["inferred_type_name"]
         example = EXAMPLES.get(annotation, default)
         found[name] = Parameter(default, type(example))
     return found
+
+
+def papermill_path(path: Path) -> str:
+    """A path as papermill takes it: papermill would replace `{name}` by the parameter `name`."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _literal(text: str) -> Any:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from oasis_utils.pipeline.cache_keys import cache_record, earlier, is_done, set_cache_keys
+from oasis_utils.pipeline.parameters import papermill_path
 from oasis_utils.pipeline.results import finish_report
 from oasis_utils.pipeline.series import NotebookFailed, Step
 from oasis_utils.runtime import (
@@ -85,7 +86,8 @@ def execute(step: Step, run: RunFolder) -> None:
     record.unlink(missing_ok=True)
     start = time.monotonic()
     try:
-        _stoppable(lambda: _papermill(step, output))
+        with storage_errors(output):
+            _stoppable(lambda: _papermill(step, output))
     except PapermillExecutionError as error:
         raise NotebookFailed(
             f"{step.name}, cell {error.exec_count}: {error.ename}: {_one_line(error.evalue)} "
@@ -118,8 +120,8 @@ def _papermill(step: Step, output: Path) -> None:
         # of papermill and nbclient; warnings of our code appear in the notebook
         warnings.simplefilter("ignore")
         papermill.execute_notebook(
-            str(step.source),
-            str(output),
+            papermill_path(step.source),
+            papermill_path(output),
             parameters=step.parameters,
             kernel_name="python3",
             cwd=str(project_root()),

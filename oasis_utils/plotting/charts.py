@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from oasis_utils.plotting.style import BLUE, COLOURS, GREY, axes_or_new, figure_of
+from oasis_utils.plotting.style import BLUE, COLOURS, GREY, axes_or_new, figure_of, log_y_axis
 
 
 def curves(
@@ -79,7 +79,7 @@ def lines(
     for colour, (name, y) in zip(COLOURS, series.items(), strict=False):
         ax.plot(x, y, color=colour, label=name)
     if log:
-        ax.set_yscale("log")
+        log_y_axis(ax)
     return _labelled(ax, xlabel, ylabel, title, legend=len(series) > 1)
 
 

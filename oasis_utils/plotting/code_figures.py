@@ -19,6 +19,7 @@ from oasis_utils.plotting.style import (
     figure_of,
     grey_limit,
     label_rows,
+    log_y_axis,
 )
 
 
@@ -114,11 +115,9 @@ def compare_codebooks(
                 markersize=3,
                 label=name,
             )
-        ax.set(
-            xlabel="seconds of training",
-            ylabel=label,
-            yscale="log" if key == "used_fraction" else "linear",
-        )
+        ax.set(xlabel="seconds of training", ylabel=label)
+        if key == "used_fraction":
+            log_y_axis(ax)
         ax.legend(fontsize=7)
     figure.suptitle(title)
     return figure

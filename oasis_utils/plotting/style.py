@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from oasis_utils.runtime import atomic, in_notebook
 
@@ -22,6 +23,7 @@ STYLE = {
     "axes.grid": False,
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
+    "text.parse_math": False,  # a dollar sign in the name of a folder is no formula
 }
 # Okabe-Ito: safe for colour-blind readers
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"
@@ -73,6 +75,21 @@ def figure_of(ax: Axes) -> Figure:
 def grey_limit(images: np.ndarray) -> float:
     """The grey level of white: 255 for uint8, else 1."""
     return 255.0 if images.dtype == np.uint8 else 1.0
+
+
+class PlainLogFormatter(LogFormatter):
+    """Labels of a logarithmic axis as plain numbers: those of matplotlib are formulas."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The label of a tick; empty where matplotlib would leave it out."""
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def log_y_axis(ax: Axes) -> None:
+    """Make the y axis logarithmic."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(PlainLogFormatter())
+    ax.yaxis.set_minor_formatter(PlainLogFormatter())
 
 
 def hide_axes(ax: Axes) -> None:

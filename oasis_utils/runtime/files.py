@@ -13,7 +13,7 @@ import shlex
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +110,10 @@ def atomic(path: str | Path) -> Iterator[Path]:
             refuse_special(path)
             os.replace(partial, path)
             to_disk(path.parent)  # so that the new name survives a power cut
-    finally:
+    except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+        raise
 
 
 @contextlib.contextmanager
@@ -213,9 +214,23 @@ def write_json(path: str | Path, value: Any) -> None:
         path: The file; its folder is created if missing.
         value: Any JSON value. Numbers that JSON lacks (nan, infinity) raise ValueError.
     """
-    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
-    with atomic(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_texts({path: json_text(value)})
+
+
+def json_text(value: Any) -> str:
+    """The content of a JSON file; ValueError for numbers that JSON lacks (nan, infinity)."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
+def write_texts(texts: Mapping[str | Path, str]) -> None:
+    """Write several files in UTF-8; if one of them cannot be written, all older ones stay.
+
+    Args:
+        texts: {path: content}.
+    """
+    with contextlib.ExitStack() as stack:
+        for path, text in texts.items():
+            stack.enter_context(atomic(path)).write_text(text, encoding="utf-8")
 
 
 def read_json(path: str | Path) -> Any:

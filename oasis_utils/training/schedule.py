@@ -11,26 +11,24 @@ from oasis_utils.config import TrainingConfig
 from oasis_utils.training.history import Record
 
 
-def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
-    """Linear warm-up, then a cosine from the peak to `final_rate` times the peak.
+def share_of_peak(config: TrainingConfig, step: int, total: int) -> float:
+    """The learning rate as a share of its peak: linear warm-up, then a cosine to `final_rate`.
 
     Args:
-        config: peak, warm-up and final rate.
+        config: warm-up and final rate.
         step: number of the step, from 0.
         total: steps of the whole training.
 
     Returns:
-        The learning rate of the step.
+        The share, in (0, 1].
 
     Reference:
         SGDR (Loshchilov 2017, arXiv 1608.03983).
     """
     if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
+        return (step + 1) / config.warmup_steps
     share = min((step - config.warmup_steps) / max(total - config.warmup_steps, 1), 1.0)
-    return config.learning_rate * (
-        config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * share))
-    )
+    return config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * share))
 
 
 def is_milestone(steps: int) -> bool:

@@ -15,7 +15,8 @@ from oasis_utils.models.trainable import Trainable
 from oasis_utils.runtime import autocast
 from oasis_utils.training.compiling import compiled, compiling_pays
 from oasis_utils.training.history import Record, with_new_names
-from oasis_utils.training.schedule import learning_rate
+from oasis_utils.training.muon import Muon
+from oasis_utils.training.schedule import share_of_peak
 
 
 class Trainer:
@@ -32,13 +33,7 @@ class Trainer:
         groups = model.parameter_groups()
         self.groups = {phase: groups[phase] for phase in model.phases}
         self.optimizers = {
-            phase: torch.optim.AdamW(
-                parameters,
-                lr=config.learning_rate,
-                betas=(config.betas[0], config.betas[1]),
-                weight_decay=config.weight_decay,
-                fused=True,
-            )
+            phase: optimizers_of(parameters, model.hidden_kernels(), config)
             for phase, parameters in self.groups.items()
         }
         self.average = copy.deepcopy(model).requires_grad_(False) if config.ema_decay else None
@@ -67,19 +62,20 @@ class Trainer:
             The losses, still on the device; those of a model of several phases have the name of
             the phase as a prefix.
         """
-        rate = learning_rate(self.config, self.steps, self.total_steps)
+        share = share_of_peak(self.config, self.steps, self.total_steps)
         losses: dict[str, Tensor] = {}
         for phase, parameters in self.groups.items():
-            optimizer = self.optimizers[phase]
-            for group in optimizer.param_groups:
-                group["lr"] = rate
             with autocast(self.device):
                 found = self.model_step(batch, phase)
-            optimizer.zero_grad(set_to_none=True)
+            for parameter in parameters:
+                parameter.grad = None
             found["loss"].backward(inputs=parameters)
             if self.config.clip_norm:
                 nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
-            optimizer.step()
+            for optimizer in self.optimizers[phase].values():
+                for group in optimizer.param_groups:
+                    group["lr"] = share * optimizer.defaults["lr"]
+                optimizer.step()
             prefix = "" if len(self.groups) == 1 else f"{phase}_"
             losses |= {prefix + name: value.detach() for name, value in found.items()}
         self.steps += 1
@@ -112,6 +108,14 @@ class Trainer:
 
     # ------------------------------------------------------------ resume
 
+    def _named_optimizers(self) -> list[tuple[str, torch.optim.Optimizer]]:
+        """Each optimiser with the prefix of its tensors in a file."""
+        return [
+            (f"optimizer.{phase}.{name}.", optimizer)
+            for phase, optimizers in self.optimizers.items()
+            for name, optimizer in optimizers.items()
+        ]
+
     def save(self, path: Path, identity: str) -> None:
         """Write all that `restore` reads.
 
@@ -122,9 +126,9 @@ class Trainer:
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         if self.average is not None:
             tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for phase, optimizer in self.optimizers.items():
+        for prefix, optimizer in self._named_optimizers():
             for index, state in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer.{phase}.{index}.{k}": v for k, v in state.items()}
+                tensors |= {f"{prefix}{index}.{k}": v for k, v in state.items()}
         tensors["random.cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
@@ -159,12 +163,13 @@ class Trainer:
         self.model.load_state_dict(_under(tensors, "model."))
         if self.average is not None:
             self.average.load_state_dict(_under(tensors, "average."))
-        for phase, optimizer in self.optimizers.items():
+        for prefix, optimizer in self._named_optimizers():
+            parameters = optimizer.param_groups[0]["params"]
             state: dict[int, dict[str, Tensor]] = {}
-            for name, tensor in _under(tensors, f"optimizer.{phase}.").items():
+            for name, tensor in _under(tensors, prefix).items():
                 index, key = name.split(".", 1)
                 state.setdefault(int(index), {})[key] = _laid_out_like(
-                    self.groups[phase][int(index)], tensor
+                    parameters[int(index)], tensor
                 )
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         torch.set_rng_state(tensors["random.cpu"])
@@ -174,6 +179,35 @@ class Trainer:
             setattr(self, name, about[name])
         self.history = [with_new_names(record) for record in about["history"]]
         return True
+
+
+def optimizers_of(
+    parameters: list[nn.Parameter], kernels: list[nn.Parameter], config: TrainingConfig
+) -> dict[str, torch.optim.Optimizer]:
+    """Muon for the hidden kernels, if the configuration asks for it, and AdamW for the others.
+
+    Args:
+        parameters: of one phase of a model.
+        kernels: of hidden convolutions of the model, see `Trainable.hidden_kernels`.
+        config: learning rates, weight decay.
+
+    Returns:
+        Optimisers by name, "adamw" and "muon".
+    """
+    hidden = {id(kernel) for kernel in kernels} if config.muon_rate else set()
+    for_muon = [p for p in parameters if id(p) in hidden]
+    optimizers: dict[str, torch.optim.Optimizer] = {
+        "adamw": torch.optim.AdamW(
+            [p for p in parameters if id(p) not in hidden],
+            lr=config.learning_rate,
+            betas=(config.betas[0], config.betas[1]),
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+    }
+    if for_muon:
+        optimizers["muon"] = Muon(for_muon, lr=config.muon_rate, weight_decay=config.weight_decay)
+    return optimizers
 
 
 def _laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import secrets
@@ -10,13 +11,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from oasis_utils.runtime import RunFolder, atomic, write_json
+from oasis_utils.runtime import RunFolder, atomic, project_root
 from oasis_utils.runtime.project_files import project_file
+from oasis_utils.widgets.page_server import PARENT, PATIENCE
 
 APP_TAG = "app"  # cells of notebook 06 that make the page: parameters, imports, loading, panels
+MODELS = ("vqvae", "pixelcnn", "dcgan")
 NOTEBOOK = "06_generation"
 TITLE = "# OASIS-VQ: brain slices drawn by models"
-ASSETS = Path(__file__).parent / "assets"
+# the template of the page loads nothing from other servers
+JUPYTER_FILES = Path(__file__).parent / "assets" / "jupyter"
+SERVER = "oasis_utils.widgets.page_server"
 
 
 def app_notebook(run: RunFolder, device: str = "auto") -> Path:
@@ -65,35 +70,42 @@ def voila_command(
     command = [
         sys.executable,
         "-m",
-        "voila",
+        SERVER,
         str(notebook),
         "--Voila.ip=127.0.0.1",
         "--token",
         f"--port={port}",
-        "--port_retries=0",
+        "--Voila.port_retries=0",
         f"--theme={theme}",
         "--template=oasis",
         "--VoilaConfiguration.show_tracebacks=True",
         "--VoilaConfiguration.show_margins=True",
+        f"--VoilaConfiguration.multi_kernel_manager_class={SERVER}.PageKernels",
+        "--KernelManager.transport_encryption=auto",
+        "--KernelRestarter.restart_limit=0",  # a new kernel would know nothing of the page
     ]
     return command if browser else [*command, "--no-browser"]
 
 
-def voila_environment(run: RunFolder, token: str) -> dict[str, str]:
-    """The environment of Voilà: that of this process, a page template, and the token.
+def voila_environment(token: str) -> dict[str, str]:
+    """The environment of Voilà: that of this process, with the page's template and the token.
 
-    The template loads nothing from other servers. The token is not in the command, which other
-    users could read.
+    The token is not in the command, which other users could read. Voilà ends with this process.
     """
-    share = run.root / "app" / "jupyter"
-    template = share / "voila" / "templates" / "oasis"
-    write_json(template / "conf.json", {"base_template": "lab"})
-    with atomic(template / "index.html.j2") as partial:
-        partial.write_text(
-            (ASSETS / "app_page.html.j2").read_text(encoding="utf-8"), encoding="utf-8"
+    paths = [str(JUPYTER_FILES), *filter(None, [os.environ.get("JUPYTER_PATH")])]
+    own = {"JUPYTER_PATH": os.pathsep.join(paths), "JUPYTER_TOKEN": token, PARENT: str(os.getpid())}
+    return os.environ | own
+
+
+def require_models(run: RunFolder) -> None:
+    """RuntimeError if every page would fail, for lack of models in the run and in the project."""
+    spare = RunFolder(project_root()).checkpoint("vqvae")
+    missing = [name for name in MODELS if not run.checkpoint(name).exists()]
+    if missing and not spare.exists():
+        raise RuntimeError(
+            f"{run.root} has no {', '.join(missing)}, and an installed package has no models of its"
+            " own: train them with `python -m oasis_utils run`, or give another --run"
         )
-    paths = [str(share), *filter(None, [os.environ.get("JUPYTER_PATH")])]
-    return os.environ | {"JUPYTER_PATH": os.pathsep.join(paths), "JUPYTER_TOKEN": token}
 
 
 def serve(
@@ -109,10 +121,16 @@ def serve(
         device: As in `select_device`.
 
     Raises:
-        RuntimeError: Voilà is not installed or fails, or the port is taken.
+        RuntimeError: Voilà is not installed or fails, there are no models, or the port is taken.
     """
     if importlib.util.find_spec("voila") is None:
         raise RuntimeError("the app needs Voilà: pip install 'oasis-vq[app]'")
+    if os.pathsep in str(JUPYTER_FILES):
+        raise RuntimeError(
+            f"the app cannot run from {JUPYTER_FILES.parents[2]}: Jupyter splits paths at"
+            f" {os.pathsep}; move the project to a folder without it"
+        )
+    require_models(run)
     with socket.socket() as listener:  # Voilà itself would wait without an end
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -125,10 +143,13 @@ def serve(
     token = secrets.token_urlsafe(16)
     address = f"http://127.0.0.1:{port}/?token={token}"
     print(f"{address} shows the panels in a few seconds; Ctrl-C ends it", flush=True)
-    process = subprocess.Popen(command, env=voila_environment(run, token))
+    process = subprocess.Popen(command, env=voila_environment(token))
     try:
         if process.wait() != 0:
             raise RuntimeError("Voilà failed: its message is above")
     except KeyboardInterrupt:
         process.terminate()  # it ends its kernels first
-        process.wait(30)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
+    finally:
+        process.kill()

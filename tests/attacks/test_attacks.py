@@ -75,7 +75,7 @@ def test_attack(case, sound, tmp_path):
     else:
         assert outcome.code in (1, 2) and re.search(case.error, message), message
         assert re.fullmatch(r"error: [^\n]+\n", message) and len(message) <= MAX_MESSAGE
-        assert message[:-1].isprintable() and "not foreseen" not in message
+        assert message[:-1].isprintable() and "error: unexpected " not in message
     assert outcome.peak <= MAX_BYTES and outcome.seconds <= MAX_SECONDS
 
 

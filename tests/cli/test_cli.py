@@ -267,20 +267,6 @@ def test_evaluate_refuses_bad_images_before_it_reads_the_data(tmp_path, capsys, 
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("error", [KeyError, TypeError, AttributeError, IndexError, EOFError])
-def test_an_unforeseen_error_is_one_line_with_advice(monkeypatch, capsys, error):
-    def fail(_args):
-        raise error("a\x1b[31m\nb")
-
-    monkeypatch.setattr(commands, "report", fail)
-    assert main(["report", "none"]) == 1
-    message = capsys.readouterr().err
-    assert message.startswith(f"error: {error.__name__}: ") and message.count("\n") == 1
-    assert "--debug shows where; please report it" in message and "\x1b" not in message
-    with pytest.raises(error):
-        main(["report", "none", "--debug"])
-
-
 def test_a_seed_is_one_that_every_library_takes(capsys):
     assert main(["sample", "--run", "x", "--out", "y", "--seed", str(10**30)]) == 2
     assert f"{10**30} is not from 0 to 4294967295" in capsys.readouterr().err

@@ -6,9 +6,10 @@ import pytest
 import torch
 from small_pixelcnn import AGES, random_maps, sharpened, tiny
 
-from oasis_utils.models.cached_sampling import RowCache, ScaledGate, Step
+from oasis_utils.models.cached_sampling import RowCache, ScaledGate
 from oasis_utils.models.drawing import SamplingOptions
 from oasis_utils.models.gated_network import GatedBlock
+from oasis_utils.models.kept_steps import Step
 
 
 def exact_logits(model, maps, positions, ages=None):

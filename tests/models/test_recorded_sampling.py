@@ -10,9 +10,10 @@ from gpu_helpers import inputs, needs_gpu, one_by_one, prior
 from small_pixelcnn import AGES, random_maps
 
 from oasis_utils.config import TrainingConfig
-from oasis_utils.models import cached_sampling as incremental
-from oasis_utils.models.cached_sampling import MOST_KEPT_STEPS, RowCache, Step
+from oasis_utils.models import kept_steps as incremental
+from oasis_utils.models.cached_sampling import RowCache
 from oasis_utils.models.drawing import SamplingOptions
+from oasis_utils.models.kept_steps import MOST_KEPT_STEPS, Step
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.training.trainer import Trainer
 

@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -36,13 +37,12 @@ def test_it_listens_on_the_loopback_address_only(run):
 
 def test_the_token_is_in_no_command_line(run):
     assert "--token" in app.voila_command(run.root / "x.ipynb", 8866)
-    assert app.voila_environment(run, "secret")["JUPYTER_TOKEN"] == "secret"
+    assert app.voila_environment("secret")["JUPYTER_TOKEN"] == "secret"
 
 
-def test_the_template_asks_no_other_server(run):
-    share = app.voila_environment(run, "secret")["JUPYTER_PATH"].split(":")[0]
-    assert share.startswith(str(run.root))
-    (page,) = run.root.rglob("index.html.j2")
+def test_the_template_asks_no_other_server():
+    share = app.voila_environment("secret")["JUPYTER_PATH"].split(":")[0]
+    (page,) = Path(share).rglob("index.html.j2")
     assert 'replace("https://cdn.jsdelivr.net/npm/"' in page.read_text(encoding="utf-8")
 
 
@@ -59,3 +59,15 @@ def test_a_port_that_is_taken_is_named(run):
         port = listener.getsockname()[1]
         with pytest.raises(RuntimeError, match=f"port {port} is taken"):
             app.serve(run, port)
+
+
+def test_without_any_models_it_says_so_before_it_starts(run, monkeypatch):
+    monkeypatch.setattr(app, "project_root", lambda: run.root / "installed")
+    with pytest.raises(RuntimeError, match="has no vqvae, pixelcnn, dcgan, and .* train them"):
+        app.serve(run, 8866)
+
+
+def test_a_package_in_a_folder_that_jupyter_cannot_name_is_refused(run, monkeypatch):
+    monkeypatch.setattr(app, "JUPYTER_FILES", Path("/a:b/oasis_utils/widgets/assets/jupyter"))
+    with pytest.raises(RuntimeError, match="cannot run from /a:b/oasis_utils: .* move the project"):
+        app.serve(run, 8866)

@@ -2,6 +2,7 @@
 
 import io
 
+import ipywidgets
 import numpy as np
 import pytest
 from PIL import Image
@@ -223,3 +224,15 @@ def test_every_control_is_labelled(samplers, tmp_path):
             assert widget.description or type(widget).__name__ == "Play", widget
         if type(widget).__name__ in ("Button", "Checkbox"):
             assert widget.description
+
+
+def test_no_part_of_a_panel_reads_a_text_as_html(samplers, tmp_path):
+    folder = tmp_path / "<img src=x onerror=alert(1)>"
+    explorer = Explorer(samplers, folder)
+    explorer.panels["Sample"].output.wait()
+    explorer.panels["Sample"].output.write()
+    parts = list(leaves(explorer.widget))
+    assert any(str(folder) in str(getattr(part, "value", "")) for part in parts)  # it is told
+    for part in parts:
+        assert not isinstance(part, (ipywidgets.HTML, ipywidgets.HTMLMath))
+        assert not getattr(part, "description_allow_html", False)

@@ -1,0 +1,38 @@
+"""The shared style: texts are shown as they are, and logarithmic axes have plain numbers."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from oasis_utils import plotting
+
+
+@pytest.fixture(autouse=True)
+def shared_style():
+    with plt.rc_context():
+        plotting.use_style()
+        yield
+    plt.close("all")
+
+
+@pytest.mark.parametrize(
+    "name", ["pay$5_and_$6", "$x", r"$\frac{$", "a{b}", "{", "a:b", "two\nlines", "100 %", "a_b^c"]
+)
+def test_names_of_folders_are_shown_as_they_are(name, tmp_path):
+    figure, ax = plt.subplots()
+    ax.plot([0, 1], label=name)
+    ax.set(title=name, xlabel=name)
+    ax.legend()
+    figure.suptitle(f"slices of {name}")
+    plotting.save_figure(figure, tmp_path, "figure")
+    assert (tmp_path / "figure.png").stat().st_size
+    for text in (ax.title, ax.xaxis.label, *ax.get_legend().get_texts()):
+        assert text.get_text() == name and not text.get_parse_math()
+
+
+def test_logarithmic_axes_have_plain_numbers():
+    x = np.array([1.0, 2.0, 3.0])
+    figure = plotting.lines(x, {"a": np.array([0.003, 0.2, 40])}, "x", "y", log=True)
+    figure.draw_without_rendering()
+    labels = {text.get_text() for text in figure.axes[0].get_yticklabels(which="both")}
+    assert {"0.01", "0.1", "1", "10"} <= labels and not any("$" in label for label in labels)
