@@ -61,7 +61,7 @@ class PixelCNN(GatedNetwork, Trainable):
         """All parameters, in the one phase "likelihood"."""
         return {"likelihood": list(self.parameters())}
 
-    def hidden_kernels(self) -> list[nn.Parameter]:
+    def hidden_kernels(self) -> list[Tensor]:
         """Kernels of all blocks and of the head's first layer."""
         layers = [*self.blocks.modules(), *self.head.modules()]
         return [layer.weight for layer in layers if isinstance(layer, nn.Conv2d)][:-1]

@@ -43,7 +43,7 @@ class Trainable(nn.Module):
         """The parameters that each phase updates, by the name of the phase."""
         raise NotImplementedError
 
-    def hidden_kernels(self) -> list[nn.Parameter]:
+    def hidden_kernels(self) -> list[Tensor]:
         """The convolution kernels between first and last layers, which Muon may train; none if the
         model leaves all to AdamW.
         """

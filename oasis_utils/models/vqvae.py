@@ -214,7 +214,7 @@ class VQVAE(Trainable):
             "discriminator": discriminator,
         }
 
-    def hidden_kernels(self) -> list[nn.Parameter]:
+    def hidden_kernels(self) -> list[Tensor]:
         """Kernels of encoder and decoder, but those that meet the pixels."""
         layers = [*self.encoder.modules(), *self.decoder.modules()]
         return [layer.weight for layer in layers if isinstance(layer, nn.Conv2d)][1:-1]

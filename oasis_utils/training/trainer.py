@@ -182,7 +182,7 @@ class Trainer:
 
 
 def optimizers_of(
-    parameters: list[nn.Parameter], kernels: list[nn.Parameter], config: TrainingConfig
+    parameters: list[nn.Parameter], kernels: list[Tensor], config: TrainingConfig
 ) -> dict[str, torch.optim.Optimizer]:
     """Muon for the hidden kernels, if the configuration asks for it, and AdamW for the others.
 
