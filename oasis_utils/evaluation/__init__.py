@@ -3,6 +3,7 @@
 from oasis_utils.evaluation import model_card, verdicts
 from oasis_utils.evaluation.evaluate import code_use, evaluate_images, generate, sensitivities
 from oasis_utils.evaluation.final_table import evaluation_summary, final_rows, summary_of
+from oasis_utils.evaluation.giveaways import giveaway_rows
 from oasis_utils.evaluation.image_sets import load_images, require_images
 from oasis_utils.evaluation.likelihood import prior_nats
 from oasis_utils.evaluation.measured_sets import SPACES, resolution
@@ -32,6 +33,7 @@ __all__ = [
     "evaluation_summary",
     "final_rows",
     "generate",
+    "giveaway_rows",
     "load_images",
     "mean_image",
     "model_card",

@@ -12,6 +12,7 @@ from jaxtyping import Float, Integer, UInt8
 
 from oasis_utils.data.dataset import Split
 from oasis_utils.evaluation import corruptions as sensitivity
+from oasis_utils.evaluation.giveaways import giveaways
 from oasis_utils.evaluation.image_sets import require_images
 from oasis_utils.evaluation.measured_sets import (
     SPACES,
@@ -148,6 +149,8 @@ def evaluate_images(
             "copy_gap": copies["copy_gap"],
             "variety": _variety(drawn, reference),
             "anatomy": _anatomy(drawn, reference),
+            "giveaways": reference.decoded_real
+            and giveaways(drawn, reference.decoded_real, reference.fitted.anatomist.symmetry),
             "memorisation": copies,
             "comparisons": comparisons,
             "seconds": seconds,

@@ -2,6 +2,7 @@
 
 from oasis_utils.training.equal_time import (
     gradient_codebook,
+    ssim_with_near_codes,
     ssim_without_rarest,
     textbook,
     train_configurations,
@@ -14,6 +15,7 @@ __all__ = [
     "best_record",
     "fit",
     "gradient_codebook",
+    "ssim_with_near_codes",
     "ssim_without_rarest",
     "textbook",
     "train_configurations",

@@ -131,3 +131,31 @@ def test_taking_no_code_away_changes_nothing_and_the_rarest_go_first():
     assert list(dict.fromkeys(found)) == list(found) and found[0] == pytest.approx(whole, abs=1e-6)
     assert found[int((counts == 0).sum())] == pytest.approx(whole, abs=1e-6)
     assert found[15] == pytest.approx(single, abs=1e-6)
+
+
+def test_near_codes_cost_more_the_more_cells_take_them():
+    torch.manual_seed(0)
+    model = VQVAE(SMALL).eval()
+    model.quantizer.codebook.copy_(torch.randn(16, 4))
+    images = next(iter(batches()))["images"]
+    found = collapse.ssim_with_near_codes(model, images, [0.0, 0.3, 1.0], seed=1)
+    exact = float(metrics.ssim(model.reconstruct(images), images).mean())
+    assert found[0.0] == pytest.approx(exact)
+    changes = [abs(found[share] - exact) for share in (0.0, 0.3, 1.0)]
+    assert changes[0] < changes[1] < changes[2]
+    assert found == collapse.ssim_with_near_codes(model, images, [0.0, 0.3, 1.0], seed=1)
+
+
+def test_a_near_code_is_never_the_own_one():
+    torch.manual_seed(0)
+    model = VQVAE(SMALL).eval()
+    images = next(iter(batches()))["images"]
+    decoded = []
+    model.decode_indices = lambda indices: decoded.append(indices) or images
+    collapse.ssim_with_near_codes(model, images, [1.0])
+    own = model.encode_indices(images)
+    codes = model.quantizer.codebook
+    assert (decoded[0] != own).all()
+    distances = torch.cdist(codes, codes)
+    rank = (distances[own] < distances[own, decoded[0]][..., None]).sum(-1)
+    assert rank.max() <= 5  # itself and at most four others are nearer

@@ -167,6 +167,8 @@ class EvaluationResults(Strict):
         copy_gap: See `MemorisationResults`.
         variety: {set: {measure: similarity of two slices of one position}}.
         anatomy: {set: anatomical measures}.
+        giveaways: {radiomic number: mean of the generated minus mean of the decoded slices, in
+            deviations of the decoded ones}; None without a VQ-VAE.
         memorisation: The test for copies.
         comparisons: {pair of sets: distances}.
         seconds: {part: wall time}.
@@ -209,6 +211,7 @@ class EvaluationResults(Strict):
     copy_gap: float
     variety: dict[str, Estimates | None]
     anatomy: dict[str, AnatomyResults | None]
+    giveaways: dict[str, float | None] | None
     memorisation: MemorisationResults
     comparisons: dict[str, ComparisonResults | None]
     seconds: Numbers

@@ -169,6 +169,7 @@ class CodebookResults(Strict):
         tone_change: Mean change of the grey level, in [0, 1], from a code to another one.
         near_black: Shares of codes and of cells that are drawn near black.
         ssim_without_rarest: {codes removed: SSIM}, the rarest first.
+        ssim_with_near_codes: {share of cells that take a near code instead of their own: SSIM}.
         collapse: Short trainings with other codebooks.
         collapse_seconds: Time that each of them was given.
     """
@@ -182,6 +183,7 @@ class CodebookResults(Strict):
     tone_change: Numbers
     near_black: Numbers
     ssim_without_rarest: Numbers
+    ssim_with_near_codes: Numbers
     collapse: Mapping[str, CollapseResults]
     collapse_seconds: float
 

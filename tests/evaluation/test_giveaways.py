@@ -1,0 +1,57 @@
+"""What gives generated slices away: differences in deviations, and the advice beside them."""
+
+import numpy as np
+import pytest
+from random_slices import blobs
+
+from oasis_utils.evaluation.giveaways import GREY, SHARP, advice, giveaway_rows, giveaways
+from oasis_utils.evaluation.measured_sets import MeasuredSet
+from oasis_utils.metrics.radiomic import radiomic, radiomic_table
+from oasis_utils.runtime.symmetry import LEFT_RIGHT
+
+
+def measured(images):
+    """A set of which only what `giveaways` reads is filled in; its numbers are standardised."""
+    n = len(images)
+    empty, rows = np.zeros((n, 0)), np.arange(n)
+    numbers = (radiomic(images) - 3.0) / 7.0
+    outside = np.zeros((n, 0), bool)
+    return MeasuredSet(images, rows, rows, empty, empty, numbers, empty, outside, (), rows * 1.0)
+
+
+def test_differences_are_in_deviations_of_the_decoded_slices_and_sorted():
+    a, b = blobs(12, 1), blobs(12, 2) // 2
+    found = giveaways(measured(a), measured(b), LEFT_RIGHT)
+    tables = radiomic_table(a), radiomic_table(b)
+    for name, value in found.items():
+        if value is not None:
+            difference = tables[0][name].mean() - tables[1][name].mean()
+            assert value == pytest.approx(difference / tables[1][name].std(), rel=1e-6)
+    sizes = [abs(value or 0.0) for value in found.values()]
+    assert sizes == sorted(sizes, reverse=True) and set(found) == set(tables[0])
+    assert found["mean"] > 1  # twice as bright
+
+
+def test_equal_sets_differ_in_nothing_and_constant_numbers_are_none():
+    a, flat = blobs(6, 1), np.zeros((6, 32, 32), np.uint8)
+    assert all(not value for value in giveaways(measured(a), measured(a), LEFT_RIGHT).values())
+    assert None in giveaways(measured(a), measured(flat), LEFT_RIGHT).values()
+
+
+def test_rows_hold_the_largest_differences_of_any_prior():
+    evaluations = {
+        "A": {"giveaways": {"outline": 3.0, "mean": -0.1, "overlap": None}},
+        "B": {"giveaways": {"outline": 0.2, "mean": -4.0, "overlap": 0.5}},
+        "C": {"giveaways": None},  # evaluated without a VQ-VAE
+    }
+    rows = giveaway_rows(evaluations, count=2)
+    assert list(rows) == ["mean", "outline"]
+    assert rows["outline"]["A"] == 3.0 and rows["mean"]["B"] == -4.0
+    assert rows["outline"]["C"] is None and "ragged" in rows["outline"]["what may help"]
+
+
+def test_every_number_has_advice():
+    names = list(radiomic_table(blobs(2, 1)))
+    texts = {name: advice(name) for name in names}
+    assert texts["0.25 to 0.5 cycles a pixel"] == texts["sharpness"] == SHARP
+    assert texts["skewness"] == GREY and all(texts.values())
