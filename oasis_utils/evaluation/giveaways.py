@@ -45,7 +45,7 @@ def giveaways(
     difference = drawn.radiomic.mean(0) - decoded.radiomic.mean(0)
     deviation = decoded.radiomic.std(0)
     found = {
-        name: float(d / s) if s > 0 else None
+        name: float(d / s) if s > 1e-9 else None
         for name, d, s in zip(names, difference, deviation, strict=True)
     }
     return dict(sorted(found.items(), key=lambda item: -abs(item[1] or 0.0)))

@@ -133,6 +133,7 @@ def test_taking_no_code_away_changes_nothing_and_the_rarest_go_first():
     assert found[15] == pytest.approx(single, abs=1e-6)
 
 
+@torch.no_grad()
 def test_near_codes_cost_more_the_more_cells_take_them():
     torch.manual_seed(0)
     model = VQVAE(SMALL).eval()
