@@ -180,7 +180,6 @@ class DCGANConfig:
         noise_dim: Length of z; also the number of directions of the linear initialisation.
         spatial_noise: Maps of spatial noise, one number for each cell; 0: none.
         channels: Feature maps at the full grid; doubled at each halving.
-        residual_blocks: Of the generator, at the full grid.
         space: Output space: "embedding", the codes' vectors, or "index", their numbers.
         start: Initialisation: "linear", from a linear model of the training maps, or "blank".
         loss: "relativistic" with R1 and R2, or the classical "bce".
@@ -204,7 +203,6 @@ class DCGANConfig:
     noise_dim: int = 64
     spatial_noise: int = 0
     channels: int = 64
-    residual_blocks: int = 0
     space: str = "embedding"
     start: str = "linear"
     loss: str = "relativistic"
@@ -221,7 +219,7 @@ class DCGANConfig:
         within(self, 2, 65_536, "n_codes")
         within(self, 1, 10_000, "n_positions")
         within(self, 1, 4096, "code_dim", "noise_dim", "channels")
-        within(self, 0, 64, "spatial_noise", "residual_blocks")
+        within(self, 0, 64, "spatial_noise")
         within(self, 0, 1e6, "gamma", "commitment")
         require(
             0 < self.penalty_share <= 1,

@@ -142,7 +142,7 @@ _DEMO = _profile(
         ema_decay=0.995,
         validate_every_steps=256,
     ),
-    dcgan=dict(channels=32, noise_dim=128, residual_blocks=2, gamma=2.0),
+    dcgan=dict(channels=32, noise_dim=128, gamma=2.0),
     dcgan_training=_gan_schedule(2, 32, 4e-4, ema_decay=0.99, validate_every_steps=64),
     evaluation=EvaluationConfig(n_images=512),
 )

@@ -11,7 +11,7 @@ from oasis_utils.metrics.radiomic import radiomic_table
 from oasis_utils.runtime.symmetry import Symmetry
 
 ADVICE = {
-    "outline": "ragged or speckled: longer training; DCGAN: smaller gamma, more residual_blocks",
+    "outline": "ragged or speckled: longer training; DCGAN: another gamma",
     "around the outline": "soft or bright rim: as for the outline",
     "fill": "holes or specks: as for the outline",
     "column": "brain beside the middle: a larger layout",

@@ -17,29 +17,6 @@ from oasis_utils.models.linear_maps import LinearMaps
 PACK_SIZE = 4  # maps of neighbouring positions whose variety the discriminator sees together
 
 
-class ResidualBlock(nn.Module):
-    """x + conv3x3(relu(conv3x3(relu(x)))).
-
-    Args:
-        channels: of the input and the output.
-    """
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
-        )
-
-    def forward(
-        self, x: Float[Tensor, "batch channels rows cols"]
-    ) -> Float[Tensor, "batch channels rows cols"]:
-        """The features with what the two convolutions add to them."""
-        return x + self.layers(x)
-
-
 class Generator(nn.Module):
     """Noise and slice position to a map of vectors.
 
@@ -47,7 +24,6 @@ class Generator(nn.Module):
     standardised age where the model is conditioned on ages (random where the age is unknown). The
     rest is spatial noise for each cell, at half and at full resolution, as in StyleGAN (Karras
     2019, arXiv 1812.04948, section 3.2), because one vector cannot describe every cortical fold.
-    Residual blocks at the full grid let neighbouring cells agree, as along an outline.
     With start="linear" the network adds to the map that a linear model makes of the same noise, and
     takes that map as an input.
 
@@ -74,7 +50,6 @@ class Generator(nn.Module):
             nn.ReLU(),
             nn.Conv2d(narrow, config.output_dim, 3, padding=1),
         )
-        self.refine = nn.Sequential(*(ResidualBlock(narrow) for _ in range(config.residual_blocks)))
         if config.space == "index":
             self.layers.append(nn.Tanh())  # the range that is cut into equal bins
         if config.linear:
@@ -112,9 +87,9 @@ class Generator(nn.Module):
             x = x + self.mix_full(full.view(len(noise), config.spatial_noise, *x.shape[2:]))
         x = layers[6:9](x)
         if not config.linear:
-            return layers[9:](self.refine(x))
+            return layers[9:](x)
         first = self.linear(whole, positions)
-        return first + layers[9:](self.refine(x + self.show(first)))
+        return first + layers[9:](x + self.show(first))
 
 
 class Discriminator(nn.Module):
