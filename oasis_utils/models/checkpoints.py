@@ -26,6 +26,9 @@ FIRST_VERSION = 1  # of a model's code, where a file names none
 HEADER = "oasis_vq"  # the key of our JSON in the safetensors header
 FINGERPRINT = "sha256"  # the key of the digest of that JSON and of all tensors
 LARGEST_HEADER = 16 << 20  # bytes; ours have some kilobytes
+# of a file that was replaced while it was read: safetensors opens it once for the header and again
+# for the tensors
+REREADS = 3
 RENAMED_FIELDS = {"texture": "spatial_noise"}  # in configurations of older files
 DAMAGE = (SafetensorError, KeyError, ValueError, TypeError, OSError, RecursionError, OverflowError)
 
@@ -68,6 +71,27 @@ def load_tensors(
     Raises:
         CheckpointError: the file is missing, truncated, altered or foreign.
     """
+    for _ in range(REREADS):
+        stamp = _stamp(path)
+        try:
+            return _read_tensors(path, device)
+        except CheckpointError:
+            if _stamp(path) == stamp:
+                raise
+    return _read_tensors(path, device)
+
+
+def _stamp(path: str | Path) -> tuple[int, int] | None:
+    """Changes when another process replaces the file; None without one."""
+    with contextlib.suppress(OSError):
+        found = os.stat(path)
+        return found.st_ino, found.st_mtime_ns
+    return None
+
+
+def _read_tensors(
+    path: str | Path, device: str | torch.device
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with _opened(path) as (file, text):
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
         if file.metadata().get(FINGERPRINT) not in (

@@ -175,7 +175,9 @@ def test_decoded_people_are_judged_against_decoded_people(reference, splits):
     judged = evaluate_images(images, np.tile(reference.decoded.positions, 2), reference)
     assert "decoded vs decoded" in judged["verdicts"]["fidelity"]
     low, high = judged["kid_decoded_vs_decoded_interval"]
-    assert judged["kid_prior_interval"][0] <= high and low <= judged["kid_prior_interval"][1]
+    rounding = 1e-12  # an untrained decoder gives all slices nearly equal features
+    assert judged["kid_prior_interval"][0] <= high + rounding
+    assert low <= judged["kid_prior_interval"][1] + rounding
     assert judged["kid_interval"][0] > judged["kid_prior_interval"][1]  # an untrained decoder
 
 

@@ -239,3 +239,29 @@ def test_fields_that_were_renamed_load_from_older_files(tmp_path):
     old["texture"] = old.pop("spatial_noise")
     rewrite_header(path, config=old)
     assert load_model(path, DCGAN)[0].config == config
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    path, read, calls = tmp_path / "x.safetensors", checkpoints._read_tensors, []
+    checkpoints.save_tensors(path, {"a": torch.zeros(2)}, {})
+
+    def replaced(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            checkpoints.save_tensors(path, {"a": torch.ones(2)}, {})
+            raise checkpoints.CheckpointError("header of one file, tensors of another")
+        return read(*arguments)
+
+    monkeypatch.setattr(checkpoints, "_read_tensors", replaced)
+    assert checkpoints.load_tensors(path)[0]["a"].tolist() == [1.0, 1.0] and len(calls) == 2
+
+
+def test_a_damaged_file_that_nobody_replaces_is_refused_at_once(tmp_path, monkeypatch):
+    path, read, calls = tmp_path / "x.safetensors", checkpoints._read_tensors, []
+    path.write_bytes(b"no checkpoint")
+    monkeypatch.setattr(
+        checkpoints, "_read_tensors", lambda *some: calls.append(some) or read(*some)
+    )
+    with pytest.raises(checkpoints.CheckpointError):
+        checkpoints.load_tensors(path)
+    assert len(calls) == 1

@@ -1,6 +1,16 @@
 """The folder of a training, and seeded random numbers."""
 
+import contextlib
+
 import pytest
+
+from oasis_utils.training import trainer
+
+
+@pytest.fixture
+def in_float32(monkeypatch):
+    """Trainings compute in float32, also on a CPU that has bfloat16."""
+    monkeypatch.setattr(trainer, "autocast", lambda device: contextlib.nullcontext())
 
 
 @pytest.fixture

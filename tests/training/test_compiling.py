@@ -49,7 +49,7 @@ def test_errors_of_the_compiler_are_hidden_during_a_step_only(monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "backend"), [("vqvae", "aot_eager"), ("pixelcnn", "aot_eager"), ("pixelcnn", broken)]
 )
-def test_a_compiled_training_makes_the_same_steps(monkeypatch, request, kind, backend):
+def test_a_compiled_training_makes_the_same_steps(monkeypatch, request, in_float32, kind, backend):
     """With the compiler's front only, which follows the code but leaves the sums as they are: equal
     to the bit. And
     with a compiler that fails.

@@ -1,6 +1,5 @@
 """One training step: losses, phases, clipping and the average of the weights."""
 
-import contextlib
 import math
 
 import pytest
@@ -25,16 +24,13 @@ from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import seed_everything
-from oasis_utils.training import trainer as trainer_module
 from oasis_utils.training.loop import fit
 from oasis_utils.training.trainer import Trainer
 
 # ---------------------------------------------------------------- learning
 
 
-def test_loss_of_an_epoch_is_the_mean_over_its_batches(run, monkeypatch):
-    # in float32: a CPU that computes in bfloat16 rounds the losses of single batches
-    monkeypatch.setattr(trainer_module, "autocast", lambda device: contextlib.nullcontext())
+def test_loss_of_an_epoch_is_the_mean_over_its_batches(run, in_float32):
     frozen = TrainingConfig(epochs=1, batch_size=8, learning_rate=1e-12, warmup_steps=0)
     model = Line(LineConfig())
     expected = model.validate(line_batches(shuffle=False))["error"]

@@ -94,7 +94,7 @@ def test_validation_within_epochs_starts_at_step_0_and_counts_steps(run):
     assert read_history(run.history("line")) == history
 
 
-def test_losses_of_a_record_are_means_since_the_record_before(run):
+def test_losses_of_a_record_are_means_since_the_record_before(run, in_float32):
     frozen = TrainingConfig(
         epochs=1, batch_size=8, learning_rate=1e-12, warmup_steps=0, validate_every_steps=3
     )
