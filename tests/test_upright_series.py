@@ -125,12 +125,23 @@ def test_metrics_agree_with_those_of_upright_slices(case, series):
     assert (
         abs(ours["reconstruction"]["brain_ssim"] - upright["reconstruction"]["brain_ssim"]) < 0.08
     )
-    for prior in ("pixelcnn", "dcgan"):
-        for key in ("kid", "kid_prior", "two_sample_auc"):
+    for prior, keys in {
+        "pixelcnn": ("kid", "two_sample_auc"),
+        "dcgan": ("kid", "kid_prior", "two_sample_auc"),
+    }.items():
+        for key in keys:
             (low, high), (other_low, other_high) = (
                 report["priors"][prior][f"{key}_interval"] for report in (ours, upright)
             )
             assert low <= other_high and other_low <= high, (prior, key)
+    # The PixelCNN of this profile draws no brains yet: how far they are from decoded ones depends
+    # on the codes, which differ after so short a training. Beside the best baseline of the same
+    # codes it is as good.
+    relative = [
+        report["pixelcnn"]["nats_per_code"] / report["pixelcnn"]["markov_cell_nats"]
+        for report in (ours, upright)
+    ]
+    assert abs(relative[0] - relative[1]) < 0.1
 
 
 def test_the_data_say_how_they_lie(case):

@@ -109,7 +109,7 @@ _SMOKE = _profile(
     vqvae=dict(channels=32, residual_blocks=1, codebook_decay=0.97),
     vqvae_training=_schedule(16, 8, 2e-3, muon_rate=0.01, warmup_steps=5, validate_every=4),
     codes=CodesConfig(variants=2, max_shift=1),
-    pixelcnn=dict(channels=24, blocks=3, hidden=32, layout=4),
+    pixelcnn=dict(channels=24, blocks=3, hidden=32, layout=8),
     pixelcnn_training=_schedule(
         6, 8, 3e-3, muon_rate=0.02, warmup_steps=5, patience=3, validate_every_steps=16
     ),
