@@ -95,7 +95,10 @@ def read_plain(path: str | Path, most: int) -> bytes:
     with open_plain(path) as file:
         size = os.fstat(file.fileno()).st_size
         try:
-            content = file.read(most + 1) if size <= most else b""
+            # `read` takes the memory it is asked for at once, so not `most`
+            content = file.read(size + 1) if size <= most else b""
+            if len(content) > size:  # it has grown since
+                content += file.read(most + 1 - len(content))
         except OSError as error:
             raise DataError(f"cannot read {path}: {error.strerror}; replace the file") from None
     if size > most or len(content) > most:

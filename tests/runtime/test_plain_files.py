@@ -1,6 +1,8 @@
 """Plain files only, and no more of them than their kind can hold."""
 
 import os
+import stat
+import tracemalloc
 
 import pytest
 
@@ -59,3 +61,29 @@ def test_a_bomb_is_what_unpacks_far_beyond_its_size():
 
 def test_terminals_obey_no_text():
     assert printable("a\x1b[31mb\n\tc  d\udc80é") == "a\\x1b[31mb c d\\udc80é"
+
+
+def test_a_small_file_takes_little_memory_whatever_it_may_have(tmp_path):
+    path = tmp_path / "small"
+    path.write_bytes(b"x" * 1000)
+    tracemalloc.start()
+    try:
+        assert read_plain(path, 64 << 20) == b"x" * 1000
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_that_grows_while_it_is_read_is_read_whole_or_refused(tmp_path, monkeypatch):
+    path, real = tmp_path / "growing", os.fstat
+    path.write_bytes(b"x" * 1000)
+
+    def as_it_was(descriptor):
+        found = list(real(descriptor))
+        found[stat.ST_SIZE] = 10
+        return os.stat_result(found)
+
+    monkeypatch.setattr(os, "fstat", as_it_was)
+    assert read_plain(path, 1000) == b"x" * 1000
+    with pytest.raises(DataError, match="more than 999 bytes"):
+        read_plain(path, 999)
