@@ -135,12 +135,22 @@ def tiny_vqvae():
     )
 
 
-def tiny_pixelcnn():
-    return PixelCNN(
-        PixelCNNConfig(
-            grid=4, n_codes=8, n_positions=3, channels=8, blocks=2, hidden=8, dropout=0.3
-        )
+def tiny_pixelcnn(layout=0):
+    config = PixelCNNConfig(
+        grid=4,
+        n_codes=8,
+        n_positions=3,
+        channels=8,
+        blocks=2,
+        hidden=8,
+        dropout=0.3,
+        layout=layout,
+        code_dim=4,
     )
+    model, maps = PixelCNN(config), map_batches(shuffle=False).tensors
+    codebook = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    model.use_layouts(codebook, maps["indices"], maps["positions"])
+    return model
 
 
 def tiny_gan():
@@ -154,9 +164,9 @@ def fit_prior(model, schedule, run, every, options):
     return fit(model, map_batches(), map_batches(False), config, run, "model", **options)
 
 
-def fit_pixelcnn(run, every=0, **options):
-    schedule = dict(ema_decay=0.9, weight_decay=0.01, clip_norm=1.0)
-    return fit_prior(tiny_pixelcnn(), schedule, run, every, options)
+def fit_pixelcnn(run, every=0, layout=0, muon_rate=0.0, **options):
+    schedule = dict(ema_decay=0.9, weight_decay=0.01, clip_norm=1.0, muon_rate=muon_rate)
+    return fit_prior(tiny_pixelcnn(layout), schedule, run, every, options)
 
 
 def fit_gan(run, every=0, **options):

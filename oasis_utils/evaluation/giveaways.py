@@ -10,17 +10,19 @@ from oasis_utils.evaluation.measured_sets import MeasuredSet
 from oasis_utils.metrics.radiomic import radiomic_table
 from oasis_utils.runtime.symmetry import Symmetry
 
+MATCH = "halves do not match: PixelCNN: a layout, wider kernels"
+SIZE = "wrong size: PixelCNN: a layout; longer training"
 ADVICE = {
     "outline": "ragged or speckled: longer training; DCGAN: another gamma",
     "around the outline": "soft or bright rim: as for the outline",
     "fill": "holes or specks: as for the outline",
-    "column": "brain beside the middle: a larger layout",
-    "row": "brain too high or too low: a larger layout",
-    "overlap": "halves do not match: a larger layout, wider kernels",
-    "asymmetry": "halves do not match: a larger layout, wider kernels",
-    "height": "wrong size: a larger layout",
-    "width": "wrong size: a larger layout",
-    "area": "wrong size: a larger layout",
+    "column": "training mirrors about the middle of the frame: are real brains beside it?",
+    "row": "brain too high or too low: PixelCNN: a layout",
+    "overlap": MATCH,
+    "asymmetry": MATCH,
+    "height": SIZE,
+    "width": SIZE,
+    "area": SIZE,
 }
 SHARP = "too smooth if negative, too noisy if positive: top-p nearer 1 or smaller; longer training"
 GREY = "wrong grey levels or tissue shares: longer training; look at the ages asked for"

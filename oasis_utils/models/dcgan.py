@@ -29,11 +29,10 @@ from oasis_utils.models.adversarial import (
 )
 from oasis_utils.models.diagnostics import code_divergence, position_spread
 from oasis_utils.models.drawing import AS_LEARNED, SamplingOptions, great_circle
+from oasis_utils.models.linear_maps import fitted_rows, with_first
 from oasis_utils.models.prior import check_ages, check_positions
 from oasis_utils.models.quantizer import nearest_code
 from oasis_utils.models.trainable import SizedBatches, Trainable
-
-MOST_FITTED_MAPS = 8192  # of the training split, to which the linear model is fitted
 
 
 class DCGAN(Trainable):
@@ -116,8 +115,7 @@ class DCGAN(Trainable):
         """
         if not self.config.linear:
             return
-        order = torch.randperm(len(indices), generator=torch.Generator().manual_seed(0))
-        some = order[:MOST_FITTED_MAPS].to(indices.device)
+        some = fitted_rows(len(indices), indices.device)
         standard = self.standardize_ages(ages)
         self.generator.linear.fit(
             self.embed(indices[some]), positions[some], None if standard is None else standard[some]
@@ -161,17 +159,6 @@ class DCGAN(Trainable):
             return None
         return (ages - self.config.age_mean) / self.config.age_std
 
-    @staticmethod
-    def with_ages(
-        noise: Float[Tensor, "batch noise_size"], standard: Float[Tensor, " batch"] | None
-    ) -> Float[Tensor, "batch noise_size"]:
-        """The noise with the known ages as its first numbers."""
-        if standard is None:
-            return noise
-        return torch.cat(
-            [torch.where(standard.isfinite(), standard, noise[:, 0])[:, None], noise[:, 1:]], dim=1
-        )
-
     @torch.no_grad()
     def sample(
         self,
@@ -209,7 +196,7 @@ class DCGAN(Trainable):
         check_ages(ages, self.config.knows_age, "DCGAN")
         check_positions(positions, self.config.n_positions)
         return self.quantize(
-            self.generator(self.with_ages(noise, self.standardize_ages(ages)), positions)
+            self.generator(with_first(noise, self.standardize_ages(ages)), positions)
         )
 
     # ------------------------------------------------------------ training
@@ -237,7 +224,7 @@ class DCGAN(Trainable):
         ages = self.standardize_ages(batch["ages"][order] if "ages" in batch else None)
         with torch.autocast(positions.device.type, enabled=False):
             real = self.embed(indices)
-            noise = self.with_ages(
+            noise = with_first(
                 torch.randn(len(positions), self.config.noise_size, device=positions.device), ages
             )
             if phase == "discriminator":

@@ -17,9 +17,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from oasis_utils.config import PixelCNNConfig
-from oasis_utils.models.linear_maps import LinearMaps
+from oasis_utils.models.linear_maps import LinearMaps, fitted_rows, with_first
 
-MOST_FITTED_MAPS = 8192  # of the training split
 HIDDEN = 32  # channels of the network that reads a layout
 KNOWN = 1e-6  # variance of a layout's first number where the age is known
 
@@ -67,8 +66,7 @@ class Layout(nn.Module):
             positions: slice position of each map, in [0, n_positions).
             ages: years, nan where unknown; None: all unknown.
         """
-        order = torch.randperm(len(indices), generator=torch.Generator().manual_seed(0))
-        some = order[:MOST_FITTED_MAPS].to(indices.device)
+        some = fitted_rows(len(indices), indices.device)
         used = codebook[indices[some].flatten()]
         self.codebook.copy_((codebook - used.mean(0)) / used.var(0).mean().sqrt().clamp(min=1e-6))
         maps, positions = self.embed(indices[some]), positions[some]
@@ -141,9 +139,7 @@ class Layout(nn.Module):
         ages: Float[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch layout"]:
         """Standard normal numbers as layouts, with known ages in the first place."""
-        standard = self.standardize(ages, positions)
-        first = torch.where(standard.isfinite(), standard, normal[:, 0])
-        return torch.cat([first[:, None], normal[:, 1:]], dim=1)
+        return with_first(normal, self.standardize(ages, positions))
 
     def forward(
         self, numbers: Float[Tensor, "batch layout"], positions: Int[Tensor, " batch"]

@@ -12,6 +12,28 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 DECOMPOSITION_SEED = 0  # of the randomised decomposition: the same maps give the same model
+MOST_FITTED_MAPS = 8192  # of a training split
+
+
+def fitted_rows(n: int, device: torch.device) -> Int[Tensor, " rows"]:
+    """Which of n training maps the linear model is fitted to: at most `MOST_FITTED_MAPS`, drawn at
+    random, for each n always the same.
+    """
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    return order[:MOST_FITTED_MAPS].to(device)
+
+
+def with_first(
+    noise: Float[Tensor, "batch dim"], first: Float[Tensor, " batch"] | None
+) -> Float[Tensor, "batch dim"]:
+    """The noise with `first`, such as standardised ages, in its first place; nan leaves the noise's
+    own number there, None all of them.
+    """
+    if first is None:
+        return noise
+    return torch.cat(
+        [torch.where(first.isfinite(), first, noise[:, 0])[:, None], noise[:, 1:]], dim=1
+    )
 
 
 class LinearMaps(nn.Module):

@@ -2,8 +2,7 @@
 
 A step changes a layer's output about equally in all directions, not mostly in the few that its
 gradient points to (Jordan 2024, https://kellerjordan.github.io/posts/muon/; scale by shape and
-weight decay: Liu 2025, arXiv 2502.16982). torch.optim.Muon takes matrices only, and iterates in
-bfloat16, which is slow on most CPUs.
+weight decay: Liu 2025, arXiv 2502.16982). torch.optim.Muon takes matrices only, one at a time.
 """
 
 from __future__ import annotations

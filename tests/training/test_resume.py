@@ -33,14 +33,33 @@ def without_seconds(history):
     ]
 
 
-def fit_vqvae(run, every=0, **options):
-    config = TrainingConfig(epochs=4, batch_size=4, warmup_steps=3, validate_every_steps=every)
+def fit_vqvae(run, every=0, muon_rate=0.0, **options):
+    config = TrainingConfig(
+        epochs=4, batch_size=4, warmup_steps=3, validate_every_steps=every, muon_rate=muon_rate
+    )
     return fit(
         tiny_vqvae(), picture_batches(), picture_batches(False), config, run, "model", **options
     )
 
 
-@pytest.mark.parametrize("fit_model", [fit_vqvae, fit_pixelcnn, fit_gan])
+def fit_vqvae_with_muon(run, **options):
+    return fit_vqvae(run, muon_rate=0.01, **options)
+
+
+def fit_pixelcnn_with_layouts_and_muon(run, **options):
+    return fit_pixelcnn(run, layout=3, muon_rate=0.02, **options)
+
+
+FITS = [
+    fit_vqvae,
+    fit_vqvae_with_muon,
+    fit_pixelcnn,
+    fit_pixelcnn_with_layouts_and_muon,
+    fit_gan,
+]
+
+
+@pytest.mark.parametrize("fit_model", FITS)
 @pytest.mark.parametrize(
     ("epoch", "every"), [(1, 0), (3, 0), (3, 3)]
 )  # epochs of four steps: 3 is within one
@@ -69,7 +88,7 @@ def test_interrupted_training_ends_bit_for_bit_as_a_whole_one(
     )  # also averages, optimisers, random state, last weights
 
 
-@pytest.mark.parametrize("fit_model", [fit_vqvae, fit_pixelcnn, fit_gan])
+@pytest.mark.parametrize("fit_model", FITS)
 def test_another_random_start_ends_elsewhere(tmp_path, fit_model):
     """What the test above sees as equal depends on the random start."""
     results = []
