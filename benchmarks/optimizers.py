@@ -33,7 +33,7 @@ from oasis_utils.training.equal_time import train_for
 DEMO = load_profile("demo")
 TRIALS = {
     "AdamW": [
-        replace(DEMO.vqvae_training, muon_rate=0.0, learning_rate=r) for r in (1e-3, 2e-3, 4e-3)
+        replace(DEMO.vqvae_training, muon_rate=0.0, learning_rate=r) for r in (2e-3, 4e-3, 8e-3)
     ],
     "Muon": [replace(DEMO.vqvae_training, muon_rate=r) for r in (0.005, 0.01, 0.02)],
 }
