@@ -10,7 +10,8 @@ from command_line import contents, oasis
 from oasis_utils import data
 from oasis_utils.config import PROFILES, SPLITS
 from oasis_utils.data.dataset import open_cache
-from oasis_utils.runtime import read_json
+from oasis_utils.models.sampler import Samples
+from oasis_utils.runtime import RunFolder, read_json
 
 pytestmark = pytest.mark.slow
 NOBODY = range(10, 14)
@@ -25,6 +26,30 @@ def with_gaps(folder):
         if position in NOBODY or (subject + position) % 3 == 0:
             path.unlink()
     return folder
+
+
+def of_three_people(folder):
+    """Sample brains of the first person of each split."""
+    source = data.make_sample_brains(PROFILES["smoke"].data)
+    for images in source.glob("keras_png_slices_*"):
+        numbers = {path: int(re.findall(r"\d+", path.name)[0]) for path in images.glob("*.png")}
+        for path in (path for path, n in numbers.items() if n == min(numbers.values())):
+            (folder / images.name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder / images.name)
+    return folder
+
+
+def test_three_people_go_as_far_as_people_are_compared(tmp_path):
+    source, run = of_three_people(tmp_path / "data"), tmp_path / "run"
+    done = oasis("run", "--profile", "smoke", "--data", source, "--out", run, "-p", "epochs=1")
+    assert done.returncode == 1
+    assert (
+        "07_evaluation" in done.stderr and "holds 1 subject, at least 2 are needed" in done.stderr
+    )
+    executed = RunFolder.at(run)
+    assert len(Samples.load(executed.samples("pixelcnn")).images) > 0
+    told = (executed.root / "notebooks" / "01_data_exploration.ipynb").read_text()
+    assert "1 subject in validate and test: notebook 07 compares people" in told
 
 
 def test_gaps_in_positions_go_through_all_notebooks(tmp_path):

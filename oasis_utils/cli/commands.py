@@ -89,12 +89,13 @@ def describe_cache(dataset) -> list[str]:
         Splits, notes, orientation, skipped files and, for OASIS, the acknowledgement.
     """
     from oasis_utils.data.sources import OASIS_ACKNOWLEDGEMENT
+    from oasis_utils.data.summary import notes
 
     manifest, lines = dataset.manifest, []
     for name in SPLITS:
         split = dataset.split(name)
         lines.append(f"{name}: {len(split)} slices of {len(set(split.subjects.tolist()))} subjects")
-    lines += [f"note: {count} {note}" for note, count in manifest["notes"].items()]
+    lines += [f"note: {note}" for note in notes(dataset)]
     lines.append(f"orientation: {dataset.geometry}")
     skipped = manifest["skipped"]
     if skipped:

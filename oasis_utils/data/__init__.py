@@ -15,7 +15,7 @@ from oasis_utils.data.grey_levels import FOREGROUND
 from oasis_utils.data.sample_brains import make_sample_brains
 from oasis_utils.data.sources import OASIS_ACKNOWLEDGEMENT
 from oasis_utils.data.splits import balance
-from oasis_utils.data.summary import data_results
+from oasis_utils.data.summary import data_results, notes
 
 __all__ = [
     "FOREGROUND",
@@ -28,6 +28,7 @@ __all__ = [
     "data_results",
     "is_cache",
     "make_sample_brains",
+    "notes",
     "one_slice_per_subject",
     "open_cache",
     "open_or_build",

@@ -21,9 +21,16 @@ from torch import Tensor
 
 from oasis_utils.config import BRAIN_LEVEL, SPLITS, DataConfig, digest
 from oasis_utils.data.batches import Streamed, free_memory
-from oasis_utils.data.cache_folder import MANIFEST, finish_replacement, is_cache, replaced_cache
+from oasis_utils.data.cache_folder import (
+    MANIFEST,
+    MASKS,
+    SLICES,
+    finish_replacement,
+    is_cache,
+    replaced_cache,
+)
 from oasis_utils.data.grey_levels import to_float, with_channel
-from oasis_utils.data.manifest import checked_manifest
+from oasis_utils.data.manifest import checked_arrays
 from oasis_utils.data.orientation import AUTO, correlation_with_mean, oriented, turned_back
 from oasis_utils.data.prepare import import_source
 from oasis_utils.data.reading import ImportOptions
@@ -170,10 +177,13 @@ class Dataset:
     Attributes:
         folder: holds slices.npy, manifest.json and, where the source has masks, masks.npy.
         manifest: content of manifest.json, see `prepare.import_source`.
+        arrays: memory maps by name of the file. They stay those of the manifest when the cache is
+            replaced.
     """
 
     folder: Path
     manifest: dict[str, Any]
+    arrays: dict[str, UInt8[np.ndarray, "n height width"]]
 
     @property
     def identity(self) -> str:
@@ -280,18 +290,15 @@ class Dataset:
         ages = [np.nan if entry["age"] is None else entry["age"] for entry in chosen]
         return Split(
             name,
-            self._array("slices")[rows],
+            self.arrays[SLICES][rows],
             np.repeat([entry["subject"] for entry in chosen], lengths),
             np.array([position for entry in chosen for position in entry["positions"]]),
             np.repeat(np.array(ages, dtype=np.float32), lengths),
-            self._array("masks")[rows] if self.manifest["masks"] else None,
+            self.arrays[MASKS][rows] if self.manifest["masks"] else None,
             np.repeat(numbers, lengths),
             self.symmetry,
             self.content,
         )
-
-    def _array(self, name: str) -> np.ndarray:
-        return np.load(self.folder / f"{name}.npy", mmap_mode="r")
 
 
 def open_cache(folder: str | Path) -> Dataset:
@@ -305,7 +312,7 @@ def open_cache(folder: str | Path) -> Dataset:
 
     Raises:
         DataError: there is no cache, another version of this package made it, or it is damaged,
-            see `manifest.checked_manifest`.
+            see `manifest.checked_arrays`.
     """
     folder = Path(folder)
     if not is_cache(folder):
@@ -314,7 +321,14 @@ def open_cache(folder: str | Path) -> Dataset:
             " first"
         )
     finish_replacement(folder)
-    return Dataset(folder, checked_manifest(folder, read_json(folder / MANIFEST)))
+    manifest = read_json(folder / MANIFEST)
+    while True:
+        try:
+            return Dataset(folder, manifest, checked_arrays(folder, manifest))
+        except DataError:
+            seen, manifest = manifest, read_json(folder / MANIFEST)
+            if manifest == seen:
+                raise  # else the cache was replaced in between
 
 
 def build_cache(
@@ -375,11 +389,11 @@ def open_or_build(
         return dataset
     refuse_inside(source, folder)
     with replaced_cache(folder) as draft:
-        for name in ("slices.npy", "masks.npy") if dataset.manifest["masks"] else ("slices.npy",):
+        for name in dataset.arrays:
             with atomic(draft / name) as partial:
                 try:
                     os.link(source / name, partial)
                 except OSError:  # another file system
                     shutil.copyfile(source / name, partial)
-        write_json(draft / "manifest.json", dataset.manifest)
+        write_json(draft / MANIFEST, dataset.manifest)
     return open_cache(folder)

@@ -120,19 +120,19 @@ def _check_form(manifest: dict[str, Any], path: Path) -> None:
 # ---------------------------------------------------------------- check
 
 
-def checked_manifest(folder: Path, manifest: Any) -> dict[str, Any]:
-    """A manifest that its cache agrees with.
+def checked_arrays(folder: Path, manifest: Any) -> dict[str, np.ndarray]:
+    """The arrays of a cache, which agree with its manifest.
 
     Args:
         folder: the cache.
         manifest: what its manifest.json holds.
 
     Returns:
-        The manifest.
+        Memory maps by name of the file.
 
     Raises:
-        DataError: it is of another version or form, a subject is in two splits, or the arrays are
-            others than it describes.
+        DataError: the manifest is of another version or form, a subject is in two splits, or the
+            arrays are others than it describes.
     """
     path = folder / MANIFEST
     if not isinstance(manifest, dict) or "format" not in manifest:
@@ -152,7 +152,7 @@ def checked_manifest(folder: Path, manifest: Any) -> dict[str, Any]:
             f"the slices in {folder} are others than its {MANIFEST} describes, or it was edited:"
             f" {AGAIN}"
         )
-    return manifest
+    return arrays
 
 
 def _size(manifest: dict[str, Any]) -> int:

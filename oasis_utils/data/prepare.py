@@ -25,7 +25,7 @@ from oasis_utils.data.cache_folder import (
     remove_abandoned,
     replaced_cache,
 )
-from oasis_utils.data.manifest import CACHE_FORMAT, checked_manifest, digests, opened_array
+from oasis_utils.data.manifest import CACHE_FORMAT, checked_arrays, digests, opened_array
 from oasis_utils.data.orientation import AUTO, oriented
 from oasis_utils.data.reading import ImportOptions, OnProgress
 from oasis_utils.data.resize import Window, fit_window, write_resized
@@ -87,7 +87,7 @@ def _is_up_to_date(folder: Path, about: dict[str, Any]) -> bool:
     if not manifest or any(manifest.get(key) != value for key, value in about.items()):
         return False
     try:
-        checked_manifest(folder, manifest)
+        checked_arrays(folder, manifest)
     except DataError:  # it is made again
         return False
     return True

@@ -57,6 +57,7 @@ class SliceCollector:
         self.notes: Counter[str] = Counter(source.notes)
         self.skipped: list[dict[str, str]] = []
         self.stored: list[list[StoredSlice]] = [[] for _ in source.series]
+        self.n_black = [0] * len(source.series)
         self.first_seen: dict[bytes, tuple[str | None, Path | str]] = {}  # by digest
         self.example: Path | str = ""  # a slice of the expected shape
         self.n = self.n_train = self.n_masks = 0
@@ -112,7 +113,10 @@ class SliceCollector:
                 self._append(reading)
         self.raw.flush()
         self.raw_masks.flush()
+        self._refuse_black_series()
         self._refuse_empty_splits()
+        if any(self.n_black):
+            self.notes[BLACK] = sum(self.n_black)
         if 0 < self.n_masks < self.n:
             self.notes[NO_MASKS] = self.n - self.n_masks
 
@@ -143,8 +147,8 @@ class SliceCollector:
                 f"{reading.where} is {size_text(reading.image.shape)} pixels, but"
                 f" {Path(self.example).name} is {size_text(self.shape)}: all slices need one size"
             )
-        if not reading.image.any():
-            self.notes[BLACK] += 1  # the ends of a stack are black, and alike in all subjects
+        if not reading.image.any():  # the ends of a stack are black, and alike in all subjects
+            self.n_black[reading.series] += 1
             return
         split = self.source.series[reading.series].split
         first, where = self.first_seen.setdefault(reading.digest, (split, reading.where))
@@ -186,6 +190,19 @@ class SliceCollector:
             raise DataError(f"{error} (`prepare --skip-bad` goes on without such files)") from None
         name = os.path.relpath(where, self.source.path) if isinstance(where, Path) else where
         self.skipped.append({"file": str(name), "reason": str(error)})
+
+    def _refuse_black_series(self) -> None:
+        """Refuse, or leave out, a session of black slices alone, in which nothing is measured."""
+        for number, (series, stored) in enumerate(
+            zip(self.source.series, self.stored, strict=True)
+        ):
+            if not stored or self.n_black[number] < len(stored):
+                continue
+            name = " ".join(filter(None, (series.name, series.session)))
+            self._refuse(f"subject {name}", DataError(f"all slices of subject {name} are black"))
+            self.n_train -= len(stored) if series.split == "train" else 0
+            self.n_black[number] = 0
+            stored.clear()
 
     def _refuse_empty_splits(self) -> None:
         full = {

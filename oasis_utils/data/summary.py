@@ -10,6 +10,24 @@ from oasis_utils.config import SPLITS
 from oasis_utils.data.dataset import Dataset
 from oasis_utils.runtime.report import Crop, DataResults, SplitSize
 
+COMPARED = ("validate", "test")  # splits in which people are compared with one another
+
+
+def notes(dataset: Dataset) -> list[str]:
+    """What was changed in reading, and what will be missing later, a line each.
+
+    Args:
+        dataset: an open cache.
+    """
+    lines = [f"{count} {note}" for note, count in dataset.manifest["notes"].items()]
+    alone = [name for name in COMPARED if len(set(dataset.split(name).subjects.tolist())) == 1]
+    if alone:
+        lines.append(
+            f"1 subject in {' and '.join(alone)}: notebook 07 compares people and needs 2 or more"
+            " in each, so it will stop; notebooks 01 to 06 run"
+        )
+    return lines
+
 
 def data_results(dataset: Dataset) -> DataResults:
     """Source, sizes and crop of a data set.

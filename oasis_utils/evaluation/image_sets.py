@@ -6,7 +6,6 @@ import math
 import os
 import re
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +14,10 @@ from jaxtyping import UInt8
 from oasis_utils.data.image_files import read_slice
 from oasis_utils.data.keras_layout import MAX_POSITION
 from oasis_utils.metrics.slices import require_enough
-from oasis_utils.runtime import DataError, open_plain
+from oasis_utils.runtime import ARCHIVE_ERRORS, DataError, open_plain
 from oasis_utils.runtime.plain_files import refuse_bomb
 
 MAX_IMAGES = 20_000  # metrics compare pairs of them
-ARCHIVE_ERRORS = (
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    SyntaxError,
-    OverflowError,
-    MemoryError,
-    RuntimeError,  # a password, or a compression that Python lacks
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def require_images(images: np.ndarray, shape: tuple[int, ...]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from oasis_utils.config import digest
-from oasis_utils.runtime import atomic
+from oasis_utils.runtime import atomic, read_arrays
 
 
 @dataclass(frozen=True)
@@ -247,9 +247,9 @@ def cached_umap(
     """
     key = digest([weights, len(vectors), float(vectors.sum(dtype=np.float64)), seed])
     if path.exists():
-        with np.load(path, allow_pickle=False) as file:
-            if str(file["key"]) == key:
-                return file["coordinates"]
+        known = read_arrays(path, "delete it; the coordinates are computed again")
+        if str(known.get("key")) == key:
+            return known["coordinates"]
     coordinates = umap_coordinates(vectors, seed)
     with atomic(path) as partial, open(partial, "wb") as file:
         np.savez_compressed(file, key=np.array(key), coordinates=coordinates)

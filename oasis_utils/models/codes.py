@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ from oasis_utils.config import SPLITS, CodesConfig, digest
 from oasis_utils.data.dataset import Dataset
 from oasis_utils.models.checkpoints import weights_digest
 from oasis_utils.models.vqvae import VQVAE
-from oasis_utils.runtime import DataError, Progress, atomic
+from oasis_utils.runtime import DataError, Progress, atomic, read_arrays, require_arrays
 from oasis_utils.runtime.symmetry import Symmetry
 
 CODED_AT_ONCE = 64  # slices
 CODES_FORMAT = 2  # of the file; 2: with ages
+ENCODE_AGAIN = "run notebook 03_codebook_analysis again, it encodes the slices again"
 SPLIT_ARRAYS = ("indices", "positions", "subjects", "ages")
 
 
@@ -230,9 +231,9 @@ def encode_dataset(
         The index maps of all splits.
     """
     about = describe(vqvae, dataset, config, seed)
-    if path.exists() and _read_about(path) == about:
+    if path.exists() and (known := _known(path)) and known.about == about:
         print(f"loaded {path.name}: encoded before with this VQ-VAE and data")
-        return load_codes(path)
+        return known
     generator = torch.Generator().manual_seed(seed)
     indices, positions, subjects, ages = {}, {}, {}, {}
     with Progress("encoding", len(SPLITS) - 1 + config.variants) as progress:
@@ -257,6 +258,15 @@ def encode_dataset(
     codes = CodeMaps(indices, positions, subjects, ages, about)
     save_codes(path, codes)
     return codes
+
+
+def _known(path: Path) -> CodeMaps | None:
+    """The maps of a file; None for a damaged one or one of another version, which is made again."""
+    try:
+        return load_codes(path)
+    except DataError as error:
+        print(f"{error} (done now)")
+        return None
 
 
 def describe(vqvae: VQVAE, dataset: Dataset, config: CodesConfig, seed: int) -> dict[str, Any]:
@@ -293,26 +303,33 @@ def load_codes(path: Path) -> CodeMaps:
 
     Raises:
         FileNotFoundError: there is no such file.
-        DataError: another version wrote it.
+        DataError: another version wrote it, or it is damaged.
     """
     if not path.exists():
         raise FileNotFoundError(
             f"{path} is missing: run notebook 03_codebook_analysis with the same run folder first"
         )
-    about = _read_about(path)
+    arrays = read_arrays(path, ENCODE_AGAIN)
+    about = _about(arrays, path)
     if about.get("format") != CODES_FORMAT:
         raise DataError(
             f"{path} was written by another version of oasis_utils (format"
-            f" {about.get('format', 1)}, this one reads {CODES_FORMAT}): run notebook"
-            " 03_codebook_analysis again, it encodes the slices again"
+            f" {about.get('format', 1)}, this one reads {CODES_FORMAT}): {ENCODE_AGAIN}"
         )
-    with np.load(path, allow_pickle=False) as file:
-        return CodeMaps(
-            **{kind: {split: file[f"{kind}_{split}"] for split in SPLITS} for kind in SPLIT_ARRAYS},
-            about=about,
-        )
+    require_arrays(arrays, tuple(_names()), path)
+    return CodeMaps(
+        **{kind: {split: arrays[f"{kind}_{split}"] for split in SPLITS} for kind in SPLIT_ARRAYS},
+        about=about,
+    )
 
 
-def _read_about(path: Path) -> dict[str, Any]:
-    with np.load(path, allow_pickle=False) as file:
-        return json.loads(str(file["about"]))
+def _names() -> Iterator[str]:
+    return (f"{kind}_{split}" for kind in SPLIT_ARRAYS for split in SPLITS)
+
+
+def _about(arrays: dict[str, np.ndarray], path: Path) -> dict[str, Any]:
+    require_arrays(arrays, ("about",), path)
+    try:
+        return dict(json.loads(str(arrays["about"])))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} is damaged ({error}): {ENCODE_AGAIN}") from None

@@ -24,7 +24,14 @@ from oasis_utils.models.drawing import AS_LEARNED, SamplingOptions
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.prior import CompletingPrior, Prior
 from oasis_utils.models.vqvae import VQVAE
-from oasis_utils.runtime import Progress, RunFolder, atomic, project_root
+from oasis_utils.runtime import (
+    Progress,
+    RunFolder,
+    atomic,
+    project_root,
+    read_arrays,
+    require_arrays,
+)
 from oasis_utils.runtime.gpu import exclusively
 
 PRIORS: dict[str, type[PixelCNN] | type[DCGAN]] = {"pixelcnn": PixelCNN, "dcgan": DCGAN}
@@ -65,14 +72,11 @@ class Samples:
 
     @classmethod
     def load(cls, path: str | Path) -> Samples:
-        """A file that `save` wrote; files of earlier versions have no ages."""
-        with np.load(path, allow_pickle=False) as file:
-            return cls(
-                file["images"],
-                file["indices"],
-                file["positions"],
-                file.get("ages", None),
-            )
+        """A file that `save` wrote, of any version. DataError for another."""
+        arrays = read_arrays(path, "draw the samples again")
+        names = ("images", "indices", "positions")
+        require_arrays(arrays, names, path)
+        return cls(*(arrays[name] for name in names), arrays.get("ages"))
 
 
 def image_seeds(seed: int, n: int) -> list[int]:

@@ -1,5 +1,6 @@
 """Where code runs and writes: device, precision, files, run folders, progress."""
 
+from oasis_utils.runtime.array_files import ARCHIVE_ERRORS, read_arrays, require_arrays
 from oasis_utils.runtime.device import (
     DEVICES,
     autocast,
@@ -31,6 +32,7 @@ from oasis_utils.runtime.plain_files import DataError, open_plain, printable, re
 from oasis_utils.runtime.progress import Progress, clock, in_notebook
 
 __all__ = [
+    "ARCHIVE_ERRORS",
     "DEVICES",
     "STORAGE_ADVICE",
     "DataError",
@@ -53,9 +55,11 @@ __all__ = [
     "printable",
     "project_root",
     "provenance",
+    "read_arrays",
     "read_json",
     "read_plain",
     "refuse_inside",
+    "require_arrays",
     "revision",
     "seed_everything",
     "select_device",

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from oasis_utils.runtime import atomic
+from oasis_utils.runtime import atomic, read_arrays
 
 Record = dict[str, int | float]
 # names in the files of earlier versions, and what they are called now
@@ -100,8 +100,8 @@ class Snapshots:
         """{moment: array}, in order; empty before the first."""
         if not self.path.exists():
             return {}
-        with np.load(self.path, allow_pickle=False) as file:
-            return {moment: file[str(moment)] for moment in sorted(map(int, file))}
+        arrays = read_arrays(self.path, "delete it; the next training keeps them anew")
+        return {int(name): arrays[name] for name in sorted(arrays, key=int)}
 
     def rows(self, best: np.ndarray, steps: int) -> dict[str, np.ndarray]:
         """The arrays by the titles of their rows in a figure.

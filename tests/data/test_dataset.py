@@ -201,3 +201,29 @@ def test_prepared_folder_of_another_size_is_refused(tree, tmp_path):
 
 def test_folder_of_slices_is_built(tree, tmp_path):
     assert is_cache(open_or_build(tree, tmp_path / "run", CONFIG).folder)
+
+
+def test_an_open_data_set_keeps_its_slices_when_the_cache_is_replaced(tree, tmp_path):
+    opened = build_cache(tree, tmp_path / "cache", CONFIG)
+    before = {name: np.array(opened.split(name).images) for name in SPLITS}
+    write_slice(tree / "keras_png_slices_train", 9, 0, picture_of(9, 0))
+    replaced = build_cache(tree, tmp_path / "cache", CONFIG)
+    assert len(replaced.split("train")) == len(before["train"]) + 1
+    for name in SPLITS:
+        assert np.array_equal(opened.split(name).images, before[name])
+
+
+def test_a_cache_replaced_while_it_is_opened_is_opened_again(tree, tmp_path, monkeypatch):
+    build_cache(tree, tmp_path / "cache", CONFIG)
+    write_slice(tree / "keras_png_slices_train", 9, 0, picture_of(9, 0))
+    check, pending = data.checked_arrays, [tree]
+
+    def replaced_before_the_check(folder, manifest):
+        if pending:
+            build_cache(pending.pop(), folder, CONFIG)
+        return check(folder, manifest)
+
+    monkeypatch.setattr(data, "checked_arrays", replaced_before_the_check)
+    opened = open_cache(tmp_path / "cache")
+    assert 9 in opened.split("train").subjects
+    assert len(opened.split("train").images) == len(opened.split("train").positions)

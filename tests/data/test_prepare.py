@@ -124,6 +124,24 @@ def test_oblong_images_are_centred_on_black(tmp_path):
     assert dataset.manifest["notes"] == {slice_collector.PADDED: 3}
 
 
+@pytest.mark.parametrize("split", SPLITS)
+def test_subject_of_black_slices_alone_is_refused_or_left_out(tmp_path, split):
+    tree = make_tree(tmp_path / "tree", positions=2)
+    for position in range(2):
+        black = np.zeros((64, 64), np.uint8)
+        write_slice(tree / f"keras_png_slices_{split}", 9, position, black)
+    with pytest.raises(DataError, match="all slices of subject 9 are black .*--skip-bad"):
+        build_cache(tree, tmp_path / "cache", CONFIG)
+    dataset = build_cache(tree, tmp_path / "cache", CONFIG, options=ImportOptions(skip_bad=True))
+    assert all(9 not in dataset.split(name).subjects for name in SPLITS)
+    assert [one["file"] for one in dataset.manifest["skipped"]] == ["subject 9"]
+    assert dataset.manifest["notes"] == {}
+    shutil.rmtree(tree)
+    sound = build_cache(make_tree(tree, positions=2), tmp_path / "sound", CONFIG)
+    for name in SPLITS:
+        assert np.array_equal(dataset.split(name).images, sound.split(name).images)
+
+
 def test_orientation_turns_images_and_masks(tmp_path):
     tree = make_tree(tmp_path / "tree", masks=True)
     write_slice(tree / "keras_png_slices_test", 5, 0, disc(centre=(20, 40)))

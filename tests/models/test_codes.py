@@ -120,7 +120,7 @@ def test_change_is_applied_before_encoding():
 def test_data_set_is_encoded_with_all_variants(dataset, path):
     vqvae = make_vqvae()
     dataset = Dataset(
-        dataset.folder, dataset.manifest | {"symmetry": {"axis": -1}}
+        dataset.folder, dataset.manifest | {"symmetry": {"axis": -1}}, dataset.arrays
     )  # discs have none of their own
     codes = encode_dataset(vqvae, dataset, CONFIG, path, CPU)
     train = dataset.split("train")
