@@ -50,8 +50,8 @@ class _Entry(_Known):
 
 @dataclass(frozen=True)
 class _Crop(_Known):
-    top: Annotated[int, Ge(0)]
-    left: Annotated[int, Ge(0)]
+    top: int  # below 0: the square reaches out of the picture
+    left: int
     side: Annotated[int, Ge(1)]
 
 

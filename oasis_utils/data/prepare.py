@@ -100,7 +100,8 @@ def _write_arrays(
     geometry, orient = stack.measured(), options.slices.orient
     measured = orient == AUTO and options.slices.plane == "axial"
     turn = geometry.orient if measured else "as-is"  # any other was applied while reading
-    crop = fit_window(oriented(stack.heads, turn), stack.n_train, config)
+    symmetry = geometry.symmetry_after(turn)
+    crop = fit_window(oriented(stack.heads, turn), stack.n_train, config, symmetry)
     window, rows = Window(crop, config.image_size, turn), stack.rows()
     with atomic(folder / SLICES) as partial:
         write_resized(partial, stack.raw, stack.size, rows, window)
@@ -119,7 +120,7 @@ def _write_arrays(
             "measured": measured,
             "correlations": geometry.rounded_correlations(),
         },
-        "symmetry": {"axis": geometry.symmetry_after(turn).axis},
+        "symmetry": {"axis": symmetry.axis},
         "content": geometry.content,
         "notes": dict(stack.notes),
         "skipped": stack.skipped,

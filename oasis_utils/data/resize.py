@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -14,24 +15,37 @@ from oasis_utils.config import DataConfig
 from oasis_utils.data.grey_levels import FOREGROUND
 from oasis_utils.data.orientation import oriented
 from oasis_utils.runtime import DataError
+from oasis_utils.runtime.symmetry import Symmetry
 
 RESIZE_CHUNK = 64  # most slices resized at a time
 CHUNK_PIXELS = 2**24  # of the stored and the resized slices of a chunk
 ODD_PIXELS = 0.002  # a pixel that is foreground in a smaller share of the slices is left out
 
 
+class _Extent(NamedTuple):
+    """Where the heads are along one axis, in pixels."""
+
+    first: int
+    middle: float  # the mid-line, if it crosses this axis
+    last: int
+
+
 def fit_window(
-    heads: Int[np.ndarray, "size size"], n: int, config: DataConfig
+    heads: Int[np.ndarray, "size size"], n: int, config: DataConfig, symmetry: Symmetry
 ) -> tuple[int, int, int]:
-    """The square that holds the training heads.
+    """The square that holds the training heads, with their mid-line in its middle.
+
+    Training mirrors slices about the middle of the square; off the mid-line, it would show every
+    head in two places.
 
     Args:
         heads: for each pixel, in how many of the n training slices it is foreground.
         n: training slices.
         config: its image_size is the least side of the square, because slices are not enlarged.
+        symmetry: of the slices; where there is none, the square lies around the heads.
 
     Returns:
-        (top, left, side) in pixels.
+        (top, left, side) in pixels. The square may reach out of the picture, which is black there.
 
     Raises:
         DataError: the training slices are black.
@@ -43,15 +57,32 @@ def fit_window(
             f"all {n} training slices are black (no pixel above {FOREGROUND} of 255): "
             "check the scaling of the images"
         )
-    if not config.fit_crop or size <= config.image_size:
+    if not config.fit_crop:
         return 0, 0, size
-    rows, cols = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
-    extent = max(rows[-1] - rows[0], cols[-1] - cols[0]) + 1
-    side = int(min(size, max(config.image_size, round(extent * (1 + 2 * config.crop_margin)))))
-    top, left = (
-        int(np.clip((edge[0] + edge[-1] + 1 - side) // 2, 0, size - side)) for edge in (rows, cols)
-    )
+    extents = {axis: _extent(heads, seen, axis, symmetry) for axis in (-2, -1)}
+    side = size
+    if size > config.image_size:
+        reach = 1 + 2 * max(max(e.middle - e.first, e.last - e.middle) for e in extents.values())
+        side = int(min(size, max(config.image_size, round(reach * (1 + 2 * config.crop_margin)))))
+    if symmetry and side < size:  # a mid-line between two pixels needs an even side
+        side += (round(2 * extents[symmetry.axis].middle) - side + 1) % 2
+    top, left = (_start(e, side, size, axis == symmetry.axis) for axis, e in extents.items())
     return top, left, side
+
+
+def _extent(heads: np.ndarray, seen: np.ndarray, axis: int, symmetry: Symmetry) -> _Extent:
+    other = {-1: 0, -2: 1}[axis]
+    places, counts = np.flatnonzero(seen.any(other)), (heads * seen).sum(other)
+    first, last = int(places[0]), int(places[-1])
+    centre = (counts * np.arange(len(counts))).sum() / counts.sum()
+    return _Extent(first, centre if axis == symmetry.axis else (first + last) / 2, last)
+
+
+def _start(extent: _Extent, side: int, size: int, mirrored: bool) -> int:
+    """First row or column of the square; around a mid-line, it may lie outside the picture."""
+    start = math.ceil(extent.middle - (side - 1) / 2 - 0.5)  # the nearest, of two the lower
+    low, high = (extent.last - side + 1, extent.first) if mirrored else (0, size - side)
+    return min(max(start, low), high)
 
 
 def mapped(raw: BinaryIO, size: int, n: int) -> UInt8[np.ndarray, "n size size"]:
@@ -77,7 +108,13 @@ class Window:
         """Slices turned and cut, not yet resized."""
         top, left, side = self.crop
         turned = oriented(stack, self.turn)
-        return np.ascontiguousarray(turned[:, top : top + side, left : left + side])
+        part = turned[:, max(top, 0) : top + side, max(left, 0) : left + side]
+        if part.shape[1:] == (side, side):
+            return np.ascontiguousarray(part)
+        square = np.zeros((len(stack), side, side), np.uint8)
+        row, col = max(-top, 0), max(-left, 0)
+        square[:, row : row + part.shape[1], col : col + part.shape[2]] = part
+        return square
 
 
 def write_resized(
