@@ -9,6 +9,8 @@ from typing import Any
 
 from oasis_utils.runtime import DEVICES, is_device_name
 
+LONGEST_HEAD = 250.0  # mm
+
 
 def finite(text: str) -> float:
     """A number that is neither nan nor infinite."""
@@ -32,6 +34,19 @@ def count(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return value
+
+
+def count_up_to(most: int) -> Callable[[str], int]:
+    """A converter like `count` that refuses larger numbers."""
+
+    def parse(text: str) -> int:
+        value = count(text)
+        if value > most:
+            raise argparse.ArgumentTypeError(f"{text} is above {most}")
+        return value
+
+    parse.__name__ = "int"
+    return parse
 
 
 def shares(text: str) -> tuple[float, ...]:
@@ -68,10 +83,10 @@ def seed(text: str) -> int:
 
 
 def millimetres(text: str) -> float:
-    """A length above 0."""
+    """A length above 0 within a head."""
     value = finite(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    if not 0 < value <= LONGEST_HEAD:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and up to {LONGEST_HEAD:g} mm")
     return value
 
 

@@ -67,6 +67,9 @@ def prepare(args: argparse.Namespace) -> None:
     if args.png:
         exporting.refuse_full(Path(args.png))
         refuse_inside(Path(args.source), Path(args.png))
+        out, png = Path(args.out).resolve(), Path(args.png).resolve()
+        if out.is_relative_to(png) or png.is_relative_to(out):
+            raise UsageError(f"--out {out} and --png {png} lie in one another: give two folders")
     with Progress("reading slices", 1) as progress:
         dataset = data.build_cache(args.source, args.out, config, progress, options)
     for line in describe_cache(dataset):
@@ -204,6 +207,8 @@ def evaluate(args: argparse.Namespace) -> None:
     from oasis_utils.evaluation.reference import Reference
     from oasis_utils.runtime import select_device
 
+    if args.json and args.card and Path(args.json).resolve() == Path(args.card).resolve():
+        raise UsageError(f"--json and --card are both {args.card}: give two files")
     for path in filter(None, (args.json, args.card)):
         _refuse_in_data(args.against, path)
         _refuse_in_data(args.images, path)
@@ -252,7 +257,7 @@ def app(args: argparse.Namespace) -> None:
     """Serve the slider panels."""
     from oasis_utils.widgets.app import serve
 
-    folder = RunFolder.at(args.run)
+    folder = _run_folder(args.run) if args.run else RunFolder.at("runs/demo")
     _require_utf8(folder.root)
     serve(folder, args.port, not args.no_browser, args.theme, args.device)
 
@@ -266,10 +271,10 @@ def _refuse_in_data(source: str | Path, out: str | Path) -> None:
 
 
 def _refuse_in_run(run: RunFolder, out: str) -> None:
-    """DataError for a file to write among those that samples and reports of a run are made of."""
-    checkpoints, summaries = run.checkpoint("").parent, run.summary("").parent
-    for part in (run.data, checkpoints, summaries, run.figures, run.report):
-        _refuse_in_data(part, out)
+    """DataError for a file to write among those that the series wrote."""
+    path = Path(out).resolve()
+    if any(path.is_relative_to(product.resolve()) for product in run.products):
+        raise DataError(f"{out} is among the results of the run: choose another file to write")
 
 
 @contextlib.contextmanager

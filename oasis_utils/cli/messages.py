@@ -16,6 +16,7 @@ PACKAGE = Path(oasis_utils.__file__).parent
 LIBRARIES = [Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")]
 ADVICE = STORAGE_ADVICE | {
     errno.ENOENT: "no such file or folder: check the path",
+    errno.EEXIST: "something else has this name: remove it, or choose another path",
     errno.EACCES: "no permission: change it, or choose another path",
     errno.EISDIR: "this is a folder: give a file",
     errno.ENOTDIR: "a part of this path is no folder: check the path",

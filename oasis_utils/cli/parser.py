@@ -16,6 +16,7 @@ from oasis_utils import __version__
 from oasis_utils.cli import commands
 from oasis_utils.cli.argument_types import (
     count,
+    count_up_to,
     device,
     finite,
     fraction_above_zero,
@@ -32,6 +33,7 @@ from oasis_utils.config import PROFILES
 from oasis_utils.pipeline.series import UsageError
 from oasis_utils.runtime import DEVICES
 
+MOST_SLICES = 100_000  # of one command; they are held in memory
 SOURCES = (
     "a folder that holds keras_png_slices_train/ and so on, a folder of images (with --pattern),"
     " OASIS discs, NIfTI or Analyze volumes"
@@ -208,7 +210,9 @@ def _add_sample(parsers) -> None:
     sample = parsers.add_parser("sample", help="generate slices with the models of a run")
     _add_model_options(sample)
     sample.add_argument("--prior", choices=("pixelcnn", "dcgan"), default="pixelcnn")
-    sample.add_argument("--n", type=count, default=16, help="how many slices (default: 16)")
+    sample.add_argument(
+        "--n", type=count_up_to(MOST_SLICES), default=16, help="how many slices (default: 16)"
+    )
     sample.add_argument(
         "--position", type=not_negative(int), help="slice position (default: all, evenly)"
     )
@@ -287,11 +291,10 @@ def _add_app(parsers) -> None:
     )
     app.add_argument(
         "--run",
-        default="runs/demo",
         metavar="DIR",
         help=(
-            "run folder (default: runs/demo; the models "
-            "that come with the project are used where it has none)"
+            "run folder (default: runs/demo in the project, or, while it has no models, those that"
+            " come with the project)"
         ),
     )
     app.add_argument("--port", type=port, default=8866, help="default: 8866")
@@ -324,6 +327,9 @@ def main(arguments: list[str] | None = None) -> int:
     with contextlib.suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a request to stop, like Ctrl-C
     _print_anywhere()
+    if not _in_a_folder():
+        print("error: the working folder was deleted: change to another one", file=sys.stderr)
+        return 1
     try:
         args.action(args)
         sys.stdout.flush()
@@ -341,8 +347,18 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _in_a_folder() -> bool:
+    try:
+        return bool(os.getcwd())
+    except OSError:
+        return False
+
+
 def _print_anywhere() -> None:
-    """Let a terminal or log in another encoding than UTF-8 show escapes instead of failing."""
+    """Let a terminal or log in another encoding show escapes, and closed streams take anything."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started the command
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (until the process ends)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

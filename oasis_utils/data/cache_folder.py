@@ -163,9 +163,14 @@ def refuse_foreign(folder: Path) -> None:
         folder: where a cache will be written. Hidden files do not count: they are left alone.
 
     Raises:
-        DataError: it is no folder, or holds a file that is no part of a cache.
+        DataError: it is a link, no folder, or holds a file that is no part of a cache.
         StorageError: a file of the cache is a link or another special file.
     """
+    if folder.is_symlink():
+        raise DataError(
+            f"{folder} is a link, and what it leads to is not replaced: give the folder itself,"
+            " or remove the link"
+        )
     if not folder.is_dir():
         if os.path.lexists(folder):
             raise DataError(f"{folder} is no folder: choose another")

@@ -73,10 +73,15 @@ def files_named(root: Path, name: str) -> list[Path]:
     return [path for level in LEVELS for path in sorted(root.glob(level + name))]
 
 
-def unreadable_folder(error: OSError) -> DataError:
+class UnreadableFolder(DataError):
+    """The system does not list a folder."""
+
+
+def unreadable_folder(error: OSError) -> UnreadableFolder:
     """What is said of a folder that the system does not list."""
-    return DataError(
-        f"cannot read the folder {error.filename}: {error.strerror}; make it readable or move it"
+    return UnreadableFolder(
+        f"cannot read the folder {os.path.abspath(error.filename)}: {error.strerror}; make it"
+        " readable or move it"
         " away"
     )
 
@@ -130,13 +135,27 @@ def find_slices(root: Path) -> SlicesOfCases:
     return files
 
 
-def find_masks(root: Path) -> SlicesOfCases:
-    """The masks that there are, ordered like `find_slices`. DataError: a mask is there twice."""
+def find_masks(root: Path, unreadable: list[DataError] | None = None) -> SlicesOfCases:
+    """The masks that there are, ordered like `find_slices`.
+
+    Args:
+        root: folder of the tree.
+        unreadable: receives an error for each folder that cannot be read. Default: it is raised.
+
+    Raises:
+        DataError: a mask is there twice.
+    """
     masks: SlicesOfCases = {}
     for split in SPLITS:
         for name in SPLIT_NAMES[split]:
             if folder := _folder_named(root, mask_folder(root, name).name):
-                found = _numbered(folder, MASK_NAME)
+                try:
+                    found = _numbered(folder, MASK_NAME)
+                except UnreadableFolder as error:
+                    if unreadable is None:
+                        raise
+                    unreadable.append(error)
+                    continue
                 masks |= {(split, case): slices for case, slices in found.items()}
     return masks
 

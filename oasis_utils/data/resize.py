@@ -64,7 +64,9 @@ def fit_window(
     if size > config.image_size:
         reach = 1 + 2 * max(max(e.middle - e.first, e.last - e.middle) for e in extents.values())
         side = int(min(size, max(config.image_size, round(reach * (1 + 2 * config.crop_margin)))))
-    if symmetry and side < size:  # a mid-line between two pixels needs an even side
+    if (
+        symmetry.axis is not None and side < size
+    ):  # a mid-line between two pixels needs an even side
         side += (round(2 * extents[symmetry.axis].middle) - side + 1) % 2
     top, left = (_start(e, side, size, axis == symmetry.axis) for axis, e in extents.items())
     return top, left, side

@@ -32,6 +32,7 @@ BLACK = "black slices, kept"
 REPEATED = "slices that occur twice within their split, kept"
 PADDED = "oblong slices, centred on a black square"
 NO_MASKS = "slices without a mask, so no masks are used"
+EMPTY_MASKS = "masks that mark nothing, not used"
 
 
 class StoredSlice(NamedTuple):
@@ -61,6 +62,7 @@ class SliceCollector:
         self.first_seen: dict[bytes, tuple[str | None, Path | str]] = {}  # by digest
         self.example: Path | str = ""  # a slice of the expected shape
         self.n = self.n_train = self.n_masks = 0
+        self.any_mask = False  # whether a mask marks anything
         self._shape: tuple[int, int] | None = None
         self._heads: np.ndarray | None = None
 
@@ -85,8 +87,8 @@ class SliceCollector:
 
     @property
     def masks(self) -> bool:
-        """Whether there is a mask for every slice."""
-        return self.n > 0 and self.n_masks == self.n
+        """Whether there is a mask for every slice, and some mark a brain."""
+        return self.n > 0 and self.n_masks == self.n and self.any_mask
 
     def read(self, options: ImportOptions, progress: OnProgress | None = None) -> None:
         """Append all slices of the source.
@@ -119,6 +121,8 @@ class SliceCollector:
             self.notes[BLACK] = sum(self.n_black)
         if 0 < self.n_masks < self.n:
             self.notes[NO_MASKS] = self.n - self.n_masks
+        if self.n_masks == self.n and not self.any_mask:
+            self.notes[EMPTY_MASKS] = self.n_masks
 
     def _find_size(self, orient: str) -> None:
         """Expect the size that most of a few files have, so that messages name the odd file."""
@@ -173,6 +177,7 @@ class SliceCollector:
             if self.n_masks == self.n:  # so far each slice has one
                 self.raw_masks.write(self._squared(mask).data)
             self.n_masks += 1
+            self.any_mask = self.any_mask or bool(mask.any())
         self.stored[reading.series].append(StoredSlice(reading.position, self.n, reading.digest))
         self.n += 1
 

@@ -28,7 +28,7 @@ from oasis_utils.data.people import UNKNOWN_PERSON, Person, age_notes, look_up, 
 from oasis_utils.data.scans import find_scans, visible_files
 from oasis_utils.data.splits import assign_splits
 from oasis_utils.data.volume_names import Scan
-from oasis_utils.runtime import DataError
+from oasis_utils.runtime import DataError, printable
 
 MAX_DIGITS, MAX_NAME = 18, 80  # of a number in a table, of a name in a message
 EXAMPLE = r"(?P<subject>OAS1_\d+)_(?P<session>MR\d+)_.*_(?P<slice>\d+)\.jpg"
@@ -151,7 +151,7 @@ def _recognised(path: Path, pattern: str | None, unreadable: list[DataError] | N
     if pattern is not None:
         return _by_pattern(path, pattern, unreadable)
     if is_keras_tree(path):
-        return _keras(path)
+        return _keras(path, unreadable)
     scans = find_scans(path, unreadable=unreadable)
     if scans:
         return _volumes(path, scans)
@@ -176,9 +176,9 @@ def _recognised(path: Path, pattern: str | None, unreadable: list[DataError] | N
 # ---------------------------------------------------------------- keras_png_slices
 
 
-def _keras(root: Path) -> Source:
+def _keras(root: Path, unreadable: list[DataError] | None = None) -> Source:
     """A keras_png_slices tree with its own splits; further cases of a person are sessions."""
-    files, masks = find_slices(root), find_masks(root)
+    files, masks = find_slices(root), find_masks(root, unreadable)
     people = _people_of_cases(read_people(root))
     exported = bool(files_named(root, EXPORT_RECORD))
     first: dict[str, int] = {}
@@ -344,9 +344,10 @@ def _slice_key(text: str) -> int | str:
 def _compiled(pattern: str) -> re.Pattern:
     try:
         expression = re.compile(pattern)
-    except re.error as error:
+    except (re.error, RecursionError, OverflowError) as error:
         raise DataError(
-            f"--pattern '{pattern}' is no regular expression ({error}): write it like '{EXAMPLE}'"
+            f"--pattern '{printable(pattern[:100])}' is no regular expression that Python takes"
+            f" ({error}): write it like '{EXAMPLE}'"
         ) from None
     if "subject" not in expression.groupindex:
         raise DataError(

@@ -18,6 +18,9 @@ def notes(dataset: Dataset) -> list[str]:
 
     Args:
         dataset: an open cache.
+
+    Returns:
+        Sentences without a stop; none where all is as expected.
     """
     lines = [f"{count} {note}" for note, count in dataset.manifest["notes"].items()]
     alone = [name for name in COMPARED if len(set(dataset.split(name).subjects.tolist())) == 1]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from oasis_utils.config import digest, from_dict, to_dict
 from oasis_utils.models.trainable import Trainable
-from oasis_utils.runtime import atomic, open_plain
+from oasis_utils.runtime import DataError, atomic, open_plain
 
 CHECKPOINT_FORMAT = 1
 FIRST_VERSION = 1  # of a model's code, where a file names none
@@ -120,6 +120,8 @@ def _opened(path: str | Path):
         _check_header_size(path)
         with safe_open(str(path), framework="pt", device="cpu") as file:
             yield file, (file.metadata() or {})[HEADER]
+    except DataError as error:  # it cannot be opened, so nothing is known about its content
+        raise CheckpointError(str(error)) from None
     except DAMAGE as error:
         raise CheckpointError(
             f"{path} is not a whole OASIS-VQ checkpoint ({type(error).__name__}: {error}): "

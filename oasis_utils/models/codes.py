@@ -317,10 +317,28 @@ def load_codes(path: Path) -> CodeMaps:
             f" {about.get('format', 1)}, this one reads {CODES_FORMAT}): {ENCODE_AGAIN}"
         )
     require_arrays(arrays, tuple(_names()), path)
+    _refuse_altered(arrays, about, path)
     return CodeMaps(
         **{kind: {split: arrays[f"{kind}_{split}"] for split in SPLITS} for kind in SPLIT_ARRAYS},
         about=about,
     )
+
+
+def _refuse_altered(arrays: dict[str, np.ndarray], about: dict[str, Any], path: Path) -> None:
+    """DataError for arrays that differ from their description or from one another."""
+    grid, n_codes = about.get("grid"), about.get("n_codes")
+    for split in SPLITS:
+        indices, *others = (arrays[f"{kind}_{split}"] for kind in SPLIT_ARRAYS)
+        agree = (
+            indices.dtype.kind in "iu"
+            and indices.ndim == 3
+            and indices.shape[1:] == (grid, grid)
+            and all(other.shape == indices.shape[:1] for other in others)
+        )
+        if not agree or (indices.size and not 0 <= indices.min() <= indices.max() < n_codes):
+            raise DataError(
+                f"{path} is damaged (its {split} maps are not what it says of them): {ENCODE_AGAIN}"
+            )
 
 
 def _names() -> Iterator[str]:

@@ -7,7 +7,6 @@ the same noise gives the same codes.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+LARGEST = 1e6
 SMALLEST = 1e-6  # logits divided by less overflow, and shares below it round to nothing
 
 
@@ -23,8 +23,8 @@ class SamplingOptions:
     """How codes are drawn from the predicted distributions; the defaults change nothing.
 
     Attributes:
-        temperature: divides the logits, 1e-6 or more; 0 takes the likeliest code.
-        top_k: the number of likeliest codes that are kept, 0 or more; 0, or K and more: all.
+        temperature: divides the logits, in [1e-6, 1e6]; 0 takes the likeliest code.
+        top_k: the number of likeliest codes that are kept, in [0, 2^31); 0, or K and more: all.
         top_p: the likeliest codes that hold this much probability are kept, in [1e-6, 1]; 1: all.
     """
 
@@ -33,12 +33,13 @@ class SamplingOptions:
     top_p: float = 1.0
 
     def __post_init__(self):
-        if not 0 <= self.temperature < math.inf:
+        if not 0 <= self.temperature <= LARGEST:
             raise ValueError(
-                f"temperature must be 0 (likeliest code) or more, not {self.temperature}"
+                f"temperature must be from 0 (likeliest code) to {LARGEST:g}, not"
+                f" {self.temperature}"
             )
-        if self.top_k < 0:
-            raise ValueError(f"top_k must be 0 (all codes) or more, not {self.top_k}")
+        if not 0 <= self.top_k < 2**31:
+            raise ValueError(f"top_k must be from 0 (all codes) to 2^31 - 1, not {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be in (0, 1], not {self.top_p}")
         if 0 < self.temperature < SMALLEST or self.top_p < SMALLEST:

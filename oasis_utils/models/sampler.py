@@ -74,9 +74,8 @@ class Samples:
     def load(cls, path: str | Path) -> Samples:
         """A file that `save` wrote, of any version. DataError for another."""
         arrays = read_arrays(path, "draw the samples again")
-        names = ("images", "indices", "positions")
-        require_arrays(arrays, names, path)
-        return cls(*(arrays[name] for name in names), arrays.get("ages"))
+        require_arrays(arrays, ("images", "indices", "positions"), path)
+        return cls(arrays["images"], arrays["indices"], arrays["positions"], arrays.get("ages"))
 
 
 def image_seeds(seed: int, n: int) -> list[int]:

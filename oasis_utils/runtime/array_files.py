@@ -46,7 +46,7 @@ def read_arrays(path: str | Path, advice: str) -> dict[str, np.ndarray]:
             raise DataError(f"{path} is damaged ({reason}): {advice}") from None
 
 
-def require_arrays(arrays: dict[str, np.ndarray], names: tuple[str, ...], path: Path) -> None:
+def require_arrays(arrays: dict[str, np.ndarray], names: tuple[str, ...], path: str | Path) -> None:
     """DataError that names the first array that a file lacks."""
     for name in names:
         if name not in arrays:

@@ -115,6 +115,15 @@ class RunFolder:
         """Model card in Markdown."""
         return self.root / "model_card.md"
 
+    @property
+    def products(self) -> list[Path]:
+        """All that the series writes into the folder."""
+        folders = ("checkpoints", "history", "samples", "summaries", "cache_keys")
+        return [
+            *(self.data, self.figures, self.notebooks, self.codes, self.report, self.card),
+            *(self.root / name for name in folders),
+        ]
+
     def require(self, path: Path, made_by: str) -> Path:
         """A path that must exist.
 

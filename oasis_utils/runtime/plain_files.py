@@ -76,6 +76,8 @@ def _unopened(path: Path, error: OSError | ValueError) -> str:
         if ANNEX_FOLDER in target:
             return f"{path} is not fetched yet: run `datalad get` or `git annex get` on it"
         return f"cannot read {path}: it is a link to {target}, which is missing; repair the link"
+    if isinstance(error, PermissionError):
+        return f"cannot read {path}: no permission; make it readable, or choose another"
     return f"cannot read {path}: {error.strerror}; replace the file"
 
 

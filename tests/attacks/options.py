@@ -1,7 +1,9 @@
 """Values of options with which drawing would fail far from their cause."""
 
 from attacks.checkpoints import sound_run
+from attacks.files import images, png_bytes
 from attacks.harness import attack
+from slice_files import picture_of
 
 SMALL = "temperature and top_p must be 1e-06 or more"
 
@@ -34,3 +36,21 @@ def largest_seed(data):
 def empty_run(data):
     """A run folder without models, and a number of 21 digits."""
     data.mkdir()
+
+
+@attack("sample", "temperature must be from 0", "--temperature", "1e300")
+def temperature_that_underflows(data):
+    """Logits divided by 1e300 are all alike."""
+    sound_run(data)
+
+
+@attack("sample", "top_k must be from 0", "--top-k", "100000000000000000000")
+def number_of_codes_of_21_digits(data):
+    """More codes than a machine can count."""
+    sound_run(data)
+
+
+@attack("pattern", "is no regular expression that Python takes", "--pattern", "(" * 3000)
+def pattern_that_is_too_deep(data):
+    """A regular expression of 3000 groups in one another."""
+    images(data, png_bytes(picture_of(1, 1, 32)))

@@ -45,6 +45,7 @@ def test_every_command_has_help(command, capsys):
         ["prepare", "x", "--out", "y", "--count", "0"],
         ["prepare", "x", "--out", "y", "--every", "-1"],
         ["prepare", "x", "--out", "y", "--every", "nan"],
+        ["prepare", "x", "--out", "y", "--every", "1e300"],
         ["prepare", "x", "--out", "y", "--split", "nan,0.1,0.1"],
         *(
             ["sample", "--run", "x", "--out", "y", option, value]
@@ -55,6 +56,7 @@ def test_every_command_has_help(command, capsys):
                 ("--top-k", "-1"),
                 ("--seed", "-1"),
                 ("--position", "-1"),
+                ("--n", "100001"),
             )
         ),
         *(
@@ -270,3 +272,55 @@ def test_evaluate_refuses_bad_images_before_it_reads_the_data(tmp_path, capsys, 
 def test_a_seed_is_one_that_every_library_takes(capsys):
     assert main(["sample", "--run", "x", "--out", "y", "--seed", str(10**30)]) == 2
     assert f"{10**30} is not from 0 to 4294967295" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- paths
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "codes.npz",
+        "report.json",
+        "model_card.md",
+        "notebooks/01_data_exploration.ipynb",
+        "samples/pixelcnn.npz",
+        "history/vqvae.jsonl",
+        "checkpoints/../codes.npz",
+    ],
+)
+@pytest.mark.parametrize("command", [["sample", "--run"], ["report"]])
+def test_results_of_the_series_are_not_replaced(tmp_path, capsys, command, name):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    out = tmp_path / "run" / name
+    assert main([*command, str(tmp_path / "run"), "--out", str(out)]) == 1
+    assert "is among the results of the run" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_two_outputs_need_two_files(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["evaluate", "x.npz", "--against", "y", "--json", "out", "--card", "./out"]
+    assert main(arguments) == 2
+    assert "give two files" in capsys.readouterr().err
+    tree = make_tree(tmp_path / "tree")
+    for png in (tmp_path / "a", tmp_path, tmp_path / "a" / "b"):
+        words = ["prepare", str(tree), "--out", str(tmp_path / "a"), "--png", str(png)]
+        assert main([*words, "--size", "32"]) in (1, 2)
+        assert not (tmp_path / "a").exists()
+
+
+def test_the_app_takes_a_run_folder_from_where_it_is_called(tmp_path, monkeypatch, capsys):
+    from oasis_utils.widgets import app
+
+    served = []
+    monkeypatch.setattr(app, "serve", lambda run, *_: served.append(run.root))
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(["app", "--run", "mine"]) == 0
+    assert served == [tmp_path / "mine"]
+    assert main(["app", "--run", "missing"]) == 2
+    assert "no run folder" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [tmp_path / "mine"]
+    assert main(["app"]) == 0
+    assert served[1] == commands.project_root() / "runs" / "demo"

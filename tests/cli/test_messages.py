@@ -131,3 +131,19 @@ def test_a_reader_that_has_enough_gives_no_traceback():
         process.stdout.close()
         assert b"Traceback" not in process.stderr.read()
     assert process.returncode == 1
+
+
+def test_closed_streams_and_a_deleted_folder_end_in_order(tmp_path):
+    words = f"{sys.executable} -m oasis_utils prepare {tmp_path}/none --out {tmp_path}/out"
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        done = subprocess.run(["sh", "-c", f"{words} {closed}"], capture_output=True, text=True)
+        assert done.returncode == 1 and "Traceback" not in done.stderr
+        assert "unexpected" not in done.stderr
+    (tmp_path / "gone").mkdir()
+    done = subprocess.run(
+        ["sh", "-c", f"cd {tmp_path}/gone && rmdir ../gone && {words}"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "error: the working folder was deleted: change to another one\n"

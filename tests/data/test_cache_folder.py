@@ -172,6 +172,19 @@ def test_a_foreign_file_beside_a_cache_is_kept(tree, tmp_path):
     assert (tmp_path / "cache" / ".DS_Store").read_text() == "hidden"
 
 
+def test_a_cache_behind_a_link_is_not_replaced(tree, tmp_path):
+    build_cache(tree, tmp_path / "cache", OTHER)
+    build_cache(tree, tmp_path / "prepared", CONFIG)
+    before = everything(tmp_path / "cache")
+    (tmp_path / "link").symlink_to(tmp_path / "cache")
+    assert build_cache(tree, tmp_path / "link", OTHER).manifest["config"]["image_size"] == 48
+    with pytest.raises(DataError, match="link is a link, and what it leads to is not replaced"):
+        build_cache(tree, tmp_path / "link", CONFIG)
+    with pytest.raises(DataError, match="link is a link"):
+        open_or_build(tmp_path / "prepared", tmp_path / "link", CONFIG)
+    assert everything(tmp_path / "cache") == before
+
+
 def test_a_file_in_place_of_the_folder_is_refused(tree, tmp_path):
     (tmp_path / "cache").write_text("mine")
     with pytest.raises(DataError, match="cache is no folder: choose another"):

@@ -124,6 +124,16 @@ def test_oblong_images_are_centred_on_black(tmp_path):
     assert dataset.manifest["notes"] == {slice_collector.PADDED: 3}
 
 
+def test_masks_that_mark_nothing_are_not_used(tmp_path):
+    tree = make_tree(tmp_path / "tree", masks=True)
+    for path in tree.glob("keras_png_slices_seg_*/*"):
+        write(path, np.zeros((64, 64), np.uint8))
+    dataset = build_cache(tree, tmp_path / "cache", CONFIG)
+    assert dataset.split("train").masks is None
+    (note,) = dataset.manifest["notes"]
+    assert note == slice_collector.EMPTY_MASKS
+
+
 @pytest.mark.parametrize("split", SPLITS)
 def test_subject_of_black_slices_alone_is_refused_or_left_out(tmp_path, split):
     tree = make_tree(tmp_path / "tree", positions=2)

@@ -11,6 +11,7 @@ from oasis_utils.data import reading
 from oasis_utils.data.dataset import build_cache
 from oasis_utils.data.image_files import read_picture
 from oasis_utils.data.reading import ImportOptions
+from oasis_utils.models.checkpoints import CheckpointError, read_about
 from oasis_utils.runtime import DataError
 
 CONFIG = DataConfig(image_size=32)
@@ -46,6 +47,37 @@ def test_a_folder_that_is_left_out_is_listed(locked, tmp_path):
     assert {entry["name"] for entry in manifest["subjects"]} == {"p1", "p3", "p5", "p7"}
     (skipped,) = manifest["skipped"]
     assert "cannot read the folder" in skipped["reason"] and "ill" in skipped["reason"]
+
+
+def test_masks_that_cannot_be_listed_are_left_out_on_demand(tmp_path, monkeypatch):
+    source, listdir = make_tree(tmp_path / "source", masks=True), os.listdir
+
+    def refuse(path="."):
+        if str(path).endswith("seg_train"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(DataError, match="cannot read the folder .*seg_train"):
+        build_cache(source, tmp_path / "cache", CONFIG)
+    dataset = build_cache(source, tmp_path / "cache", CONFIG, options=SKIP)
+    (skipped,) = dataset.manifest["skipped"]
+    assert "seg_train" in skipped["reason"] and dataset.split("test").masks is None
+
+
+def test_a_file_without_permission_is_not_said_to_be_damaged(tmp_path, monkeypatch):
+    path = tmp_path / "vqvae.safetensors"
+    path.write_bytes(b"x")
+
+    def refuse(*_args, **_options):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(CheckpointError) as caught:
+        read_about(path)
+    monkeypatch.undo()
+    assert "no permission; make it readable" in str(caught.value)
+    assert "delete" not in str(caught.value) and "replace" not in str(caught.value)
 
 
 def test_files_that_are_not_fetched_are_listed(tmp_path):

@@ -231,7 +231,7 @@ def test_file_round_trip(path):
         {s: np.arange(n) for s, n in sizes.items()},
         {s: np.arange(n) + 90 for s, n in sizes.items()},
         {s: np.linspace(20, 90, n).astype(np.float32) for s, n in sizes.items()},
-        {"format": codes_module.CODES_FORMAT, "n_codes": 500, "variants": 2, "vqvae": "ü"},
+        dict(format=codes_module.CODES_FORMAT, n_codes=500, grid=4, variants=2, vqvae="ü"),
     )
     save_codes(path, codes)
     loaded = load_codes(path)
@@ -329,3 +329,20 @@ def test_some_maps_are_a_random_sample_of_whole_rows_from_all_subjects():
     )
     assert codes.some("train", CPU, 16, seed=2)["subjects"].tolist() != rows
     assert codes.some("train", CPU, 100)["subjects"].tolist() == list(range(n))
+
+
+@pytest.mark.parametrize("change", ["codes", "shape", "lengths", "type"])
+def test_altered_maps_are_named(dataset, path, change):
+    codes = encode_dataset(make_vqvae(), dataset, CONFIG, path, CPU)
+    train = codes.indices["train"]
+    codes.indices["train"] = {
+        "codes": train + np.uint16(1000),
+        "shape": train[:, :-1],
+        "lengths": train[:-1],
+        "type": train.astype(float),
+    }[change]
+    save_codes(path, codes)
+    with pytest.raises(DataError, match=r"is damaged \(its train maps are not what it says"):
+        load_codes(path)
+    again = encode_dataset(make_vqvae(), dataset, CONFIG, path, CPU)
+    assert np.array_equal(again.indices["train"], train)

@@ -10,8 +10,11 @@ from oasis_utils.models.drawing import SamplingOptions, draw, great_circle
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"temperature": -0.1}, r"temperature must be 0 \(likeliest code\) or more, not -0.1"),
-        ({"top_k": -1}, r"top_k must be 0 \(all codes\) or more, not -1"),
+        (
+            {"temperature": -0.1},
+            r"temperature must be from 0 \(likeliest code\) to 1e\+06, not -0.1",
+        ),
+        ({"top_k": -1}, r"top_k must be from 0 \(all codes\) to 2\^31 - 1, not -1"),
         ({"top_p": 0.0}, r"top_p must be in \(0, 1\], not 0.0"),
         ({"top_p": 1.5}, "top_p"),
         ({"top_p": -0.5}, "top_p"),
