@@ -51,6 +51,11 @@ class CodeMaps:
         return self.about["n_codes"]
 
     @property
+    def n_plain(self) -> int:
+        """So many of the first training maps are of slices as they are, not mirrored or shifted."""
+        return len(self.indices["train"]) // self.about["variants"]
+
+    @property
     def identity(self) -> str:
         """Digest of what the maps were made from."""
         return digest(self.about)

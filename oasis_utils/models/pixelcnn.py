@@ -90,6 +90,7 @@ class PixelCNN(GatedNetwork, Trainable):
         indices: Int[Tensor, "n rows cols"],
         positions: Int[Tensor, " n"],
         ages: Float[Tensor, " n"] | None = None,
+        n_plain: int | None = None,
     ) -> None:
         """Fit the linear model of layouts to training maps, before the training. Does nothing in a
         model without layouts (layout=0).
@@ -99,9 +100,10 @@ class PixelCNN(GatedNetwork, Trainable):
             indices: training maps, codes in [0, n_codes).
             positions: slice position of each map, in [0, n_positions).
             ages: years, nan where unknown; None: all unknown.
+            n_plain: so many of the first maps are of slices as they are. Default: all.
         """
         if self.layout is not None:
-            self.layout.fit(codebook, indices, positions, ages)
+            self.layout.fit(codebook, indices, positions, ages, n_plain)
 
     def _told_layouts(
         self,

@@ -47,7 +47,7 @@ def test_a_map_of_the_linear_model_tells_the_numbers_it_was_made_from():
     layout = model.layout
     wanted = torch.randn(5, LAYOUT, generator=torch.Generator().manual_seed(1))
     positions = torch.tensor([0, 1, 2, 0, 1])
-    exact = layout.linear(wanted, positions)
+    exact = layout.map_of(wanted, positions)
     layout.embed = lambda indices: exact  # vectors that no code has
     layout.residual.fill_(1e-6)
     found, spread = layout.measure(torch.zeros(5, GRID, GRID).long(), positions)
