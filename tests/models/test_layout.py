@@ -6,6 +6,7 @@ from torch.distributions import Normal, kl_divergence
 
 from oasis_utils.config import PixelCNNConfig
 from oasis_utils.models.drawing import SamplingOptions
+from oasis_utils.models.layout import at_positions
 from oasis_utils.models.pixelcnn import PixelCNN
 
 GRID, CODES, LAYOUT = 6, 9, 8  # more numbers than a row of cells has
@@ -175,3 +176,84 @@ def test_a_model_without_layouts_ignores_training_maps():
     model.use_layouts(torch.randn(CODES, 16), *maps()[:2])
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert not any(name.startswith("layout") for name in before)
+
+
+# ---------------------------------------------------------------- positions
+
+
+def planted_numbers(counts=(4000, 4000, 0, 1), size=4, seed=0):
+    """Numbers whose first is an age, with a mean, slope and covariance of their own at each
+    position, and those.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    positions = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    ages = torch.randn(len(positions), generator=generator)
+    means, slopes = torch.randn(2, len(counts), size - 1, generator=generator)
+    spreads = torch.tensor([0.3, 1.5, 1.0, 1.0])
+    noise = torch.randn(len(positions), size - 1, generator=generator)
+    noise[:, 1] = 0.8 * noise[:, 0] + 0.6 * noise[:, 1]
+    free = (
+        means[positions] + slopes[positions] * ages[:, None] + spreads[positions][:, None] * noise
+    )
+    return torch.cat([ages[:, None], free], 1), positions, means, slopes, spreads
+
+
+def test_each_position_has_its_mean_its_slope_with_age_and_its_covariance():
+    numbers, positions, means, slopes, spreads = planted_numbers()
+    centre, mixing = at_positions(numbers, positions, 4, True)
+    for position in (0, 1):
+        covariance = mixing[position, 1:, 1:].t() @ mixing[position, 1:, 1:]
+        planted = torch.eye(3)
+        planted[0, 1] = planted[1, 0] = 0.8
+        torch.testing.assert_close(
+            covariance, spreads[position] ** 2 * planted, atol=0.15, rtol=0.05
+        )
+        torch.testing.assert_close(centre[position, 1:], means[position], atol=0.1, rtol=0)
+        torch.testing.assert_close(mixing[position, 0, 1:], slopes[position], atol=0.1, rtol=0)
+    assert centre[:, 0].abs().max() == 0 and (mixing[:, 0, 0] == 1).all()
+    assert mixing[:, 1:, 0].abs().max() == 0  # the age is given, not mixed
+
+
+def test_a_position_with_few_maps_has_the_spread_of_all():
+    numbers, positions, *_ = planted_numbers()
+    centre, mixing = at_positions(numbers, positions, 4, True)
+    covariances = mixing[:, 1:, 1:].mT @ mixing[:, 1:, 1:]
+    pooled = 0.5 * (covariances[0] + covariances[1])
+    torch.testing.assert_close(covariances[2], pooled, atol=0.02, rtol=0.02)
+    assert centre[2].abs().max() == 0  # no map
+    one = torch.linalg.eigvalsh(covariances[3] - 0.75 * pooled)  # three numbers: three maps of all
+    assert one[:2].abs().max() < 0.02 and one[2] > 0  # and one map
+
+
+def test_without_ages_the_covariance_is_of_all_numbers():
+    numbers, positions, *_ = planted_numbers((4000, 4000, 0, 0))
+    centre, mixing = at_positions(numbers, positions, 4, False)
+    for position in (0, 1):
+        here = numbers[positions == position]
+        torch.testing.assert_close(centre[position], here.mean(0), atol=0.02, rtol=0)
+        covariance = mixing[position].t() @ mixing[position]
+        torch.testing.assert_close(covariance, here.t().cov(), atol=0.05, rtol=0.05)
+
+
+def test_drawn_layouts_are_like_those_of_plain_maps():
+    """Further maps, which differ more, widen the linear model but not what is drawn."""
+    generator = torch.Generator().manual_seed(3)
+    base = torch.randint(CODES, (1, GRID, GRID), generator=generator).expand(96, -1, -1)
+    chance = torch.rand(96, GRID, GRID, generator=generator)
+    share = torch.tensor([0.05, 0.6]).repeat_interleave(48)[:, None, None]
+    other = torch.randint(CODES, (96, GRID, GRID), generator=generator)
+    indices, positions = torch.where(chance < share, other, base), torch.arange(96) % 3
+    codebook = torch.randn(CODES, 3, generator=generator)
+    spreads = []
+    for n_plain in (48, None):
+        layout = fitted().layout
+        layout.fit(codebook, indices, positions, n_plain=n_plain)
+        drawn = layout.map_of(
+            torch.randn(3000, LAYOUT, generator=generator), torch.zeros(3000).long()
+        )
+        spreads.append(float(drawn.std(0).mean()))
+        numbers, _ = layout.measure(indices[:48], positions[:48])
+        plain = layout.map_of(numbers, positions[:48])
+        within = torch.stack([plain[positions[:48] == p].std(0) for p in range(3)]).mean()
+    assert spreads[0] < 0.7 * spreads[1]
+    assert within < spreads[1]
