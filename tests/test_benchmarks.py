@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from oasis_utils.models.quantizer import VectorQuantizer, nearest_code
+from oasis_utils.runtime import read_json
 
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
@@ -25,6 +26,7 @@ def _importable(monkeypatch):
         "habits",
         "summary",
         "end_to_end",
+        "demo_tables",
     ):
         sys.modules.pop(name, None)
 
@@ -186,3 +188,12 @@ def test_every_curve_has_four_sizes_and_none_grows_faster_than_linearly():
             rows = summary.find(record, place)
             assert len(rows["sizes"]) == len(rows["seconds"]) == 4
             assert rows["exponent"] < 1.2, place
+
+
+@pytest.mark.parametrize("name", ["README", "STUDIES"])
+def test_tables_of_results_are_made_from_the_record(name):
+    import demo_tables
+
+    path = getattr(demo_tables, name)
+    page, report = path.read_text(encoding="utf-8"), read_json(demo_tables.RECORD)
+    assert demo_tables.with_table(page, demo_tables.TABLES[path](report)) == page

@@ -1,0 +1,299 @@
+"""Tables of results in README.md and docs/studies.md, made from the report of a run of `demo`.
+
+python benchmarks/demo_tables.py
+python benchmarks/demo_tables.py --report runs/demo/report.json   # after copying it to the record
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from oasis_utils.runtime import atomic, project_root, read_json
+
+RECORD = project_root() / "benchmarks/results/demo_2_cpu_cores.json"
+README, STUDIES = project_root() / "README.md", project_root() / "docs/studies.md"
+BEGIN, END = "<!-- results: made by benchmarks/demo_tables.py -->", "<!-- end of results -->"
+PRIORS = ("pixelcnn", "dcgan")
+AWAY = 4  # numbers that give each prior away
+Report = dict[str, Any]
+Row = tuple[str, str, str]
+
+
+def span(value: float, interval: list[float], digits: int = 3) -> str:
+    """A number with its interval, such as 0.97 (0.96 to 0.98)."""
+    low, high = interval
+    return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def of_priors(report: Report, cell: Callable[[Report], str]) -> str:
+    """What a function finds for the PixelCNN and for the DCGAN."""
+    return ", ".join(cell(report["priors"][name]) for name in PRIORS)
+
+
+def reference(report: Report, key: str, names: tuple[str, ...], digits: int = 3) -> str:
+    """Comparisons of real slices beside a metric, with their names."""
+    prior = report["priors"]["pixelcnn"]
+    return " · ".join(
+        f"{name.replace('_', ' ')} "
+        + span(prior[f"{key}_{name}"], prior[f"{key}_{name}_interval"], digits)
+        for name in names
+    )
+
+
+def compared(report: Report, pair: str, *path: str) -> str:
+    """A value with its interval of one of the comparisons of every prior."""
+    found = report["priors"]["pixelcnn"]["comparisons"][pair]
+    for key in path:
+        found = found[key]
+    return span(found["value"], found["interval"], 2)
+
+
+def reconstruction(report: Report) -> list[Row]:
+    """Rows of SSIM and PSNR."""
+    part, rows = report["reconstruction"], []
+    names = {"black": "black image", "mean": "mean image", "other_subject": "another person"}
+    for key, label, digits in (
+        ("ssim", "reconstruction SSIM, full frame, data range 1", 3),
+        ("brain_ssim", "reconstruction SSIM in the brain", 3),
+        ("psnr", "reconstruction PSNR (dB)", 1),
+    ):
+        trivial = part["trivial_baselines"][key]
+        floors = " · ".join(
+            f"{text} {trivial[name]:.{1 if key == 'psnr' else 2}f}" for name, text in names.items()
+        )
+        rows.append((label, span(part[key], part["intervals"][key], digits), floors))
+    return rows
+
+
+def codes(report: Report) -> list[Row]:
+    """Rows of the codebook."""
+    book = report["codebook"]
+    used = {
+        name: round(run["used_fraction"] * book["n_codes"])
+        for name, run in book["collapse"].items()
+    }
+    near = book["ssim_with_near_codes"]
+    return [
+        (
+            "codes used, perplexity, validation split",
+            f"{book['used']} of {book['n_codes']}, {book['perplexity']:.0f}",
+            f"used after {book['collapse_seconds']:.0f} s of training: textbook"
+            f" {used['textbook']}, EMA codebook {used['EMA codebook']}",
+        ),
+        (
+            "SSIM when 10 % of the cells take one of the five nearest codes",
+            f"{near['0.1']:.3f}",
+            f"unchanged {near['0.0']:.3f}",
+        ),
+    ]
+
+
+def likelihood(report: Report) -> list[Row]:
+    """Rows of nats and anomalies."""
+    part = report["pixelcnn"]
+    auroc = ", ".join(
+        span(part["auroc"][kind], part["auroc_intervals"][kind], 2)
+        for kind in ("bright disc", "missing patch", "halves exchanged")
+    )
+    return [
+        (
+            "PixelCNN, nats per code (a bound)",
+            span(part["nats_per_code"], part["intervals"]["PixelCNN"], 2),
+            f"Markov chain {part['markov_cell_nats']:.2f} · unigram of the cell"
+            f" {part['position_unigram_nats']:.2f} · unigram {part['unigram_nats']:.2f} · ln K"
+            f" {part['uniform_nats']:.2f}",
+        ),
+        (
+            "planted anomalies, AUROC: bright disc, missing patch, exchanged halves",
+            auroc,
+            "chance 0.50",
+        ),
+    ]
+
+
+def ageing(report: Report) -> list[Row]:
+    """Rows of the dark central area."""
+    rows = []
+    for label, key in (
+        (
+            "ageing: change of the dark central area in 10 years, % of its pixels",
+            "change in 10 years",
+        ),
+        ("the dark central area at 60 years", "at 60 years"),
+    ):
+        found = ", ".join(report[name]["age_trend"]["generated"][key] for name in PRIORS)
+        rows.append((label, found, f"real {report['pixelcnn']['age_trend']['real'][key]}"))
+    return rows
+
+
+def likeness(report: Report) -> list[Row]:
+    """Rows that compare generated slices with real and with decoded ones."""
+
+    def interval(key: str, digits: int) -> str:
+        return of_priors(report, lambda p: span(p[key], p[f"{key}_interval"], digits))
+
+    def found(*path: str) -> str:
+        def cell(prior: Report) -> str:
+            part: Any = prior["comparisons"]["decoded"]
+            for key in path:
+                part = part[key]
+            return span(part["value"], part["interval"], 2)
+
+        return of_priors(report, cell)
+
+    logistic = compared(report, "decoded_vs_decoded", "two_sample", "logistic")
+    coverage = compared(report, "decoded_vs_decoded", "learned", "coverage")
+    return [
+        (
+            "KID to real slices",
+            interval("kid", 3),
+            reference(report, "kid", ("real_vs_real", "decoded_vs_real")),
+        ),
+        (
+            "KID to decoded real slices",
+            interval("kid_prior", 3),
+            reference(report, "kid", ("decoded_vs_decoded",)),
+        ),
+        (
+            "two-sample AUC of a newly trained network, generated vs real slices",
+            interval("two_sample_auc", 2),
+            reference(report, "two_sample_auc", ("real_vs_real", "decoded_vs_real"), 2),
+        ),
+        (
+            "two-sample AUC to decoded real slices",
+            interval("two_sample_auc_prior", 2),
+            reference(report, "two_sample_auc", ("decoded_vs_decoded",), 2),
+        ),
+        (
+            "the same of a logistic regression on radiomic numbers",
+            found("two_sample", "logistic"),
+            f"decoded vs decoded {logistic}",
+        ),
+        (
+            "coverage of decoded real slices",
+            found("learned", "coverage"),
+            f"decoded vs decoded {coverage}",
+        ),
+    ]
+
+
+def variety(report: Report) -> list[Row]:
+    """Rows of variety, positions and copies."""
+
+    def pairs(prior: Report, kind: str) -> str:
+        part = prior["variety"][kind]["pair_ms_ssim"]
+        return span(part["value"], part["interval"], 2)
+
+    def errors(prior: Report, kind: str) -> str:
+        part = prior["anatomy"][kind]
+        return span(part["position_error"], part["position_error_interval"], 1)
+
+    first, controls = report["priors"]["pixelcnn"], report["evaluation"]["controls"]
+    planted = controls["planted copies, decoded"]
+    return [
+        (
+            "MS-SSIM of two slices of one position",
+            of_priors(report, lambda p: pairs(p, "generated")),
+            f"decoded slices of two people {pairs(first, 'decoded')}",
+        ),
+        (
+            "slice position predicted from the slice, mean error in slices",
+            of_priors(report, lambda p: errors(p, "generated")),
+            f"decoded slices {errors(first, 'decoded')}",
+        ),
+        copies(report, planted),
+        (
+            "valid maps, distinct codes",
+            of_priors(report, lambda p: f"{100 * p['valid']:.0f} % and {p['distinct_codes']}"),
+            f"K {report['codebook']['n_codes']}",
+        ),
+    ]
+
+
+def copies(report: Report, planted: Report) -> Row:
+    """The row of the copy test."""
+    return (
+        "samples very close to a training slice",
+        of_priors(report, lambda p: f"{len(p['suspicious_pairs'])} of {p['images']}"),
+        f"other real people {100 * planted['suspicious_share_real']:.1f} % · planted copies"
+        f" {100 * planted['suspicious_share']:.0f} %",
+    )
+
+
+def markdown(head: Row, rows: list[Row]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(head) + " |", "|---|---:|---|"]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def all_results(report: Report) -> str:
+    """The table of docs/studies.md, and what gives the generated slices away."""
+    parts = (reconstruction, codes, likelihood, ageing, likeness, variety)
+    rows = [row for part in parts for row in part(report)]
+    away = "; ".join(
+        f"{label}: "
+        + ", ".join(f"{name} {value:+.1f}" for name, value in list(found.items())[:AWAY])
+        for label, found in (
+            ("PixelCNN", report["priors"]["pixelcnn"]["giveaways"]),
+            ("DCGAN", report["priors"]["dcgan"]["giveaways"]),
+        )
+    )
+    return (
+        markdown(("held-out sample brains", "value", "reference"), rows)
+        + "\n\nWhat gives the generated slices away (largest differences of means from decoded real"
+        f" slices, in standard deviations of these): {away}."
+    )
+
+
+def some_results(report: Report) -> str:
+    """The table of README, and where it is from."""
+    kept = {
+        row[0]: row
+        for part in (reconstruction, likelihood, likeness, variety)
+        for row in part(report)
+    }
+    names = (
+        "reconstruction SSIM in the brain",
+        "PixelCNN, nats per code (a bound)",
+        "KID to real slices",
+        "planted anomalies, AUROC: bright disc, missing patch, exchanged halves",
+        "samples very close to a training slice",
+    )
+    seconds, origin = report["seconds"]["total"], report["provenance"]
+    return (
+        markdown(("metric", "value", "reference"), [kept[name] for name in names])
+        + f"\n\nThe notebooks took {seconds / 60:.0f} minutes on {origin['hardware']}, at revision"
+        f" {origin['revision'][:7]} ([report](benchmarks/results/{RECORD.name})). [All"
+        " results](docs/studies.md)."
+    )
+
+
+TABLES: dict[Path, Callable[[Report], str]] = {README: some_results, STUDIES: all_results}
+
+
+def with_table(page: str, table: str) -> str:
+    """The page with this between its markers."""
+    before, rest = page.split(BEGIN)
+    return f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}"
+
+
+def main() -> None:
+    """Write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--report", help="report.json of a run, which becomes the record")
+    chosen = parser.parse_args().report
+    if chosen:
+        shutil.copyfile(chosen, RECORD)
+    report = read_json(RECORD)
+    for path, table in TABLES.items():
+        page = path.read_text(encoding="utf-8")
+        with atomic(path) as partial:
+            partial.write_text(with_table(page, table(report)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
