@@ -144,7 +144,7 @@ def dcgan(**changes) -> nn.Module:
     """With standardised codes of uneven use; a linear start, where there is one, is fitted, signs
     made the same.
     """
-    model = with_fixed_weights(DCGAN(replace(SMOKE.dcgan, **changes)))
+    model = with_fixed_weights(DCGAN(replace(SMOKE.dcgan, **{"per_position": False, **changes})))
     config = model.config
     model.use_codebook(codes_of_uneven_use(config), torch.arange(1.0, config.n_codes + 1))
     known = maps(2, 64)
@@ -180,6 +180,7 @@ CASES: dict[type, dict[str, Callable[[], nn.Module]]] = {
     DCGAN: {
         "smoke": dcgan,
         "ages": lambda: dcgan(**AGES),
+        "per position": lambda: dcgan(per_position=True, **AGES),
         "classical, index numbers": lambda: dcgan(loss="bce", start="blank", space="index"),
     },
 }

@@ -51,6 +51,8 @@ CHANGES = {
     "gradient": "rotation",
     "space": "index",
     "start": "blank",
+    "per_position": True,
+    "settled": True,
     "loss": "bce",
     "penalty_share": 0.5,
 }

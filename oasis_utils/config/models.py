@@ -182,6 +182,8 @@ class DCGANConfig:
         channels: Feature maps at the full grid; doubled at each halving.
         space: Output space: "embedding", the codes' vectors, or "index", their numbers.
         start: Initialisation: "linear", from a linear model of the training maps, or "blank".
+        per_position: That linear model has a covariance of its own at each slice position.
+        settled: Drawn maps are decoded and encoded again, so that codes suit their neighbours.
         loss: "relativistic" with R1 and R2, or the classical "bce".
         gamma: Weight of the gradient penalties R1 and R2 of the relativistic loss.
         penalty_share: Part of each batch on which these penalties are taken, in (0, 1].
@@ -205,6 +207,8 @@ class DCGANConfig:
     channels: int = 64
     space: str = "embedding"
     start: str = "linear"
+    per_position: bool = False
+    settled: bool = False
     loss: str = "relativistic"
     gamma: float = 10.0
     penalty_share: float = 0.25

@@ -94,7 +94,15 @@ def _profile(
             **vqvae,
         ),
         pixelcnn=PixelCNNConfig(grid=grid, n_codes=n_codes, code_dim=code_dim, **pixelcnn),
-        dcgan=DCGANConfig(grid=grid, n_codes=n_codes, code_dim=code_dim, spatial_noise=2, **dcgan),
+        dcgan=DCGANConfig(
+            grid=grid,
+            n_codes=n_codes,
+            code_dim=code_dim,
+            spatial_noise=2,
+            per_position=True,
+            settled=True,
+            **dcgan,
+        ),
         **parts,
     )
 

@@ -54,7 +54,11 @@ class Generator(nn.Module):
             self.layers.append(nn.Tanh())  # the range that is cut into equal bins
         if config.linear:
             self.linear = LinearMaps(
-                config.n_positions, config.noise_dim, config.output_dim, config.grid
+                config.n_positions,
+                config.noise_dim,
+                config.output_dim,
+                config.grid,
+                config.per_position,
             )
             # the name is that of the weights in checkpoint files
             self.show = nn.Conv2d(config.output_dim, narrow, 3, padding=1, bias=False)

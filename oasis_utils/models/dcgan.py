@@ -103,6 +103,7 @@ class DCGAN(Trainable):
         indices: Int[Tensor, "n rows cols"],
         positions: Int[Tensor, " n"],
         ages: Float[Tensor, " n"] | None = None,
+        n_plain: int | None = None,
     ) -> None:
         """Fit the linear model to training maps, after `use_codebook`; the untrained generator then
         draws the maps of the linear model. Does nothing without one (start="blank",
@@ -112,13 +113,17 @@ class DCGAN(Trainable):
             indices: training maps, codes in [0, n_codes).
             positions: slice position of each map, in [0, n_positions).
             ages: years, nan where unknown; None: all unknown.
+            n_plain: so many of the first maps are of slices as they are. Default: all.
         """
         if not self.config.linear:
             return
         some = fitted_rows(len(indices), indices.device)
         standard = self.standardize_ages(ages)
         self.generator.linear.fit(
-            self.embed(indices[some]), positions[some], None if standard is None else standard[some]
+            self.embed(indices[some]),
+            positions[some],
+            None if standard is None else standard[some],
+            some < (n_plain or len(indices)),
         )
         self.discriminator.mean.copy_(self.generator.linear.mean)
         last = self.generator.layers[-1]

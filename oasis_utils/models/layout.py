@@ -4,9 +4,7 @@ slice position, and what they tell the network of the PixelCNN at every cell.
 A cell-by-cell model decides the left outline of a brain long before the right one. Latent numbers
 for the whole map, given to an autoregressive decoder, let far cells agree (PixelVAE: Gulrajani
 2016, arXiv 1611.05013). Here the latents are those of a linear model that is fitted in seconds, not
-trained (`LinearMaps`). It has one covariance for all slice positions; a layout has one for each
-position, since ventricles differ where there are ventricles, and that of maps as they are: shifted
-maps make the training robust, but drawn brains shall lie where brains lie.
+trained (`LinearMaps`).
 """
 
 from __future__ import annotations
@@ -23,7 +21,6 @@ from oasis_utils.models.linear_maps import LinearMaps, fitted_rows, with_first
 
 HIDDEN = 32  # channels of the network that reads a layout
 KNOWN = 1e-6  # variance of a layout's first number where the age is known
-PRIOR_MAPS = 4.0  # so many maps at 0 are added to those that a position's mean and slope are of
 
 
 class Layout(nn.Module):
@@ -38,17 +35,15 @@ class Layout(nn.Module):
 
     codebook: Tensor  # vectors of the codes, of unit variance in the training maps
     residual: Tensor  # variance that the linear model leaves of a number of a map's vectors
-    centre: Tensor  # (n_positions, layout), what a layout of zeros is in the linear model
-    mixing: Tensor  # (n_positions, layout, layout), from layouts to numbers of the linear model
 
     def __init__(self, config: PixelCNNConfig):
         super().__init__()
         self.config, wide = config, 2 * config.channels
         self.register_buffer("codebook", torch.zeros(config.n_codes, config.code_dim))
         self.register_buffer("residual", torch.ones(()))
-        self.linear = LinearMaps(config.n_positions, config.layout, config.code_dim, config.grid)
-        self.register_buffer("centre", torch.zeros(config.n_positions, config.layout))
-        self.register_buffer("mixing", torch.eye(config.layout).repeat(config.n_positions, 1, 1))
+        self.linear = LinearMaps(
+            config.n_positions, config.layout, config.code_dim, config.grid, per_position=True
+        )
         self.network = nn.Sequential(
             nn.Conv2d(config.code_dim, HIDDEN, 3, padding=1),
             nn.ReLU(),
@@ -76,21 +71,16 @@ class Layout(nn.Module):
             n_plain: so many of the first maps are of slices as they are, neither mirrored nor
                 shifted. Default: all.
         """
-        plain = fitted_rows(n_plain or len(indices), indices.device)
-        known = (indices[plain], positions[plain], None if ages is None else ages[plain])
         some = fitted_rows(len(indices), indices.device)
         used = codebook[indices[some].flatten()]
         self.codebook.copy_((codebook - used.mean(0)) / used.var(0).mean().sqrt().clamp(min=1e-6))
-        maps, positions = self.embed(indices[some]), positions[some]
-        standard = self.standardize(None if ages is None else ages[some], positions)
-        self.linear.fit(maps, positions, standard)
-        numbers, _ = self.measure(indices[some], positions, None if ages is None else ages[some])
-        self.residual.copy_((maps - self.linear(numbers, positions)).square().mean())
-        centre, mixing = at_positions(
-            self.measure(*known)[0], known[1], len(self.centre), self.config.knows_age
+        maps = self.embed(indices[some])
+        standard = self.standardize(ages, positions)
+        self.linear.fit(maps, positions[some], standard[some], some < (n_plain or len(indices)))
+        numbers, _ = self.measure(
+            indices[some], positions[some], None if ages is None else ages[some]
         )
-        self.centre.copy_(centre)
-        self.mixing.copy_(mixing)
+        self.residual.copy_((maps - self.linear(numbers, positions[some])).square().mean())
 
     def embed(
         self, indices: Int[Tensor, "batch rows cols"]
@@ -128,9 +118,8 @@ class Layout(nn.Module):
         Reference:
             Tipping and Bishop 1999, doi 10.1111/1467-9868.00196, section 3.
         """
-        directions, mixing = self.linear.directions.flatten(1), self.mixing[positions]
+        directions = self.linear.directions.flatten(1)
         deviations = (self.embed(indices) - self.linear.mean[positions]).flatten(1)
-        deviations = deviations - self.centre[positions] @ directions
         standard = self.standardize(ages, positions)
         first = F.one_hot(torch.zeros_like(positions), self.config.layout).to(deviations)
         prior_mean = first * standard.nan_to_num(0.0)[:, None]
@@ -143,6 +132,8 @@ class Layout(nn.Module):
             seen = keep[:, None].expand(-1, self.config.code_dim, -1, -1).flatten(1).to(deviations)
             products = torch.stack([(directions * row) @ directions.t() for row in seen])
             matched = (deviations * seen) @ directions.t()
+        assert self.linear.mixing is not None  # made with per_position
+        mixing = self.linear.mixing[positions]
         products = mixing @ products @ mixing.mT
         matched = (mixing @ matched[:, :, None])[:, :, 0]
         precision = (products / self.residual + torch.diag_embed(prior)).double()
@@ -165,14 +156,7 @@ class Layout(nn.Module):
         self, numbers: Float[Tensor, "batch layout"], positions: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch two_channels rows cols"]:
         """What the layouts add to the gates of the first block."""
-        return self.network(self.map_of(numbers, positions))
-
-    def map_of(
-        self, numbers: Float[Tensor, "batch layout"], positions: Int[Tensor, " batch"]
-    ) -> Float[Tensor, "batch dim rows cols"]:
-        """The map of the linear model that layouts stand for, as standardised code vectors."""
-        mixed = (numbers[:, None] @ self.mixing[positions])[:, 0]
-        return self.linear(self.centre[positions] + mixed, positions)
+        return self.network(self.linear(numbers, positions))
 
     def nats(
         self,
@@ -186,49 +170,3 @@ class Layout(nn.Module):
         noise, known = self.config.layout_noise, self.standardize(ages, positions).isfinite()
         costs = 0.5 * (noise**2 + numbers.square() - 1) - math.log(noise)
         return costs.sum(1) - torch.where(known, costs[:, 0], 0.0)
-
-
-def at_positions(
-    numbers: Float[Tensor, "n layout"],
-    positions: Int[Tensor, " n"],
-    n_positions: int,
-    first_is_age: bool,
-) -> tuple[Float[Tensor, "n_positions layout"], Float[Tensor, "n_positions layout layout"]]:
-    """Mean and covariance of numbers at each position, for standard normal layouts.
-
-    The fewer maps a position has, the more its mean and slope are drawn towards 0, and its
-    covariance towards that of all positions.
-
-    Args:
-        numbers: of the linear model, for each map.
-        positions: of the maps.
-        n_positions: number of positions.
-        first_is_age: the first number is a standardised age, which is not modelled but given: the
-            others have a mean that depends on it.
-
-    Returns:
-        (centre, mixing): layouts z are the numbers centre[position] + z @ mixing[position]. Without
-        maps at a position, the spread is that of all.
-    """
-    given = int(first_is_age)
-    told, free = numbers[:, :given], numbers[:, given:]
-    ones = numbers.new_ones(len(numbers), 1)
-    inputs = torch.cat([ones, told], dim=1)
-    fits, left = [], torch.zeros_like(free)
-    for position in range(n_positions):
-        here = positions == position
-        x, y = inputs[here], free[here]
-        ridge = PRIOR_MAPS * torch.eye(1 + given).to(x)
-        fits.append(torch.linalg.solve(x.t() @ x + ridge, x.t() @ y))
-        left[here] = y - x @ fits[-1]
-    pooled, weight = left.t() @ left / max(len(left), 1), float(free.shape[1])
-    centre = numbers.new_zeros(n_positions, numbers.shape[1])
-    mixing = torch.eye(numbers.shape[1]).to(numbers).repeat(n_positions, 1, 1)
-    for position, fit in enumerate(fits):
-        rest = left[positions == position]
-        covariance = (rest.t() @ rest + weight * pooled) / (len(rest) + weight)
-        smallest = 1e-6 * torch.eye(free.shape[1]).to(covariance)
-        centre[position, given:] = fit[0]
-        mixing[position, :given, given:] = fit[1:]
-        mixing[position, given:, given:] = torch.linalg.cholesky(covariance + smallest).t()
-    return centre, mixing

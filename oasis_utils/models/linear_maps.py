@@ -3,16 +3,20 @@
 Principal components read as a generator (probabilistic PCA without its isotropic noise, Tipping and
 Bishop 1999, doi 10.1111/1467-9868.00196); the directions by a randomised decomposition (Halko 2011,
 arXiv 0909.4061).
+
+All positions share the directions. Their lengths and angles may differ between positions, since
+ventricles differ where there are ventricles.
 """
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 DECOMPOSITION_SEED = 0  # of the randomised decomposition: the same maps give the same model
 MOST_FITTED_MAPS = 8192  # of a training split
+PRIOR_MAPS = 4.0  # so many maps at 0 are added to those that a position's mean and slope are of
 
 
 def fitted_rows(n: int, device: torch.device) -> Int[Tensor, " rows"]:
@@ -38,8 +42,7 @@ def with_first(
 
 class LinearMaps(nn.Module):
     """mean[position] + noise @ directions: standard normal noise gives maps with the mean of their
-    position and the leading part of the covariance that the fitted maps have about it, one
-    covariance for all positions.
+    position and the leading part of the covariance that the fitted maps have about it.
 
     Buffers, no parameters: it is fitted, not trained. Zero until then.
 
@@ -48,17 +51,23 @@ class LinearMaps(nn.Module):
         noise_dim: number of directions, and of the noise's numbers.
         dim: channels of a map.
         grid: rows and columns of a map.
+        per_position: each position has a covariance of its own. Default: one for all.
     """
 
     mean: Tensor
     directions: Tensor
+    mixing: Tensor | None  # (n_positions, noise_dim, noise_dim), from noise to shared directions
 
-    def __init__(self, n_positions: int, noise_dim: int, dim: int, grid: int):
+    def __init__(
+        self, n_positions: int, noise_dim: int, dim: int, grid: int, per_position: bool = False
+    ):
         super().__init__()
         self.register_buffer("mean", torch.zeros(n_positions, dim, grid, grid))
         self.register_buffer(
             "directions", torch.zeros(noise_dim, dim, grid, grid)
         )  # of length: standard deviation
+        eye = torch.eye(noise_dim).repeat(n_positions, 1, 1) if per_position else None
+        self.register_buffer("mixing", eye)
 
     @torch.no_grad()
     def fit(
@@ -66,6 +75,7 @@ class LinearMaps(nn.Module):
         maps: Float[Tensor, "n dim rows cols"],
         positions: Int[Tensor, " n"],
         first: Float[Tensor, " n"] | None = None,
+        plain: Bool[Tensor, " n"] | None = None,
     ) -> None:
         """Set the means and directions to those of these maps.
 
@@ -79,6 +89,9 @@ class LinearMaps(nn.Module):
                 nan where unknown. Its direction is then the regression of the maps on it, and the
                 others are principal components of the residuals. None: all directions are
                 principal components.
+            plain: maps of slices as they are. With a covariance for each position, mean and
+                covariance are theirs; the others, such as shifted ones, only help to find the
+                directions. None: all.
         """
         counts = torch.bincount(positions, minlength=len(self.mean))
         sums = torch.zeros_like(self.mean).index_add_(0, positions, maps)
@@ -98,11 +111,81 @@ class LinearMaps(nn.Module):
             _, lengths, axes = torch.svd_lowrank(deviations, q=min(kept + 8, *deviations.shape))
         found = (lengths / len(maps) ** 0.5 * axes).t()[:kept]
         self.directions[taken : taken + kept] = found.view(kept, *maps.shape[1:])
+        if self.mixing is not None:
+            rows = slice(None) if plain is None else plain
+            self.mixing.copy_(
+                self._at_positions(
+                    maps[rows], positions[rows], None if first is None else first[rows]
+                )
+            )
+
+    def _at_positions(self, maps: Tensor, positions: Tensor, first: Tensor | None) -> Tensor:
+        """What `mixing` is for these maps; moves the means to theirs."""
+        directions = self.directions.flatten(1)
+        squares = directions.square().sum(1).clamp(min=1e-9)
+        deviations = (maps - self.mean[positions]).flatten(1)
+        numbers = deviations @ directions.t() / squares
+        if first is not None:  # its direction is not at right angles to the others
+            told = torch.where(first.isfinite(), first, numbers[:, 0])
+            numbers = (deviations - told[:, None] * directions[0]) @ directions.t() / squares
+            numbers[:, 0] = told
+        known = first is not None and bool(first.isfinite().any())
+        centre, mixing = at_positions(numbers, positions, len(self.mean), known)
+        self.mean += (centre @ directions).view_as(self.mean)
+        return mixing
 
     def forward(
         self, noise: Float[Tensor, "batch noise_dim"], positions: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch dim rows cols"]:
         """The map of each noise vector at its slice position in [0, n_positions)."""
+        if self.mixing is not None:
+            noise = (noise[:, None] @ self.mixing[positions])[:, 0]
         return self.mean[positions] + (noise @ self.directions.flatten(1)).view(
             -1, *self.mean.shape[1:]
         )
+
+
+def at_positions(
+    numbers: Float[Tensor, "n layout"],
+    positions: Int[Tensor, " n"],
+    n_positions: int,
+    first_is_age: bool,
+) -> tuple[Float[Tensor, "n_positions layout"], Float[Tensor, "n_positions layout layout"]]:
+    """Mean and covariance of numbers at each position, for standard normal layouts.
+
+    The fewer maps a position has, the more its mean and slope are drawn towards 0, and its
+    covariance towards that of all positions.
+
+    Args:
+        numbers: of the linear model, for each map.
+        positions: of the maps.
+        n_positions: number of positions.
+        first_is_age: the first number is a standardised age, which is not modelled but given: the
+            others have a mean that depends on it.
+
+    Returns:
+        (centre, mixing): layouts z are the numbers centre[position] + z @ mixing[position]. Without
+        maps at a position, the spread is that of all.
+    """
+    given = int(first_is_age)
+    told, free = numbers[:, :given], numbers[:, given:]
+    ones = numbers.new_ones(len(numbers), 1)
+    inputs = torch.cat([ones, told], dim=1)
+    fits, left = [], torch.zeros_like(free)
+    for position in range(n_positions):
+        here = positions == position
+        x, y = inputs[here], free[here]
+        ridge = PRIOR_MAPS * torch.eye(1 + given).to(x)
+        fits.append(torch.linalg.solve(x.t() @ x + ridge, x.t() @ y))
+        left[here] = y - x @ fits[-1]
+    pooled, weight = left.t() @ left / max(len(left), 1), float(free.shape[1])
+    centre = numbers.new_zeros(n_positions, numbers.shape[1])
+    mixing = torch.eye(numbers.shape[1]).to(numbers).repeat(n_positions, 1, 1)
+    for position, fit in enumerate(fits):
+        rest = left[positions == position]
+        covariance = (rest.t() @ rest + weight * pooled) / (len(rest) + weight)
+        smallest = 1e-6 * torch.eye(free.shape[1]).to(covariance)
+        centre[position, given:] = fit[0]
+        mixing[position, :given, given:] = fit[1:]
+        mixing[position, given:, given:] = torch.linalg.cholesky(covariance + smallest).t()
+    return centre, mixing

@@ -173,7 +173,7 @@ class BrainSampler:
             on_row=on_row,
             ages=None if ages is None else self._tensor(ages, np.float32),
         )
-        return drawn.cpu().numpy()
+        return self._settled(drawn).cpu().numpy()
 
     @exclusively
     @torch.inference_mode()
@@ -255,7 +255,14 @@ class BrainSampler:
             options=options or AS_LEARNED,
             on_row=on_row,
         )
-        return drawn.cpu().numpy()
+        return self._settled(drawn).cpu().numpy()
+
+    def _settled(self, drawn: Tensor) -> Tensor:
+        """The codes of the decoded maps, if the prior asks for it (`DCGANConfig.settled`)."""
+        if not getattr(self.prior.config, "settled", False):
+            return drawn
+        parts = drawn.split(DRAWN_AT_ONCE)
+        return torch.cat([self.vqvae.encode_indices(self.vqvae.decode_indices(p)) for p in parts])
 
     def _tensor(self, values: np.ndarray, dtype: type) -> Tensor:
         return torch.from_numpy(np.asarray(values).astype(dtype)).to(self.device)

@@ -6,7 +6,7 @@ from torch.distributions import Normal, kl_divergence
 
 from oasis_utils.config import PixelCNNConfig
 from oasis_utils.models.drawing import SamplingOptions
-from oasis_utils.models.layout import at_positions
+from oasis_utils.models.linear_maps import at_positions
 from oasis_utils.models.pixelcnn import PixelCNN
 
 GRID, CODES, LAYOUT = 6, 9, 8  # more numbers than a row of cells has
@@ -48,7 +48,7 @@ def test_a_map_of_the_linear_model_tells_the_numbers_it_was_made_from():
     layout = model.layout
     wanted = torch.randn(5, LAYOUT, generator=torch.Generator().manual_seed(1))
     positions = torch.tensor([0, 1, 2, 0, 1])
-    exact = layout.map_of(wanted, positions)
+    exact = layout.linear(wanted, positions)
     layout.embed = lambda indices: exact  # vectors that no code has
     layout.residual.fill_(1e-6)
     found, spread = layout.measure(torch.zeros(5, GRID, GRID).long(), positions)
@@ -248,12 +248,12 @@ def test_drawn_layouts_are_like_those_of_plain_maps():
     for n_plain in (48, None):
         layout = fitted().layout
         layout.fit(codebook, indices, positions, n_plain=n_plain)
-        drawn = layout.map_of(
+        drawn = layout.linear(
             torch.randn(3000, LAYOUT, generator=generator), torch.zeros(3000).long()
         )
         spreads.append(float(drawn.std(0).mean()))
         numbers, _ = layout.measure(indices[:48], positions[:48])
-        plain = layout.map_of(numbers, positions[:48])
+        plain = layout.linear(numbers, positions[:48])
         within = torch.stack([plain[positions[:48] == p].std(0) for p in range(3)]).mean()
     assert spreads[0] < 0.7 * spreads[1]
     assert within < spreads[1]

@@ -98,3 +98,25 @@ def test_the_first_direction_is_the_regression_on_what_the_first_number_means():
     plain.fit(maps, positions, torch.full_like(years, torch.nan))
     again = fitted(maps, positions, noise_dim=5)
     torch.testing.assert_close(plain.directions, again.directions)  # nothing known: as without
+
+
+def test_each_position_may_have_a_covariance_of_its_own():
+    """Maps that vary at one position only; further, shifted ones help to find the directions."""
+    maps, positions, mean, _ = planted(n=6000)
+    moving = (positions == 1)[:, None, None, None]
+    maps = torch.where(moving, maps, mean[positions])
+    shifted = maps + torch.randn(maps.shape, generator=torch.Generator().manual_seed(8))
+    plain = torch.arange(12000) < 6000
+    both, places = torch.cat([maps, shifted]), torch.cat([positions, positions])
+    shared, own = LinearMaps(4, 12, 2, 4), LinearMaps(4, 12, 2, 4, per_position=True)
+    for model in (shared, own):
+        model.fit(both, places, plain=plain)
+    noise = torch.randn(4000, 12, generator=torch.Generator().manual_seed(9))
+    for position in range(4):
+        drawn = [m(noise, torch.full((4000,), position)).var(0).sum() for m in (shared, own)]
+        wanted = maps[positions == position].var(0).sum()
+        assert abs(float(drawn[1] - wanted)) < 0.15 * float(maps[positions == 1].var(0).sum())
+        assert abs(drawn[0] - wanted) > abs(drawn[1] - wanted)
+        torch.testing.assert_close(
+            own.mean[position], maps[positions == position].mean(0), atol=0.1, rtol=0
+        )

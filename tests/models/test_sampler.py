@@ -393,3 +393,20 @@ def test_both_priors_fulfil_the_interface(kind):
     path = prior.noise_path(ends, 3)
     assert path.shape == (3, *noise.shape[1:])
     torch.testing.assert_close(path[[0, -1]], noise, atol=1e-6, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_settled_maps_are_the_codes_of_their_decoded_slices():
+    vqvae, plain = make_vqvae(), make_prior("dcgan")
+    config = dataclasses.replace(plain.config, settled=True)
+    settled = DCGAN(config)
+    settled.load_state_dict(plain.state_dict())
+    seeds = image_seeds(0, len(POSITIONS))
+    raw = BrainSampler(vqvae, plain).draw(POSITIONS, seeds)
+    found = BrainSampler(vqvae, settled).draw(POSITIONS, seeds)
+    expected = vqvae.encode_indices(vqvae.decode_indices(torch.from_numpy(raw)))
+    assert np.array_equal(found, expected.numpy())
+    assert not np.array_equal(found, raw)
+    walked = BrainSampler(vqvae, settled).walk(1, (0, 1), 3)
+    ends = BrainSampler(vqvae, settled).draw(np.array([1, 1]), [0, 1])
+    assert np.array_equal(walked[[0, -1]], ends)
