@@ -159,7 +159,7 @@ def no_regression_on_age(patch):
     patch.setattr(
         linear.LinearMaps,
         "fit",
-        lambda self, maps, positions, first=None: fit(self, maps, positions),
+        lambda self, maps, positions, first=None, plain=None: fit(self, maps, positions),
     )
 
 
