@@ -1,18 +1,18 @@
 """Tables of results in README.md and docs/studies.md, made from the report of a run of `demo`.
 
 python benchmarks/demo_tables.py
-python benchmarks/demo_tables.py --report runs/demo/report.json   # after copying it to the record
+python benchmarks/demo_tables.py --report runs/demo/report.json   # of another run: it is copied
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from oasis_utils.runtime import atomic, project_root, read_json
+from oasis_utils.runtime import project_root, read_json
+from oasis_utils.runtime.files import json_text, write_texts
 
 RECORD = project_root() / "benchmarks/results/demo_2_cpu_cores.json"
 README, STUDIES = project_root() / "README.md", project_root() / "docs/studies.md"
@@ -285,14 +285,11 @@ def main() -> None:
     """Write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--report", help="report.json of a run, which becomes the record")
-    chosen = parser.parse_args().report
-    if chosen:
-        shutil.copyfile(chosen, RECORD)
-    report = read_json(RECORD)
+    report = read_json(parser.parse_args().report or RECORD)
+    texts: dict[str | Path, str] = {RECORD: json_text(report)}
     for path, table in TABLES.items():
-        page = path.read_text(encoding="utf-8")
-        with atomic(path) as partial:
-            partial.write_text(with_table(page, table(report)), encoding="utf-8")
+        texts[path] = with_table(path.read_text(encoding="utf-8"), table(report))
+    write_texts(texts)
 
 
 if __name__ == "__main__":

@@ -163,6 +163,10 @@ def no_regression_on_age(patch):
     )
 
 
+def stiffer_positions(patch):
+    patch.setattr(linear, "PRIOR_MAPS", 40.0)
+
+
 def longer_directions(patch):
     forward = linear.LinearMaps.forward
     patch.setattr(
@@ -219,7 +223,11 @@ CHANGES = (
     ]
     + [(PixelCNN, "ages", more_hidden_ages)]
     + [(VQVAE, golden.MUON, fewer_rounds_of_muon), (PixelCNN, golden.MUON, fewer_rounds_of_muon)]
-    + [(PixelCNN, "layouts", change) for change in (louder_layouts, layouts_of_no_residual)]
+    + [
+        (PixelCNN, "layouts", c)
+        for c in (louder_layouts, layouts_of_no_residual, stiffer_positions)
+    ]
+    + [(DCGAN, "per position", stiffer_positions)]
     + [
         (DCGAN, "ages", change)
         for change in (

@@ -45,7 +45,7 @@ def count_up_to(most: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"{text} is above {most}")
         return value
 
-    parse.__name__ = "int"
+    parse.__name__ = "int"  # argparse names the type in its message
     return parse
 
 
@@ -86,7 +86,7 @@ def millimetres(text: str) -> float:
     """A length above 0 within a head."""
     value = finite(text)
     if not 0 < value <= LONGEST_HEAD:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and up to {LONGEST_HEAD:g} mm")
+        raise argparse.ArgumentTypeError(f"{text} mm must be above 0 and at most {LONGEST_HEAD:g}")
     return value
 
 

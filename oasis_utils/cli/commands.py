@@ -126,7 +126,7 @@ def sample(args: argparse.Namespace) -> None:
 
     if args.as_source:
         _data_of(args.run)  # refused before anything is drawn
-    _refuse_in_run(_run_folder(args.run), args.out)
+    _refuse_results(args.out)
     sampler = sampling.load_sampler(_run_folder(args.run), args.prior, select_device(args.device))
     if args.position is not None and args.position >= sampler.n_positions:
         raise UsageError(
@@ -166,7 +166,7 @@ def reconstruct(args: argparse.Namespace) -> None:
 
     _refuse_in_data(args.data, args.out)
     folder, device = _run_folder(args.run), select_device(args.device)
-    _refuse_in_run(folder, args.out)
+    _refuse_results(args.out)
     vqvae, _ = load_model(folder.checkpoint("vqvae"), VQVAE, device)
     config = (
         from_dict(DataConfig, data.open_cache(folder.data).manifest["config"])
@@ -212,6 +212,7 @@ def evaluate(args: argparse.Namespace) -> None:
     for path in filter(None, (args.json, args.card)):
         _refuse_in_data(args.against, path)
         _refuse_in_data(args.images, path)
+        _refuse_results(path)
     images, positions = evaluation.load_images(args.images)
     evaluation.require_images(images, images.shape[1:])
     with _dataset(args.against, DataConfig(image_size=images.shape[1])) as dataset:
@@ -249,7 +250,7 @@ def report(args: argparse.Namespace) -> None:
 
     folder = _run_folder(args.run)
     if args.out:
-        _refuse_in_run(folder, args.out)
+        _refuse_results(args.out)
     print(f"wrote {write_report(folder, args.out)}")
 
 
@@ -270,11 +271,12 @@ def _refuse_in_data(source: str | Path, out: str | Path) -> None:
     refuse_inside(data if data.is_dir() else Path(source), Path(out))
 
 
-def _refuse_in_run(run: RunFolder, out: str) -> None:
-    """DataError for a file to write among those that the series wrote."""
+def _refuse_results(out: str) -> None:
+    """DataError for a file to write among those that the series wrote, into any run folder."""
     path = Path(out).resolve()
-    if any(path.is_relative_to(product.resolve()) for product in run.products):
-        raise DataError(f"{out} is among the results of the run: choose another file to write")
+    for run in map(RunFolder, path.parents):
+        if run.checkpoint("").parent.is_dir() and any(map(path.is_relative_to, run.products)):
+            raise DataError(f"{out} is among the results of the run: choose another file to write")
 
 
 @contextlib.contextmanager

@@ -182,8 +182,10 @@ class DCGANConfig:
         channels: Feature maps at the full grid; doubled at each halving.
         space: Output space: "embedding", the codes' vectors, or "index", their numbers.
         start: Initialisation: "linear", from a linear model of the training maps, or "blank".
-        per_position: That linear model has a covariance of its own at each slice position.
-        settled: Drawn maps are decoded and encoded again, so that codes suit their neighbours.
+        per_position: That linear model has a covariance for each slice position, drawn towards that
+            of all positions.
+        settled: A sampler decodes drawn maps and encodes them again, so that codes suit their
+            neighbours. Validation measures the maps as they were drawn.
         loss: "relativistic" with R1 and R2, or the classical "bce".
         gamma: Weight of the gradient penalties R1 and R2 of the relativistic loss.
         penalty_share: Part of each batch on which these penalties are taken, in (0, 1].

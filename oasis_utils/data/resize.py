@@ -45,7 +45,8 @@ def fit_window(
         symmetry: of the slices; where there is none, the square lies around the heads.
 
     Returns:
-        (top, left, side) in pixels. The square may reach out of the picture, which is black there.
+        (top, left, side) in pixels. The square may reach out of the picture, where it is black. No
+        head is cut off, so in a picture that is kept whole the mid-line may stay beside the middle.
 
     Raises:
         DataError: the training slices are black.
@@ -73,7 +74,7 @@ def fit_window(
 
 
 def _extent(heads: np.ndarray, seen: np.ndarray, axis: int, symmetry: Symmetry) -> _Extent:
-    other = {-1: 0, -2: 1}[axis]
+    other = 1 if axis == -2 else 0
     places, counts = np.flatnonzero(seen.any(other)), (heads * seen).sum(other)
     first, last = int(places[0]), int(places[-1])
     centre = (counts * np.arange(len(counts))).sum() / counts.sum()

@@ -204,7 +204,12 @@ class SliceCollector:
             if not stored or self.n_black[number] < len(stored):
                 continue
             name = " ".join(filter(None, (series.name, series.session)))
-            self._refuse(f"subject {name}", DataError(f"all slices of subject {name} are black"))
+            self._refuse(
+                f"subject {name}",
+                DataError(
+                    f"all slices of subject {name} are black: check the scaling of its images"
+                ),
+            )
             self.n_train -= len(stored) if series.split == "train" else 0
             self.n_black[number] = 0
             stored.clear()

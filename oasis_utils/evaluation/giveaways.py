@@ -16,7 +16,7 @@ ADVICE = {
     "outline": "ragged or speckled: longer training; DCGAN: another gamma",
     "around the outline": "soft or bright rim: as for the outline",
     "fill": "holes or specks: as for the outline",
-    "column": "mirrored beside the mid-line: prepare older data anew, without --no-crop",
+    "column": "mirrored beside the mid-line: prepare older data into a new folder",
     "row": "brain too high or too low: PixelCNN: a layout",
     "overlap": MATCH,
     "asymmetry": MATCH,

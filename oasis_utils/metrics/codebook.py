@@ -4,6 +4,7 @@ in, arrays out.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from oasis_utils.config import digest
-from oasis_utils.runtime import atomic, read_arrays
+from oasis_utils.runtime import DataError, atomic, read_arrays
 
 
 @dataclass(frozen=True)
@@ -247,9 +248,10 @@ def cached_umap(
     """
     key = digest([weights, len(vectors), float(vectors.sum(dtype=np.float64)), seed])
     if path.exists():
-        known = read_arrays(path, "delete it; the coordinates are computed again")
-        if str(known.get("key")) == key:
-            return known["coordinates"]
+        with contextlib.suppress(DataError):  # damaged: computed again
+            known = read_arrays(path, "delete it")
+            if str(known.get("key")) == key and "coordinates" in known:
+                return known["coordinates"]
     coordinates = umap_coordinates(vectors, seed)
     with atomic(path) as partial, open(partial, "wb") as file:
         np.savez_compressed(file, key=np.array(key), coordinates=coordinates)

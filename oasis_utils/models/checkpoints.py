@@ -217,7 +217,10 @@ def load_model(
         model = kind(config).to(device)
         model.load_state_dict(tensors)
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path} does not fit its own description: {error}") from None
+        raise CheckpointError(
+            f"{path} does not fit its own description ({error}): run the notebook that trains it"
+            " again"
+        ) from None
     return model.eval(), about
 
 

@@ -331,7 +331,10 @@ def load_codes(path: Path) -> CodeMaps:
 
 def _refuse_altered(arrays: dict[str, np.ndarray], about: dict[str, Any], path: Path) -> None:
     """DataError for arrays that differ from their description or from one another."""
-    grid, n_codes = about.get("grid"), about.get("n_codes")
+    numbers = [about.get(name) for name in ("grid", "n_codes", "variants")]
+    if not all(type(number) is int and number > 0 for number in numbers):
+        raise DataError(f"{path} is damaged (it does not say what its maps are): {ENCODE_AGAIN}")
+    grid, n_codes, _ = numbers
     for split in SPLITS:
         indices, *others = (arrays[f"{kind}_{split}"] for kind in SPLIT_ARRAYS)
         agree = (

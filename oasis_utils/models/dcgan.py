@@ -117,13 +117,13 @@ class DCGAN(Trainable):
         """
         if not self.config.linear:
             return
-        some = fitted_rows(len(indices), indices.device)
+        some, plain = fitted_rows(len(indices), indices.device, n_plain)
         standard = self.standardize_ages(ages)
         self.generator.linear.fit(
             self.embed(indices[some]),
             positions[some],
             None if standard is None else standard[some],
-            some < (n_plain or len(indices)),
+            plain,
         )
         self.discriminator.mean.copy_(self.generator.linear.mean)
         last = self.generator.layers[-1]

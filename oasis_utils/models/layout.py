@@ -71,12 +71,12 @@ class Layout(nn.Module):
             n_plain: so many of the first maps are of slices as they are, neither mirrored nor
                 shifted. Default: all.
         """
-        some = fitted_rows(len(indices), indices.device)
+        some, plain = fitted_rows(len(indices), indices.device, n_plain)
         used = codebook[indices[some].flatten()]
         self.codebook.copy_((codebook - used.mean(0)) / used.var(0).mean().sqrt().clamp(min=1e-6))
         maps = self.embed(indices[some])
         standard = self.standardize(ages, positions)
-        self.linear.fit(maps, positions[some], standard[some], some < (n_plain or len(indices)))
+        self.linear.fit(maps, positions[some], standard[some], plain)
         numbers, _ = self.measure(
             indices[some], positions[some], None if ages is None else ages[some]
         )

@@ -16,15 +16,28 @@ from torch import Tensor, nn
 
 DECOMPOSITION_SEED = 0  # of the randomised decomposition: the same maps give the same model
 MOST_FITTED_MAPS = 8192  # of a training split
-PRIOR_MAPS = 4.0  # so many maps at 0 are added to those that a position's mean and slope are of
+PRIOR_MAPS = 4.0  # weight of 0, in maps, in the mean and the slope of a position
 
 
-def fitted_rows(n: int, device: torch.device) -> Int[Tensor, " rows"]:
-    """Which of n training maps the linear model is fitted to: at most `MOST_FITTED_MAPS`, drawn at
-    random, for each n always the same.
+def fitted_rows(
+    n: int, device: torch.device, n_plain: int | None = None
+) -> tuple[Int[Tensor, " rows"], Bool[Tensor, " rows"]]:
+    """Which of n training maps the linear model is fitted to, for each n always the same.
+
+    Args:
+        n: number of training maps.
+        device: of the result.
+        n_plain: so many of the first maps are of slices as they are. Default: all.
+
+    Returns:
+        At most `MOST_FITTED_MAPS` rows in random order, plain ones before others; and which of them
+        are plain.
     """
     order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
-    return order[:MOST_FITTED_MAPS].to(device)
+    plain = order < (n if n_plain is None else n_plain)
+    chosen = torch.cat([order[plain], order[~plain]])[:MOST_FITTED_MAPS]
+    kept = torch.zeros(n, dtype=torch.bool).index_fill_(0, chosen, True)[order]
+    return order[kept].to(device), plain[kept].to(device)
 
 
 def with_first(
@@ -41,8 +54,9 @@ def with_first(
 
 
 class LinearMaps(nn.Module):
-    """mean[position] + noise @ directions: standard normal noise gives maps with the mean of their
-    position and the leading part of the covariance that the fitted maps have about it.
+    """mean[position] + noise @ mixing[position] @ directions: standard normal noise gives maps with
+    the mean of their position and the leading part of the covariance that the fitted maps have
+    about it.
 
     Buffers, no parameters: it is fitted, not trained. Zero until then.
 
@@ -89,9 +103,9 @@ class LinearMaps(nn.Module):
                 nan where unknown. Its direction is then the regression of the maps on it, and the
                 others are principal components of the residuals. None: all directions are
                 principal components.
-            plain: maps of slices as they are. With a covariance for each position, mean and
-                covariance are theirs; the others, such as shifted ones, only help to find the
-                directions. None: all.
+            plain: maps of slices as they are. With a covariance for each position, this is theirs,
+                and the means are moved to theirs along the directions; other maps, such as shifted
+                ones, only help to find the directions. None: all.
         """
         counts = torch.bincount(positions, minlength=len(self.mean))
         sums = torch.zeros_like(self.mean).index_add_(0, positions, maps)
@@ -113,26 +127,30 @@ class LinearMaps(nn.Module):
         self.directions[taken : taken + kept] = found.view(kept, *maps.shape[1:])
         if self.mixing is not None:
             rows = slice(None) if plain is None else plain
-            self.mixing.copy_(
-                self._at_positions(
-                    maps[rows], positions[rows], None if first is None else first[rows]
-                )
-            )
+            self._fit_positions(maps[rows], positions[rows], None if first is None else first[rows])
 
-    def _at_positions(self, maps: Tensor, positions: Tensor, first: Tensor | None) -> Tensor:
-        """What `mixing` is for these maps; moves the means to theirs."""
+    def _fit_positions(self, maps: Tensor, positions: Tensor, first: Tensor | None) -> None:
+        """Set `mixing`, and move the means, to what these maps are at each position."""
+        known = first is not None and bool(first.isfinite().any())
+        if first is not None and known:  # a guessed age would blur what an age does
+            rows = first.isfinite()
+            maps, positions, first = maps[rows], positions[rows], first[rows]
+        numbers = self._numbers(maps, positions, first if known else None)
+        centre, mixing = at_positions(numbers, positions, len(self.mean), known)
+        self.mean += (centre @ self.directions.flatten(1)).view_as(self.mean)
+        assert self.mixing is not None
+        self.mixing.copy_(mixing)
+
+    def _numbers(self, maps: Tensor, positions: Tensor, first: Tensor | None) -> Tensor:
+        """Coordinates of maps along the shared directions, of which the first may be known."""
         directions = self.directions.flatten(1)
         squares = directions.square().sum(1).clamp(min=1e-9)
         deviations = (maps - self.mean[positions]).flatten(1)
-        numbers = deviations @ directions.t() / squares
-        if first is not None:  # its direction is not at right angles to the others
-            told = torch.where(first.isfinite(), first, numbers[:, 0])
-            numbers = (deviations - told[:, None] * directions[0]) @ directions.t() / squares
-            numbers[:, 0] = told
-        known = first is not None and bool(first.isfinite().any())
-        centre, mixing = at_positions(numbers, positions, len(self.mean), known)
-        self.mean += (centre @ directions).view_as(self.mean)
-        return mixing
+        if first is None:
+            return deviations @ directions.t() / squares
+        # the first direction is not at right angles to the others
+        numbers = (deviations - first[:, None] * directions[0]) @ directions.t() / squares
+        return torch.cat([first[:, None], numbers[:, 1:]], dim=1)
 
     def forward(
         self, noise: Float[Tensor, "batch noise_dim"], positions: Int[Tensor, " batch"]
@@ -153,8 +171,9 @@ def at_positions(
 ) -> tuple[Float[Tensor, "n_positions layout"], Float[Tensor, "n_positions layout layout"]]:
     """Mean and covariance of numbers at each position, for standard normal layouts.
 
-    The fewer maps a position has, the more its mean and slope are drawn towards 0, and its
-    covariance towards that of all positions.
+    The fewer maps a position has, the more its mean and slope are drawn towards 0 (which has the
+    weight of `PRIOR_MAPS` maps), and its covariance towards that of all positions (of as many maps
+    as there are numbers).
 
     Args:
         numbers: of the linear model, for each map.

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from oasis_utils.runtime import atomic, read_arrays
+from oasis_utils.runtime import DataError, atomic, read_arrays
 
+SNAPSHOTS_AGAIN = "delete it; the next training keeps them anew"
 Record = dict[str, int | float]
 # names in the files of earlier versions, and what they are called now
 RENAMED_METRICS = {
@@ -100,7 +101,9 @@ class Snapshots:
         """{moment: array}, in order; empty before the first."""
         if not self.path.exists():
             return {}
-        arrays = read_arrays(self.path, "delete it; the next training keeps them anew")
+        arrays = read_arrays(self.path, SNAPSHOTS_AGAIN)
+        if not all(name.isdecimal() for name in arrays):
+            raise DataError(f"{self.path} is a file of another kind: {SNAPSHOTS_AGAIN}")
         return {int(name): arrays[name] for name in sorted(arrays, key=int)}
 
     def rows(self, best: np.ndarray, steps: int) -> dict[str, np.ndarray]:

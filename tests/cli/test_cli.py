@@ -295,6 +295,9 @@ def test_results_of_the_series_are_not_replaced(tmp_path, capsys, command, name)
     out = tmp_path / "run" / name
     assert main([*command, str(tmp_path / "run"), "--out", str(out)]) == 1
     assert "is among the results of the run" in capsys.readouterr().err
+    for option in ("--json", "--card"):
+        assert main(["evaluate", "x.npz", "--against", "y", option, str(out)]) == 1
+        assert "is among the results of the run" in capsys.readouterr().err
     assert not out.exists()
 
 

@@ -331,6 +331,25 @@ def test_some_maps_are_a_random_sample_of_whole_rows_from_all_subjects():
     assert codes.some("train", CPU, 100)["subjects"].tolist() == list(range(n))
 
 
+def test_plain_maps_are_the_first_variant(dataset, path):
+    codes = encode_dataset(make_vqvae(), dataset, CONFIG, path, CPU)
+    train = dataset.split("train")
+    assert codes.n_plain == len(train)
+    assert np.array_equal(
+        codes.indices["train"][: codes.n_plain], encode_images(make_vqvae(), train.images, CPU)
+    )
+
+
+@pytest.mark.parametrize("value", [None, "16", 0, -1])
+@pytest.mark.parametrize("name", ["grid", "n_codes", "variants"])
+def test_altered_descriptions_are_named(dataset, path, name, value):
+    codes = encode_dataset(make_vqvae(), dataset, CONFIG, path, CPU)
+    codes.about[name] = value
+    save_codes(path, codes)
+    with pytest.raises(DataError, match="is damaged .*03_codebook_analysis again"):
+        load_codes(path)
+
+
 @pytest.mark.parametrize("change", ["codes", "shape", "lengths", "type"])
 def test_altered_maps_are_named(dataset, path, change):
     codes = encode_dataset(make_vqvae(), dataset, CONFIG, path, CPU)

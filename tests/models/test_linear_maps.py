@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from oasis_utils.models.linear_maps import LinearMaps
+from oasis_utils.models import linear_maps
+from oasis_utils.models.linear_maps import LinearMaps, fitted_rows
 
 
 def planted(n=600, noise_dim=3, seed=0):
@@ -120,3 +121,31 @@ def test_each_position_may_have_a_covariance_of_its_own():
         torch.testing.assert_close(
             own.mean[position], maps[positions == position].mean(0), atol=0.1, rtol=0
         )
+
+
+@pytest.mark.parametrize("known", [0.5, 0.2])
+def test_unknown_ages_do_not_blur_what_an_age_does_at_a_position(known):
+    maps, positions, *_ = planted(n=8000)
+    generator = torch.Generator().manual_seed(5)
+    ages = torch.randn(8000, generator=generator)
+    growth = torch.randn(2, 4, 4, generator=generator)
+    slopes = torch.tensor([0.2, 1.6, 0.2, 1.0])
+    maps = maps + (slopes[positions] * ages)[:, None, None, None] * growth
+    ages[torch.rand(8000, generator=generator) > known] = torch.nan
+    model = LinearMaps(4, 5, 2, 4, per_position=True)
+    model.fit(maps, positions, ages)
+    for position, slope in enumerate(slopes):
+        place = torch.tensor([position])
+        older, younger = (model(torch.eye(5)[:1] * years, place) for years in (1, -1))
+        found = ((older - younger)[0] / 2 * growth).sum() / growth.square().sum()
+        assert abs(float(found - slope)) < 0.2
+
+
+def test_plain_maps_are_fitted_before_others(monkeypatch):
+    monkeypatch.setattr(linear_maps, "MOST_FITTED_MAPS", 12)
+    rows, plain = fitted_rows(40, torch.device("cpu"), 10)
+    assert len(rows) == 12 and plain.sum() == 10
+    assert set(rows[plain].tolist()) == set(range(10)) and (rows[~plain] >= 10).all()
+    rows, plain = fitted_rows(40, torch.device("cpu"))
+    assert len(set(rows.tolist())) == 12 and plain.all()
+    assert fitted_rows(40, torch.device("cpu"), 0)[1].sum() == 0
