@@ -89,7 +89,7 @@ def age_that_is_a_text(data):
     config_with(data, PRIOR, age_mean="old")
 
 
-@attack("sample", "pixelcnn.safetensors does not fit its own description: age_mean is nan")
+@attack("sample", "pixelcnn.safetensors does not fit its own description .age_mean is nan")
 def mean_age_that_is_nan(data):
     """A mean age that is nan."""
     config_with(data, PRIOR, age_mean=float("nan"))
