@@ -1,9 +1,12 @@
 """Plain volumes are as many subjects as people, or are refused with the option that decides."""
 
+import sys
+
 import pytest
 from named_volumes import found, people
 
 from oasis_utils.data.plain_volumes import identity
+from oasis_utils.data.scans import find_scans
 from oasis_utils.runtime import DataError
 
 
@@ -105,3 +108,25 @@ def test_label_maps_are_no_heads(tmp_path):
         "segmentations/b.nii",
     ]
     assert found(tmp_path, names) == [("a", "", "a.nii", "a_dseg.nii", "bids")]
+
+
+def test_the_work_grows_as_the_number_of_volumes(tmp_path):
+    """Counted in function calls, so that no clock decides."""
+    calls = []
+    for n in (300, 600):
+        folder = tmp_path / str(n)
+        folder.mkdir()
+        for i in range(n):
+            (folder / f"IXI{i:04d}-Guys-T1.nii").touch()
+        calls.append(0)
+
+        def count(_frame, event, _argument):
+            calls[-1] += event in ("call", "c_call")
+
+        sys.setprofile(count)
+        try:
+            scans = find_scans(folder)
+        finally:
+            sys.setprofile(None)
+        assert len(scans) == n
+    assert calls[1] < 2.3 * calls[0]
