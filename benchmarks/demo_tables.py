@@ -234,6 +234,7 @@ def all_results(report: Report) -> str:
     """The table of docs/studies.md, and what gives the generated slices away."""
     parts = (reconstruction, codes, likelihood, ageing, likeness, variety)
     rows = [row for part in parts for row in part(report)]
+    count, people = (report["priors"]["pixelcnn"][key] for key in ("images", "real_subjects"))
     away = "; ".join(
         f"{label}: "
         + ", ".join(f"{name} {value:+.1f}" for name, value in list(found.items())[:AWAY])
@@ -245,7 +246,8 @@ def all_results(report: Report) -> str:
     return (
         markdown(("held-out sample brains", "value", "reference"), rows)
         + "\n\nWhat gives the generated slices away (largest differences of means from decoded real"
-        f" slices, in standard deviations of these): {away}."
+        f" slices, in standard deviations of these, of one run; {count} slices of {people} people):"
+        f" {away}."
     )
 
 

@@ -275,7 +275,8 @@ def _refuse_results(out: str) -> None:
     """DataError for a file to write among those that the series wrote, into any run folder."""
     path = Path(out).resolve()
     for run in map(RunFolder, path.parents):
-        if run.checkpoint("").parent.is_dir() and any(map(path.is_relative_to, run.products)):
+        is_run = run.checkpoint("vqvae").exists() or run.summary("").parent.is_dir()
+        if is_run and any(map(path.is_relative_to, run.products)):
             raise DataError(f"{out} is among the results of the run: choose another file to write")
 
 

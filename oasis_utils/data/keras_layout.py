@@ -81,8 +81,7 @@ def unreadable_folder(error: OSError) -> UnreadableFolder:
     """What is said of a folder that the system does not list."""
     return UnreadableFolder(
         f"cannot read the folder {os.path.abspath(error.filename)}: {error.strerror}; make it"
-        " readable or move it"
-        " away"
+        " readable or move it away"
     )
 
 

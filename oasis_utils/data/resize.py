@@ -26,7 +26,7 @@ class _Extent(NamedTuple):
     """Where the heads are along one axis, in pixels."""
 
     first: int
-    middle: float  # the mid-line, if it crosses this axis
+    middle: float  # the mid-line, if it crosses this axis, else the middle of first and last
     last: int
 
 
@@ -35,8 +35,8 @@ def fit_window(
 ) -> tuple[int, int, int]:
     """The square that holds the training heads, with their mid-line in its middle.
 
-    Training mirrors slices about the middle of the square; off the mid-line, it would show every
-    head in two places.
+    The mid-line is taken to run through the centre of mass of the heads. Training mirrors slices
+    about the middle of the square; off the mid-line, it would show every head in two places.
 
     Args:
         heads: for each pixel, in how many of the n training slices it is foreground.
@@ -65,9 +65,8 @@ def fit_window(
     if size > config.image_size:
         reach = 1 + 2 * max(max(e.middle - e.first, e.last - e.middle) for e in extents.values())
         side = int(min(size, max(config.image_size, round(reach * (1 + 2 * config.crop_margin)))))
-    if (
-        symmetry.axis is not None and side < size
-    ):  # a mid-line between two pixels needs an even side
+    is_cut = side < size
+    if is_cut and symmetry.axis is not None:  # a mid-line between two pixels needs an even side
         side += (round(2 * extents[symmetry.axis].middle) - side + 1) % 2
     top, left = (_start(e, side, size, axis == symmetry.axis) for axis, e in extents.items())
     return top, left, side

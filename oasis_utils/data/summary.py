@@ -27,7 +27,7 @@ def notes(dataset: Dataset) -> list[str]:
     if alone:
         lines.append(
             f"1 subject in {' and '.join(alone)}: notebook 07 compares people and needs 2 or more"
-            " in each, so it will stop; notebooks 01 to 06 run"
+            " in each, so it will stop; take more subjects, or other shares (`prepare --split`)"
         )
     return lines
 

@@ -226,7 +226,7 @@ def verdict(generated: AgeTrend | None, real: AgeTrend | None) -> str:
 
 def noise_similarity(
     young: UInt8[np.ndarray, "n height width"], old: UInt8[np.ndarray, "n height width"]
-) -> dict[str, float]:
+) -> dict[str, Float[np.ndarray, " n"]]:
     """Similarity of slices that were generated at two ages, with the same and with different noise.
 
     Args:
@@ -234,8 +234,8 @@ def noise_similarity(
         old: Slices of the other age; row i has the noise of row i of `young`.
 
     Returns:
-        Mean SSIM: {"same noise": rows paired as they are, "different noise": each row with the next
-        row of the other age}.
+        SSIM of each pair: {"same noise": rows paired as they are, "different noise": each row with
+        the next row of the other age}.
 
     Raises:
         ValueError: For fewer than two rows.
@@ -244,7 +244,7 @@ def noise_similarity(
         raise ValueError("noise_similarity needs slices of at least two noises at each age")
     pairs = {"same noise": old, "different noise": np.roll(old, 1, axis=0)}
     return {
-        name: float(metrics.ssim(as_floats(young), as_floats(other)).mean())
+        name: metrics.ssim(as_floats(young), as_floats(other)).numpy()
         for name, other in pairs.items()
     }
 

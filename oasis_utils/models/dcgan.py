@@ -60,7 +60,7 @@ class DCGAN(Trainable):
 
     def __init__(self, config: DCGANConfig):
         super().__init__()
-        self.config = config
+        self.config, self.settled = config, config.settled
         self.generator, self.discriminator = Generator(config), Discriminator(config)
         self.register_buffer("codebook", torch.randn(config.n_codes, config.code_dim))
         if config.space == "index":

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 DECOMPOSITION_SEED = 0  # of the randomised decomposition: the same maps give the same model
 MOST_FITTED_MAPS = 8192  # of a training split
-PRIOR_MAPS = 4.0  # weight of 0, in maps, in the mean and the slope of a position
+PRIOR_MAPS = 4.0  # a position's mean and slope are drawn to 0 as by so many maps
 
 
 def fitted_rows(
@@ -30,8 +30,8 @@ def fitted_rows(
         n_plain: so many of the first maps are of slices as they are. Default: all.
 
     Returns:
-        At most `MOST_FITTED_MAPS` rows in random order, plain ones before others; and which of them
-        are plain.
+        At most `MOST_FITTED_MAPS` rows in random order, others only where plain ones leave room;
+        and which of them are plain.
     """
     order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
     plain = order < (n if n_plain is None else n_plain)
@@ -164,29 +164,31 @@ class LinearMaps(nn.Module):
 
 
 def at_positions(
-    numbers: Float[Tensor, "n layout"],
+    numbers: Float[Tensor, "n noise_dim"],
     positions: Int[Tensor, " n"],
     n_positions: int,
-    first_is_age: bool,
-) -> tuple[Float[Tensor, "n_positions layout"], Float[Tensor, "n_positions layout layout"]]:
-    """Mean and covariance of numbers at each position, for standard normal layouts.
+    first_is_given: bool,
+) -> tuple[
+    Float[Tensor, "n_positions noise_dim"], Float[Tensor, "n_positions noise_dim noise_dim"]
+]:
+    """What turns standard normal noise into coordinates with the mean and covariance that those of
+    maps have at each position.
 
-    The fewer maps a position has, the more its mean and slope are drawn towards 0 (which has the
-    weight of `PRIOR_MAPS` maps), and its covariance towards that of all positions (of as many maps
-    as there are numbers).
+    The fewer maps a position has, the more its mean and slope are drawn towards 0 (as by
+    `PRIOR_MAPS` maps), and its covariance towards that of all positions (as by noise_dim maps).
 
     Args:
-        numbers: of the linear model, for each map.
+        numbers: coordinates of maps along the shared directions.
         positions: of the maps.
         n_positions: number of positions.
-        first_is_age: the first number is a standardised age, which is not modelled but given: the
-            others have a mean that depends on it.
+        first_is_given: the first number, such as a standardised age, is given, not drawn; the mean
+            of the others depends on it.
 
     Returns:
-        (centre, mixing): layouts z are the numbers centre[position] + z @ mixing[position]. Without
-        maps at a position, the spread is that of all.
+        (centre, mixing): noise z stands for the coordinates centre[position] + z @
+        mixing[position]. Without maps at a position, the covariance is that of all.
     """
-    given = int(first_is_age)
+    given = int(first_is_given)
     told, free = numbers[:, :given], numbers[:, given:]
     ones = numbers.new_ones(len(numbers), 1)
     inputs = torch.cat([ones, told], dim=1)

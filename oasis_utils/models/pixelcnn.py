@@ -48,7 +48,7 @@ class PixelCNN(GatedNetwork, Trainable):
     phases = ("likelihood",)
     monitor = ("nats_per_code", "min")
     supports_options = supports_completion = True  # see `prior.Prior`
-    gradual = False
+    gradual = settled = False
 
     def __init__(self, config: PixelCNNConfig):
         super().__init__(config)

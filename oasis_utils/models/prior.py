@@ -21,12 +21,14 @@ class Prior(Protocol):
         supports_completion: `sample` takes `given` and `keep`, and there is a method `complete` as
             in `PixelCNN`.
         gradual: a small change of the noise makes a small change of the map.
+        settled: a sampler decodes the drawn maps and encodes them again.
     """
 
     config: Any
     supports_options: bool
     supports_completion: bool
     gradual: bool
+    settled: bool
 
     def eval(self) -> Any:
         """The prior in evaluation mode."""

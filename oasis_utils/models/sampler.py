@@ -258,8 +258,8 @@ class BrainSampler:
         return self._settled(drawn).cpu().numpy()
 
     def _settled(self, drawn: Tensor) -> Tensor:
-        """The codes of the decoded maps, if the prior asks for it (`DCGANConfig.settled`)."""
-        if not getattr(self.prior.config, "settled", False):
+        """The codes of the decoded maps, if the prior is one whose maps are settled."""
+        if not self.prior.settled:
             return drawn
         parts = drawn.split(DRAWN_AT_ONCE)
         return torch.cat([self.vqvae.encode_indices(self.vqvae.decode_indices(p)) for p in parts])

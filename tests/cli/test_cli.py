@@ -15,6 +15,7 @@ from oasis_utils.models.checkpoints import save_model, weights_digest
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.pipeline.series import NotebookFailed, UsageError
+from oasis_utils.runtime import DataError
 
 COMMANDS = ("run", "prepare", "sample", "reconstruct", "evaluate", "report", "app")
 
@@ -291,7 +292,7 @@ def test_a_seed_is_one_that_every_library_takes(capsys):
 )
 @pytest.mark.parametrize("command", [["sample", "--run"], ["report"]])
 def test_results_of_the_series_are_not_replaced(tmp_path, capsys, command, name):
-    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "summaries").mkdir(parents=True)
     out = tmp_path / "run" / name
     assert main([*command, str(tmp_path / "run"), "--out", str(out)]) == 1
     assert "is among the results of the run" in capsys.readouterr().err
@@ -299,6 +300,15 @@ def test_results_of_the_series_are_not_replaced(tmp_path, capsys, command, name)
         assert main(["evaluate", "x.npz", "--against", "y", option, str(out)]) == 1
         assert "is among the results of the run" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_folder_with_checkpoints_of_others_is_no_run(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "resnet.pt").touch()
+    commands._refuse_results(str(tmp_path / "samples" / "new.npz"))
+    (tmp_path / "checkpoints" / "vqvae.safetensors").touch()
+    with pytest.raises(DataError, match="among the results of the run"):
+        commands._refuse_results(str(tmp_path / "samples" / "new.npz"))
 
 
 def test_two_outputs_need_two_files(tmp_path, monkeypatch, capsys):
