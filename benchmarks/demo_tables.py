@@ -94,9 +94,9 @@ def codes(report: Report) -> list[Row]:
 
 def likelihood(report: Report) -> list[Row]:
     """Rows of nats and anomalies."""
-    part = report["pixelcnn"]
+    part, found = report["pixelcnn"], report["anomalies"]
     auroc = ", ".join(
-        span(part["auroc"][kind], part["auroc_intervals"][kind], 2)
+        span(found["auroc"][kind], found["intervals"][kind], 2)
         for kind in ("bright disc", "missing patch", "halves exchanged")
     )
     return [

@@ -1,4 +1,4 @@
-"""Notebook 06 used as people use it: JupyterLab and Voilà in headless Chromium, by keyboard and
+"""Notebook 07 used as people use it: JupyterLab and Voilà in headless Chromium, by keyboard and
 mouse.
 
 Screenshots and times are kept in runs/browser/. Without a Chromium these tests are skipped: see
@@ -321,7 +321,7 @@ def run():
 
 
 def test_jupyterlab(page, run, times, tmp_path):
-    notebook = load_notebook_node(str(ROOT / "notebooks" / "06_generation.ipynb"))
+    notebook = load_notebook_node(str(ROOT / "notebooks" / "07_generation.ipynb"))
     notebook = parameterize_notebook(notebook, {"run_folder": str(run.root), "n_images": 8})
     (tmp_path / "root").mkdir()
     nbformat.write(notebook, tmp_path / "root" / "06.ipynb")
@@ -373,6 +373,6 @@ def test_voila(page, run, times, tmp_path):
         times["app: start to panels"] = round(time.monotonic() - start, 1)
         assert page.locator(".jp-InputArea-editor:visible").count() == 0
         page.locator("#rendered_cells > div").screenshot(
-            path=PICTURES / "06_app.png"
-        )  # figures/06_app.png
+            path=PICTURES / "07_app.png"
+        )  # figures/07_app.png
         use_all_panels(person, times, "app")

@@ -139,10 +139,10 @@ def test_stripped_with_stable_ids(name):
 
 
 def test_sliders_follow_a_static_figure_of_each_panel():
-    sources = [text(cell) for cell in cells("06_generation", "code")]
+    sources = [text(cell) for cell in cells("07_generation", "code")]
     (slider,) = [i for i, source in enumerate(sources) if "display(panel.widget)" in source]
     assert "save_figure" in sources[slider - 1]
-    for figure in ("06_panel", "06_positions", "06_walk", "06_completion", "06_painted"):
+    for figure in ("07_panel", "07_positions", "07_walk", "07_completion", "07_painted"):
         assert any(f'"{figure}")' in source for source in sources[:slider]), figure
 
 

@@ -44,12 +44,12 @@ def test_three_people_go_as_far_as_people_are_compared(tmp_path):
     done = oasis("run", "--profile", "smoke", "--data", source, "--out", run, "-p", "epochs=1")
     assert done.returncode == 1
     assert (
-        "07_evaluation" in done.stderr and "holds 1 subject, at least 2 are needed" in done.stderr
+        "08_evaluation" in done.stderr and "holds 1 subject, at least 2 are needed" in done.stderr
     )
     executed = RunFolder.at(run)
     assert len(Samples.load(executed.samples("pixelcnn")).images) > 0
     told = (executed.root / "notebooks" / "01_data_exploration.ipynb").read_text()
-    assert "1 subject in validate and test: notebook 07 compares people" in told
+    assert "1 subject in validate and test: notebook 08 compares people" in told
 
 
 def test_gaps_in_positions_go_through_all_notebooks(tmp_path):

@@ -134,7 +134,7 @@ _DEMO = _profile(
     downsampling=4,
     n_codes=256,
     code_dim=8,
-    # so many that intervals of notebook 07 are narrow
+    # so many that intervals of notebook 08 are narrow
     data=dict(validate_subjects=32, test_subjects=128),
     vqvae=dict(channels=64, codebook_decay=0.99),
     vqvae_training=_schedule(16, 8, 2e-3, muon_rate=0.01),

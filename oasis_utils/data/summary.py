@@ -26,7 +26,7 @@ def notes(dataset: Dataset) -> list[str]:
     alone = [name for name in COMPARED if len(set(dataset.split(name).subjects.tolist())) == 1]
     if alone:
         lines.append(
-            f"1 subject in {' and '.join(alone)}: notebook 07 compares people and needs 2 or more"
+            f"1 subject in {' and '.join(alone)}: notebook 08 compares people and needs 2 or more"
             " in each, so it will stop; take more subjects, or other shares (`prepare --split`)"
         )
     return lines

@@ -1,4 +1,4 @@
-"""What notebook 07 adds to a report, and the final table of a run."""
+"""What notebook 08 adds to a report, and the final table of a run."""
 
 from __future__ import annotations
 

@@ -16,8 +16,9 @@ PRODUCTS = {
     "03_codebook_analysis": ("codes.npz",),
     "04_train_dcgan": ("checkpoints/dcgan.safetensors",),
     "05_train_pixelcnn": ("checkpoints/pixelcnn.safetensors",),
-    "06_generation": ("samples/pixelcnn.npz", "samples/dcgan.npz"),
-    "07_evaluation": ("report.json", "model_card.md"),
+    "06_anomalies_and_completion": (),
+    "07_generation": ("samples/pixelcnn.npz", "samples/dcgan.npz"),
+    "08_evaluation": ("report.json", "model_card.md"),
 }
 # read by notebook 04
 RECORDED_RESULTS = "benchmarks/results/dcgan.json"

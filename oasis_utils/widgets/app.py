@@ -1,4 +1,4 @@
-"""Serves the panels of notebook 06 as a page without code, with Voilà, on this machine only."""
+"""Serves the panels of notebook 07 as a page without code, with Voilà, on this machine only."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from oasis_utils.runtime import RunFolder, atomic, project_root
 from oasis_utils.runtime.project_files import project_file
 from oasis_utils.widgets.page_server import PARENT, PATIENCE
 
-APP_TAG = "app"  # cells of notebook 06 that make the page: parameters, imports, loading, panels
+APP_TAG = "app"  # cells of notebook 07 that make the page: parameters, imports, loading, panels
 MODELS = ("vqvae", "pixelcnn", "dcgan")
-NOTEBOOK = "06_generation"
+NOTEBOOK = "07_generation"
 TITLE = "# OASIS-VQ: brain slices drawn by models"
 # the template of the page loads nothing from other servers
 JUPYTER_FILES = Path(__file__).parent / "assets" / "jupyter"
@@ -25,7 +25,7 @@ SERVER = "oasis_utils.widgets.page_server"
 
 
 def app_notebook(run: RunFolder, device: str = "auto") -> Path:
-    """Write the tagged cells of notebook 06, with this run as parameter, into the run folder.
+    """Write the tagged cells of notebook 07, with this run as parameter, into the run folder.
 
     Args:
         run: Its models are used.

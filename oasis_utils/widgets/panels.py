@@ -1,4 +1,4 @@
-"""The panels of notebook 06 and of the app: sample, stack, walk, complete, paint."""
+"""The panels of notebook 07 and of the app: sample, stack, walk, complete, paint."""
 
 from __future__ import annotations
 

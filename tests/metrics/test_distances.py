@@ -98,7 +98,7 @@ def test_distances_that_ignore_people_favour_the_generator(simulations, metric):
 
 @pytest.mark.parametrize("metric", ["coverage", "recall"])
 def test_coverage_and_recall_favour_independent_slices_by_little(simulations, metric):
-    """Slices of few people fall in clumps and cover less; stated in notebook 07."""
+    """Slices of few people fall in clumps and cover less; stated in notebook 08."""
     people, generator = simulations[metric]
     assert 0 < generator.mean() - people.mean() < 0.06
 

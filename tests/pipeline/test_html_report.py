@@ -48,7 +48,7 @@ class Page(HTMLParser):
 def run(tmp_path):
     run = RunFolder(tmp_path / "my run")
     run.figures.mkdir(parents=True)
-    for name in ("02_reconstructions", "06_dials", "06_of_my_own"):
+    for name in ("02_reconstructions", "07_dials", "07_of_my_own"):
         (run.figures / f"{name}.png").write_bytes(PNG)
     write_json(run.summary("02_train_vqvae"), {"summary": "SSIM 0.888"})
     write_json(run.report, NUMBERS)
@@ -104,7 +104,7 @@ def test_an_unfinished_run_is_read_from_its_summaries(run):
     text = report.report_page(run)
     assert "not finished" in text and "SSIM 0.888" in text
     run.summary("02_train_vqvae").unlink()
-    assert "06_dials" not in report.report_page(run)
+    assert "07_dials" not in report.report_page(run)
 
 
 def test_any_depth_is_read():

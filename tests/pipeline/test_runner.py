@@ -156,7 +156,7 @@ def test_sections_of_notebooks_make_one_report(tmp_path):
     run = RunFolder(tmp_path)
     vqvae = VQVAEResults(4, 64, 1536.0, 3, "straight-through", "ema")
     results.save_results(run, "02_train_vqvae", "text", profile="smoke", vqvae=vqvae)
-    results.save_results(run, "06_generation", "text", sampling=SAMPLING)
+    results.save_results(run, "07_generation", "text", sampling=SAMPLING)
     assert set(results.collect_report(run)) == {"profile", "vqvae", "sampling"}
     report = results.save_report(run, {"total": 1.0})
     assert report == read_json(run.report)
@@ -180,8 +180,8 @@ def test_sections_of_notebooks_make_one_report(tmp_path):
 )
 def test_a_section_of_another_form_is_named_and_not_written(tmp_path, name, value, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        results.save_results(RunFolder(tmp_path), "06_generation", "text", **{name: value})
-    assert not RunFolder(tmp_path).summary("06_generation").exists()
+        results.save_results(RunFolder(tmp_path), "07_generation", "text", **{name: value})
+    assert not RunFolder(tmp_path).summary("07_generation").exists()
 
 
 @pytest.mark.slow
@@ -328,11 +328,11 @@ def test_sample_writes_slices_of_both_priors(series, tmp_path):
 
 @pytest.mark.slow
 def test_generation_works_before_any_training(tmp_path):
-    """A fresh clone has the shipped models: notebook 06 and `sample` need nothing else."""
+    """A fresh clone has the shipped models: notebook 07 and `sample` need nothing else."""
     done = oasis("run", "--profile", "smoke", "--only", "06", "--out", tmp_path / "empty")
     assert done.returncode == 0, done.stderr
     cells = nbformat.read(
-        tmp_path / "empty" / "notebooks" / "06_generation.ipynb", as_version=4
+        tmp_path / "empty" / "notebooks" / "07_generation.ipynb", as_version=4
     ).cells
     printed = "".join(o.get("text", "") for cell in cells for o in cell.get("outputs", []))
     assert "using the shipped models, trained on synthetic sample brains" in printed

@@ -1,4 +1,4 @@
-"""The app: a page made of notebook 06, served on this machine only. (test_browser.py opens it.)"""
+"""The app: a page made of notebook 07, served on this machine only. (test_browser.py opens it.)"""
 
 import json
 import re

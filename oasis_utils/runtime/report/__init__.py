@@ -11,6 +11,7 @@ from oasis_utils.runtime.report.evaluation import (
     EvaluationSummary,
 )
 from oasis_utils.runtime.report.sections import (
+    AnomalyResults,
     CodebookResults,
     CollapseResults,
     Crop,
@@ -24,6 +25,7 @@ from oasis_utils.runtime.report.sections import (
 )
 
 __all__ = [
+    "AnomalyResults",
     "CodebookResults",
     "CollapseResults",
     "ControlResults",

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_type_hints
 from oasis_utils.runtime.report.evaluation import EvaluationResults, EvaluationSummary
 from oasis_utils.runtime.report.fields import Strict
 from oasis_utils.runtime.report.sections import (
+    AnomalyResults,
     CodebookResults,
     DataResults,
     DCGANResults,
@@ -37,9 +38,10 @@ class Report(Strict):
         codebook: By notebook 03.
         dcgan: By notebook 04.
         pixelcnn: By notebook 05.
-        sampling: By notebook 06.
-        priors: {prior: evaluation of its slices}, by notebook 07.
-        evaluation: By notebook 07, what holds for every prior.
+        anomalies: By notebook 06.
+        sampling: By notebook 07.
+        priors: {prior: evaluation of its slices}, by notebook 08.
+        evaluation: By notebook 08, what holds for every prior.
         seconds: {notebook: wall time}, and their total.
     """
 
@@ -53,6 +55,7 @@ class Report(Strict):
     codebook: CodebookResults | None = None
     dcgan: DCGANResults | None = None
     pixelcnn: PixelCNNResults | None = None
+    anomalies: AnomalyResults | None = None
     sampling: SamplingResults | None = None
     priors: dict[str, EvaluationResults] = field(default_factory=dict)
     evaluation: EvaluationSummary | None = None

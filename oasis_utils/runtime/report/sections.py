@@ -254,8 +254,6 @@ class PixelCNNResults(Strict):
         intervals: {metric: interval over people}.
         age_correlation: {side: correlation of the measure with age}.
         age_trend: {side: {what: line with interval, as a table shows it}}.
-        auroc: {planted anomaly: area under the ROC curve}.
-        auroc_intervals: {planted anomaly: interval over people}.
     """
 
     nats_per_code: float
@@ -271,8 +269,6 @@ class PixelCNNResults(Strict):
     intervals: Mapping[str, Interval | None]
     age_correlation: Mapping[str, float | None]
     age_trend: Mapping[str, Mapping[str, str]]
-    auroc: Mapping[str, Share | None]
-    auroc_intervals: Mapping[str, Interval | None]
 
     def summary(self) -> str:
         """One line for the final table."""
@@ -280,6 +276,31 @@ class PixelCNNResults(Strict):
             f"{self.nats_per_code:.3f} nats per code (Markov chain {self.markov_cell_nats:.3f},"
             f" cell unigram {self.position_unigram_nats:.3f})"
         )
+
+
+@dataclass(frozen=True)
+class AnomalyResults(Strict):
+    """How well anomalies are found that were planted into slices.
+
+    Attributes:
+        split: The split whose slices were changed.
+        auroc: {planted anomaly: area under the ROC curve of changed against unchanged cells}.
+        intervals: {planted anomaly: interval over people}.
+        likelihood_auroc: As auroc, of the negative log-likelihood alone.
+    """
+
+    split: str
+    auroc: Mapping[str, Share | None]
+    intervals: Mapping[str, Interval | None]
+    likelihood_auroc: Mapping[str, Share | None]
+
+    def summary(self) -> str:
+        """One line for the final table."""
+        found = (
+            f"{kind} {'unknown' if value is None else format(value, '.2f')}"
+            for kind, value in self.auroc.items()
+        )
+        return "AUROC " + ", ".join(found)
 
 
 @dataclass(frozen=True)
