@@ -59,6 +59,10 @@ def _likelihood(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
             prior["markov_cell_nats"],
             "best baseline: Markov chain + cell",
         ),
+        **{
+            f"planted anomaly, {kind}, AUROC": _row(value, "higher", 0.5, "chance")
+            for kind, value in report["anomalies"]["auroc"].items()
+        },
     }
 
 

@@ -38,7 +38,7 @@ SAMPLING = SamplingResults(1.0, 0.95, 64, 0, {"dcgan": 1.0})
     ("arguments", "message"),
     [
         (("--profile", "huge"), "unknown profile 'huge': choose one of smoke, demo, full"),
-        (("--only", "08"), "unknown notebook '08'"),
+        (("--only", "09"), "unknown notebook '09'"),
         (("--only", "0"), "unknown notebook '0'"),
         (("-p", "epoch=3"), "unknown parameter 'epoch'"),
         (("-p", "epochs"), "expected NAME=VALUE"),
@@ -77,8 +77,8 @@ def test_a_run_inside_its_data_is_refused_before_anything_is_written(
 
 
 def test_parameters_take_the_annotated_type(tmp_path):
-    steps = plan("smoke", "", RunFolder(tmp_path), "02,06", {"epochs": "3", "top_p": "0.5"})
-    assert [step.name[:2] for step in steps] == ["02", "06"]
+    steps = plan("smoke", "", RunFolder(tmp_path), "02,07", {"epochs": "3", "top_p": "0.5"})
+    assert [step.name[:2] for step in steps] == ["02", "07"]
     assert steps[0].parameters["epochs"] == 3 and "epochs" not in steps[1].parameters
     assert steps[1].parameters["top_p"] == 0.5
 
@@ -329,7 +329,7 @@ def test_sample_writes_slices_of_both_priors(series, tmp_path):
 @pytest.mark.slow
 def test_generation_works_before_any_training(tmp_path):
     """A fresh clone has the shipped models: notebook 07 and `sample` need nothing else."""
-    done = oasis("run", "--profile", "smoke", "--only", "06", "--out", tmp_path / "empty")
+    done = oasis("run", "--profile", "smoke", "--only", "07", "--out", tmp_path / "empty")
     assert done.returncode == 0, done.stderr
     cells = nbformat.read(
         tmp_path / "empty" / "notebooks" / "07_generation.ipynb", as_version=4
