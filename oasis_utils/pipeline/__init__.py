@@ -1,5 +1,6 @@
-"""The notebooks run in sequence, and what a run leaves: results and report."""
+"""The notebooks run in sequence, what each opens first, and what a run leaves: results, report."""
 
+from oasis_utils.pipeline.opening import OpenRun, open_run
 from oasis_utils.pipeline.results import collect_report, save_report, save_results
 
-__all__ = ["collect_report", "save_report", "save_results"]
+__all__ = ["OpenRun", "collect_report", "open_run", "save_report", "save_results"]

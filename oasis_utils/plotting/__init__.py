@@ -1,5 +1,6 @@
 """Figures from arrays: every function takes arrays and returns a matplotlib figure or a table."""
 
+from oasis_utils.plotting.animations import animation, save_animation
 from oasis_utils.plotting.charts import bars, curves, histograms, lines, matrix, scatter, trends
 from oasis_utils.plotting.code_figures import (
     codes_among_vectors,
@@ -34,6 +35,7 @@ __all__ = [
     "GREY",
     "ORANGE",
     "STYLE",
+    "animation",
     "bars",
     "codes_among_vectors",
     "compare_codebooks",
@@ -46,6 +48,7 @@ __all__ = [
     "overlay",
     "reconstructions",
     "reconstructions_over_training",
+    "save_animation",
     "save_figure",
     "scatter",
     "settings",
