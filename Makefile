@@ -1,4 +1,5 @@
 # make demo: set-up and the whole series on sample brains · make test: set-up and all tests · make app: slider panels
+# make page: a page that draws in the browser, runs/page/index.html
 # make test-fast: the tests of the daily loop · make lint: style, imports, docstrings
 # make bench: measure this machine, beside the usual ways of doing the same
 PYTHON ?= python3
@@ -12,7 +13,7 @@ BROWSER := $(VENV)/.browser
 
 FAST := not slow and not browser and not faults and not fuzz
 
-.PHONY: demo test test-fast lab app bench lint clean
+.PHONY: demo test test-fast lab app page bench lint clean
 
 demo: $(READY)
 	$(BIN)/python -m oasis_utils run --profile demo
@@ -28,6 +29,9 @@ lab: $(READY)
 
 app: $(READY)
 	$(BIN)/python -m oasis_utils app
+
+page: $(READY)
+	$(BIN)/python -m oasis_utils page --out runs/page
 
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet -e '.[bench]'

@@ -2,7 +2,7 @@
 mouse.
 
 Screenshots and times are kept in runs/browser/. Without a Chromium these tests are skipped: see
-`chromium`.
+`chromium.py`.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from chromium import launched
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
@@ -29,14 +30,6 @@ from oasis_utils.widgets import app, painter
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "runs" / "browser"  # ignored by git
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 MILLISECONDS = 1000
 LONG = 180 * MILLISECONDS
 
@@ -116,28 +109,8 @@ def server(command, url, folder, base=os.environ):
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
-    """Playwright's own Chromium, or the system's."""
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="browser tests need: pip install playwright"
-    )
-    with playwright.sync_playwright() as started:
-        found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
-        paths = [
-            path
-            for path in (started.chromium.executable_path, *found)
-            if path and Path(path).exists()
-        ]
-        if not paths:
-            pytest.skip("browser tests need a Chromium: python -m playwright install chromium")
-        context = started.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("chromium")),
-            executable_path=paths[0],
-            args=FLAGS,
-            headless=True,
-            viewport={"width": 1280, "height": 1000},
-        )
+    with launched(tmp_path_factory.mktemp("chromium")) as context:
         yield context
-        context.close()
 
 
 def local(url):

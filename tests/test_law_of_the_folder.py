@@ -241,6 +241,8 @@ REFUSED = {
     "prepare: PNG into data": ["prepare", "data", "--out", "prepared", "--png", "data/png"],
     "prepare: split": ["prepare", "data", "--out", "prepared", "--split", "0,0,1"],
     "prepare: damaged": ["prepare", "bad", "--out", "prepared"],
+    "page: into the data": ["page", "--run", "run", "--out", "run/data"],
+    "page: other files": ["page", "--run", "run", "--out", "out"],
     "app: port": ["app", "--run", "run", "--port", "80"],
 }
 

@@ -1,4 +1,4 @@
-"""The commands: run, prepare, sample, reconstruct, evaluate, report, app.
+"""The commands: run, prepare, sample, reconstruct, evaluate, report, app, page.
 
 Heavy imports are inside the functions, so that `--help` and refusals take no time.
 """
@@ -261,6 +261,23 @@ def app(args: argparse.Namespace) -> None:
     folder = _run_folder(args.run) if args.run else RunFolder.at("runs/demo")
     _require_utf8(folder.root)
     serve(folder, args.port, not args.no_browser, args.theme, args.device)
+
+
+def page(args: argparse.Namespace) -> None:
+    """Write the page that draws slices in a browser."""
+    from oasis_utils.models.sampler import shipped
+    from oasis_utils.widgets.browser_page import SAMPLE_BRAINS, data_of, write_page
+
+    folder = _run_folder(args.run) if args.run else shipped()
+    _refuse_results(args.out)
+    written = write_page(folder, args.out)
+    size = sum(path.stat().st_size for path in written.parent.iterdir())
+    print(f"wrote {written} ({size / 1e6:.1f} MB with the files beside it): open it in a browser")
+    if data_of(folder) != SAMPLE_BRAINS:
+        print(
+            "the page holds the models: before you pass it on, check what the agreement on the use"
+            " of their data allows"
+        )
 
 
 def _refuse_in_data(source: str | Path, out: str | Path) -> None:

@@ -59,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(parsers)
     _add_report(parsers)
     _add_app(parsers)
+    _add_page(parsers)
     for command in parsers.choices.values():
         _add_debug(command, argparse.SUPPRESS)  # absent: as given before the command
     return parser
@@ -302,6 +303,26 @@ def _add_app(parsers) -> None:
     app.add_argument("--no-browser", action="store_true", help="do not open a browser")
     _add_device(app)
     app.set_defaults(action=commands.app)
+
+
+def _add_page(parsers) -> None:
+    page = parsers.add_parser(
+        "page",
+        help="write a page that draws slices in the browser, without a server",
+        description=(
+            "Write a folder with a page that draws slices with the DCGAN and the VQ-VAE of a run in"
+            " the reader's browser, without a server."
+        ),
+    )
+    page.add_argument(
+        "--run",
+        metavar="DIR",
+        help="run folder (default: the models that come with the project)",
+    )
+    page.add_argument(
+        "--out", required=True, metavar="DIR", help="new folder, or one of an older page"
+    )
+    page.set_defaults(action=commands.page)
 
 
 def _add_model_options(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,7 @@ from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.pipeline.series import NotebookFailed, UsageError
 from oasis_utils.runtime import DataError
 
-COMMANDS = ("run", "prepare", "sample", "reconstruct", "evaluate", "report", "app")
+COMMANDS = ("run", "prepare", "sample", "reconstruct", "evaluate", "report", "app", "page")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -94,6 +94,7 @@ ARGUMENTS = {
     "reconstruct": ["none", "--run", "none", "--out", "y"],
     "evaluate": ["none.npz", "--against", "none"],
     "app": ["--run", "none"],
+    "page": ["--out", "y"],
 }
 
 
