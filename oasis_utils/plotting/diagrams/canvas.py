@@ -191,10 +191,9 @@ class Canvas:
         )
 
     def funnel(self, at: Point, size: Point, lean: float, colour: str) -> None:
-        """A trapezium about a point whose right side is shorter by twice `lean`."""
+        """A trapezium about a point; its left side is longer than the right one by twice `lean`."""
         x, y, half, high = at[0], at[1], size[0] / 2, size[1] / 2
-        left, right = high + max(lean, 0) / 2, high + max(-lean, 0) / 2
-        left, right = left - max(-lean, 0) / 2, right - max(lean, 0) / 2
+        left, right = high + lean / 2, high - lean / 2
         corners = [
             (x - half, y - left),
             (x + half, y - right),

@@ -57,7 +57,7 @@ def pixelcnn(
     canvas.backdrop((4.8, 1.84), (9.36, 3.44))
     canvas.text((0.25, 3.38), "one gated block", ha="left", size=10.0, bold=True)
     width = config.first_kernel
-    words = f"kernels as after the first block, which has {width // 2}×{width} and 1×{width // 2}"
+    words = f"a block after the first; kernels of the first: {width // 2}×{width}, 1×{width // 2}"
     canvas.text((9.35, 3.38), words, ha="right")
     _vertical(canvas, config, blocks)
     _horizontal(canvas, config)
@@ -101,7 +101,7 @@ def _network(
     y = TOP + 0.95
     canvas.box((places[1] - 0.6, y), (1.45, 0.3), told, GREEN)
     canvas.arrow([(places[1] - 0.2, y - 0.15), (places[1] - 0.2, y - 0.36)], GREEN)
-    canvas.box((places[2] - 0.2, y), (1.75, 0.3), f"condition h: position{ages}", ORANGE)
+    canvas.box((places[1] + 1.075, y), (1.75, 0.3), f"condition h: position{ages}", ORANGE)
     for x in (places[1] + 0.25, *places[2:-2]):
         canvas.arrow([(x, y - 0.15), (x, y - 0.36)], ORANGE)
 

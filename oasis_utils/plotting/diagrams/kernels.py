@@ -76,7 +76,7 @@ def _fields(canvas: Canvas, fields: np.ndarray, cell: tuple[int, int]) -> None:
         classes[cell] = 3
         canvas.classes((x, 1.15), 1.35, classes, (UNUSED, LIGHT, BLUE, ORANGE))
         canvas.text((x, 1.88), f"after block {number + 1}", va="bottom")
-        canvas.text((x, 0.42), f"{int(seen.sum())} cells", va="top")
+        canvas.text((x, 0.42), f"{seen.sum()} cell{'' if seen.sum() == 1 else 's'}", va="top")
         before = before | seen
 
 
