@@ -17,17 +17,20 @@ from oasis_utils.models.sampler import (
     run_or_shipped,
     spread_positions,
 )
+from oasis_utils.models.shapes import BlockShape, block_shapes, shape_table
 from oasis_utils.models.vqvae import VQVAE
 
 __all__ = [
     "DCGAN",
     "PRIORS",
     "VQVAE",
+    "BlockShape",
     "BrainSampler",
     "PixelCNN",
     "Samples",
     "SamplingOptions",
     "VectorQuantizer",
+    "block_shapes",
     "hemisphere",
     "image_seeds",
     "load_model",
@@ -37,6 +40,7 @@ __all__ = [
     "rotate",
     "run_or_shipped",
     "save_model",
+    "shape_table",
     "spread_positions",
     "straight_through",
     "to_uint8",

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from oasis_utils.models.gated_network import GatedBlock
 from oasis_utils.models.pixelcnn import PixelCNN
 
 
@@ -43,6 +44,55 @@ def receptive_field(model: PixelCNN, row: int, col: int) -> Bool[Tensor, "rows c
         model.train(was_training)
     (slope,) = torch.autograd.grad(logits[0, :, row, col].square().sum(), seen[0])
     return slope[0].abs().sum(-1) > 0
+
+
+def kernel_cells(block: GatedBlock) -> tuple[Bool[Tensor, "width width"], ...]:
+    """The weights of a square kernel that a gated block has; the others would be masked.
+
+    Args:
+        block: of a PixelCNN.
+
+    Returns:
+        Two masks, of the vertical and of the horizontal stack; their middle is the cell itself.
+    """
+    vertical = torch.zeros(block.width, block.width, dtype=torch.bool)
+    horizontal, side = vertical.clone(), block.width // 2
+    vertical[: block.height] = True
+    horizontal[side, : block.look_back] = True
+    return vertical, horizontal
+
+
+def fields_by_block(model: PixelCNN, row: int, col: int) -> Bool[Tensor, "blocks rows cols"]:
+    """The cells that the horizontal features of one cell depend on after each gated block.
+
+    Args:
+        model: a PixelCNN; it is in the same mode, training or evaluation, afterwards.
+        row: of the cell, in [0, grid).
+        col: of the cell, in [0, grid).
+
+    Returns:
+        One map for each block; true for each cell whose embedding has a non-zero gradient.
+    """
+    width = model.config.channels
+    features = torch.randn(
+        1, width, model.config.grid, model.config.grid, generator=torch.Generator().manual_seed(0)
+    )
+    inputs = features.to(model.cell_bias).requires_grad_()
+    vertical = horizontal = inputs
+    zero = torch.zeros(1, 2 * width, 1, 1).to(inputs)
+    fields = []
+    modes = [(block.dropout, block.dropout.training) for block in model.gated_blocks]
+    try:
+        for block in model.gated_blocks:
+            block.dropout.training = False
+            vertical, horizontal = block(vertical, horizontal, (zero, zero))
+            at_cell = horizontal[0, :, row, col].square().sum()
+            (slope,) = torch.autograd.grad(at_cell, inputs, retain_graph=True)
+            fields.append(slope[0].abs().sum(0) > 0)
+    finally:
+        for dropout, training in modes:
+            dropout.training = training
+    return torch.stack(fields)
 
 
 def causal_mask(width: int, itself: bool) -> Float[Tensor, "width width"]:

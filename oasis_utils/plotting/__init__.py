@@ -1,5 +1,6 @@
 """Figures from arrays: every function takes arrays and returns a matplotlib figure or a table."""
 
+from oasis_utils.plotting import diagrams
 from oasis_utils.plotting.animations import animation, save_animation
 from oasis_utils.plotting.charts import bars, curves, histograms, lines, matrix, scatter, trends
 from oasis_utils.plotting.code_figures import (
@@ -40,6 +41,7 @@ __all__ = [
     "codes_among_vectors",
     "compare_codebooks",
     "curves",
+    "diagrams",
     "heat",
     "histograms",
     "index_maps",

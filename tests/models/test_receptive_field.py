@@ -6,7 +6,12 @@ import pytest
 import torch
 from small_pixelcnn import random_maps, tiny
 
-from oasis_utils.models.receptive_field import naive_receptive_field, receptive_field
+from oasis_utils.models.receptive_field import (
+    fields_by_block,
+    kernel_cells,
+    naive_receptive_field,
+    receptive_field,
+)
 
 # ------------------------------------------------------------ causality
 
@@ -105,3 +110,34 @@ def test_the_naive_stack_has_a_blind_spot_that_ours_has_not():
     missed = {tuple(cell) for cell in (ours & ~naive).nonzero().tolist()}
     assert missed == {(3, 4), (3, 5), (2, 5)}  # above, ever further to the right
     assert not (naive & ~ours).any()
+
+
+# ------------------------------------------------------------ kernels and blocks
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("width", [3, 5, 7])
+def test_cells_of_a_kernel_are_those_that_its_stack_reads(number, width):
+    model, grid, middle = tiny(grid=12, blocks=2, first_kernel=width, kernel=width), 12, 6
+    block, inputs = model.gated_blocks[number], torch.randn(2, 1, 8, grid, grid)
+    vertical, horizontal = (x.requires_grad_() for x in inputs.unbind())
+    zero = torch.zeros(1, 16, 1, 1)
+    out_vertical, out_horizontal = block(vertical, horizontal, (zero, zero))
+    reach = slice(middle - width // 2, middle + width // 2 + 1)
+    # all weights reach the gates; the residual connection adds no other cell
+    slopes = [
+        torch.autograd.grad(out[0, :, middle, middle].sum(), of, retain_graph=True)[0]
+        for out, of in ((out_vertical, vertical), (out_horizontal, horizontal))
+    ]
+    for slope, cells in zip(slopes, kernel_cells(block), strict=True):
+        seen = slope[0].abs().sum(0) > 0
+        assert torch.equal(seen[reach, reach], cells) and seen.sum() == cells.sum()
+
+
+def test_fields_by_block_grow_to_the_receptive_field():
+    model = tiny(grid=12, blocks=4, first_kernel=3).train()
+    fields = fields_by_block(model, 6, 6)
+    assert fields.shape == (4, 12, 12) and model.blocks[0].dropout.training
+    for small, large in itertools.pairwise(fields):
+        assert (large | ~small).all() and large.sum() > small.sum()
+    assert torch.equal(fields[-1], receptive_field(model, 6, 6))
