@@ -12,6 +12,7 @@ from oasis_utils.data.dataset import (
     subsample,
 )
 from oasis_utils.data.grey_levels import FOREGROUND
+from oasis_utils.data.picture_marks import PictureMarks
 from oasis_utils.data.sample_brains import make_sample_brains
 from oasis_utils.data.sources import OASIS_ACKNOWLEDGEMENT
 from oasis_utils.data.splits import balance
@@ -22,6 +23,7 @@ __all__ = [
     "OASIS_ACKNOWLEDGEMENT",
     "Batches",
     "Dataset",
+    "PictureMarks",
     "Split",
     "balance",
     "build_cache",

@@ -12,6 +12,7 @@ from oasis_utils.plotting.code_figures import (
 )
 from oasis_utils.plotting.slice_figures import (
     heat,
+    mark_sides,
     overlay,
     reconstructions,
     reconstructions_over_training,
@@ -46,6 +47,7 @@ __all__ = [
     "histograms",
     "index_maps",
     "lines",
+    "mark_sides",
     "matrix",
     "overlay",
     "reconstructions",

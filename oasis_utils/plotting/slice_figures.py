@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -204,3 +205,24 @@ def heat(
         bar.minorticks_off()
     figure.suptitle(title)
     return figure
+
+
+def mark_sides(axes: Axes, front: bool, left: bool, millimetres: float | None) -> None:
+    """Write front, left and a bar of 50 mm on a slice, as far as they are known.
+
+    Args:
+        axes: Of one slice whose forehead is up, with one unit a pixel.
+        front: Whether to write the front.
+        left: Whether to write the left, at the left.
+        millimetres: Size of a pixel; None: no bar.
+    """
+    side, style = axes.get_xlim()[1], {"color": COLOURS[4], "va": "center", "fontsize": 8}
+    if front:
+        axes.text(side / 2, 0.03 * side, "front", ha="center", **style)
+    if left:
+        axes.text(0.03 * side, side / 2, "left", rotation=90, **style)
+    if millimetres:
+        axes.plot(
+            [0.03 * side, 0.03 * side + 50 / millimetres], [0.96 * side] * 2, color="white", lw=2
+        )
+        axes.text(0.03 * side, 0.92 * side, "50 mm", color="white", fontsize=8)

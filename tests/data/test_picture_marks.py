@@ -1,0 +1,52 @@
+from types import SimpleNamespace
+
+import pytest
+
+from oasis_utils.data import PictureMarks
+from oasis_utils.data.keras_layout import EXPORT_RECORD
+
+
+def dataset(folder, kind, turned="as-is", measured=True):
+    return SimpleNamespace(
+        orient=turned,
+        manifest={
+            "kind": kind,
+            "source": str(folder),
+            "orientation": {"measured": measured, "turned": turned},
+            "crop": {"side": 200, "top": 0, "left": 0},
+            "config": {"image_size": 128},
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "turned", "front", "left", "scale"),
+    [
+        ("nifti", "as-is", True, True, 200 / 128),
+        ("oasis", "as-is", True, True, 200 / 128),
+        ("synthetic", "as-is", True, False, 200 / 128),
+        ("keras", "rot90", True, False, None),
+        ("keras", "as-is", False, False, None),
+        ("images", "as-is", False, False, None),
+    ],
+)
+def test_only_what_the_source_tells(tmp_path, kind, turned, front, left, scale):
+    marks = PictureMarks.of(dataset(tmp_path, kind, turned))
+    assert (marks.front, marks.left) == (front, left)
+    assert marks.millimetres == (scale if scale is None else pytest.approx(scale))
+
+
+def test_nothing_on_slices_that_are_not_axial(tmp_path):
+    marks = PictureMarks.of(dataset(tmp_path, "nifti", measured=False))
+    assert not marks.front and not marks.left and marks.millimetres == 200 / 128
+
+
+def test_no_scale_for_slices_that_were_resized_before(tmp_path):
+    (tmp_path / EXPORT_RECORD).write_text("{}")
+    assert PictureMarks.of(dataset(tmp_path, "nifti")).millimetres is None
+
+
+def test_the_sample_brains_have_a_front_and_a_scale(brains):
+    marks = PictureMarks.of(brains)
+    assert marks.front and not marks.left
+    assert marks.millimetres == brains.manifest["crop"]["side"] / 64
