@@ -3,13 +3,18 @@ with solutions, quiz.
 """
 
 import re
+import shlex
+import subprocess
 
 import pytest
 from test_notebooks import FOLDER, NOTEBOOKS, cells, each_notebook, text
-from test_readme import anchors
+from test_readme import anchors, blocks
+
+from oasis_utils.cli.parser import build_parser
 
 ROOT = FOLDER.parent
 GLOSSARY = (ROOT / "docs/glossary.md").read_text(encoding="utf-8")
+TEACHING = (ROOT / "docs/teaching.md").read_text(encoding="utf-8")
 ENTRIES = dict(re.findall(r"^## ([^\n]+)\n\n(.+?)(?=\n\n## |\n*\Z)", GLOSSARY, re.M | re.S))
 WORDS_A_MINUTE, MINUTES_A_FIGURE, LONGEST = 200, 0.5, 30
 SPELLED_OUT = {
@@ -124,3 +129,35 @@ def test_an_entry_is_short_and_says_where_the_term_is_first_used(term):
         r"First used in \[notebook (\d\d)\]\(\.\./notebooks/(\w+)\.ipynb\)", entry
     )
     assert first[1] in NOTEBOOKS and first[1].startswith(first[0])
+
+
+# ---------------------------------------------------------------- teaching
+
+
+def plans():
+    """{title: [(number of the notebook, minutes, sections to skip)]} of docs/teaching.md."""
+    found = {}
+    for title, table in re.findall(r"^### (\w+ hours)\n(.+?)(?=^##)", TEACHING, re.M | re.S):
+        rows = re.findall(r"^\| (\d\d) \| (\d+) \| (.*?) \|(.*?)\|$", table, re.M)
+        found[title] = [(number, int(minutes), skip) for number, minutes, _, skip in rows]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("title", "hours"), [("Two hours", 2), ("Four hours", 4), ("Eight hours", 8)]
+)
+def test_a_plan_fills_its_hours_and_skips_sections_that_exist(title, hours):
+    rows = plans()[title]
+    assert sum(minutes for _, minutes, _ in rows) == 60 * hours
+    for number, _, skip in rows:
+        (name,) = [name for name in NOTEBOOKS if name.startswith(number)]
+        headings = re.findall(r"^## (.+)$", "\n".join(map(text, cells(name, "markdown"))), re.M)
+        assert set(re.findall(r"\*(.+?)\*", skip)) <= set(headings)
+
+
+def test_the_batch_script_is_valid_and_its_command_parses():
+    (script,) = blocks(TEACHING, "sh")
+    assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
+    (line,) = [line for line in script.splitlines() if "-m oasis_utils" in line]
+    words = shlex.split(line.removesuffix(" &"))
+    assert build_parser().parse_args(words[words.index("oasis_utils") + 1 :]).command == "run"
