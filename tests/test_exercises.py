@@ -40,7 +40,7 @@ def test_the_title_leads_back_to_the_notebook(name):
 def test_parameters_are_commented_literals(name):
     (cell,) = [c for c in SOLUTIONS[name] if "parameters" in c["metadata"].get("tags", [])]
     found = [re.match(r"(\w+): (int|float|str|bool) = (.+?)  # .+", line) for line in lines(cell)]
-    assert tuple(match[1] for match in found) == PARAMETERS
+    assert tuple(match[1] for match in found)[: len(PARAMETERS)] == PARAMETERS
     for match in found:
         ast.literal_eval(match[3])
 
