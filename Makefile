@@ -41,11 +41,11 @@ bench: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check .
-	$(BIN)/ruff check --isolated --select F821 notebooks
+	$(BIN)/ruff check --isolated --select F821 notebooks exercises
 	$(BIN)/ruff format --check oasis_utils tests benchmarks
 	$(BIN)/lint-imports
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
-	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
+	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb exercises/*.ipynb
 
 clean:
 	rm -rf $(VENV) runs data

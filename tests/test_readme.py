@@ -18,6 +18,7 @@ MARKDOWN = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md",
 PAGES = [
     *MARKDOWN,
     *sorted((ROOT / "notebooks").glob("*.ipynb")),
+    *sorted((ROOT / "exercises").glob("*.ipynb")),
     *sorted(ROOT.glob("oasis_utils/**/*.md")),
 ]
 IGNORED = {
@@ -221,7 +222,7 @@ def test_paths_in_code_type_exist(page):
     """`folder/file` in the prose of a Markdown page is in the repository."""
     if page.suffix != ".md":
         return
-    folders = "oasis_utils|tests|benchmarks|notebooks|docs|figures|checkpoints"
+    folders = "oasis_utils|tests|benchmarks|notebooks|exercises|docs|figures|checkpoints"
     for path in re.findall(rf"`((?:{folders})/[\w./-]+)`", prose(page)):
         assert path.endswith("MACHINE.json") or (ROOT / path).exists(), path
 

@@ -1,0 +1,84 @@
+"""The solutions of the exercises: their structure, and that they run on a finished run."""
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from test_course import tasks
+from test_notebooks import FOLDER, NOTEBOOKS, lines, text
+
+SOLUTIONS = {
+    path.stem: json.loads(path.read_text(encoding="utf-8"))["cells"]
+    for path in sorted((FOLDER.parent / "exercises").glob("*.ipynb"))
+}
+each_solution = pytest.mark.parametrize("name", SOLUTIONS)
+PARAMETERS = ("profile", "run_folder", "seed", "device")
+
+
+def code(name):
+    return [text(cell) for cell in SOLUTIONS[name] if cell["cell_type"] == "code"]
+
+
+def test_solutions_belong_to_notebooks():
+    assert set(SOLUTIONS) <= set(NOTEBOOKS)
+
+
+@each_solution
+def test_the_title_leads_back_to_the_notebook(name):
+    first = text(SOLUTIONS[name][0])
+    title = re.match(r"# (.+)", text(NOTEBOOKS[name]["cells"][0]))[1]
+    assert first.startswith(f"# Solutions to {title}\n")
+    assert f"(../notebooks/{name}.ipynb)" in first
+
+
+@each_solution
+def test_parameters_are_commented_literals(name):
+    (cell,) = [c for c in SOLUTIONS[name] if "parameters" in c["metadata"].get("tags", [])]
+    found = [re.match(r"(\w+): (int|float|str|bool) = (.+?)  # .+", line) for line in lines(cell)]
+    assert tuple(match[1] for match in found)[: len(PARAMETERS)] == PARAMETERS
+    for match in found:
+        ast.literal_eval(match[3])
+
+
+@each_solution
+def test_one_import_cell_ends_with_the_banner(name):
+    (cell,) = [c for c in code(name) if re.search(r"^(import|from) ", c, re.M)]
+    assert cell.splitlines()[-1] == "print(banner(seed, device))"
+
+
+@each_solution
+def test_every_exercise_has_a_text_and_short_code(name):
+    kinds = [cell["cell_type"] for cell in SOLUTIONS[name]]
+    assert kinds[1:].count("markdown") >= len(tasks(name))
+    assert kinds.count("code") - 2 >= len(tasks(name))
+    assert max(len(cell.splitlines()) for cell in code(name)) <= 25
+    for forbidden in (r"^\s*class ", r"\.backward\(", r"\bpip\b", r"sys\.path", r"torch\.optim"):
+        assert not any(re.search(forbidden, cell, re.M) for cell in code(name)), forbidden
+
+
+@each_solution
+def test_stripped_with_unique_ids(name):
+    ids = [cell["id"] for cell in SOLUTIONS[name]]
+    assert len(set(ids)) == len(ids)
+    for cell in SOLUTIONS[name]:
+        assert cell.get("outputs", []) == [] and cell.get("execution_count") is None
+
+
+@pytest.mark.slow
+@each_solution
+def test_solutions_run_on_a_finished_run(name, series, tmp_path):
+    """On a copy, since a solution may write figures."""
+    run = tmp_path / "run"
+    shutil.copytree(series[1].root, run)
+    source, output = FOLDER.parent / "exercises" / f"{name}.ipynb", tmp_path / "out.ipynb"
+    given = ("-p", "profile", "smoke", "-p", "run_folder", run, "-k", "python3")
+    words = [sys.executable, "-m", "papermill", source, output, *given]
+    done = subprocess.run([*map(str, words)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    shown = [o for c in nbformat.read(output, as_version=4).cells for o in c.get("outputs", [])]
+    assert not [o for o in shown if o.get("name") == "stderr"], f"{name} warns"
