@@ -51,7 +51,8 @@ def stage(root: Path, run: RunFolder, target: Path, repository: str = "", publis
     for name, text in reference.items():
         _write(target / f"{name}.rst", text)
     trees = {title: [_entry(page) for page in group] for title, group in contents.items()}
-    trees = {**trees, "Package": list(reference), "Project": trees.pop("Project")}
+    about = trees.pop("Project")
+    trees |= {"Package": list(reference), "Project": about}
     readme = links.rewrite((root / FRONT).read_text("utf-8"), FRONT)
     report = read_json(run.report) if run.report.exists() else {}
     _write(target / "index.md", pages.front_page(readme, pages.origin(report), trees))
