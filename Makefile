@@ -1,24 +1,31 @@
 # make demo: set-up and the whole series on sample brains · make test: set-up and all tests · make app: slider panels
 # make page: a page that draws in the browser, runs/page/index.html
 # make test-fast: the tests of the daily loop · make lint: style, imports, docstrings
+# make book: a static site of an executed run (RUN=runs/demo) and the docs
 # make bench: measure this machine, beside the usual ways of doing the same
 PYTHON ?= python3
 # make demo TORCH=cpu: without the CUDA libraries; TORCH_INDEX names an index of torch's CPU wheels
 TORCH ?=
 TORCH_INDEX ?=
+# make book RUN=DIR REPOSITORY=ADDRESS: of another run; with links and launch buttons of a repository
+# PUBLISH=yes: its data are not sample brains, and you have the right to publish their pictures
+RUN ?= runs/demo
+REPOSITORY ?=
+PUBLISH ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BROWSER := $(VENV)/.browser
+BOOK := $(VENV)/.book
 
 FAST := not slow and not browser and not faults and not fuzz
 
-.PHONY: demo test test-fast lab app page bench lint clean
+.PHONY: demo test test-fast lab app page book bench lint clean
 
 demo: $(READY)
 	$(BIN)/python -m oasis_utils run --profile demo
 
-test: lint $(BROWSER)
+test: lint $(BROWSER) $(BOOK)
 	$(BIN)/python -m pytest
 
 test-fast: $(READY)
@@ -33,6 +40,9 @@ app: $(READY)
 page: $(READY)
 	$(BIN)/python -m oasis_utils page --out runs/page
 
+book: $(BOOK)
+	$(BIN)/python -m book --run '$(RUN)' $(if $(REPOSITORY),--repository '$(REPOSITORY)') $(if $(filter yes,$(PUBLISH)),--publish-pictures)
+
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet -e '.[bench]'
 	for subject in quantizer train_step sampling data habits; do OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$$subject.py || exit; done
@@ -42,13 +52,13 @@ bench: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff check --isolated --select F821 notebooks exercises
-	$(BIN)/ruff format --check oasis_utils tests benchmarks
+	$(BIN)/ruff format --check oasis_utils tests benchmarks book
 	$(BIN)/lint-imports
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb exercises/*.ipynb
 
 clean:
-	rm -rf $(VENV) runs data
+	rm -rf $(VENV) runs data book/_build
 
 # The lock file pins every package; the project itself is installed editable, so edits take effect at once.
 $(READY): requirements.lock pyproject.toml
@@ -73,4 +83,9 @@ $(BROWSER): $(READY)
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 		PLAYWRIGHT_DOWNLOAD_CONNECTION_TIMEOUT=10000 $(BIN)/python -m playwright install chromium || \
 		echo "no Chromium: browser tests will be skipped"
+	@touch $@
+
+# Only `make book` and its tests need Sphinx, so it is not in the lock file.
+$(BOOK): $(READY)
+	$(BIN)/python -m pip install --quiet -e '.[book]'
 	@touch $@

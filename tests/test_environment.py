@@ -21,9 +21,10 @@ LOCK = [
     for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
     if line and not line.startswith("#")
 ]
+UNPINNED = ("bench", "book")  # peers; Sphinx
 EXTRAS = {
-    name: texts for name, texts in PROJECT["optional-dependencies"].items() if name != "bench"
-}  # peers, unpinned
+    name: texts for name, texts in PROJECT["optional-dependencies"].items() if name not in UNPINNED
+}
 DECLARED = [
     Requirement(text)
     for text in PROJECT["dependencies"] + functools.reduce(operator.iadd, EXTRAS.values(), [])
