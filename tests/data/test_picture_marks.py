@@ -1,22 +1,18 @@
-from types import SimpleNamespace
-
 import pytest
 
-from oasis_utils.data import PictureMarks
+from oasis_utils.data import Dataset, PictureMarks
 from oasis_utils.data.keras_layout import EXPORT_RECORD
 
 
 def dataset(folder, kind, turned="as-is", measured=True):
-    return SimpleNamespace(
-        orient=turned,
-        manifest={
-            "kind": kind,
-            "source": str(folder),
-            "orientation": {"measured": measured, "turned": turned},
-            "crop": {"side": 200, "top": 0, "left": 0},
-            "config": {"image_size": 128},
-        },
-    )
+    manifest = {
+        "kind": kind,
+        "source": str(folder),
+        "orientation": {"measured": measured, "turned": turned},
+        "crop": {"side": 200, "top": 0, "left": 0},
+        "config": {"image_size": 128},
+    }
+    return Dataset(folder, manifest, {})
 
 
 @pytest.mark.parametrize(
