@@ -9,10 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import oasis_utils
-from oasis_utils.runtime import clock
+from oasis_utils.runtime import RunFolder, clock
 
 # sections of the README that the contents of the book replace
 ONLY_IN_README = ("Repository", "More")
+TRY_IT = (
+    'To see the models draw, <a href="page/index.html">draw brains in your browser</a>: nothing to'
+    " install, no server.\n"
+)
+
+
+def draws(run: RunFolder) -> bool:
+    """Whether the run has the models of the page that draws in the browser."""
+    return run.checkpoint("vqvae").exists() and run.checkpoint("dcgan").exists()
 
 
 def front_page(readme: str, origin: str, contents: dict[str, list[str]]) -> str:

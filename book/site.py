@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from book.check import faults
+from book.pages import draws
 from book.stage import stage
 from oasis_utils.pipeline.series import UsageError
 from oasis_utils.runtime import DataError, RunFolder
+from oasis_utils.widgets.browser_page import write_page
 
 PARTS = ("source", "doctrees", "html", "jupyter_execute")  # the last is of MyST-NB
 FEW_CORES = 4
@@ -49,6 +51,8 @@ def build(
         source.rename(out / "source")
     finally:
         shutil.rmtree(source, ignore_errors=True)
+    if draws(run):
+        write_page(run, html / "page")  # before Sphinx sets up its logging
     sphinx(out, repository)
     found = faults(html, secrets=[str(run.root), str(root)])
     if found:

@@ -55,7 +55,8 @@ def stage(root: Path, run: RunFolder, target: Path, repository: str = "", publis
     trees |= {"Package": list(reference), "Project": about}
     readme = links.rewrite((root / FRONT).read_text("utf-8"), FRONT)
     report = read_json(run.report) if run.report.exists() else {}
-    _write(target / "index.md", pages.front_page(readme, pages.origin(report), trees))
+    origin = pages.origin(report) + (f"\n\n{pages.TRY_IT}" if pages.draws(run) else "")
+    _write(target / "index.md", pages.front_page(readme, origin, trees))
     for name in sorted(links.copied):
         if (root / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
