@@ -1,5 +1,6 @@
 """Figures from arrays: every function takes arrays and returns a matplotlib figure or a table."""
 
+from oasis_utils.plotting.cell_figures import code_cells, code_probabilities
 from oasis_utils.plotting.charts import bars, curves, histograms, lines, matrix, scatter, trends
 from oasis_utils.plotting.code_figures import (
     codes_among_vectors,
@@ -35,6 +36,8 @@ __all__ = [
     "ORANGE",
     "STYLE",
     "bars",
+    "code_cells",
+    "code_probabilities",
     "codes_among_vectors",
     "compare_codebooks",
     "curves",
