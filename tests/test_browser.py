@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -24,7 +25,8 @@ from chromium import launched
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-from oasis_utils.runtime import RunFolder
+from oasis_utils.models.sampler import load_sampler, shipped
+from oasis_utils.runtime import RunFolder, select_device
 from oasis_utils.widgets import app, painter
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -188,6 +190,13 @@ class Person:
         )
         return row.first.locator(".noUi-handle")
 
+    def box(self, name):
+        """The number box of this label."""
+        row = self.tab.locator(".widget-text").filter(
+            has=self.page.locator(".widget-label", has_text=name)
+        )
+        return row.first.locator("input")
+
     def press(self, element, key, picture):
         """Seconds from the key to another picture, complete."""
         before = picture.get_attribute("src")
@@ -207,7 +216,7 @@ class Person:
         )
 
     def picture(self):
-        return self.tab.locator("img.widget-image")
+        return self.tab.locator("img.widget-image:visible")
 
 
 def sample(person, times, where):
@@ -216,25 +225,37 @@ def sample(person, times, where):
     person.press(person.handle("images"), "Home", picture)
     for slider, key in {
         "position": "ArrowRight",
-        "seed": "ArrowRight",
         "temperature": "End",
         "top-p": "Home",
         "top-k": "ArrowRight",
         "images": "ArrowRight",
     }.items():
         times[f"{where}: PixelCNN, {slider}"] = person.press(person.handle(slider), key, picture)
+    times[f"{where}: PixelCNN, seed"] = person.press(person.box("seed"), "ArrowUp", picture)
     before = picture.get_attribute("src")
     person.tab.get_by_role("button", name="DCGAN").click()
     person.changed(picture, before)
     person.settled()
-    times[f"{where}: DCGAN, seed"] = person.press(person.handle("seed"), "ArrowRight", picture)
+    times[f"{where}: DCGAN, seed"] = person.press(person.box("seed"), "ArrowUp", picture)
+
+
+def compare_and_reset(person, where):
+    """A picture is kept beside another seed's; the dice and Reset work with the keyboard."""
+    button, picture = partial(person.tab.get_by_role, "button"), person.picture()
+    button(name="Keep as A").press("Enter")
+    person.tab.get_by_text("A: prior DCGAN").wait_for()
+    assert picture.count() == 2
+    person.press(button(name="Random"), "Enter", picture.last)
+    person.tab.get_by_text("B: seed").wait_for()
+    person.page.screenshot(path=PICTURES / f"{where}_sample.png")
+    person.press(button(name="Reset"), "Enter", picture.last)
+    assert person.box("seed").input_value() == "0"
+    button(name="Remove A").press("Enter")
+    person.tab.get_by_text("A: prior DCGAN").wait_for(state="hidden")
 
 
 def cancel(person):
     """A long drawing shows rows as they come and stops when asked."""
-    person.tab.get_by_role("button", name="PixelCNN").click()
-    person.page.wait_for_timeout(300)
-    person.settled()
     person.handle("images").focus()
     person.page.keyboard.press("End")
     button = person.tab.get_by_role("button", name="Cancel")
@@ -253,14 +274,13 @@ def leaf_through(person, times, where):
 
 
 def paint(person, times, where):
-    """Choose another cell by arrow key, another code by mouse, and see the slice change; then
-    undo.
-    """
+    """Choose another cell by arrow key, another code by mouse, see the slice change; undo."""
     cells, slice_, codes = person.tab.get_by_role("application").all()
     slice_ = slice_.locator("img")
     cells.focus()
     person.page.keyboard.press("ArrowUp")
-    person.tab.get_by_text("row 7, column 8").wait_for()
+    middle = load_sampler(shipped(), "pixelcnn", select_device("cpu")).prior.config.grid // 2
+    person.tab.get_by_text(f"row {middle - 1}, column {middle}:").wait_for()
     before, start = slice_.get_attribute("src"), time.monotonic()
     codes.click(position={"x": painter.PICTURE_SIDE - 6, "y": painter.PICTURE_SIDE - 6})
     person.changed(slice_, before)
@@ -273,6 +293,7 @@ def paint(person, times, where):
 
 def use_all_panels(person, times, where):
     sample(person, times, where)
+    compare_and_reset(person, where)
     cancel(person)
     for name in ("Stack", "Walk", "Complete", "Paint"):
         person.open(name)
@@ -345,7 +366,6 @@ def test_voila(page, run, times, tmp_path):
         person.settled()
         times["app: start to panels"] = round(time.monotonic() - start, 1)
         assert page.locator(".jp-InputArea-editor:visible").count() == 0
-        page.locator("#rendered_cells > div").screenshot(
-            path=PICTURES / "07_app.png"
-        )  # figures/07_app.png
+        # figures/07_app.png
+        page.locator("#rendered_cells > div").screenshot(path=PICTURES / "07_app.png")
         use_all_panels(person, times, "app")

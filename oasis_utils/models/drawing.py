@@ -109,17 +109,60 @@ def draw_by(
     if rule.likeliest:
         return logits.argmax(1)
     codes = descending(logits)
-    shares = (logits.gather(1, codes).float() / temperature).softmax(1)
-    if rule.top_k:
-        shares = torch.where(torch.arange(shares.shape[1], device=shares.device) < top_k, shares, 0)
-    if rule.top_p:
-        before = shares.cumsum(1) - shares  # mass of the likelier codes: the first always stays
-        shares = torch.where(before < top_p * shares.sum(1, keepdim=True), shares, 0)
+    shares = kept_shares(rule, logits.gather(1, codes), temperature, top_k, top_p)
     reached = shares.cumsum(1)
     chosen = torch.searchsorted(reached, noise[:, None] * reached[:, -1:], right=True)
     # rounding can pass the last code that is kept
     chosen = torch.minimum(chosen, (shares > 0).sum(1, keepdim=True) - 1)
     return codes.gather(1, chosen)[:, 0]
+
+
+def kept_shares(
+    rule: DrawingRule,
+    ordered: Float[Tensor, "batch n_codes"],
+    temperature: float | Tensor,
+    top_k: int | Tensor,
+    top_p: float | Tensor,
+) -> Float[Tensor, "batch n_codes"]:
+    """Probabilities at this temperature, 0 for codes that top-k or top-p remove; their sum can be
+    below 1.
+
+    Args:
+        rule: which of the options are used; not for the likeliest code.
+        ordered: logits from the largest to the smallest.
+        temperature: as in `SamplingOptions`, and so are the others.
+        top_k: see there.
+        top_p: see there.
+    """
+    shares = (ordered.float() / temperature).softmax(1)
+    if rule.top_k:
+        shares = torch.where(torch.arange(shares.shape[1], device=shares.device) < top_k, shares, 0)
+    if rule.top_p:
+        before = shares.cumsum(1) - shares  # mass of the likelier codes: the first always stays
+        shares = torch.where(before < top_p * shares.sum(1, keepdim=True), shares, 0)
+    return shares
+
+
+def probabilities(
+    logits: Float[Tensor, "batch n_codes"], options: SamplingOptions
+) -> Float[Tensor, "batch n_codes"]:
+    """The probability with which `draw` takes each code.
+
+    Args:
+        logits: of each code.
+        options: temperature, top-k and top-p.
+
+    Returns:
+        Probabilities in [0, 1] in the order of the codes; each row sums to 1.
+    """
+    rule = DrawingRule.of(options, logits.shape[1])
+    if rule.likeliest:
+        return torch.zeros_like(logits).scatter(1, logits.argmax(1, keepdim=True), 1.0)
+    codes = descending(logits)
+    shares = kept_shares(
+        rule, logits.gather(1, codes), options.temperature, options.top_k, options.top_p
+    )
+    return torch.zeros_like(shares).scatter(1, codes, shares / shares.sum(1, keepdim=True))
 
 
 def descending(logits: Float[Tensor, "batch n_codes"]) -> Int[Tensor, "batch n_codes"]:

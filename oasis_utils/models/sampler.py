@@ -18,7 +18,7 @@ from oasis_utils.models.checkpoints import (
     load_model,
     weights_digest,
 )
-from oasis_utils.models.codes import decode_maps
+from oasis_utils.models.codes import decode_maps, encode_images
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.drawing import AS_LEARNED, SamplingOptions
 from oasis_utils.models.pixelcnn import PixelCNN
@@ -273,6 +273,13 @@ class BrainSampler:
     ) -> UInt8[np.ndarray, "n height width"]:
         """Index maps to uint8 slices."""
         return decode_maps(self.vqvae, indices)
+
+    @exclusively
+    def encode(
+        self, images: UInt8[np.ndarray, "n height width"]
+    ) -> Integer[np.ndarray, "n rows cols"]:
+        """uint8 slices to index maps."""
+        return encode_images(self.vqvae, images, self.device)
 
     def sample(
         self,

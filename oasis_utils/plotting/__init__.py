@@ -2,6 +2,7 @@
 
 from oasis_utils.plotting import diagrams
 from oasis_utils.plotting.animations import animation, save_animation
+from oasis_utils.plotting.cell_figures import code_cells, code_probabilities
 from oasis_utils.plotting.charts import bars, curves, histograms, lines, matrix, scatter, trends
 from oasis_utils.plotting.code_figures import (
     codes_among_vectors,
@@ -39,6 +40,8 @@ __all__ = [
     "STYLE",
     "animation",
     "bars",
+    "code_cells",
+    "code_probabilities",
     "codes_among_vectors",
     "compare_codebooks",
     "curves",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -87,6 +87,13 @@ def number(label: str, value: float, low: float, high: float) -> widgets.FloatSl
     return widgets.FloatSlider(value, min=low, max=high, step=0.05, description=label, **WIDE)
 
 
+def number_box(label: str, value: int, high: int) -> widgets.BoundedIntText:
+    """A labelled box for a whole number from 0 to `high`; arrow keys change it by 1."""
+    return widgets.BoundedIntText(
+        value, min=0, max=high, description=label, style=LABEL, layout=widgets.Layout(width="190px")
+    )
+
+
 def choice(label: str, options: list[str]) -> widgets.ToggleButtons:
     """A labelled row of buttons, one of which is chosen."""
     return widgets.ToggleButtons(
@@ -124,15 +131,15 @@ class AgeControl:
     def __init__(self, samplers: dict[str, BrainSampler]):
         config = next((s.prior.config for s in samplers.values() if s.knows_age), None)
         middle, spread = (config.age_mean, config.age_std) if config else (50, 20)
-        self.enabled = widgets.Checkbox(
-            False, description="choose the age", indent=True, style=LABEL
-        )
+        self.enabled = widgets.Checkbox(False, description="use age", indent=True, style=LABEL)
         self.years = integer(
             "age (years)",
             round(middle),
             max(0, round(middle - 2 * spread)),
             round(middle + 2 * spread),
         )
+        self.enabled.observe(lambda _: self._switch(), names="value")
+        self._switch()
         self.widget = column(self.enabled, self.years)
         self.widget.layout.display = None if config else "none"
 
@@ -143,7 +150,11 @@ class AgeControl:
 
     def allow(self, sampler: BrainSampler) -> None:
         """Disable the controls for a model that is not conditioned on age."""
-        self.enabled.disabled = self.years.disabled = not sampler.knows_age
+        self.enabled.disabled = not sampler.knows_age
+        self._switch()
+
+    def _switch(self) -> None:
+        self.years.disabled = self.enabled.disabled or not self.enabled.value
 
 
 class SamplingControls:
@@ -185,12 +196,14 @@ class RenderedImages:
         name: Name of its files, without ending.
         sheet: PNG of all slices, to be saved.
         view: PNG on the screen; None: the sheet.
+        settings: {label: value} that it was drawn with.
     """
 
     samples: Samples
     name: str
     sheet: bytes
     view: bytes | None = None
+    settings: dict[str, str] = field(default_factory=dict)
 
 
 class OutputArea:
@@ -204,6 +217,7 @@ class OutputArea:
     def __init__(self, folder: Path, width: str = "100%"):
         self.folder, self.worker = folder, BackgroundWorker()
         self.drawing: RenderedImages | None = None
+        self.listeners: list[Callable[[], None]] = []  # called when a drawing is shown
         self.picture = widgets.Image(
             format="png",
             layout=widgets.Layout(
@@ -219,7 +233,6 @@ class OutputArea:
         )
         self.cancel.on_click(lambda _: self.worker.cancel())
         self.save.on_click(lambda _: self.write())
-        self.bar = side_by_side(self.cancel, self.save, self.status)
 
     def run(
         self,
@@ -245,6 +258,8 @@ class OutputArea:
     def show(self, drawing: RenderedImages) -> None:
         """Put a drawing on the screen; Save will write it."""
         self.drawing, self.picture.value = drawing, drawing.view or drawing.sheet
+        for listener in self.listeners:
+            listener()
 
     def write(self) -> None:
         """Save the sheet as PNG and the slices with their codes as NPZ."""

@@ -29,6 +29,7 @@ from oasis_utils.widgets.controls import (
     png_sheet,
     side_by_side,
 )
+from oasis_utils.widgets.settings import SeedBox, Settings
 
 ASSETS = Path(__file__).parent / "assets"
 PICTURE_SIDE = 256  # pixels a side of each of the three pictures
@@ -67,6 +68,11 @@ def code_pictures(vqvae: VQVAE) -> UInt8[np.ndarray, "n_codes side side"]:
     images = decode_maps(vqvae, np.tile(codes, (1, 4, 4)))
     cell = vqvae.config.downsampling
     return images[:, cell : 2 * cell, cell : 2 * cell]
+
+
+def code_ranks(vqvae: VQVAE) -> Integer[np.ndarray, " n_codes"]:
+    """The place of each code among all codes from dark to bright pictures, from 0 on."""
+    return code_pictures(vqvae).mean((1, 2)).argsort(kind="stable").argsort()
 
 
 def coloured(rank: Integer[np.ndarray, "rows cols"], n_codes: int) -> bytes:
@@ -112,7 +118,7 @@ class PainterPanel:
         self.palette.observe(self.describe, names=["row", "col"])
 
     def _build_controls(self, first: BrainSampler, folder: Path) -> None:
-        self.prior, self.seed = choice("prior", list(self.samplers)), integer("seed", 0, 0, 999)
+        self.prior, self.seed = choice("prior", list(self.samplers)), SeedBox("seed", 0)
         self.position = integer("position", first.n_positions // 2, 0, first.n_positions - 1)
         self.undo = widgets.Button(
             description="Undo", icon="undo", tooltip="undo the last painted cell"
@@ -123,12 +129,13 @@ class PainterPanel:
         self.undo.on_click(lambda _: self.take_back(1))
         self.clear.on_click(lambda _: self.take_back(len(self.history)))
         self.output = OutputArea(folder)
-        for control in (self.prior, self.position, self.seed):
-            control.observe(self.redraw, names="value")
+        self.settings = Settings(self.redraw, (self.prior, self.position, self.seed))
         self.widget = column(
             side_by_side(self.prior, self.position, self.seed),
             side_by_side(self.map, self.brain, self.palette),
-            side_by_side(self.undo, self.clear, self.output.save, self.output.status),
+            side_by_side(
+                self.undo, self.clear, self.settings.reset, self.output.save, self.output.status
+            ),
         )
 
     @property

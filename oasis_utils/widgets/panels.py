@@ -11,11 +11,15 @@ import ipywidgets as widgets
 import numpy as np
 from jaxtyping import Bool, Integer, UInt8
 
+from oasis_utils.data.dataset import Split
 from oasis_utils.models.drawing import SamplingOptions
 from oasis_utils.models.regions import REGIONS, region
 from oasis_utils.models.sampler import BrainSampler, Samples, image_seeds
+from oasis_utils.widgets.comparison import Comparison
 from oasis_utils.widgets.controls import (
+    LABEL,
     TILE,
+    WIDE,
     OnRow,
     OutputArea,
     RenderedImages,
@@ -29,6 +33,8 @@ from oasis_utils.widgets.controls import (
     side_by_side,
 )
 from oasis_utils.widgets.painter import PainterPanel
+from oasis_utils.widgets.real_slices import RealSlice
+from oasis_utils.widgets.settings import SeedBox, Settings
 
 IMAGE_COUNTS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -49,6 +55,12 @@ def darkened(
     return np.where(np.kron(keep, np.ones((cell, cell), bool)), image, image // 3)
 
 
+def bar(output: OutputArea, settings: Settings, comparison: Comparison) -> widgets.HBox:
+    """The buttons of a panel and its line of progress."""
+    buttons = (output.cancel, output.save, settings.reset, comparison.keep, comparison.remove)
+    return side_by_side(*buttons, output.status)
+
+
 class SamplingPanel:
     """Slices of one position with chosen prior, age, sampling options, seed and number of images.
 
@@ -57,30 +69,28 @@ class SamplingPanel:
     Args:
         samplers: {label: sampler}.
         folder: Where Save writes.
+        real: Shown below at the same position, where there are data.
     """
 
-    def __init__(self, samplers: dict[str, BrainSampler], folder: Path):
+    def __init__(
+        self, samplers: dict[str, BrainSampler], folder: Path, real: RealSlice | None = None
+    ):
         self.samplers, first = samplers, next(iter(samplers.values()))
-        self.prior = choice("prior", list(samplers))
+        self.prior, self.real = choice("prior", list(samplers)), real
         self.position = integer("position", first.n_positions // 2, 0, first.n_positions - 1)
-        self.seed = integer("seed", 0, 0, 999)
+        self.seed = SeedBox("seed", 0)
         self.count = widgets.SelectionSlider(
-            options=IMAGE_COUNTS,
-            value=4,
-            description="images",
-            style=self.seed.style,
-            layout=self.seed.layout,
-            continuous_update=False,
+            options=IMAGE_COUNTS, value=4, description="images", **WIDE
         )
         self.sampling, self.output = SamplingControls(samplers), OutputArea(folder)
-        for control in (self.prior, self.position, self.seed, self.count, *self.sampling.controls):
-            control.observe(self.redraw, names="value")
+        shown = (self.prior, self.position, self.seed, self.count)
+        self.settings = Settings(self.redraw, (*shown, *self.sampling.controls))
+        self.comparison = Comparison(self.output)
         self.widget = column(
-            side_by_side(
-                column(self.prior, self.position, self.seed, self.count), self.sampling.widget
-            ),
-            self.output.bar,
-            self.output.picture,
+            side_by_side(column(*shown), self.sampling.widget),
+            bar(self.output, self.settings, self.comparison),
+            self.comparison.widget,
+            *([real.widget] if real else []),
         )
 
     def redraw(self, _change=None) -> None:
@@ -90,6 +100,9 @@ class SamplingPanel:
         self.sampling.allow(sampler)
         options = self.sampling.options() if sampler.prior.supports_options else None
         ages, positions = self.sampling.age.value(n), np.full(n, position)
+        settings = self.settings.values()
+        if self.real:
+            self.real.show(position)
 
         def draw(on_row) -> RenderedImages:
             maps = sampler.draw(positions, image_seeds(seed, n), options, on_row=on_row, ages=ages)
@@ -98,6 +111,7 @@ class SamplingPanel:
                 samples,
                 f"{label.lower()}_position{position}_seed{seed}_{n}",
                 sheet_of(samples.images),
+                settings=settings,
             )
 
         self.output.run(draw, sampler, n)
@@ -147,13 +161,15 @@ class SeriesPanel(ABC):
         )
         widgets.jslink((self.play, "value"), (self.index, "value"))
         self.index.observe(self.show_slice, names="value")
-        for control in (self.prior, *controls, *self.sampling.controls):
-            control.observe(self.redraw, names="value")
+        self.settings = Settings(
+            self.redraw, (self.prior, *controls, *self.sampling.controls), also=(index,)
+        )
+        self.comparison = Comparison(self.output)
         self.widget = column(
             side_by_side(column(self.prior, *controls), self.sampling.widget),
             side_by_side(self.index, self.play),
-            self.output.bar,
-            self.output.picture,
+            bar(self.output, self.settings, self.comparison),
+            self.comparison.widget,
         )
 
     @abstractmethod
@@ -168,7 +184,7 @@ class SeriesPanel(ABC):
         request = self.request(
             sampler, self.sampling.options() if sampler.prior.supports_options else None
         )
-        selected = self.index.value
+        selected, settings = self.index.value, self.settings.values()
 
         def draw(on_row) -> RenderedImages:
             maps = request.draw(on_row)
@@ -178,6 +194,7 @@ class SeriesPanel(ABC):
                 f"{label.lower()}_{request.name}",
                 png_sheet(images, columns=8, tile=TILE // 2),
                 self._selected(images),
+                settings,
             )
 
         n = len(request.positions)
@@ -190,6 +207,8 @@ class SeriesPanel(ABC):
         """Show the slice that the slider selects, once the series is drawn."""
         if self.images is not None:
             self.output.picture.value = self._selected(self.images)
+        if self.comparison.kept is not None:
+            self.comparison.picture.value = self._selected(self.comparison.kept.samples.images)
 
 
 class StackPanel(SeriesPanel):
@@ -201,7 +220,7 @@ class StackPanel(SeriesPanel):
     """
 
     def __init__(self, samplers: dict[str, BrainSampler], folder: Path):
-        self.seed, last = integer("seed", 0, 0, 999), next(iter(samplers.values())).n_positions - 1
+        self.seed, last = SeedBox("seed", 0), next(iter(samplers.values())).n_positions - 1
         super().__init__(
             samplers,
             folder,
@@ -236,7 +255,7 @@ class WalkPanel(SeriesPanel):
     def __init__(self, samplers: dict[str, BrainSampler], folder: Path):
         first = next(iter(samplers.values()))
         self.position = integer("position", first.n_positions // 2, 0, first.n_positions - 1)
-        self.start, self.end = integer("from seed", 0, 0, 999), integer("to seed", 1, 0, 999)
+        self.start, self.end = SeedBox("from seed", 0), SeedBox("to seed", 1)
         super().__init__(
             dict(sorted(samplers.items(), key=lambda item: not item[1].prior.gradual)),
             folder,
@@ -269,28 +288,19 @@ class CompletionPanel:
     def __init__(self, sampler: BrainSampler, folder: Path):
         self.sampler = sampler
         self.position = integer("position", sampler.n_positions // 2, 0, sampler.n_positions - 1)
-        self.start = integer("given seed", 0, 0, 999)
+        self.start = SeedBox("given seed", 0)
         self.keep = widgets.Dropdown(
-            options=REGIONS, description="keep", style=self.start.style, layout=self.start.layout
+            options=REGIONS, description="keep", style=LABEL, layout=WIDE["layout"]
         )
-        self.seed, self.count = integer("new seed", 1, 0, 999), integer("completions", 3, 1, 7)
+        self.seed, self.count = SeedBox("new seed", 1), integer("completions", 3, 1, 7)
         self.sampling, self.output = SamplingControls({"PixelCNN": sampler}), OutputArea(folder)
-        for control in (
-            self.position,
-            self.start,
-            self.keep,
-            self.seed,
-            self.count,
-            *self.sampling.controls,
-        ):
-            control.observe(self.redraw, names="value")
+        shown = (self.position, self.start, self.keep, self.seed, self.count)
+        self.settings = Settings(self.redraw, (*shown, *self.sampling.controls))
+        self.comparison = Comparison(self.output)
         self.widget = column(
-            side_by_side(
-                column(self.position, self.start, self.keep, self.seed, self.count),
-                self.sampling.widget,
-            ),
-            self.output.bar,
-            self.output.picture,
+            side_by_side(column(*shown), self.sampling.widget),
+            bar(self.output, self.settings, self.comparison),
+            self.comparison.widget,
         )
 
     def redraw(self, _change=None) -> None:
@@ -298,7 +308,7 @@ class CompletionPanel:
         position, start, name = self.position.value, self.start.value, chosen(self.keep)
         seed, n = self.seed.value, self.count.value
         options, ages = self.sampling.options(), self.sampling.age.value(1)
-        keep = region(name, self.sampler.prior.config.grid)
+        keep, settings = region(name, self.sampler.prior.config.grid), self.settings.values()
 
         def draw(on_row) -> RenderedImages:
             given = self.sampler.draw(
@@ -321,6 +331,7 @@ class CompletionPanel:
                 Samples(images[1:], maps, positions),
                 f"completion_{name.replace(' ', '_')}_position{position}_seed{start}_{seed}",
                 sheet,
+                settings=settings,
             )
 
         self.output.run(draw, self.sampler, n)
@@ -337,11 +348,21 @@ class Explorer:
     Args:
         samplers: {"PixelCNN": sampler, "DCGAN": sampler}, or one of them.
         folder: Where Save writes.
+        real: Real slices, shown in the first panel; None: there are none.
+        description: Of these data, as in `Dataset.description`.
     """
 
-    def __init__(self, samplers: dict[str, BrainSampler], folder: Path):
+    def __init__(
+        self,
+        samplers: dict[str, BrainSampler],
+        folder: Path,
+        real: Split | None = None,
+        description: str = "",
+    ):
+        first = next(iter(samplers.values()))
+        beside = None if real is None else RealSlice(real, first, description)
         self.panels: dict[str, Panel] = {
-            "Sample": SamplingPanel(samplers, folder),
+            "Sample": SamplingPanel(samplers, folder, beside),
             "Stack": StackPanel(samplers, folder),
             "Walk": WalkPanel(samplers, folder),
         }

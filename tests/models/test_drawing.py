@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from oasis_utils.models.drawing import SamplingOptions, draw, great_circle
+from oasis_utils.models.drawing import SamplingOptions, draw, great_circle, probabilities
 
 
 @pytest.mark.parametrize(
@@ -132,3 +132,24 @@ def test_the_smallest_values_draw_the_likeliest_code():
     logits, noise = torch.randn(64, 16) * 20, torch.rand(64)
     for options in (SamplingOptions(temperature=1e-6), SamplingOptions(top_p=1e-6)):
         assert torch.equal(draw(logits, noise, options), logits.argmax(1))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        SamplingOptions(),
+        SamplingOptions(temperature=0.0),
+        SamplingOptions(temperature=0.6),
+        SamplingOptions(temperature=1.4, top_k=5),
+        SamplingOptions(top_p=0.7),
+        SamplingOptions(temperature=0.8, top_k=6, top_p=0.9),
+    ],
+)
+def test_codes_are_drawn_with_the_probabilities_that_are_told(options):
+    told = probabilities(LOGITS[None], options)[0]
+    assert torch.allclose(told.sum(), torch.tensor(1.0))
+    assert torch.allclose(told, shares_drawn(options), atol=2 / COUNT)
+
+
+def test_options_that_change_nothing_give_the_softmax():
+    assert torch.allclose(probabilities(LOGITS[None], SamplingOptions())[0], LOGITS.softmax(0))

@@ -73,6 +73,12 @@ EVERY_FIGURE = {
     "histograms": lambda: plotting.histograms(
         np.arange(4), {"a": np.arange(3)}, "age", "subjects", "title"
     ),
+    "code_cells": lambda: plotting.code_cells(
+        GREY, INDICES, {2: GREY[0], 5: GREY[1]}, np.arange(8), TITLES, "title"
+    ),
+    "code_probabilities": lambda: plotting.code_probabilities(
+        {"before": np.arange(8) / 28, "after": np.eye(8)[7]}, GREY[[0] * 8], 4, "title"
+    ),
     "overlay": lambda: plotting.overlay(GREY, GREY % 3, {"fluid": 1, "white": 2}, TITLES, "title"),
 }
 
@@ -114,6 +120,8 @@ def test_every_function_gives_a_titled_figure_that_can_be_saved(name, tmp_path):
         ("bars", {"SSIM", "ours", "baseline"}),
         ("lines", {"pixels", "share"}),
         ("histograms", {"age", "subjects", "a"}),
+        ("code_cells", {"decodes to", "code 2\n7.14% of cells", *TITLES}),
+        ("code_probabilities", {"probability", "before", "after", "7", "6", "5", "4"}),
         ("overlay", {"slice", "with mask", "fluid", "white", *TITLES}),
         ("slices", {"row", *TITLES}),
         (
@@ -344,3 +352,16 @@ def test_axes_of_a_subfigure_are_refused():
     part = plt.figure().subfigures(1, 2)[0]
     with pytest.raises(TypeError, match="not in a subfigure"):
         plotting.usage(np.array([2, 1]), ax=part.subplots())
+
+
+def test_only_the_cells_of_a_code_are_tinted():
+    figure = EVERY_FIGURE["code_cells"]()
+    shown = np.asarray(images_of(figure)[1].get_array())  # code 2 in the first slice
+    tinted = (shown != GREY[0][..., None]).any(2).reshape(4, 4, 4, 4).any((1, 3))
+    assert np.array_equal(tinted, INDICES[0] == 2)
+
+
+def test_bars_of_codes_are_ordered_by_the_first_setting():
+    bars = EVERY_FIGURE["code_probabilities"]().axes[0].containers
+    heights = [[bar.get_height() for bar in group] for group in bars]
+    assert heights[0] == [7 / 28, 6 / 28, 5 / 28, 4 / 28] and heights[1] == [1, 0, 0, 0]

@@ -110,6 +110,27 @@ def test_dcgan_switches_off_what_it_ignores(panel, samplers):
     assert not any(control.disabled for control in ignored)
 
 
+def test_the_age_can_be_set_only_if_it_is_used(panel):
+    age = panel.sampling.age
+    assert age.enabled.description == "use age" and age.years.disabled
+    turn(panel, age.enabled, True)
+    assert not age.years.disabled
+    turn(panel, age.enabled, False)
+    assert age.years.disabled
+
+
+def test_reset_restores_the_first_settings_and_picture(panel):
+    before = panel.output.picture.value
+    turn(panel, panel.prior, "DCGAN")
+    turn(panel, panel.seed, 8)
+    turn(panel, panel.count, 2)
+    assert panel.output.picture.value != before
+    panel.settings.reset.click()
+    panel.output.wait()
+    assert panel.output.picture.value == before
+    assert (panel.prior.value, panel.seed.value, panel.count.value) == ("PixelCNN", 0, 4)
+
+
 def test_sliders_end_where_the_models_do(panel):
     assert (panel.position.min, panel.position.max) == (0, 5)
     assert panel.sampling.top_k.max == 16

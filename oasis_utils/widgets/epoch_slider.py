@@ -1,0 +1,120 @@
+"""A slider over the epochs of a training: what a model made of the same slices after each."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+
+import ipywidgets as widgets
+import matplotlib
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from oasis_utils.widgets.controls import LABEL, column, png, png_sheet, side_by_side
+
+LARGEST_ERROR = 0.3  # grey level of the brightest colour, as in `plotting.reconstructions`
+LARGEST_TILE, SHEET_WIDTH = 192, 880  # pixels on the screen
+
+
+class EpochSlider:
+    """The same slices after each epoch, beside the originals and the errors, if there are any.
+
+    A notebook shows `slider.widget`, after a figure of a few epochs.
+
+    Args:
+        snapshots: {epoch, or number of steps: uint8 slices (n, height, width)}, as from
+            `training.Snapshots.arrays`; index maps are decoded first.
+        originals: uint8 slices of the same shape; None: the slices were generated.
+        unit: What the snapshots are counted in, such as "epoch" or "steps".
+        notes: {epoch: text beside the slider}, such as a score.
+        play: Whether there is a button that shows all epochs in turn.
+
+    Raises:
+        ValueError: There are no snapshots, or their shape is not that of the originals.
+    """
+
+    def __init__(
+        self,
+        snapshots: Mapping[int, UInt8[np.ndarray, "n height width"]],
+        originals: UInt8[np.ndarray, "_ _ _"] | None = None,
+        unit: str = "epoch",
+        notes: Mapping[int, str] | None = None,
+        play: bool = True,
+    ):
+        if not snapshots:
+            raise ValueError("there are no snapshots: train the model again, it keeps them")
+        if originals is not None and any(s.shape != originals.shape for s in snapshots.values()):
+            raise ValueError("snapshots and originals differ in shape: give the same slices")
+        self.snapshots, self.originals = dict(sorted(snapshots.items())), originals
+        self.notes = notes or {}
+        moments = list(self.snapshots)
+        self.epoch = widgets.SelectionSlider(
+            options=[(str(moment), moment) for moment in moments],
+            value=moments[-1],
+            description=unit,
+            style=LABEL,
+            layout=widgets.Layout(width="440px"),
+        )
+        self.note, self.now, self.error = widgets.Label(), _picture(), _picture()
+        self.epoch.observe(self.show, names="value")
+        self.widget = column(self._controls(play), *self._rows())
+        self.show()
+
+    def _controls(self, play: bool) -> widgets.HBox:
+        self.play = widgets.Play(
+            value=len(self.snapshots) - 1,
+            max=len(self.snapshots) - 1,
+            interval=600,
+            show_repeat=False,
+        )
+        widgets.link((self.play, "value"), (self.epoch, "index"))
+        return side_by_side(self.epoch, *([self.play] if play else []), self.note)
+
+    def _rows(self) -> list[widgets.Widget]:
+        if self.originals is None:
+            return [self.now]
+        first = _picture(self._sheet(self.originals))
+        scale = f"|error|, black: 0, brightest: {LARGEST_ERROR:g} or more of the grey range"
+        return [
+            *(widgets.Label("original"), first),
+            *(widgets.Label("reconstruction"), self.now),
+            *(widgets.Label(scale), self.error),
+        ]
+
+    def _sheet(self, images: UInt8[np.ndarray, "n height width"]) -> bytes:
+        columns = min(len(images), 8)
+        tile = min(LARGEST_TILE, SHEET_WIDTH // columns)
+        return png_sheet(images, columns, tile)
+
+    def errors(self) -> UInt8[np.ndarray, "n height width"]:
+        """Absolute error of the shown slices; 255 stands for `LARGEST_ERROR` and more."""
+        if self.originals is None:
+            raise ValueError("generated slices have no original: there is no error to show")
+        shown = self.snapshots[self.epoch.value].astype(int)
+        share = np.abs(shown - self.originals) / (255 * LARGEST_ERROR)
+        return (255 * share.clip(0, 1)).round().astype(np.uint8)
+
+    def show(self, _change=None) -> None:
+        """Show the slices of the selected epoch."""
+        self.now.value = self._sheet(self.snapshots[self.epoch.value])
+        self.note.value = self.notes.get(self.epoch.value, "")
+        if self.originals is not None:
+            self.error.value = coloured_sheet(self._sheet(self.errors()))
+
+
+def coloured_sheet(sheet: bytes) -> bytes:
+    """A grey PNG in the colours of the error figures."""
+    with Image.open(io.BytesIO(sheet)) as grey:
+        values = np.asarray(grey)
+    return png(Image.fromarray(matplotlib.colormaps["magma"](values, bytes=True)[..., :3]))
+
+
+def _picture(value: bytes = b"") -> widgets.Image:
+    return widgets.Image(
+        value=value,
+        format="png",
+        layout=widgets.Layout(
+            max_width="100%", height="auto", object_fit="contain", align_self="flex-start"
+        ),
+    )

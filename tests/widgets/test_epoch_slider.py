@@ -1,0 +1,59 @@
+"""The epoch slider: the pictures are those of the selected epoch, and errors are exact."""
+
+import numpy as np
+import pytest
+
+from oasis_utils.widgets.epoch_slider import LARGEST_ERROR, EpochSlider
+
+RNG = np.random.default_rng(0)
+ORIGINALS = RNG.integers(0, 256, (3, 16, 16), dtype=np.uint8)
+SNAPSHOTS = {e: RNG.integers(0, 256, (3, 16, 16), dtype=np.uint8) for e in (1, 16, 4)}
+
+
+@pytest.fixture
+def slider():
+    return EpochSlider(SNAPSHOTS, ORIGINALS, notes={4: "SSIM 0.5"})
+
+
+def test_epochs_are_in_order_and_the_last_is_shown_first(slider):
+    assert [epoch for _, epoch in slider.epoch.options] == [1, 4, 16] and slider.epoch.value == 16
+
+
+def test_another_epoch_changes_the_pictures_and_the_way_back_restores_them(slider):
+    before = slider.now.value, slider.error.value, slider.note.value
+    slider.epoch.value = 4
+    assert all(a != b for a, b in zip(before, _state(slider), strict=True))
+    assert slider.note.value == "SSIM 0.5"
+    slider.epoch.value = 16
+    assert _state(slider) == before
+
+
+def _state(slider):
+    return slider.now.value, slider.error.value, slider.note.value
+
+
+def test_the_error_is_the_absolute_difference_up_to_the_brightest(slider):
+    difference = np.abs(SNAPSHOTS[16] / 255 - ORIGINALS / 255)
+    expected = 255 * np.minimum(difference / LARGEST_ERROR, 1)
+    assert np.abs(slider.errors() - expected).max() <= 0.5 + 1e-9
+
+
+def test_playing_moves_the_slider(slider):
+    slider.play.value = 0
+    assert slider.epoch.value == 1
+
+
+def test_generated_slices_need_no_originals():
+    slider = EpochSlider(SNAPSHOTS, unit="steps")
+    first = slider.now.value
+    slider.epoch.value = 1
+    assert slider.now.value != first and slider.epoch.description == "steps"
+    with pytest.raises(ValueError, match="no original"):
+        slider.errors()
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="no snapshots"):
+        EpochSlider({})
+    with pytest.raises(ValueError, match="differ in shape"):
+        EpochSlider(SNAPSHOTS, ORIGINALS[:2])
