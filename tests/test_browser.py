@@ -171,13 +171,14 @@ class Person:
         return self.tab.locator(".widget-label:visible").all_inner_texts()[-1]
 
     def settled(self):
+        # the panels are asked, not the tab: a tab is replaced when its content has loaded
         self.page.wait_for_function(
-            """tab => {
-            const labels = [...tab.querySelectorAll('.widget-label')];
-            const texts = labels.map(label => label.textContent);
+            """panels => {
+            const shown = '.widget-tab-contents > :not(.lm-mod-hidden) .widget-label';
+            const texts = [...panels.querySelectorAll(shown)].map(label => label.textContent);
             const done = / in [\\d.]+ s$|^cells painted|^cancelled|^could/;
             return texts.some(text => done.test(text)); }""",
-            arg=self.tab.element_handle(),
+            arg=self.panels.element_handle(),
             timeout=LONG,
         )
 

@@ -96,12 +96,15 @@ def number_box(label: str, value: int, high: int) -> widgets.BoundedIntText:
 
 def choice(label: str, options: list[str]) -> widgets.ToggleButtons:
     """A labelled row of buttons, one of which is chosen."""
-    return widgets.ToggleButtons(
+    buttons = widgets.ToggleButtons(
         options=options,
         description=label,
         style={**LABEL, "button_width": "100px"},
         layout=widgets.Layout(width="340px"),
     )
+    for name in ("jupyter-widgets", "widget-inline-hbox"):  # else the label is a line of its own
+        buttons.add_class(name)
+    return buttons
 
 
 def chosen(control: widgets.ToggleButtons | widgets.Dropdown) -> str:

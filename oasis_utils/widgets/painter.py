@@ -124,14 +124,14 @@ class PainterPanel:
             description="Undo", icon="undo", tooltip="undo the last painted cell"
         )
         self.clear = widgets.Button(
-            description="Start again", icon="refresh", tooltip="undo all painted cells"
+            description="Clear paint", icon="eraser", tooltip="undo all painted cells"
         )
         self.undo.on_click(lambda _: self.take_back(1))
         self.clear.on_click(lambda _: self.take_back(len(self.history)))
         self.output = OutputArea(folder)
         self.settings = Settings(self.redraw, (self.prior, self.position, self.seed))
         self.widget = column(
-            side_by_side(self.prior, self.position, self.seed),
+            side_by_side(self.prior, column(self.position, self.seed)),
             side_by_side(self.map, self.brain, self.palette),
             side_by_side(
                 self.undo, self.clear, self.settings.reset, self.output.save, self.output.status

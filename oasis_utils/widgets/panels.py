@@ -58,6 +58,8 @@ def darkened(
 def bar(output: OutputArea, settings: Settings, comparison: Comparison) -> widgets.HBox:
     """The buttons of a panel and its line of progress."""
     buttons = (output.cancel, output.save, settings.reset, comparison.keep, comparison.remove)
+    for button in buttons:
+        button.layout.width = "auto"  # else the line of progress finds no place beside them
     return side_by_side(*buttons, output.status)
 
 
