@@ -8,7 +8,7 @@ import numpy as np
 
 
 def table(rows: dict[str, dict[str, object]], corner: str = "", digits: int = 3):
-    """A Markdown table for a notebook.
+    """A Markdown table for a notebook: words to the left, numbers to the right.
 
     Args:
         rows: {row: {column: value}}; missing values are left empty.
@@ -25,12 +25,19 @@ def table(rows: dict[str, dict[str, object]], corner: str = "", digits: int = 3)
     def text(value: object) -> str:
         return f"{value:.{digits}f}" if isinstance(value, (float, np.floating)) else str(value)
 
-    head = f"| {corner} | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}\n"
-    body = "\n".join(
-        f"| {name} | {' | '.join(text(row.get(c, '')) for c in columns)} |"
-        for name, row in rows.items()
-    )
+    cells = {name: [text(row.get(column, "")) for column in columns] for name, row in rows.items()}
+    sides = [
+        "---:" if all(map(_is_number, column)) else "---"
+        for column in zip(*cells.values(), strict=True)
+    ]
+    head = f"| {corner} | {' | '.join(columns)} |\n|---|{''.join(f'{side}|' for side in sides)}\n"
+    body = "\n".join(f"| {name} | {' | '.join(row)} |" for name, row in cells.items())
     return Markdown(head + body)
+
+
+def _is_number(text: str) -> bool:
+    """Whether a cell is empty or begins as a number does, as intervals do."""
+    return text[:1] in "+-−" or text[0].isdigit() or text == "nan"
 
 
 def span(ends: Sequence[float], digits: int = 3) -> str:

@@ -11,10 +11,15 @@ def test_table_as_markdown():
     rows = {"ours": {"ssim": 0.91234, "images": 5}, "black": {"ssim": 0.5, "note": "baseline"}}
     assert plotting.table(rows, "set").data.splitlines() == [
         "| set | ssim | images | note |",
-        "|---|---:|---:|---:|",
+        "|---|---:|---:|---|",
         "| ours | 0.912 | 5 |  |",
         "| black | 0.500 |  | baseline |",
     ]
+
+
+def test_words_stand_left_and_numbers_right():
+    rows = {"a": {"value": 2, "meaning": "passes", "interval": "-0.5 to 1.0", "gap": "+2"}, "b": {}}
+    assert plotting.table(rows).data.splitlines()[1] == "|---|---:|---|---:|---:|"
 
 
 def test_table_digits():
