@@ -215,7 +215,7 @@ def verdict(generated: AgeTrend | None, real: AgeTrend | None) -> str:
     }
     beyond = difference.differs_from_zero()
     if None in beyond.values():
-        return "Too few people for an interval: nothing is shown."
+        return "Too few people for an interval, so no difference can be claimed."
     parts = [
         f"its {name} is {'shown to be ' + words[name] if beyond[name] else 'not shown to differ'}"
         for name in ("level", "slope")

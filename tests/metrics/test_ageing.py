@@ -98,7 +98,7 @@ def test_the_verdict_says_what_is_shown_and_what_is_not():
         real, low
     ) and "slope is shown to be flatter" in verdict(flat, real)
     assert "steeper" in verdict(real, flat)
-    assert verdict(few, real) == "Too few people for an interval: nothing is shown."
+    assert verdict(few, real) == "Too few people for an interval, so no difference can be claimed."
     assert "No two ages are known" in verdict(None, real)
 
 

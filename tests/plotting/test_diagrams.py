@@ -1,6 +1,7 @@
 """Diagrams of built models: every shape is there, and every text can be read."""
 
 import functools
+import io
 import itertools
 
 import matplotlib.pyplot as plt
@@ -246,3 +247,16 @@ def test_a_part_that_is_missing_is_named():
     blocks = blocks_of(models.PixelCNN, config)
     with pytest.raises(ValueError, match="no block of the part encoder"):
         diagrams.vqvae(blocks, VQVAEConfig())
+
+
+def test_a_tight_picture_in_the_style_of_the_notebooks_warns_of_nothing():
+    """As the inline display of a notebook makes it."""
+    with plt.style.context(plotting.STYLE):
+        figure = diagrams.gradient_route(
+            np.array([0.8, 0.3]), np.eye(2), np.array([0.2, 0.4]), np.array([0.2, 0.4]), "Title"
+        )
+        for _ in range(2):
+            figure.canvas.print_figure(io.BytesIO(), bbox_inches="tight")
+        page = diagrams.pipeline({"data": "01", "vqvae": "02"})
+        for _ in range(2):
+            page.canvas.print_figure(io.BytesIO(), bbox_inches="tight")

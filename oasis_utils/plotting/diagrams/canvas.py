@@ -38,7 +38,9 @@ class Canvas:
 
     def __init__(self, width: float, height: float, title: str = ""):
         self.width, self.height, full = width, height, height + (0.3 if title else 0.0)
-        self.figure: Figure = plt.figure(figsize=(width, full), layout="none")
+        self.figure: Figure = plt.figure(figsize=(width, full))
+        # not layout="none": a tight picture would then get the engine of the style
+        self.figure.set_layout_engine("none")
         self.ax: Axes = self.figure.add_axes((0, 0, 1, 1))
         self.ax.set(xlim=(0, width), ylim=(0, full), autoscale_on=False)
         self.ax.set_axis_off()
