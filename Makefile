@@ -8,10 +8,12 @@ PYTHON ?= python3
 TORCH ?=
 TORCH_INDEX ?=
 # make book RUN=DIR REPOSITORY=ADDRESS: of another run; with links and launch buttons of a repository
+# SOLUTIONS=yes: executes the solutions of the exercises first, to show their outputs
 # PUBLISH=yes: its data are not sample brains, and you have the right to publish their pictures
 RUN ?= runs/demo
 REPOSITORY ?=
 PUBLISH ?=
+SOLUTIONS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -41,7 +43,7 @@ page: $(READY)
 	$(BIN)/python -m oasis_utils page --out runs/page
 
 book: $(BOOK)
-	$(BIN)/python -m book --run '$(RUN)' $(if $(REPOSITORY),--repository '$(REPOSITORY)') $(if $(filter yes,$(PUBLISH)),--publish-pictures)
+	$(BIN)/python -m book --run '$(RUN)' $(if $(REPOSITORY),--repository '$(REPOSITORY)') $(if $(filter yes,$(SOLUTIONS)),--solutions) $(if $(filter yes,$(PUBLISH)),--publish-pictures)
 
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet -e '.[bench]'

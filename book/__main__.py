@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from book.site import build
+from book.solutions import execute_solutions
 from oasis_utils.cli.messages import in_words
 from oasis_utils.pipeline.series import UsageError
 from oasis_utils.runtime import RunFolder, project_root
@@ -27,6 +28,11 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--branch", default="main", help="its branch; default: main")
     options.add_argument(
+        "--solutions",
+        action="store_true",
+        help="execute the solutions of the exercises first (minutes), to show their outputs",
+    )
+    options.add_argument(
         "--publish-pictures",
         action="store_true",
         help="the data are not sample brains, and you have the right to publish their pictures",
@@ -45,10 +51,13 @@ def main(arguments: list[str] | None = None) -> int:
     """
     args = parser().parse_args(arguments)
     repository = f"{args.repository.rstrip('/')}@{args.branch}" if args.repository else ""
+    run = RunFolder.at(args.run)
     try:
+        if args.solutions and run.report.exists():
+            execute_solutions(project_root(), run)
         page = build(
             project_root(),
-            RunFolder.at(args.run),
+            run,
             Path(args.out),
             repository,
             args.publish_pictures,

@@ -14,6 +14,7 @@ from typing import Any
 from book import pages
 from book.executed import executed_notebooks, read_notebook, without_machine
 from book.links import LinkRewriter
+from book.solutions import executed_solution
 from oasis_utils.runtime import RunFolder, read_json
 
 FRONT = "README.md"
@@ -43,7 +44,9 @@ def stage(root: Path, run: RunFolder, target: Path, repository: str = "", publis
         if page.endswith(".md"):
             _write(target / page, links.rewrite((root / page).read_text("utf-8"), page))
             continue
-        source = executed.get(Path(page).stem) if page.startswith("notebooks/") else None
+        source = executed_solution(run, page)
+        if page.startswith("notebooks/"):
+            source = executed.get(Path(page).stem)
         notebook = without_machine(read_notebook(source or root / page), run)
         _rewrite_cells(notebook["cells"], links, page)
         _write(target / page, json.dumps(notebook, ensure_ascii=False, indent=1))
@@ -70,7 +73,7 @@ def find_pages(root: Path) -> dict[str, list[str]]:
         root: The checkout.
 
     Returns:
-        {caption: paths in the checkout}: notebooks, exercises if there are any, documentation in
+        {caption: paths in the checkout}: notebooks, solutions if there are any, documentation in
         the order of its index, project.
     """
     notices = _found(root, "oasis_utils/**/*.md")
@@ -85,7 +88,7 @@ def find_pages(root: Path) -> dict[str, list[str]]:
     project = [name for name in PROJECT if (root / name).exists()]
     return {
         "Notebooks": _found(root, "notebooks/*.ipynb"),
-        "Exercises": exercises,
+        "Solutions": exercises,
         "Documentation": docs,
         "Project": [*project, *notices],
     }

@@ -97,11 +97,26 @@ def test_a_refused_run_keeps_the_earlier_book(checkout, run):
 def test_pages_are_found_in_order(checkout):
     found = find_pages(checkout)
     assert found["Notebooks"] == [f"notebooks/{name}.ipynb" for name in NAMES]
-    assert found["Exercises"] == ["exercises/README.md", "exercises/one.ipynb"]
+    assert found["Solutions"] == ["exercises/README.md", "exercises/one.ipynb"]
     names = ["index", "data", "glossary", "added"]
     assert found["Documentation"] == [f"docs/{name}.md" for name in names]
     shutil.rmtree(checkout / "exercises")
-    assert find_pages(checkout)["Exercises"] == []
+    assert find_pages(checkout)["Solutions"] == []
+
+
+def test_executed_solutions_are_shown_with_their_outputs(checkout, run):
+    stage(checkout, run, checkout / "without")
+    copy = json.loads((checkout / "exercises" / "one.ipynb").read_text(encoding="utf-8"))
+    shown = {"output_type": "stream", "name": "stdout", "text": ["an answer\n"]}
+    next(c for c in copy["cells"] if c["cell_type"] == "code")["outputs"] = [shown]
+    (run.root / "exercises").mkdir()
+    (run.root / "exercises" / "one.ipynb").write_text(json.dumps(copy), encoding="utf-8")
+    stage(checkout, run, checkout / "with")
+    texts = [
+        (checkout / name / "exercises" / "one.ipynb").read_text(encoding="utf-8")
+        for name in ("without", "with")
+    ]
+    assert ["an answer" in text for text in texts] == [False, True]
 
 
 @pytest.fixture
