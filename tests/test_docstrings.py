@@ -101,7 +101,7 @@ def missing_parts(value):
         if raises(value):
             parts.append("Raises:")
     lacking = [part for part in parts if not re.search(rf"^({part})$", text, re.M)]
-    return lacking + [f"{name}:" for name in shown if not re.search(rf"^ +{name}:", text, re.M)]
+    return lacking + [f"{name}:" for name in shown if not re.search(rf"^ +\*?{name}:", text, re.M)]
 
 
 def test_the_names_that_users_meet_are_found():

@@ -173,7 +173,15 @@ def planted_slices(split: Split, millimetres: float, seed: int = 0) -> tuple[np.
 
 
 def covered(mask: Bool[np.ndarray, "n height width"], grid: int) -> Bool[np.ndarray, "n grid grid"]:
-    """The cells of which more than half the pixels are marked."""
+    """The cells of which more than half the pixels are marked.
+
+    Args:
+        mask: Marked pixels; the side is a multiple of grid.
+        grid: Cells of a side.
+
+    Returns:
+        Whether each cell is covered.
+    """
     return pooled(mask, grid) > 0.5
 
 

@@ -159,7 +159,16 @@ def psnr(
     b: Float[Tensor, "batch 1 height width"],
     data_range: float = DATA_RANGE,
 ) -> Float[Tensor, " batch"]:
-    """Peak signal-to-noise ratio of each pair in dB; infinite for equal images."""
+    """Peak signal-to-noise ratio of each pair.
+
+    Args:
+        a: Images.
+        b: Images of the same range.
+        data_range: Largest minus smallest possible value.
+
+    Returns:
+        Decibels; infinite for equal images.
+    """
     error = (a - b).square().mean(dim=(1, 2, 3))
     return 10 * torch.log10(data_range**2 / error)
 

@@ -166,6 +166,12 @@ def pack_variety(features: Float[Tensor, "batch dim"]) -> Float[Tensor, " batch"
     """Deviation of the features within each pack of neighbours, for every member of the pack: a
     minibatch statistic (Karras 2018, arXiv 1710.10196, section 3). Over a whole batch it would be
     the deviation between positions.
+
+    Args:
+        features: Of maps of which neighbours form packs of PACK_SIZE.
+
+    Returns:
+        The mean deviation of its pack for each map.
     """
     packs = features.tensor_split(max(len(features) // PACK_SIZE, 1))
     return torch.cat(

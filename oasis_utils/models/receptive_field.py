@@ -98,6 +98,13 @@ def fields_by_block(model: PixelCNN, row: int, col: int) -> Bool[Tensor, "blocks
 def causal_mask(width: int, itself: bool) -> Float[Tensor, "width width"]:
     """1 for the cells of a square kernel that come before its middle in raster order (mask A), and
     with `itself` for the middle too (mask B).
+
+    Args:
+        width: Odd width of the kernel.
+        itself: Whether the middle is seen.
+
+    Returns:
+        Zeros and ones.
     """
     before = torch.arange(width * width) < width * width // 2 + itself
     return before.view(width, width).double()

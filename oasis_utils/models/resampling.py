@@ -13,9 +13,15 @@ from torch import Tensor
 def resample(
     weights: Float[Tensor, "batch particles"], picks: Float[Tensor, " batch"], last: bool = False
 ) -> tuple[Int[Tensor, " flat"], Float[Tensor, "batch particles"]]:
-    """(rows of the flattened batch to go on with, new log weights). Systematic resampling of the
-    maps whose effective number of particles fell below half; with `last`, one particle of each map,
-    chosen by weight.
+    """Systematic resampling of the maps whose effective number of particles fell below half.
+
+    Args:
+        weights: Log weights.
+        picks: A uniform random number for each map.
+        last: Choose one particle of each map, by weight.
+
+    Returns:
+        Rows of the flattened batch to go on with, and new log weights.
     """
     batch, particles = weights.shape
     shares = weights.softmax(1)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import torch
+from typing import TYPE_CHECKING, NamedTuple
 
 from oasis_utils.config import Profile, load_profile
-from oasis_utils.data import Dataset, open_cache
-from oasis_utils.runtime import RunFolder, select_device
+from oasis_utils.runtime import RunFolder
+
+if TYPE_CHECKING:
+    import torch
+
+    from oasis_utils.data import Dataset
 
 
 class OpenRun(NamedTuple):
@@ -41,6 +43,9 @@ def open_run(profile: str, run_folder: str | None, device: str) -> OpenRun:
     Raises:
         FileNotFoundError: The run has no slices yet: run notebook 01 first.
     """
+    from oasis_utils.data import open_cache  # slow to import
+    from oasis_utils.runtime import select_device
+
     run = RunFolder.at(run_folder or f"runs/{profile}")
     manifest = run.require(run.data / "manifest.json", "01_data_exploration")
     return OpenRun(load_profile(profile), run, select_device(device), open_cache(manifest.parent))
