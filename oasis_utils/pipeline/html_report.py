@@ -160,8 +160,9 @@ def captions(cells: list[dict[str, Any]]) -> dict[str, tuple[str, str]]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
             lines = [line for line in source.splitlines() if line.strip()]
-            if lines and lines[0].startswith("## "):
-                title, lines = lines[0].lstrip("# "), lines[1:]
+            headings = [i for i, line in enumerate(lines) if line.startswith("## ")]
+            if headings:
+                title, lines = lines[headings[-1]].lstrip("# "), lines[headings[-1] + 1 :]
             text = next(
                 (line for line in lines if not line.startswith(("|", "#", "$", "-", "```"))), ""
             )

@@ -79,7 +79,7 @@ def test_metrics_stand_beside_their_baselines(run):
 
 def test_captions_come_from_the_notebooks(run):
     text = report.report_page(run)
-    assert "<strong>Temperature and top-p.</strong> Temperature divides the logits" in text
+    assert "<strong>Temperature and top-p.</strong> In slices. Each row is one seed" in text
     assert (
         "<strong>of my own.</strong>" in text
     )  # a figure that no notebook makes is shown all the same

@@ -146,9 +146,21 @@ def test_every_public_function_is_covered():
         and getattr(thing, "__module__", "").startswith(plotting.__name__)
         and name[0] != "_"
     }
-    assert public - {"use_style", "save_figure", "table", "settings", "span", "source"} == set(
-        EVERY_FIGURE
-    )
+    no_figures = {"use_style", "save_figure", "table", "settings", "span", "source", "mark_sides"}
+    assert public - no_figures - {"animation", "save_animation"} == set(EVERY_FIGURE)
+
+
+def test_sides_and_scale_are_marked_as_far_as_they_are_known():
+    def marks(*known):
+        figure = plotting.slices(np.zeros((1, 32, 32), np.uint8), columns=1)
+        plotting.mark_sides(figure.axes[0], *known)
+        (bar,) = figure.axes[0].lines or [None]
+        return {text.get_text() for text in figure.axes[0].texts}, bar
+
+    assert marks(False, False, None) == (set(), None)
+    words, bar = marks(True, True, 5.0)
+    assert words == {"front", "left", "50 mm"}
+    assert np.ptp(bar.get_xdata()) == pytest.approx(10)  # pixels of 5 mm
 
 
 def test_shared_style_is_set():
