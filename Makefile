@@ -88,7 +88,7 @@ $(BROWSER): $(READY)
 		echo "no Chromium: browser tests will be skipped"
 	@touch $@
 
-# Only `make book` and its tests need Sphinx, so it is not in the lock file.
+# Only the book, its lint and its tests need Sphinx, so it is not in the lock file.
 $(BOOK): $(READY)
 	$(BIN)/python -m pip install --quiet -e '.[book]'
 	@touch $@

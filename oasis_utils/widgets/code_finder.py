@@ -15,7 +15,6 @@ from oasis_utils.widgets.controls import (
     LABEL,
     column,
     number_box,
-    png,
     png_sheet,
     side_by_side,
 )
@@ -117,7 +116,8 @@ class CodeFinder:
         """Highlight every cell that uses the code, and say how often it is used."""
         code = self.code.value
         cells = self.indices == code
-        self.found.value = _sheet(highlighted(self.images, cells))
+        marked = highlighted(self.images, cells)
+        self.found.value = png_sheet(marked, COLUMNS, TILE, Image.Resampling.NEAREST)
         self.drawn.value = png_sheet(self.pictures[code : code + 1], tile=CODE_SIDE)
         more = int((self.counts > self.counts[code]).sum())
         texts = (
@@ -131,14 +131,3 @@ class CodeFinder:
         )
         for label, text in zip(self.text, texts, strict=True):
             label.value = text
-
-
-def _sheet(images: UInt8[np.ndarray, "n height width 3"]) -> bytes:
-    """Slices in colour as the bytes of one PNG file."""
-    columns = min(COLUMNS, len(images))
-    rows = -(-len(images) // columns)
-    sheet = Image.new("RGB", (columns * TILE, rows * TILE))
-    for i, image in enumerate(images):
-        shown = Image.fromarray(image).resize((TILE, TILE), Image.Resampling.NEAREST)
-        sheet.paste(shown, (i % columns * TILE, i // columns * TILE))
-    return png(sheet)

@@ -29,23 +29,28 @@ OnRow = Callable[[int, torch.Tensor], None]
 
 
 def png_sheet(
-    images: UInt8[np.ndarray, "n height width"], columns: int = 4, tile: int = TILE
+    images: UInt8[np.ndarray, "n height width"] | UInt8[np.ndarray, "n height width 3"],
+    columns: int = 4,
+    tile: int = TILE,
+    resample: Image.Resampling = Image.Resampling.BICUBIC,
 ) -> bytes:
     """A sheet of slices, row by row.
 
     Args:
-        images: uint8 slices.
+        images: uint8 slices, grey or in colour.
         columns: Slices in a row.
         tile: Pixels a side of each slice on the sheet.
+        resample: How slices are enlarged.
 
     Returns:
         The bytes of a PNG file.
     """
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
-    sheet = Image.new("L", (columns * tile, rows * tile))
+    mode = "L" if images.ndim == 3 else "RGB"
+    sheet = Image.new(mode, (columns * tile, rows * tile))
     for i, image in enumerate(images):
-        shown = Image.fromarray(image).resize((tile, tile), Image.Resampling.BICUBIC)
+        shown = Image.fromarray(image).resize((tile, tile), resample)
         sheet.paste(shown, (i % columns * tile, i // columns * tile))
     return png(sheet)
 

@@ -15,6 +15,8 @@ from oasis_utils import models, plotting
 from oasis_utils.config import PROFILES, DCGANConfig, PixelCNNConfig, VQVAEConfig
 from oasis_utils.plotting import diagrams
 
+pytestmark = pytest.mark.usefixtures("shared_style")
+
 AGES = dict(age_mean=50.0, age_std=20.0)
 WIDE = dict(image_size=256, channels=1024, residual_blocks=1, n_codes=65536, code_dim=16)
 VQVAES = {
@@ -98,14 +100,6 @@ FIGURES = {
         np.array([0.3, 0.1]), CODES, np.array([0.2, 0.4]), np.array([0.3, 0.3]), "title"
     ),
 }
-
-
-@pytest.fixture(autouse=True)
-def shared_style():
-    with plt.rc_context():
-        plotting.use_style()
-        yield
-    plt.close("all")
 
 
 def texts(figure):

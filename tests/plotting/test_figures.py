@@ -8,6 +8,8 @@ from PIL import Image
 
 from oasis_utils import plotting
 
+pytestmark = pytest.mark.usefixtures("shared_style")
+
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (5, 16, 16), dtype=np.uint8)
 FLOATS = GREY / 255.0
@@ -23,14 +25,6 @@ CODEBOOK_HISTORY = [
 ]
 CLOUD = RNG.standard_normal((8, 2))
 TITLES = [f"slice {i}" for i in range(5)]
-
-
-@pytest.fixture(autouse=True)
-def shared_style():
-    with plt.rc_context():
-        plotting.use_style()
-        yield
-    plt.close("all")
 
 
 def texts(figure):
