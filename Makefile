@@ -1,7 +1,7 @@
 # make demo: set-up and the whole series on sample brains · make test: set-up and all tests · make app: slider panels
 # make page: a page that draws in the browser, runs/page/index.html
 # make test-fast: the tests of the daily loop · make lint: style, imports, docstrings
-# make book: a static site of an executed run (RUN=runs/demo) and the docs
+# make book: a static site of an executed run (RUN=runs/demo) and the docs · make worksheets: exercises to fill in
 # make bench: measure this machine, beside the usual ways of doing the same
 PYTHON ?= python3
 # make demo TORCH=cpu: without the CUDA libraries; TORCH_INDEX names an index of torch's CPU wheels
@@ -22,7 +22,7 @@ BOOK := $(VENV)/.book
 
 FAST := not slow and not browser and not faults and not fuzz
 
-.PHONY: demo test test-fast lab app page book bench lint clean
+.PHONY: demo test test-fast lab app page book worksheets bench lint clean
 
 demo: $(READY)
 	$(BIN)/python -m oasis_utils run --profile demo
@@ -44,6 +44,9 @@ page: $(READY)
 
 book: $(BOOK)
 	$(BIN)/python -m book --run '$(RUN)' $(if $(REPOSITORY),--repository '$(REPOSITORY)') $(if $(filter yes,$(SOLUTIONS)),--solutions) $(if $(filter yes,$(PUBLISH)),--publish-pictures)
+
+worksheets: $(READY)
+	$(BIN)/python -m book.worksheets
 
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet -e '.[bench]'

@@ -12,6 +12,8 @@ import pytest
 from test_course import tasks
 from test_notebooks import FOLDER, NOTEBOOKS, lines, text
 
+from book.worksheets import write_worksheets
+
 SOLUTIONS = {
     path.stem: json.loads(path.read_text(encoding="utf-8"))["cells"]
     for path in sorted((FOLDER.parent / "exercises").glob("*.ipynb"))
@@ -54,7 +56,9 @@ def test_one_import_cell_ends_with_the_banner(name):
 @each_solution
 def test_every_exercise_has_a_text_and_short_code(name):
     kinds = [cell["cell_type"] for cell in SOLUTIONS[name]]
-    assert kinds[1:].count("markdown") >= len(tasks(name))
+    headings = [text(cell) for cell in SOLUTIONS[name] if re.match(r"## \d", text(cell))]
+    assert [int(heading[3]) for heading in headings] == list(range(1, len(tasks(name)) + 1))
+    assert all(re.match(r"## \d\. \w", heading) for heading in headings)
     assert kinds.count("code") - 2 >= len(tasks(name))
     assert max(len(cell.splitlines()) for cell in code(name)) <= 25
     for forbidden in (r"^\s*class ", r"\.backward\(", r"\bpip\b", r"sys\.path", r"torch\.optim"):
@@ -67,6 +71,27 @@ def test_stripped_with_unique_ids(name):
     assert len(set(ids)) == len(ids)
     for cell in SOLUTIONS[name]:
         assert cell.get("outputs", []) == [] and cell.get("execution_count") is None
+
+
+@each_solution
+def test_a_worksheet_has_the_tasks_and_the_set_up_without_the_solutions(name, tmp_path):
+    assert tmp_path / f"{name}.ipynb" in write_worksheets(FOLDER.parent, tmp_path)
+    made = nbformat.read(tmp_path / f"{name}.ipynb", as_version=4)
+    nbformat.validate(made)
+    shown = [cell.source for cell in made.cells if cell.source.startswith("## ")]
+    wanted = [re.sub(r"^(\d\. \([\w ]+\)) ", r"## \1\n\n", task) for task in tasks(name)]
+    assert shown[-len(wanted) :] == wanted
+    sources = [cell.source for cell in made.cells if cell.cell_type == "code"]
+    set_up = [source for source in sources if source]
+    assert set_up == code(name)[: len(set_up)] and len(set_up) < len(code(name))
+    assert sources.count("") == sum("(words)" not in task for task in tasks(name))
+
+
+def test_worksheets_with_answers_are_kept(tmp_path):
+    (tmp_path / "02_train_vqvae.ipynb").write_text("answers")
+    assert len(write_worksheets(FOLDER.parent, tmp_path)) == len(SOLUTIONS) - 1
+    assert (tmp_path / "02_train_vqvae.ipynb").read_text() == "answers"
+    assert write_worksheets(FOLDER.parent, tmp_path) == []
 
 
 @pytest.mark.slow
