@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.ticker import MaxNLocator
 
 from oasis_utils.plotting.style import BLUE, COLOURS, GREY, axes_or_new, figure_of, log_y_axis
@@ -202,6 +204,7 @@ def scatter(
     points: Sequence[tuple[str, np.ndarray]],
     colours: Sequence[tuple[str, np.ndarray]],
     title: str = "",
+    pictures: np.ndarray | None = None,
 ) -> Figure:
     """Two-dimensional coordinates coloured by several quantities, one panel for each pair.
 
@@ -209,20 +212,60 @@ def scatter(
         points: Rows of panels: (name of the coordinates, (n, 2) array).
         colours: Columns of panels: (label of the colour bar, (n,) values).
         title: Above the figure.
+        pictures: (n, height, width) floats in [0, 1], NaN where a point has none; a first column
+            shows those of points that are far apart. None: no such column.
 
     Returns:
         A new figure.
     """
+    shown = int(pictures is not None)
+    columns = len(colours) + shown
+    width = 3.3 if shown else 3.6
     figure, axes = plt.subplots(
-        len(points), len(colours), squeeze=False, figsize=(3.6 * len(colours), 3.1 * len(points))
+        len(points), columns, squeeze=False, figsize=(width * columns, 3.1 * len(points))
     )
     for row, (name, xy) in zip(axes, points, strict=True):
-        for ax, (label, value) in zip(row, colours, strict=True):
-            dots = ax.scatter(xy[:, 0], xy[:, 1], c=value, s=14, cmap="viridis", linewidths=0)
+        for ax in row:
             ax.set(xlabel=f"{name} 1", ylabel=f"{name} 2", xticks=[], yticks=[])
+        for ax, (label, value) in zip(row[shown:], colours, strict=True):
+            dots = ax.scatter(xy[:, 0], xy[:, 1], c=value, s=14, cmap="viridis", linewidths=0)
             figure.colorbar(dots, ax=ax, label=label)
+        if pictures is not None:
+            _picture_scatter(row[0], xy, pictures)
     figure.suptitle(title)
     return figure
+
+
+def _picture_scatter(ax: Axes, xy: np.ndarray, pictures: np.ndarray, most: int = 40) -> None:
+    """Points in grey, with the pictures of some that are far apart."""
+    ax.scatter(xy[:, 0], xy[:, 1], s=4, color=GREY, linewidths=0)
+    ax.margins(0.08)
+    known = np.flatnonzero(np.isfinite(pictures).all(axis=(1, 2)))
+    places = (xy[known] - xy.min(axis=0)) / np.ptp(xy, axis=0)
+    for chosen in known[_spread_out(places, most, apart=0.09)]:
+        thumbnail = OffsetImage(
+            pictures[chosen], zoom=15 / pictures.shape[2], cmap="gray", norm=Normalize(0, 1)
+        )
+        ax.add_artist(AnnotationBbox(thumbnail, tuple(xy[chosen]), frameon=False, pad=0))
+
+
+def _spread_out(places: np.ndarray, most: int, apart: float) -> list[int]:
+    """Points in an order in which each is the farthest from those before it.
+
+    Args:
+        places: (n, 2) coordinates.
+        most: Largest number of points.
+        apart: Smallest distance of two of them.
+
+    Returns:
+        Their rows.
+    """
+    chosen: list[int] = []
+    distance = np.full(len(places), np.inf)
+    while len(chosen) < min(most, len(places)) and distance.max() >= apart:
+        chosen.append(int(distance.argmax()))
+        distance = np.minimum(distance, np.linalg.norm(places - places[chosen[-1]], axis=1))
+    return chosen
 
 
 def matrix(

@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnnotationBbox
 from PIL import Image
 
 from oasis_utils import plotting
@@ -287,6 +288,16 @@ def test_shares_of_codes_have_a_few_readable_ticks(counts):
 
 def test_full_use_marks_nothing():
     assert not any("never used" in text for text in texts(plotting.usage(np.array([1, 6]))))
+
+
+def test_pictures_of_a_scatter_plot_lie_on_points_that_have_one_and_are_far_apart():
+    cloud = np.array([[0.0, 0.0], [0.01, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    pictures = np.linspace(0, 1, 5)[:, None, None] * np.ones((5, 4, 4))
+    pictures[4] = np.nan
+    figure = plotting.scatter([("PCA", cloud)], [("use", np.arange(5))], pictures=pictures)
+    boxes = [artist for artist in figure.axes[0].artists if isinstance(artist, AnnotationBbox)]
+    shown = {box.xy: box.offsetbox.get_data()[0, 0] for box in boxes}
+    assert shown == {(0.0, 0.0): 0.0, (1.0, 0.0): 0.5, (0.0, 1.0): 0.75}
 
 
 def test_scatter_is_a_grid_of_coordinates_and_colours():
