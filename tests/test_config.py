@@ -263,12 +263,12 @@ def test_digest_is_the_same_for_a_configuration_and_its_dictionary(kind):
 
 def test_profiles_have_distinct_digests_and_their_own_names():
     assert len({config.digest(profile) for profile in PROFILES.values()}) == len(PROFILES)
-    assert set(PROFILES) == {"smoke", "demo", "full"}
+    assert set(PROFILES) == {"smoke", "demo", "large", "full"}
     assert all(config.load_profile(name).name == name for name in PROFILES)
 
 
 def test_unknown_profile_names_the_known_ones():
-    with pytest.raises(ValueError, match="unknown profile 'huge': choose one of smoke, demo, full"):
+    with pytest.raises(ValueError, match="unknown profile 'huge': choose one of smoke, demo, large, full"):
         config.load_profile("huge")
 
 

@@ -1,4 +1,4 @@
-"""Named sets of configurations for a whole run: smoke, demo and full."""
+"""Named sets of configurations for a whole run: smoke, demo, large and full."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Profile:
     """The configurations of one run of the series; see `PROFILES`.
 
     Attributes:
-        name: smoke, demo or full.
+        name: smoke, demo, large or full.
         data: Size of the slices, splits of the sample brains.
         vqvae: Architecture and losses of the VQ-VAE.
         vqvae_training: Schedule of the VQ-VAE.
@@ -155,6 +155,33 @@ _DEMO = _profile(
     evaluation=EvaluationConfig(n_images=512),
 )
 
+# the real size, in hours on two CPU cores
+_LARGE = _profile(
+    "large",
+    size=256,
+    downsampling=8,
+    n_codes=256,
+    code_dim=8,
+    data=dict(train_subjects=256, validate_subjects=32, test_subjects=128),
+    vqvae=dict(channels=64, codebook_decay=0.99),
+    vqvae_training=_schedule(8, 8, 2e-3, muon_rate=0.01),
+    codes=CodesConfig(variants=4),
+    pixelcnn=dict(blocks=6, first_kernel=5, dropout=0.0, layout=32),
+    pixelcnn_training=_schedule(
+        2,
+        8,
+        3e-3,
+        muon_rate=0.02,
+        weight_decay=0.01,
+        patience=4,
+        ema_decay=0.998,
+        validate_every_steps=512,
+    ),
+    dcgan=dict(channels=32, noise_dim=128, gamma=2.0),
+    dcgan_training=_gan_schedule(2, 32, 4e-4, ema_decay=0.99, validate_every_steps=128),
+    evaluation=EvaluationConfig(n_images=512),
+)
+
 _FULL = _profile(
     "full",
     size=256,
@@ -182,14 +209,14 @@ _FULL = _profile(
     evaluation=EvaluationConfig(n_images=512),
 )
 
-PROFILES = {profile.name: profile for profile in (_SMOKE, _DEMO, _FULL)}
+PROFILES = {profile.name: profile for profile in (_SMOKE, _DEMO, _LARGE, _FULL)}
 
 
 def load_profile(name: str) -> Profile:
     """The profile of that name.
 
     Args:
-        name: smoke, demo or full.
+        name: smoke, demo, large or full.
 
     Returns:
         The entry of `PROFILES`; it is frozen, see `override` for a changed copy of a part.

@@ -33,7 +33,7 @@ def open_run(profile: str, run_folder: str | None, device: str) -> OpenRun:
     """Open the run that notebook 01 began.
 
     Args:
-        profile: smoke, demo or full.
+        profile: smoke, demo, large or full.
         run_folder: Where the run reads and writes; None: runs/<profile>.
         device: auto, cpu, cuda or cuda:N.
 

@@ -66,7 +66,7 @@ def plan(
     """The notebooks to run, with their parameters.
 
     Args:
-        profile: smoke, demo or full.
+        profile: smoke, demo, large or full.
         data: Path of the data; empty: sample brains.
         run: The run folder.
         only: As in `notebook_names`.

@@ -37,7 +37,7 @@ SAMPLING = SamplingResults(1.0, 0.95, 64, 0, {"dcgan": 1.0})
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--profile", "huge"), "unknown profile 'huge': choose one of smoke, demo, full"),
+        (("--profile", "huge"), "unknown profile 'huge': choose one of smoke, demo, large, full"),
         (("--only", "09"), "unknown notebook '09'"),
         (("--only", "0"), "unknown notebook '0'"),
         (("-p", "epoch=3"), "unknown parameter 'epoch'"),

@@ -131,7 +131,7 @@ def test_every_epoch_has_its_own_order(run):
 # ------------------------------------------------------------ profiles
 
 
-@pytest.mark.parametrize("profile", ["smoke", "demo", "full"])
+@pytest.mark.parametrize("profile", ["smoke", "demo", "large", "full"])
 def test_every_model_of_a_profile_makes_a_step(profile):
     settings = load_profile(profile)
     batch = profile_batch(settings)
