@@ -286,7 +286,7 @@ def some_results(report: Report) -> str:
         "planted anomalies, AUROC: bright disc, missing patch, exchanged halves",
         "samples very close to a training slice",
     )
-    seconds, origin = read_json(OTHER)["seconds"]["total"], report["provenance"]
+    seconds, origin = report["seconds"]["total"], report["provenance"]
     return (
         markdown(("metric", "value", "reference"), [kept[name] for name in names])
         + f"\n\nThe notebooks took {seconds / 60:.0f} minutes on {origin['hardware']}"

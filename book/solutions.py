@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from oasis_utils.pipeline.parameters import papermill_path
+from oasis_utils.pipeline.execution import execute_notebook
 from oasis_utils.runtime import DataError, RunFolder, read_json
 
 FOLDER = "exercises"  # in the checkout and in a run
@@ -34,7 +34,6 @@ def execute_solutions(root: Path, run: RunFolder) -> None:
     Raises:
         DataError: A cell failed; the message names the notebook that shows it.
     """
-    from papermill import execute_notebook
     from papermill.exceptions import PapermillExecutionError
 
     (run.root / FOLDER).mkdir(exist_ok=True)
@@ -46,14 +45,7 @@ def execute_solutions(root: Path, run: RunFolder) -> None:
         print(f"solutions of {source.stem} …", flush=True)
         partial = target.with_name(f"partial_{source.name}")
         try:
-            execute_notebook(
-                papermill_path(source),
-                papermill_path(partial),
-                settings,
-                kernel_name="python3",
-                progress_bar=False,
-                cwd=source.parent,
-            )
+            execute_notebook(source, partial, settings)
         except PapermillExecutionError as error:
             raise DataError(f"solutions of {source.stem} failed: see {partial}") from error
         partial.replace(target)

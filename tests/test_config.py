@@ -268,7 +268,9 @@ def test_profiles_have_distinct_digests_and_their_own_names():
 
 
 def test_unknown_profile_names_the_known_ones():
-    with pytest.raises(ValueError, match="unknown profile 'huge': choose one of smoke, demo, large, full"):
+    with pytest.raises(
+        ValueError, match="unknown profile 'huge': choose one of smoke, demo, large, full"
+    ):
         config.load_profile("huge")
 
 

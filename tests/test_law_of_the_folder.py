@@ -125,7 +125,9 @@ def copy(world, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluation, "evaluate_images", lambda *_: metrics)
     monkeypatch.setattr(evaluation, "require_images", lambda *_: None)
     monkeypatch.setattr(model_card, "model_card", lambda *_: "a card")
-    monkeypatch.setattr(runner, "_papermill", lambda _step, output: output.write_text("{}"))
+    monkeypatch.setattr(
+        runner, "execute_notebook", lambda _source, output, _given: output.write_text("{}")
+    )
 
     def no_server(*_, **__):
         raise RuntimeError("no server in this test")

@@ -1,4 +1,4 @@
-"""Frozen configurations of data, models and training, and the profiles smoke, demo, large and full."""
+"""Frozen configurations of data, models and training, and the profiles, from smoke to full."""
 
 from oasis_utils.config.data import BRAIN_LEVEL, SPLITS, CodesConfig, DataConfig
 from oasis_utils.config.models import VQVAE_CHOICES, DCGANConfig, PixelCNNConfig, VQVAEConfig

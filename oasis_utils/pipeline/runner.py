@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from oasis_utils.pipeline.cache_keys import cache_record, earlier, is_done, set_cache_keys
-from oasis_utils.pipeline.parameters import papermill_path
+from oasis_utils.pipeline.execution import execute_notebook
 from oasis_utils.pipeline.results import finish_report
 from oasis_utils.pipeline.series import NotebookFailed, Step
 from oasis_utils.runtime import (
     RunFolder,
     clock,
     exclusive,
-    project_root,
     read_json,
     storage_errors,
     write_json,
@@ -87,7 +83,7 @@ def execute(step: Step, run: RunFolder) -> None:
     start = time.monotonic()
     try:
         with storage_errors(output):
-            _stoppable(lambda: _papermill(step, output))
+            _stoppable(lambda: execute_notebook(step.source, output, step.parameters))
     except PapermillExecutionError as error:
         raise NotebookFailed(
             f"{step.name}, cell {error.exec_count}: {error.ename}: {_one_line(error.evalue)} "
@@ -108,27 +104,6 @@ def execute(step: Step, run: RunFolder) -> None:
             "earlier": earlier(run, step.name),
         },
     )
-
-
-def _papermill(step: Step, output: Path) -> None:
-    import papermill
-    from traitlets.config import Config
-
-    # otherwise each kernel warns of open TCP ports
-    private = Config(KernelManager={"transport_encryption": "auto"})
-    with warnings.catch_warnings():
-        # of papermill and nbclient; warnings of our code appear in the notebook
-        warnings.simplefilter("ignore")
-        papermill.execute_notebook(
-            papermill_path(step.source),
-            papermill_path(output),
-            parameters=step.parameters,
-            kernel_name="python3",
-            cwd=str(project_root()),
-            log_output=False,
-            progress_bar=sys.stderr.isatty(),
-            config=private,
-        )
 
 
 def _stoppable(job: Callable[[], None]) -> None:
