@@ -45,14 +45,14 @@ from oasis_utils.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 VARIANTS: dict[str, dict[str, Any]] = {
-    "index numbers, BCE (the historical way)": dict(space="index", loss="bce"),
+    "index numbers, BCE (baseline)": dict(space="index", loss="bce"),
     "embedding, BCE, blank start": dict(loss="bce", start="blank"),
     "embedding, relativistic, blank start": dict(start="blank"),
     "embedding, linear start, untrained": {},
     "embedding, BCE, linear start": dict(loss="bce"),
-    "embedding, relativistic, linear start (ours), seed 0": {},
-    "embedding, relativistic, linear start (ours), seed 1": {},
-    "embedding, relativistic, linear start (ours), seed 2": {},
+    "embedding, relativistic, linear start (main model), seed 0": {},
+    "embedding, relativistic, linear start (main model), seed 1": {},
+    "embedding, relativistic, linear start (main model), seed 2": {},
 }
 SAMPLES = 256
 

@@ -31,7 +31,7 @@ class VQVAEConfig:
         pixel_loss: Reconstruction loss of single pixels: l1 or mse.
         ssim_weight: Weight of 1 - SSIM, added to the pixel loss.
         codebook: How codes learn: ema (appendix A.1) or gradient (second term of eq. 3).
-        codebook_decay: gamma of the moving averages (appendix A.1), in [0, 1); 0 keeps no memory.
+        codebook_decay: Of the moving averages (gamma in appendix A.1), in [0, 1); 0: no memory.
         kmeans: Initialise the codes with the k-means centres of the first batch.
         revive_below: A code used less than this fraction of the mean use is replaced; 0: never.
         gradient: Gradient past the arg min: straight-through or rotation (arXiv 2410.06424).

@@ -20,6 +20,7 @@ from oasis_utils.evaluation.reference import (
     TRAINING_VS_REAL,
     Reference,
 )
+from oasis_utils.evaluation.verdicts import compare_priors
 
 __all__ = [
     "DECODED_VS_DECODED",
@@ -29,6 +30,7 @@ __all__ = [
     "TRAINING_VS_REAL",
     "Reference",
     "code_use",
+    "compare_priors",
     "evaluate_images",
     "evaluation_summary",
     "final_rows",

@@ -95,8 +95,8 @@ DAMAGES: dict[str, tuple[Damage, float]] = {
     "shift 1 %": (shift, 1.0),
     "shift 4 %": (shift, 4.0),
     "all mirrored": (flip, 100.0),
-    "ventricles painted in half": (paint_ventricles, 50.0),
-    "ventricles painted in all": (paint_ventricles, 100.0),
+    "ventricles painted, 50 %": (paint_ventricles, 50.0),
+    "ventricles painted, all": (paint_ventricles, 100.0),
     "10 % of patches shuffled": (shuffle_patches, 10.0),
     "50 % of patches shuffled": (shuffle_patches, 50.0),
 }

@@ -269,10 +269,10 @@ def sensitivities(reference: Reference, n: int, seed: int = 0) -> dict[str, dict
             for space in SPACES
             for kind in ("kid", "frechet")
         }
-        flat["coverage lost"] = estimate(
+        flat["learned coverage lost"] = estimate(
             1 - lost["value"], tuple(1 - end for end in lost["interval"][::-1])
         )
-        flat["two-sample AUC"] = result["two_sample"]["logistic"]
+        flat["logistic AUC"] = result["two_sample"]["logistic"]
         return flat | {
             key: estimate(shares[name], tuple(shares[f"{name}_interval"]))
             for key, name in (

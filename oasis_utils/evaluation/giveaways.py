@@ -10,7 +10,7 @@ from oasis_utils.evaluation.measured_sets import MeasuredSet
 from oasis_utils.metrics.radiomic import radiomic_table
 from oasis_utils.runtime.symmetry import Symmetry
 
-MATCH = "halves do not match: PixelCNN: a layout, wider kernels"
+MATCH = "halves do not match: longer training; PixelCNN: a layout, wider kernels"
 SIZE = "wrong size: PixelCNN: a layout; longer training"
 ADVICE = {
     "outline": "ragged or speckled: longer training; DCGAN: another gamma",
@@ -24,9 +24,13 @@ ADVICE = {
     "width": SIZE,
     "area": SIZE,
 }
-SHARP = "too smooth if negative, too noisy if positive: top-p nearer 1 or smaller; longer training"
+SMOOTH = "too smooth (PixelCNN: top-p nearer 1)"
+NOISY = "too noisy (PixelCNN: smaller top-p)"
+SHARP = f"negative: {SMOOTH}; positive: {NOISY}; longer training"
+BLUNT = f"positive: {SMOOTH}; negative: {NOISY}; longer training"
 GREY = "wrong grey levels or tissue shares: longer training; look at the ages asked for"
-SHARPNESS = ("sharpness", "gradient", "contrast", "homogeneity", "energy", "correlation", "cycles")
+SHARPNESS = ("sharpness", "gradient", "contrast", "cycles")  # rise with noise
+SMOOTHNESS = ("homogeneity", "energy", "correlation")  # fall with noise
 
 
 def giveaways(
@@ -83,4 +87,6 @@ def advice(number: str) -> str:
     """What to try where a radiomic number differs."""
     if any(word in number for word in SHARPNESS):
         return SHARP
+    if any(word in number for word in SMOOTHNESS):
+        return BLUNT
     return ADVICE.get(number, GREY)

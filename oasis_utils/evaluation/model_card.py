@@ -104,7 +104,7 @@ def variety_rows(evaluations: dict[str, dict[str, Any]]) -> dict[str, dict[str, 
         ("share outside the real range", "outside_share"),
         ("position error, slices", "position_error"),
     ):
-        table[name] = {"better": "lower"} | {
+        table[name] = {"better": "as real"} | {
             column: cell(side and {"value": side[key], "interval": side[f"{key}_interval"]})
             for column, side in _columns(evaluations, some, "anatomy")
         }

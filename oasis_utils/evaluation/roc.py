@@ -52,6 +52,18 @@ def auroc_interval(
     """Central 95 % of the AUROC over resamples of people; (nan, nan) for fewer than MIN_GROUPS
     people.
     """
+    values = _resampled(changed, unchanged, owners, others, rounds)
+    return (float("nan"), float("nan")) if values is None else central(values)
+
+
+def _resampled(
+    changed: Float[np.ndarray, " n"],
+    unchanged: Float[np.ndarray, " m"],
+    owners: Integer[np.ndarray, " n"],
+    others: Integer[np.ndarray, " m"],
+    rounds: int = 1000,
+) -> Float[np.ndarray, " rounds"] | None:
+    """The AUROC of each resample of people, the same resamples for the same people."""
     numbers = number_groups(np.concatenate([owners, others]))
     owners, others, people = (
         numbers[: len(owners)],
@@ -59,15 +71,14 @@ def auroc_interval(
         int(numbers.max(initial=-1)) + 1,
     )
     if people < MIN_GROUPS or min(len(changed), len(unchanged)) == 0:
-        return float("nan"), float("nan")
+        return None
     table = np.zeros((people, people))
     known = group_wins(changed, unchanged, owners, others)
     table[: len(known), : known.shape[1]] = known
     sizes = [np.bincount(x, minlength=people) for x in (owners, others)]
     weights = draw_weights(people, rounds, np.random.default_rng(0)).astype(np.float64)
     pairs = (weights @ sizes[0]) * (weights @ sizes[1])
-    values = np.einsum("ri,ij,rj->r", weights, table, weights)[pairs > 0] / pairs[pairs > 0]
-    return central(values)
+    return np.einsum("ri,ij,rj->r", weights, table, weights)[pairs > 0] / pairs[pairs > 0]
 
 
 def intervals(
@@ -91,9 +102,51 @@ def intervals(
     Reference:
         Obuchowski 1997, doi 10.2307/2533958.
     """
+    return {
+        kind: (float("nan"), float("nan")) if values is None else central(values)
+        for kind, values in _resampled_kinds(score, images, planted, subjects).items()
+    }
+
+
+def differences(
+    score: Callable[[Images], Scores],
+    other: Callable[[Images], Scores],
+    images: Images,
+    planted: dict[str, Planted],
+    subjects: Integer[np.ndarray, " n"],
+) -> dict[str, tuple[float, float]]:
+    """Intervals of the difference of two scores' AUROC, over the same resamples of people.
+
+    Args:
+        score: Slices to cell scores.
+        other: The score that is subtracted.
+        images: The untouched slices.
+        planted: Anomalies of each kind in the same slices.
+        subjects: Person of each slice.
+
+    Returns:
+        {kind: central 95 % of AUROC of `score` minus that of `other`}; nan for too few people.
+    """
+    sides = [_resampled_kinds(one, images, planted, subjects) for one in (score, other)]
+    found = {}
+    for kind in planted:
+        first, second = (side[kind] for side in sides)
+        if first is None or second is None:
+            found[kind] = float("nan"), float("nan")
+        else:
+            found[kind] = central(first - second)
+    return found
+
+
+def _resampled_kinds(
+    score: Callable[[Images], Scores],
+    images: Images,
+    planted: dict[str, Planted],
+    subjects: Integer[np.ndarray, " n"],
+) -> dict[str, Float[np.ndarray, " rounds"] | None]:
     untouched, found = score(images), {}
     for kind, changed in planted.items():
         where = covered(changed.mask, untouched.shape[1])
         owners = np.broadcast_to(subjects[:, None, None], where.shape)[where]
-        found[kind] = auroc_interval(score(changed.images)[where], untouched[where], owners, owners)
+        found[kind] = _resampled(score(changed.images)[where], untouched[where], owners, owners)
     return found

@@ -1,11 +1,13 @@
 """Verdicts on an evaluation in words.
 
-A verdict says "higher" or "lower" only where the 95 % intervals of a metric and of its reference do
-not overlap, and "not shown to differ" where they do. With fewer than FEW people it says neither.
+A verdict says "higher" or "lower" only where the difference of a metric and its reference exceeds
+its 95 % interval, and "not shown to differ" where it does not. With fewer than FEW people it says
+neither.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 FEW = 10  # people below which a bootstrap's intervals are too narrow to compare
@@ -24,15 +26,57 @@ def verdicts(evaluation: dict[str, Any]) -> dict[str, str]:
 
 
 def differs(estimate: dict[str, Any], reference: dict[str, Any]) -> str:
-    """ "higher" or "lower" where the two intervals do not overlap, else "not shown to differ"."""
-    (low, high), (reference_low, reference_high) = estimate["interval"], reference["interval"]
-    return (
-        "higher"
-        if low > reference_high
-        else "lower"
-        if high < reference_low
-        else "not shown to differ"
-    )
+    """Whether an estimate differs from a reference by more than the interval of the difference.
+
+    The half of each interval on the side of the other is added as those of independent estimates
+    are: the root of the sum of squares. Two intervals may overlap slightly and differ all the same.
+
+    Args:
+        estimate: With value and 95 % interval.
+        reference: The same.
+
+    Returns:
+        "higher", "lower" or "not shown to differ".
+    """
+    difference = estimate["value"] - reference["value"]
+    upper, lower = (estimate, reference) if difference > 0 else (reference, estimate)
+    width = math.hypot(upper["value"] - upper["interval"][0], lower["interval"][1] - lower["value"])
+    if abs(difference) <= width:
+        return "not shown to differ"
+    return "higher" if difference > 0 else "lower"
+
+
+COMPARED = {
+    "KID to decoded slices, learned": ("learned", "kid", -1),
+    "radiomic": ("radiomic", "kid", -1),
+    "precision": ("learned", "precision", 1),
+    "recall": ("learned", "recall", 1),
+    "coverage": ("learned", "coverage", 1),
+    "AUC of the network": ("two_sample", "network", -1),
+    "of the logistic regression": ("two_sample", "logistic", -1),
+}
+
+
+def compare_priors(evaluations: dict[str, dict[str, Any]]) -> str:
+    """In which metrics one of two priors is better, as a sentence for each outcome.
+
+    Args:
+        evaluations: {name: evaluation} of two priors, see `evaluate_images`.
+
+    Returns:
+        Sentences; they rest on the same rule as the verdicts.
+    """
+    (one, first), (two, second) = evaluations.items()
+    side = "decoded" if first["comparisons"]["decoded"] else "real"
+    found: dict[str, list[str]] = {one: [], two: [], "": []}
+    for text, (family, key, sign) in COMPARED.items():
+        word = differs(*(e["comparisons"][side][family][key] for e in (first, second)))
+        better = {"higher": (one, two), "lower": (two, one)}.get(word, ("", ""))
+        found[better[0] if sign > 0 else better[1]].append(text)
+    parts = [f"{name} is better in {', '.join(found[name])}" for name in (one, two) if found[name]]
+    if found[""]:
+        parts.append(f"no difference is shown in {', '.join(found[''])}")
+    return "; ".join(parts) + "."
 
 
 def _text(item: dict[str, Any], form: str = ".3f") -> str:
@@ -70,9 +114,11 @@ def _fidelity(e: dict[str, Any]) -> str:
     prior, null = sides["decoded"], sides["decoded_vs_decoded"]
     name = "decoded vs decoded"
     auc = _against(e, prior["two_sample"]["network"], null["two_sample"]["network"], name, ".2f")
+    learned, own = prior["learned"], null["learned"]
     return (
         f"{text} Against decoded real slices, which leaves the decoder's blur out: kernel distance "
-        f"{_against(e, prior['learned']['kid'], null['learned']['kid'], name)}; AUC {auc}."
+        f"{_against(e, learned['kid'], own['kid'], name)}; AUC {auc}; precision "
+        f"{_against(e, learned['precision'], own['precision'], name, '.0%')}."
     )
 
 
@@ -90,7 +136,7 @@ def _diversity(e: dict[str, Any]) -> str:
     shares = " ".join(
         f"{key.capitalize()}"
         f" {_against(e, space['learned'][key], null['learned'][key], f'{name} vs {name}', '.0%')}."
-        for key in ("coverage", "recall", "precision")
+        for key in ("coverage", "recall")
     )
     generated, reference = e["variety"]["generated"]["pair_ms_ssim"], like["pair_ms_ssim"]
     if generated["value"] is None or reference["value"] is None:
@@ -151,7 +197,11 @@ def _privacy(e: dict[str, Any]) -> str:
             f"The samples contain copies of training slices: {share} Do not release them: a person"
             " in the training data may be recognisable."
         )
-    listed = " Look at each listed pair before using those samples." if m["suspicious"] else ""
+    listed = (
+        " Look at each pair under `suspicious_pairs` in report.json before using those samples."
+        if m["suspicious"]
+        else ""
+    )
     return (
         f"Copying is not shown: {share}{listed} This finds whole-slice copies, also moved and,"
         " where slices have a mid-line, mirrored; it is no proof of privacy."

@@ -209,19 +209,19 @@ def verdict(generated: AgeTrend | None, real: AgeTrend | None) -> str:
     if not generated or not real:
         return "No two ages are known, so there is no line to compare."
     difference = generated - real
-    words = {
-        "level": "lower" if difference.level < 0 else "higher",
-        "slope": "flatter" if abs(generated.slope) < abs(real.slope) else "steeper",
-    }
     beyond = difference.differs_from_zero()
     if None in beyond.values():
         return "Too few people for an interval, so no difference can be claimed."
+    found = {
+        "level": "lower" if difference.level < 0 else "higher",
+        "slope": "flatter" if abs(generated.slope) < abs(real.slope) else "steeper",
+    }
+    names = {"level": f"level at {MIDDLE_AGE:.0f} years", "slope": "slope"}
     parts = [
-        f"its {name} is {'shown to be ' + words[name] if beyond[name] else 'not shown to differ'}"
-        for name in ("level", "slope")
+        f"the {name} is {found[key]}" if beyond[key] else f"no difference in {name} is shown"
+        for key, name in names.items()
     ]
-    found = " and ".join(parts)
-    return f"The line of the generated slices: {found} (95 % interval of the difference)."
+    return f"Generated against real, by the 95 % interval of each difference: {'; '.join(parts)}."
 
 
 def noise_similarity(

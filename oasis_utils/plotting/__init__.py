@@ -10,6 +10,7 @@ from oasis_utils.plotting.code_figures import (
     index_maps,
     usage,
     usage_overview,
+    use_against_use,
 )
 from oasis_utils.plotting.slice_figures import (
     heat,
@@ -66,5 +67,6 @@ __all__ = [
     "trends",
     "usage",
     "usage_overview",
+    "use_against_use",
     "use_style",
 ]

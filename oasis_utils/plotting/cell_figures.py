@@ -105,7 +105,8 @@ def code_probabilities(
     ).transpose(1, 0, 2)
     strip = strip.reshape(side, -1)
     extent = (-0.5, len(shown) - 0.5, 0, 1)
-    below.imshow(strip, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto")
+    limits = dict(vmin=pictures[shown].min(), vmax=pictures[shown].max())  # stretched
+    below.imshow(strip, cmap="gray", **limits, extent=extent, aspect="auto")
     below.set(yticks=[], xlabel="code, and what it decodes to")
     below.set_xticks(range(len(shown)), [str(code) for code in shown])
     below.tick_params(length=0)

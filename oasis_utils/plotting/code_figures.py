@@ -57,7 +57,8 @@ def index_maps(
         axes[2, i].imshow(decoded[i], cmap="gray", vmin=0, vmax=grey_limit(decoded))
         axes[0, i].set_title(titles[i], fontsize=8)
     label_rows(axes, labels)
-    figure.colorbar(axes[1, -1].images[0], ax=axes[1], shrink=0.8, label="code, dark to bright")
+    label = "rank of the code,\ndark to bright"
+    figure.colorbar(axes[1, -1].images[0], ax=axes[1], shrink=0.8, label=label)
     figure.suptitle(title)
     return figure
 
@@ -167,7 +168,7 @@ def _few_ticks(ax: Axes) -> None:
     """
     low, high = ax.get_ylim()
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
+    ax.yaxis.set_major_formatter(FuncFormatter(_per_cent))
     ax.yaxis.set_minor_formatter(NullFormatter())
 
 
@@ -188,6 +189,43 @@ def usage_overview(counts: np.ndarray, title: str = "") -> Figure:
     axes[1].set(xlabel="uses, log10(1 + n)", ylabel="codes", title="histogram")
     figure.suptitle(title)
     return figure
+
+
+def use_against_use(
+    counts: np.ndarray, others: dict[str, np.ndarray], xlabel: str, ylabel: str, title: str = ""
+) -> Figure:
+    """How often each code is used by one set of maps, against other sets: a point for each code.
+
+    Args:
+        counts: (n_codes,) uses, for the horizontal axis.
+        others: {name: (n_codes,) uses}, for the vertical axis.
+        xlabel: What `counts` are of; they are drawn as shares of all cells.
+        ylabel: What the others are of.
+        title: Above the axes.
+
+    Returns:
+        A new figure with equal, logarithmic axes; a code that never occurs stands at half a use.
+    """
+    figure, ax = plt.subplots(figsize=(4.8, 4.4))
+    shares = {name: (uses + 0.5) / uses.sum() for name, uses in {"": counts, **others}.items()}
+    x = shares.pop("")
+    for colour, marker, (name, y) in zip(COLOURS, "os^D", shares.items(), strict=False):
+        ax.scatter(x, y, s=16, marker=marker, color=colour, alpha=0.6, linewidths=0, label=name)
+    drawn = np.concatenate([x, *shares.values()])
+    ends = drawn.min() / 1.5, drawn.max() * 1.5
+    ax.plot(ends, ends, color=GREY, linestyle="--", linewidth=1, label="equal use")
+    ax.set(xscale="log", yscale="log", xlim=ends, ylim=ends, xlabel=xlabel, ylabel=ylabel)
+    ax.set_aspect("equal")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(FuncFormatter(_per_cent))
+        axis.set_minor_formatter(NullFormatter())
+    ax.legend(fontsize=8)
+    ax.set_title(title)
+    return figure
+
+
+def _per_cent(share: float, _: int) -> str:
+    return f"{100 * share:g} %"
 
 
 def codes_among_vectors(

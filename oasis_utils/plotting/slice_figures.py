@@ -199,7 +199,9 @@ def heat(
     for ax, values, text in zip(axes.flat, maps, titles, strict=False):
         ax.imshow(values, cmap=colours, vmin=low, vmax=high)
         ax.set_title(text, fontsize=8)
-    bar = figure.colorbar(axes.flat[0].images[0], ax=axes, shrink=0.8, label=label)
+    below, above = np.nanmin(maps) < low, np.nanmax(maps) > high
+    extend = "both" if below and above else "min" if below else "max" if above else "neither"
+    bar = figure.colorbar(axes.flat[0].images[0], ax=axes, shrink=0.8, label=label, extend=extend)
     if levels:
         bar.set_ticks(range(len(levels)), labels=levels)
         bar.minorticks_off()

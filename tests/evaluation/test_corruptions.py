@@ -45,12 +45,12 @@ def test_painted_ventricles_are_gone(images):
     anatomist, where = Anatomist(tissues=Tissues.fit(images)), np.zeros(len(images), int)
     before, after = (
         anatomist.measure(x, where)[:, anatomist.measures.index("ventricles")].mean()
-        for x in (images, damaged(images, "ventricles painted in all"))
+        for x in (images, damaged(images, "ventricles painted, all"))
     )
     assert after < 0.3 * before
 
 
-@pytest.mark.parametrize("name", ["all mirrored", "ventricles painted in half"])
+@pytest.mark.parametrize("name", ["all mirrored", "ventricles painted, 50 %"])
 def test_damages_follow_the_mid_line_of_the_data(images, name):
     lying = Anatomist(Symmetry(-2), tissues=Tissues(0.4, 0.8))
     found = damaged(images.swapaxes(1, 2).copy(), name, 1, lying)
@@ -65,8 +65,8 @@ def test_slices_without_a_mid_line_are_not_mirrored_and_heads_without_masks_not_
     )
     assert set(DAMAGES) - set(possible(sagittal)) == {"all mirrored"}
     assert set(DAMAGES) - set(possible(heads)) == {
-        "ventricles painted in half",
-        "ventricles painted in all",
+        "ventricles painted, 50 %",
+        "ventricles painted, all",
     }
     with pytest.raises(
         ValueError, match="cannot take the damage 'all mirrored': choose one of blur"

@@ -36,6 +36,27 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
     assert 0.85 <= np.mean([low <= truth <= high for low, high in ends]) <= 1.0
 
 
+def test_the_difference_of_two_scores_is_surer_than_either():
+    """Two scores that both follow the effect of a person share what varies between people."""
+    rng = np.random.default_rng(0)
+    untouched = rng.integers(80, 120, (24, 4, 4)).astype(np.uint8)
+    effect = rng.integers(-30, 50, (24, 1, 1))
+    changed = (untouched + effect).astype(np.uint8)
+    planted = {"disc": Planted(changed, np.ones((24, 4, 4), dtype=bool))}
+
+    def score(images):
+        return images.astype(np.float64)
+
+    def shifted(images):
+        return images + 0.4 * (images > 100)
+
+    found = roc.differences(score, shifted, untouched, planted, np.arange(24))["disc"]
+    alone = roc.intervals(score, untouched, planted, np.arange(24))["disc"]
+    assert found[0] <= 0 <= found[1] and np.ptp(found) < 0.5 * np.ptp(alone)
+    few = {"disc": Planted(planted["disc"].images[:3], planted["disc"].mask[:3])}
+    assert np.isnan(roc.differences(score, shifted, untouched[:3], few, np.arange(3))["disc"]).all()
+
+
 def test_few_people_have_no_interval():
     ones = np.ones(6)
     assert np.isnan(roc.auroc_interval(ones, ones, np.arange(6) % 3, np.arange(6) % 3)).all()

@@ -13,7 +13,7 @@ from oasis_utils.evaluation.model_card import (
     plain_text,
     variety_rows,
 )
-from oasis_utils.evaluation.verdicts import differs, verdicts
+from oasis_utils.evaluation.verdicts import compare_priors, differs, verdicts
 from oasis_utils.runtime.report import EvaluationResults, checked
 
 FORM = [field.name for field in fields(EvaluationResults) if field.default is MISSING]
@@ -198,10 +198,35 @@ def test_verdicts_print_each_value_beside_the_reference_of_its_own_kind():
 def test_verdicts_follow_the_numbers():
     same = verdicts(evaluation(kid=0.005, prior=0.001, coverage=0.9, ms_ssim=0.8))
     assert (
-        same["fidelity"].count("not shown to differ") == 2 and "Coverage 90%" in same["diversity"]
+        same["fidelity"].count("not shown to differ") == 3 and "Coverage 90%" in same["diversity"]
     )
     assert "two decoded people 0.50 (95 %: 0.49 to 0.51): higher" in same["diversity"]
     assert "contain copies" in verdicts(evaluation(memorised=True))["privacy"]
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [
+        (1.0, "not shown to differ"),
+        (1.13, "not shown to differ"),
+        (1.15, "higher"),
+        (0.85, "lower"),
+    ],
+)
+def test_a_difference_is_judged_by_its_own_interval(value, word):
+    """Two intervals of ± 0.1 that just overlap: that of the difference is ± 0.14."""
+    reference = {"value": 1.0, "interval": [0.9, 1.1]}
+    assert differs({"value": value, "interval": [value - 0.1, value + 0.1]}, reference) == word
+
+
+def test_priors_are_compared_by_the_same_rule():
+    good, poor = evaluation(coverage=0.9), evaluation(prior=0.2, coverage=0.905)
+    said = compare_priors({"PixelCNN": good, "DCGAN": poor})
+    assert said.startswith("PixelCNN is better in KID to decoded slices, learned, radiomic; no ")
+    assert said == compare_priors({"DCGAN": poor, "PixelCNN": good})
+    assert "coverage" in said.split(";")[-1]
+    fuller = compare_priors({"PixelCNN": good, "DCGAN": evaluation(prior=0.2, coverage=0.95)})
+    assert "DCGAN is better in precision, recall, coverage" in fuller
 
 
 def test_few_people_are_not_judged():

@@ -93,10 +93,10 @@ def test_values_are_written_with_their_intervals():
 def test_the_verdict_says_what_is_shown_and_what_is_not():
     real, low = AgeTrend.fit(*people(60, seed=1)), AgeTrend.fit(*people(60, level=17.0, seed=2))
     flat, few = AgeTrend.fit(*people(60, slope=0.1, seed=3)), AgeTrend.fit(*people(3))
-    assert "level is shown to be lower and its slope is not shown to differ" in verdict(low, real)
-    assert "level is shown to be higher" in verdict(
-        real, low
-    ) and "slope is shown to be flatter" in verdict(flat, real)
+    assert "level at 60 years is lower; no difference in slope is shown" in verdict(low, real)
+    assert "level at 60 years is higher" in verdict(real, low) and "slope is flatter" in verdict(
+        flat, real
+    )
     assert "steeper" in verdict(real, flat)
     assert verdict(few, real) == "Too few people for an interval, so no difference can be claimed."
     assert "No two ages are known" in verdict(None, real)
@@ -139,7 +139,7 @@ def test_a_study_compares_slices_of_the_same_ages():
     assert study.correlation["generated"] == pytest.approx(
         study.correlation["real"]
     )  # which sees no difference
-    assert "lower and its slope is shown to be flatter" in verdict(**study.lines)
+    assert "lower; the slope is flatter" in verdict(**study.lines)
     ages, dark, line = study.curves()["real"]
     assert len(ages) == len(dark) == len(line) == 40 and 0 < dark.max() <= 100
 

@@ -48,6 +48,9 @@ EVERY_FIGURE = {
     "curves": lambda: plotting.curves(HISTORY, {"loss in nats": ["loss"]}, title="title"),
     "usage": lambda: plotting.usage(np.array([5, 3, 0, 1]), "title"),
     "usage_overview": lambda: plotting.usage_overview(np.array([5, 3, 0, 1]), "title"),
+    "use_against_use": lambda: plotting.use_against_use(
+        np.array([5, 3, 0, 90]), {"drawn": np.array([9, 0, 1, 90])}, "held-out", "drawn", "title"
+    ),
     "codes_among_vectors": lambda: plotting.codes_among_vectors(
         {"PCA": (CLOUD, CLOUD[:3])}, np.arange(3), "use", "title"
     ),
@@ -125,7 +128,13 @@ def test_every_function_gives_a_titled_figure_that_can_be_saved(name, tmp_path):
         ),
         (
             "index_maps",
-            {"original", "index map", "decode(indices)", "code, dark to bright", *TITLES},
+            {
+                "original",
+                "index map",
+                "decode(indices)",
+                "rank of the code,\ndark to bright",
+                *TITLES,
+            },
         ),
     ],
 )
@@ -288,6 +297,28 @@ def test_shares_of_codes_have_a_few_readable_ticks(counts):
 
 def test_full_use_marks_nothing():
     assert not any("never used" in text for text in texts(plotting.usage(np.array([1, 6]))))
+
+
+def test_uses_are_drawn_as_shares_on_equal_axes():
+    figure = plotting.use_against_use(
+        np.array([49, 49, 2]), {"drawn": np.array([90, 10, 0])}, "held-out", "drawn"
+    )
+    (ax,) = figure.axes
+    assert ax.get_xlim() == ax.get_ylim() and ax.get_xscale() == ax.get_yscale() == "log"
+    drawn = np.asarray(ax.collections[0].get_offsets())
+    np.testing.assert_allclose(drawn, [[0.495, 0.905], [0.495, 0.105], [0.025, 0.005]])
+
+
+def test_the_bar_of_a_heat_map_shows_that_values_lie_beyond_it():
+    maps = np.array([[[0.0, 5.0]]])
+    for limits, extend in (
+        ((0.0, 5.0), "neither"),
+        ((0.0, 4.0), "max"),
+        ((1.0, 5.0), "min"),
+        ((1.0, 4.0), "both"),
+    ):
+        figure = plotting.heat(maps, [""], "score", limits=limits)
+        assert figure.axes[0].images[0].colorbar.extend == extend
 
 
 def test_pictures_of_a_scatter_plot_lie_on_points_that_have_one_and_are_far_apart():

@@ -61,7 +61,10 @@ def vqvae(
     _slices(canvas, config, shown)
     _quantiser(canvas, config, of_part(blocks, "codebook")[0], shown)
     _losses(canvas, config)
-    legend = "solids: higher for a finer grid, wider for more channels · sg[ ]: the gradient stops"
+    legend = (
+        "solids: higher for a finer grid, wider for more channels (latents and codes: not to scale)"
+        " · sg[ ]: the gradient stops"
+    )
     canvas.text((canvas.width / 2, 0.13), legend, GREY)
     return canvas.figure
 

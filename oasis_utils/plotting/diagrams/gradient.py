@@ -29,7 +29,8 @@ def gradient_route(
         latent: z, (2,).
         codes: (n, 2).
         step: (2,), against the gradient of the loss at e.
-        turned: (2,), the step that z gets by the rotation trick; None leaves it out.
+        turned: (2,), the step that z gets by the rotation trick, and the origin that it is turned
+            about; None leaves both out.
         title: Above the axes.
         ax: Axes to draw on; None: a new figure.
 
@@ -50,6 +51,10 @@ def gradient_route(
     _step(ax, code, step, ORANGE, "-", "gradient step at e")
     _step(ax, latent, step, ORANGE, (0, (3, 2)), "copied to z: straight-through")
     if turned is not None:
+        for point in (code, latent):  # what the step is turned about
+            ax.plot(*zip((0.0, 0.0), _point(point), strict=True), color=GREY, linewidth=0.6)
+        ax.plot(0, 0, "+", color=INK, markersize=7)
+        ax.annotate("0", (0, 0), (-6, -6), textcoords="offset points", ha="center", va="center")
         _step(ax, latent, turned, GREEN, (0, (3, 2)), "turned to z: rotation trick")
     for point, name, colour in ((latent, "z", BLUE), (code, "e", INK)):
         ax.plot(*point, "o", color=colour, markersize=7, zorder=5)

@@ -31,8 +31,8 @@ def pipeline(
     compared with real ones. Each stage has the number of its notebook.
 
     Args:
-        notebooks: {stage: number of its notebook}, such as "02"; stages are data, vqvae, codebook,
-            dcgan, pixelcnn, generation and evaluation. A stage may be missing.
+        notebooks: {stage: number of its notebook}, such as "02" or "02, 07"; stages are data,
+            vqvae, codebook, dcgan, pixelcnn, generation and evaluation. A stage may be missing.
         pictures: "slice" and "generated slice" (height, width), uint8 or float in [0, 1]; "index
             map" and "generated map" (rows, cols) of numbers to colour. An empty grid stands for
             each that is missing.
@@ -103,4 +103,6 @@ def _numbers(canvas: Canvas, notebooks: Mapping[str, str]) -> None:
     if unknown:
         raise ValueError(f"unknown stages {sorted(unknown)}: choose from {', '.join(places)}")
     for stage, number in notebooks.items():
-        canvas.box(places[stage], (0.84, 0.22), f"notebook {number}")
+        several = "," in number
+        words = f"notebook{'s' if several else ''} {number}"
+        canvas.box(places[stage], (1.12 if several else 0.84, 0.22), words)
