@@ -34,7 +34,7 @@ test-fast: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadscope -m '$(FAST)'
 
 lab: $(READY)
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks/01_data_exploration.ipynb
 
 app: $(READY)
 	$(BIN)/python -m oasis_utils app

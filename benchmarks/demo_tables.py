@@ -98,19 +98,19 @@ def likelihood(report: Report) -> list[Row]:
     """Rows of nats and anomalies."""
     part, found = report["pixelcnn"], report["anomalies"]
     auroc = ", ".join(
-        span(found["auroc"][kind], found["intervals"][kind], 2)
-        for kind in ("bright disc", "missing patch", "halves exchanged")
+        f"{kind} {span(value, found['intervals'][kind], 2)}" if value < 0.995 else f"{kind} 1.00"
+        for kind, value in found["auroc"].items()
     )
     return [
         (
             "PixelCNN, nats per code (a bound)",
             span(part["nats_per_code"], part["intervals"]["PixelCNN"], 2),
-            f"Markov chain {part['markov_cell_nats']:.2f} · unigram of the cell"
+            f"Markov chain with the cell {part['markov_cell_nats']:.2f} · unigram of the cell"
             f" {part['position_unigram_nats']:.2f} · unigram {part['unigram_nats']:.2f} · ln K"
             f" {part['uniform_nats']:.2f}",
         ),
         (
-            "planted anomalies, AUROC: bright disc, missing patch, exchanged halves",
+            "planted anomalies, AUROC",
             auroc,
             "chance 0.50",
         ),
@@ -283,7 +283,7 @@ def some_results(report: Report) -> str:
         "reconstruction SSIM in the brain",
         "PixelCNN, nats per code (a bound)",
         "KID to real slices",
-        "planted anomalies, AUROC: bright disc, missing patch, exchanged halves",
+        "planted anomalies, AUROC",
         "samples very close to a training slice",
     )
     seconds, origin = report["seconds"]["total"], report["provenance"]

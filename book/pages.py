@@ -13,10 +13,14 @@ from oasis_utils.runtime import RunFolder, clock
 
 # sections of the README that the contents of the book replace
 ONLY_IN_README = ("Repository", "More")
-TRY_IT = (
-    'To see the models draw, <a href="page/index.html">draw brains in your browser</a>: nothing to'
-    " install, no server.\n"
-)
+TRY_IT = "To see the models draw, [draw brains in your browser](draw.md): nothing to install.\n"
+DRAW = """# Draw brains in your browser
+
+The DCGAN and the decoder of this run, without a server
+(<a href="page/index.html">as a page of its own</a>).
+
+<iframe src="page/index.html" title="Sliders that draw brain slices" class="draw"></iframe>
+"""
 
 
 def draws(run: RunFolder) -> bool:

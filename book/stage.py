@@ -58,7 +58,11 @@ def stage(root: Path, run: RunFolder, target: Path, repository: str = "", publis
     trees |= {"Package": list(reference), "Project": about}
     readme = links.rewrite((root / FRONT).read_text("utf-8"), FRONT)
     report = read_json(run.report) if run.report.exists() else {}
-    origin = pages.origin(report) + (f"\n\n{pages.TRY_IT}" if pages.draws(run) else "")
+    origin = pages.origin(report)
+    if pages.draws(run):
+        origin += f"\n\n{pages.TRY_IT}"
+        _write(target / "draw.md", pages.DRAW)
+        trees = {"Try it": ["draw"], **trees}
     _write(target / "index.md", pages.front_page(readme, origin, trees))
     for name in sorted(links.copied):
         if (root / name).is_file():

@@ -23,13 +23,14 @@ ASKED = {
 }
 
 
-def worksheet(notebook: dict[str, Any], solutions: dict[str, Any]) -> dict[str, Any]:
+def worksheet(notebook: dict[str, Any], solutions: dict[str, Any], file: str) -> dict[str, Any]:
     """The exercises of one notebook, each with room for an answer.
 
     Args:
         notebook: A notebook of the series.
         solutions: The solutions of its exercises. The cells before the first one, which open the
             run, are kept.
+        file: Name of both files.
 
     Returns:
         A notebook without outputs.
@@ -37,7 +38,7 @@ def worksheet(notebook: dict[str, Any], solutions: dict[str, Any]) -> dict[str, 
     title = re.match(r"# (.+)", _text(notebook["cells"][0]))
     name = title[1] if title else ""
     before = takewhile(lambda cell: not re.match(r"## \d", _text(cell)), solutions["cells"][1:])
-    cells = [new_markdown_cell(_opening(name), id="opening"), *before]
+    cells = [new_markdown_cell(_opening(name, file), id="opening"), *before]
     for number, size, task in re.findall(TASK, _exercises(notebook), re.M):
         cells.append(new_markdown_cell(f"## {number}. ({size})\n\n{task}", id=f"task-{number}"))
         asked = ASKED.get(size, "*What do you expect, and why?*")
@@ -65,7 +66,8 @@ def write_worksheets(root: Path, out: Path) -> list[Path]:
         target = out / source.name
         if target.exists():
             continue
-        made = worksheet(read_notebook(root / "notebooks" / source.name), read_notebook(source))
+        notebook = read_notebook(root / "notebooks" / source.name)
+        made = worksheet(notebook, read_notebook(source), source.name)
         target.write_text(json.dumps(made, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         written.append(target)
     return written
@@ -92,9 +94,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _opening(title: str) -> str:
+def _opening(title: str, file: str) -> str:
     return (
         f"# Worksheet for {title}\n\n"
+        "**Name:**\n\n"
+        f"The exercises of [notebook {file[:2]}](../notebooks/{file}). *words* and *one line* take "
+        "about 5 minutes, *short* 15 to 30, a *project* a day.\n\n"
         "Fill in the cells below each task: first what you expect and why, then code, then what "
         "you found, with its uncertainty where there is one. The first cells open a run in which "
         "the notebook has been executed; nothing is written into it. If your code trains, let it "

@@ -66,6 +66,12 @@ def test_every_exercise_has_a_text_and_short_code(name):
 
 
 @each_solution
+def test_every_solution_repeats_its_task(name):
+    stated = re.findall(r"^## \d\. .+\n\n> (\(.+)$", "\n\n".join(map(text, SOLUTIONS[name])), re.M)
+    assert stated == [re.sub(r"^\d+\. ", "", task) for task in tasks(name)]
+
+
+@each_solution
 def test_stripped_with_unique_ids(name):
     ids = [cell["id"] for cell in SOLUTIONS[name]]
     assert len(set(ids)) == len(ids)

@@ -19,6 +19,7 @@ from oasis_utils.evaluation.reference import (
     REAL_VS_REAL,
     TRAINING_VS_REAL,
     Reference,
+    reference_rows,
 )
 from oasis_utils.evaluation.verdicts import compare_priors
 
@@ -42,6 +43,7 @@ __all__ = [
     "position_means",
     "prior_nats",
     "reconstruct_split",
+    "reference_rows",
     "require_images",
     "resolution",
     "score_reconstruction",

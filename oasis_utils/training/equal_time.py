@@ -1,4 +1,4 @@
-"""Comparison of the textbook VQ-VAE and of codebooks that collapse, under equal training time.
+"""Comparison of the textbook VQ-VAE and of other codebooks, under equal training time or steps.
 
 The textbook: eq. 3 of Neural Discrete Representation Learning (van den Oord 2017, arXiv 1711.00937)
 as written, with a codebook that learns by gradient from small random numbers, squared error, and
@@ -69,8 +69,9 @@ def train_for(
     config: TrainingConfig,
     n_records: int = 6,
     clock: Callable[[], float] = time.monotonic,
+    steps: int = 0,
 ) -> list[Record]:
-    """Train for a time instead of a number of epochs, for comparisons: nothing is saved, nothing is
+    """Train for a time, or for a number of steps, for comparisons: nothing is saved, nothing is
     resumed.
 
     Args:
@@ -82,21 +83,24 @@ def train_for(
         config: learning rate and optimiser.
         n_records: number of validations, evenly spread.
         clock: returns seconds; time.process_time for CPU seconds.
+        steps: length of the training in steps, in place of `seconds`; 0: by time.
 
     Returns:
         A record of each validation: seconds and steps so far, slices a second, and what
         `VQVAE.validate` returns.
     """
-    trainer = Trainer(model.train(), config, total_steps=1)
-    spent, epoch, history = 0.0, 0, []
-    while spent < seconds:
+    trainer = Trainer(model.train(), config, total_steps=max(steps, 1))
+    spent, progress, epoch, history = 0.0, 0.0, 0, []
+    while progress < 1:
         for batch in train.epoch(epoch):
             start = clock()
             losses = trainer.step(batch)
             float(next(iter(losses.values())))  # waits for a GPU, so that its work is counted
             spent += clock() - start
-            trainer.total_steps = round(trainer.steps * seconds / spent)
-            if spent >= seconds * (len(history) + 1) / n_records:
+            progress = trainer.steps / steps if steps else spent / seconds
+            if not steps:
+                trainer.total_steps = round(trainer.steps / progress)
+            if progress >= (len(history) + 1) / n_records:
                 history.append(
                     {
                         "seconds": spent,
@@ -105,7 +109,7 @@ def train_for(
                         **_validated(model, held_out),
                     }
                 )
-            if spent >= seconds:
+            if progress >= 1:
                 break
         epoch += 1
     model.eval()
@@ -120,10 +124,11 @@ def train_configurations(
     config: TrainingConfig,
     seed: int,
     device: torch.device,
+    steps: int = 0,
 ) -> tuple[dict[str, VQVAE], dict[str, list[Record]]]:
     """Train several configurations, one after the other, for the same time on the same batches.
 
-    On a CPU it is the time that the calling thread computes, so that other processes do not
+    On a CPU the time is the time that the calling thread computes, so that other processes do not
     shorten the training.
 
     Args:
@@ -134,6 +139,7 @@ def train_configurations(
         config: learning rate and optimiser of all.
         seed: of the first weights and of all that is drawn, the same for each configuration.
         device: where the models are placed.
+        steps: the same number of steps for each, in place of a time; 0: by time.
 
     Returns:
         (models, histories), both by name; a history is what `train_for` returns.
@@ -144,7 +150,14 @@ def train_configurations(
             torch.manual_seed(seed)
             models[name] = VQVAE(wanted).to(device)
             histories[name] = train_for(
-                seconds, models[name], train, held_out, config, n_records=5, clock=clock
+                seconds,
+                models[name],
+                train,
+                held_out,
+                config,
+                n_records=5,
+                clock=clock,
+                steps=steps,
             )
     return models, histories
 

@@ -35,12 +35,13 @@ LEAST_NOISE = 16  # numbers; torch makes fewer in another way, which the page do
 SAMPLE_BRAINS = "synthetic sample brains, made from the Colin27 template"
 
 
-def write_page(run: RunFolder, folder: str | Path) -> Path:
+def write_page(run: RunFolder, folder: str | Path, back: str = "") -> Path:
     """Write the page and all that it needs; an older page there is replaced.
 
     Args:
         run: Its VQ-VAE and DCGAN draw.
         folder: New, empty, or of an older page. It may be moved or copied as a whole.
+        back: Address of a book that the page belongs to; empty: none.
 
     Returns:
         The path of index.html.
@@ -53,7 +54,7 @@ def write_page(run: RunFolder, folder: str | Path) -> Path:
     folder = Path(folder)
     refuse_others(folder)
     sampler = load_sampler(run, "dcgan", torch.device("cpu"))
-    page = page_text(page_settings(sampler, run), data_of(run))
+    page = page_text(page_settings(sampler, run), data_of(run), back)
     model = gzip.compress(onnx_model(sampler), mtime=0)
     runtime = (ASSETS / "ort-wasm-simd.wasm.gz").read_bytes()
     texts = {
@@ -104,8 +105,15 @@ def page_settings(sampler: BrainSampler, run: RunFolder) -> dict[str, Any]:
         "noiseSize": config.noise_size,
         "age": dict(low=max(0, low), middle=middle, high=high) if config.knows_age else None,
         "colours": code_colours(sampler.vqvae),
-        "run": "." if run.root == project_root() else "RUN",
+        "run": name_of(run),
     }
+
+
+def name_of(run: RunFolder) -> str:
+    """The path of a run in the project; RUN for one elsewhere, whose path is nobody's business."""
+    if run.root.is_relative_to(project_root()):
+        return run.root.relative_to(project_root()).as_posix()
+    return "RUN"
 
 
 def code_colours(vqvae: VQVAE) -> list[list[int]]:
@@ -132,12 +140,13 @@ def data_script(name: str, packed: bytes) -> str:
     return f'(window.oasisData ??= {{}}).{name} = "{text}";\n'
 
 
-def page_text(settings: dict[str, Any], data: str) -> str:
+def page_text(settings: dict[str, Any], data: str, back: str = "") -> str:
     """The page, with style and script inside.
 
     Args:
         settings: As from `page_settings`.
         data: What the models were trained on, in words.
+        back: Address of a book that the page belongs to; empty: none.
 
     Returns:
         HTML that loads the other files of its folder and nothing else.
@@ -148,6 +157,7 @@ def page_text(settings: dict[str, Any], data: str) -> str:
     return template.render(
         page=settings,
         data=data,
+        back=back,
         version=oasis_utils.__version__,
         style=_asset("page.css"),
         script="".join(map(_asset, SCRIPTS)),

@@ -84,6 +84,14 @@ def test_a_training_by_the_clock_ends_on_time_with_evenly_spaced_looks():
     assert history[-1]["ssim"] != history[0]["ssim"]
 
 
+def test_a_number_of_steps_takes_the_place_of_the_time():
+    _, histories = collapse.train_configurations(
+        {"a": SMALL, "b": SMALL}, 0.0, batches(), batches(), SCHEDULE, 0, CPU, steps=10
+    )
+    assert [record["steps"] for record in histories["a"]] == [2, 4, 6, 8, 10]
+    assert histories["a"][-1]["ssim"] == histories["b"][-1]["ssim"]
+
+
 def test_rivals_are_trained_apart_and_leave_the_random_numbers_alone():
     torch.manual_seed(5)
     expected = torch.rand(3)
