@@ -181,7 +181,7 @@ class VectorQuantizer(nn.Module):
     Args:
         n_codes: K, number of codes.
         code_dim: D, dimensions of a code.
-        decay: gamma of the moving averages, in [0, 1); 0 keeps the last batch only.
+        decay: d of the moving averages, in [0, 1); 0 keeps the last batch only.
         commitment: beta, weight of the commitment loss (eq. 3).
         revive_below: a code whose average use falls below this fraction of the mean use is replaced
             by a latent of the batch; 0: never.
