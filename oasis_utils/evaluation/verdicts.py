@@ -47,13 +47,13 @@ def differs(estimate: dict[str, Any], reference: dict[str, Any]) -> str:
 
 
 COMPARED = {
-    "KID to decoded slices, learned": ("learned", "kid", -1),
-    "radiomic": ("radiomic", "kid", -1),
+    "learned KID": ("learned", "kid", -1),
+    "radiomic KID": ("radiomic", "kid", -1),
     "precision": ("learned", "precision", 1),
     "recall": ("learned", "recall", 1),
     "coverage": ("learned", "coverage", 1),
     "AUC of the network": ("two_sample", "network", -1),
-    "of the logistic regression": ("two_sample", "logistic", -1),
+    "AUC of the logistic regression": ("two_sample", "logistic", -1),
 }
 
 
@@ -76,7 +76,7 @@ def compare_priors(evaluations: dict[str, dict[str, Any]]) -> str:
     parts = [f"{name} is better in {', '.join(found[name])}" for name in (one, two) if found[name]]
     if found[""]:
         parts.append(f"no difference is shown in {', '.join(found[''])}")
-    return "; ".join(parts) + "."
+    return f"Against {side} slices, {'; '.join(parts)}."
 
 
 def _text(item: dict[str, Any], form: str = ".3f") -> str:

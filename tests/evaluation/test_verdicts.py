@@ -222,7 +222,9 @@ def test_a_difference_is_judged_by_its_own_interval(value, word):
 def test_priors_are_compared_by_the_same_rule():
     good, poor = evaluation(coverage=0.9), evaluation(prior=0.2, coverage=0.905)
     said = compare_priors({"PixelCNN": good, "DCGAN": poor})
-    assert said.startswith("PixelCNN is better in KID to decoded slices, learned, radiomic; no ")
+    assert said.startswith(
+        "Against decoded slices, PixelCNN is better in learned KID, radiomic KID; no "
+    )
     assert said == compare_priors({"DCGAN": poor, "PixelCNN": good})
     assert "coverage" in said.split(";")[-1]
     fuller = compare_priors({"PixelCNN": good, "DCGAN": evaluation(prior=0.2, coverage=0.95)})
