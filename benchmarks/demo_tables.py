@@ -83,7 +83,7 @@ def codes(report: Report) -> list[Row]:
         (
             "codes used, perplexity, validation split",
             f"{book['used']} of {book['n_codes']}, {book['perplexity']:.0f}",
-            f"used after {book['collapse_seconds']:.0f} s of training: textbook"
+            f"used after {book['collapse_steps']} steps: textbook"
             f" {used['textbook']}, EMA codebook {used['EMA codebook']}",
         ),
         (

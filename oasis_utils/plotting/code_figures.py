@@ -76,7 +76,7 @@ def compare_codebooks(
     Args:
         originals: (n, height, width), uint8 or float in [0, 1].
         shown: {name: (index maps, order as in `index_maps`, reconstructions)}.
-        histories: {name: training records with seconds, used_fraction, validation_loss and ssim}.
+        histories: {name: training records with steps, used_fraction, validation_loss and ssim}.
         title: Above the figure.
 
     Returns:
@@ -109,14 +109,14 @@ def compare_codebooks(
                 "validation_loss": 1 / history[0]["validation_loss"],
             }
             ax.plot(
-                [record["seconds"] for record in history],
+                [record["steps"] for record in history],
                 [scale.get(key, 1) * record[key] for record in history],
                 color=colour,
                 marker="o",
                 markersize=3,
                 label=name,
             )
-        ax.set(xlabel="seconds of training", ylabel=label)
+        ax.set(xlabel="training steps", ylabel=label)
         if key == "used_fraction":
             log_y_axis(ax)
         ax.legend(fontsize=7)

@@ -21,8 +21,8 @@ HISTORY = [
     {"epoch": 3, "steps": 24, "loss": 1.0, "ssim": 0.6},
 ]
 CODEBOOK_HISTORY = [
-    {"seconds": 1.0, "used_fraction": 0.5, "ssim": 0.2, "validation_loss": 4.0},
-    {"seconds": 2.0, "used_fraction": 1.0, "ssim": 0.4, "validation_loss": 1.0},
+    {"steps": 1, "used_fraction": 0.5, "ssim": 0.2, "validation_loss": 4.0},
+    {"steps": 2, "used_fraction": 1.0, "ssim": 0.4, "validation_loss": 1.0},
 ]
 CLOUD = RNG.standard_normal((8, 2))
 TITLES = [f"slice {i}" for i in range(5)]
@@ -107,7 +107,7 @@ def test_every_function_gives_a_titled_figure_that_can_be_saved(name, tmp_path):
             {
                 "original",
                 "ours:\nindex map",
-                "seconds of training",
+                "training steps",
                 "codes used, held-out",
                 "held-out SSIM",
                 "held-out loss\n(its first value = 1)",

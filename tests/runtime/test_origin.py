@@ -28,7 +28,7 @@ def test_banner_is_one_line_with_versions_and_seed_and_seeds():
     assert "\n" not in text
     assert f"oasis_utils {oasis_utils.__version__}" in text
     assert f"torch {torch.__version__}" in text
-    assert runtime.hardware(torch.device("cpu")) in text and "threads" in text
+    assert runtime.hardware(torch.device("cpu")) in text and " thread" in text
     assert text.endswith("seed 123")
     seed_everything(123)
     assert draws() == first

@@ -171,7 +171,7 @@ class CodebookResults(Strict):
         ssim_without_rarest: {codes removed: SSIM}, the rarest first.
         ssim_with_near_codes: {share of cells that take a near code instead of their own: SSIM}.
         collapse: Short trainings with other codebooks.
-        collapse_seconds: Time that each of them was given.
+        collapse_steps: Steps that each of them made.
     """
 
     used: Count
@@ -185,7 +185,7 @@ class CodebookResults(Strict):
     ssim_without_rarest: Numbers
     ssim_with_near_codes: Numbers
     collapse: Mapping[str, CollapseResults]
-    collapse_seconds: float
+    collapse_steps: Count
 
     def summary(self) -> str:
         """One line for the final table."""
