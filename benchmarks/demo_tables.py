@@ -1,4 +1,4 @@
-"""Tables of results in README.md and docs/studies.md, made from the report of a run of `demo`.
+"""Tables of results in README.md and docs/, made from the reports of runs of `demo` and `large`.
 
 python benchmarks/demo_tables.py
 python benchmarks/demo_tables.py --report runs/demo/report.json   # of another run: it is copied
@@ -17,7 +17,9 @@ from oasis_utils.runtime.files import json_text, write_texts
 RECORD = project_root() / "benchmarks/results/demo_2_cpu_cores.json"
 # a training of a fresh clone with other starting weights: how far one run can be trusted, and times
 OTHER = RECORD.with_name("demo_2_cpu_cores_other_start.json")
+LARGE = RECORD.with_name("large_2_cpu_cores.json")
 README, STUDIES = project_root() / "README.md", project_root() / "docs/studies.md"
+REAL_SIZE = project_root() / "docs/real_size.md"
 BEGIN, END = "<!-- results: made by benchmarks/demo_tables.py -->", "<!-- end of results -->"
 PRIORS = ("pixelcnn", "dcgan")
 AWAY = 4  # numbers that give each prior away
@@ -295,7 +297,32 @@ def some_results(report: Report) -> str:
     )
 
 
-TABLES: dict[Path, Callable[[Report], str]] = {README: some_results, STUDIES: all_results}
+def real_size(report: Report) -> str:
+    """The table of docs/real_size.md, and where it is from."""
+    parts = (reconstruction, codes, likelihood, ageing, likeness, variety)
+    rows = [row for part in parts for row in part(report)]
+    seconds, origin = report["seconds"], report["provenance"]
+    hours = ", ".join(
+        f"{name[:2]} {seconds[name] / 60:.0f}" for name in sorted(seconds) if name != "total"
+    )
+    return (
+        markdown(("held-out sample brains, 256 pixels", "value", "reference"), rows)
+        + f"\n\nMinutes of the notebooks, beside other work: {hours}; {origin['hardware']}"
+        f" ([report](../benchmarks/results/{LARGE.name}), revision {origin['revision'][:7]})."
+    )
+
+
+TABLES: dict[Path, tuple[Path, Callable[[Report], str]]] = {
+    README: (RECORD, some_results),
+    STUDIES: (RECORD, all_results),
+    REAL_SIZE: (LARGE, real_size),
+}
+
+
+def made(path: Path) -> str:
+    """The page with the table of its record."""
+    record, table = TABLES[path]
+    return with_table(path.read_text(encoding="utf-8"), table(read_json(record)))
 
 
 def with_table(page: str, table: str) -> str:
@@ -308,11 +335,12 @@ def main() -> None:
     """Write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--report", help="report.json of a run, which becomes the record")
-    report = read_json(parser.parse_args().report or RECORD)
-    texts: dict[str | Path, str] = {RECORD: json_text(report)}
-    for path, table in TABLES.items():
-        texts[path] = with_table(path.read_text(encoding="utf-8"), table(report))
-    write_texts(texts)
+    given = parser.parse_args().report
+    if given:
+        report = read_json(given)
+        record = {"demo": RECORD, "large": LARGE}[report["profile"]]
+        write_texts({record: json_text(report)})
+    write_texts({path: made(path) for path in TABLES})
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The epoch slider: the pictures are those of the selected epoch, and errors are exact."""
+"""The slider over slices: the pictures are those of the selected set, and errors are exact."""
 
 import numpy as np
 import pytest
 
-from oasis_utils.widgets.epoch_slider import LARGEST_ERROR, EpochSlider
+from oasis_utils.widgets.slice_slider import LARGEST_ERROR, SliceSlider
 
 RNG = np.random.default_rng(0)
 ORIGINALS = RNG.integers(0, 256, (3, 16, 16), dtype=np.uint8)
@@ -12,7 +12,7 @@ SNAPSHOTS = {e: RNG.integers(0, 256, (3, 16, 16), dtype=np.uint8) for e in (1, 1
 
 @pytest.fixture
 def slider():
-    return EpochSlider(SNAPSHOTS, ORIGINALS, notes={4: "SSIM 0.5"})
+    return SliceSlider(SNAPSHOTS, ORIGINALS, notes={4: "SSIM 0.5"})
 
 
 def test_epochs_are_in_order_and_the_last_is_shown_first(slider):
@@ -44,7 +44,7 @@ def test_playing_moves_the_slider(slider):
 
 
 def test_generated_slices_need_no_originals():
-    slider = EpochSlider(SNAPSHOTS, unit="steps")
+    slider = SliceSlider(SNAPSHOTS, unit="steps")
     first = slider.now.value
     slider.epoch.value = 1
     assert slider.now.value != first and slider.epoch.description == "steps"
@@ -53,7 +53,7 @@ def test_generated_slices_need_no_originals():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match="no snapshots"):
-        EpochSlider({})
+    with pytest.raises(ValueError, match="no slices"):
+        SliceSlider({})
     with pytest.raises(ValueError, match="differ in shape"):
-        EpochSlider(SNAPSHOTS, ORIGINALS[:2])
+        SliceSlider(SNAPSHOTS, ORIGINALS[:2])

@@ -1,4 +1,4 @@
-"""A slider over the epochs of a training: what a model made of the same slices after each."""
+"""A slider over sets of slices: those after each epoch, at each position, at each age."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ LARGEST_ERROR = 0.3  # grey level of the brightest colour, as in `plotting.recon
 LARGEST_TILE, SHEET_WIDTH = 192, 880  # pixels on the screen
 
 
-class EpochSlider:
-    """The same slices after each epoch, beside the originals and the errors, if there are any.
+class SliceSlider:
+    """One set of slices at a time, beside the originals and the errors, if there are any.
 
-    A notebook shows `slider.widget`, after a figure of a few epochs.
+    A notebook shows `slider.widget`, after a figure of a few sets.
 
     Args:
-        snapshots: {epoch, or number of steps: uint8 slices (n, height, width)}, as from
+        snapshots: {epoch, slice position or age: uint8 slices (n, height, width)}, such as those of
             `training.Snapshots.arrays`; index maps are decoded first.
-        originals: uint8 slices of the same shape; None: the slices were generated.
-        unit: What the snapshots are counted in, such as "epoch" or "steps".
+        originals: uint8 slices of the same shape; None: there are none.
+        unit: What the sets are counted in, such as "epoch", "position" or "years".
         notes: {epoch: text beside the slider}, such as a score.
-        play: Whether there is a button that shows all epochs in turn.
+        play: Whether there is a button that shows all sets in turn.
 
     Raises:
         ValueError: There are no snapshots, or their shape is not that of the originals.
@@ -43,7 +43,7 @@ class EpochSlider:
         play: bool = True,
     ):
         if not snapshots:
-            raise ValueError("there are no snapshots: train the model again, it keeps them")
+            raise ValueError("there are no slices to show: a training keeps some after each epoch")
         if originals is not None and any(s.shape != originals.shape for s in snapshots.values()):
             raise ValueError("snapshots and originals differ in shape: give the same slices")
         self.snapshots, self.originals = dict(sorted(snapshots.items())), originals
