@@ -163,8 +163,8 @@ _LARGE = _profile(
     n_codes=256,
     code_dim=8,
     data=dict(train_subjects=256, validate_subjects=32, test_subjects=128),
-    vqvae=dict(channels=64, codebook_decay=0.99),
-    vqvae_training=_schedule(8, 8, 2e-3, muon_rate=0.01),
+    vqvae=dict(channels=96, codebook_decay=0.99),
+    vqvae_training=_schedule(12, 8, 2e-3, muon_rate=0.01),
     codes=CodesConfig(variants=4),
     pixelcnn=dict(blocks=6, first_kernel=5, dropout=0.0, layout=32),
     pixelcnn_training=_schedule(
