@@ -189,7 +189,7 @@ def test_every_curve_has_four_sizes_and_none_grows_faster_than_linearly():
             assert rows["exponent"] < 1.2, place
 
 
-@pytest.mark.parametrize("name", ["README", "STUDIES"])
+@pytest.mark.parametrize("name", ["README", "STUDIES", "REAL_SIZE"])
 def test_tables_of_results_are_made_from_the_record(name):
     import demo_tables
 
