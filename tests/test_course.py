@@ -127,9 +127,7 @@ def test_the_glossary_is_in_alphabetical_order():
 def test_an_entry_is_short_and_says_where_the_term_is_explained(term):
     entry = " ".join(ENTRIES[term].split())
     assert len(entry.split()) <= 110
-    (first,) = re.findall(
-        r"Explained in \[notebook (\d\d)\]\(\.\./notebooks/(\w+)\.ipynb\)", entry
-    )
+    (first,) = re.findall(r"Explained in \[notebook (\d\d)\]\(\.\./notebooks/(\w+)\.ipynb\)", entry)
     assert first[1] in NOTEBOOKS and first[1].startswith(first[0])
 
 

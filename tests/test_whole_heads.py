@@ -187,7 +187,7 @@ def test_the_dark_middle_grows_with_age(kind, request):
 
 def test_painted_ventricles_are_gone_and_the_skull_stays(heads):
     anatomist = Anatomist.fit(heads)
-    painted = damaged(heads.images, "ventricles painted in all", 0, anatomist, heads.positions)
+    painted = damaged(heads.images, "ventricles painted, all", 0, anatomist, heads.positions)
     ventricles = anatomist.measures.index("ventricles")
     before, after = (
         anatomist.measure(x, heads.positions)[:, ventricles].mean() for x in (heads.images, painted)
@@ -196,7 +196,7 @@ def test_painted_ventricles_are_gone_and_the_skull_stays(heads):
     outside = ~anatomist.brains(heads.images, heads.positions)
     assert np.array_equal(painted[outside], heads.images[outside])
     with pytest.raises(ValueError, match="give positions"):
-        damaged(heads.images, "ventricles painted in all", 0, anatomist)
+        damaged(heads.images, "ventricles painted, all", 0, anatomist)
 
 
 @pytest.mark.parametrize("masked", [True, False])

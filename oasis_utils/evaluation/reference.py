@@ -39,9 +39,16 @@ REAL_VS_REAL, TRAINING_VS_REAL, DECODED_VS_REAL, DECODED_VS_DECODED = (
 def reference_rows(
     real: Split, n: int, kept: Integer[np.ndarray, " m"] | None = None
 ) -> Integer[np.ndarray, " k"]:
-    """The rows of the test split with which at most n generated slices are compared, and whose
-    positions and ages they are drawn at: as evenly over the positions as the data allow. kept: only
-    these rows.
+    """The rows of the test split with which generated slices are compared, and whose positions and
+    ages they are drawn at: as evenly over the positions as the data allow.
+
+    Args:
+        real: The test split.
+        n: Largest number of rows.
+        kept: Only these rows; None: all.
+
+    Returns:
+        Rows of the split.
     """
     kept = np.arange(len(real)) if kept is None else kept
     return kept[balanced(real.positions[kept], n)]

@@ -218,7 +218,7 @@ def test_every_control_works_by_keyboard(tab, shipped_page):
     tab.get_by_label("Use the age").focus()
     for label, key in [
         ("Use the age", "Space"),
-        ("Slice position", "ArrowRight"),
+        ("Slice position (0: lowest)", "ArrowRight"),
         ("Age (years)", "End"),
         ("Seed", "ArrowUp"),
         ("New seed", "Enter"),
