@@ -128,6 +128,28 @@ _SMOKE = _profile(
     evaluation=EvaluationConfig(n_images=64, bootstrap=50),
 )
 
+# what demo and large have in common: the priors of maps of 32 x 32 cells, sized for a CPU
+_ON_A_CPU: dict[str, Any] = dict(
+    codes=CodesConfig(variants=4),
+    pixelcnn=dict(blocks=6, first_kernel=5, dropout=0.0, layout=32),  # too few epochs to overfit
+    dcgan=dict(channels=32, noise_dim=128, gamma=2.0),
+    evaluation=EvaluationConfig(n_images=512),
+)
+
+
+def _pixelcnn_on_a_cpu(epochs: int, ema_decay: float, validate_every_steps: int) -> TrainingConfig:
+    return _schedule(
+        epochs,
+        8,
+        3e-3,
+        muon_rate=0.02,
+        weight_decay=0.01,
+        patience=4,
+        ema_decay=ema_decay,
+        validate_every_steps=validate_every_steps,
+    )
+
+
 _DEMO = _profile(
     "demo",
     size=128,
@@ -138,24 +160,11 @@ _DEMO = _profile(
     data=dict(validate_subjects=32, test_subjects=128),
     vqvae=dict(channels=64, codebook_decay=0.99),
     vqvae_training=_schedule(16, 8, 2e-3, muon_rate=0.01),
-    codes=CodesConfig(variants=4),
-    pixelcnn=dict(blocks=6, first_kernel=5, dropout=0.0, layout=32),  # too few epochs to overfit
-    pixelcnn_training=_schedule(
-        2,
-        8,
-        3e-3,
-        muon_rate=0.02,
-        weight_decay=0.01,
-        patience=4,
-        ema_decay=0.995,
-        validate_every_steps=256,
-    ),
-    dcgan=dict(channels=32, noise_dim=128, gamma=2.0),
+    pixelcnn_training=_pixelcnn_on_a_cpu(2, ema_decay=0.995, validate_every_steps=256),
     dcgan_training=_gan_schedule(2, 32, 4e-4, ema_decay=0.99, validate_every_steps=64),
-    evaluation=EvaluationConfig(n_images=512),
+    **_ON_A_CPU,
 )
 
-# the real size, in about an hour on two CPU cores
 _LARGE = _profile(
     "large",
     size=256,
@@ -165,21 +174,9 @@ _LARGE = _profile(
     data=dict(train_subjects=256, validate_subjects=32, test_subjects=128),
     vqvae=dict(channels=96, codebook_decay=0.99),
     vqvae_training=_schedule(12, 8, 2e-3, muon_rate=0.01),
-    codes=CodesConfig(variants=4),
-    pixelcnn=dict(blocks=6, first_kernel=5, dropout=0.0, layout=32),
-    pixelcnn_training=_schedule(
-        1,
-        8,
-        3e-3,
-        muon_rate=0.02,
-        weight_decay=0.01,
-        patience=4,
-        ema_decay=0.998,
-        validate_every_steps=512,
-    ),
-    dcgan=dict(channels=32, noise_dim=128, gamma=2.0),
+    pixelcnn_training=_pixelcnn_on_a_cpu(1, ema_decay=0.998, validate_every_steps=512),
     dcgan_training=_gan_schedule(2, 32, 4e-4, ema_decay=0.99, validate_every_steps=128),
-    evaluation=EvaluationConfig(n_images=512),
+    **_ON_A_CPU,
 )
 
 _FULL = _profile(

@@ -29,7 +29,8 @@ NOISY = "too noisy (PixelCNN: smaller top-p)"
 SHARP = f"negative: {SMOOTH}; positive: {NOISY}; longer training"
 BLUNT = f"positive: {SMOOTH}; negative: {NOISY}; longer training"
 GREY = "wrong grey levels or tissue shares: longer training; look at the ages asked for"
-SHARPNESS = ("sharpness", "gradient", "contrast", "cycles")  # rise with noise
+COARSE = "share of coarse structure: see the finer frequencies, which it gives way to"
+SHARPNESS = ("sharpness", "gradient", "contrast", "0.12 to", "0.25 to")  # rise with noise
 SMOOTHNESS = ("homogeneity", "energy", "correlation")  # fall with noise
 
 
@@ -89,4 +90,6 @@ def advice(number: str) -> str:
         return SHARP
     if any(word in number for word in SMOOTHNESS):
         return BLUNT
+    if "cycles" in number:
+        return COARSE
     return ADVICE.get(number, GREY)

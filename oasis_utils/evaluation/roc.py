@@ -52,8 +52,11 @@ def auroc_interval(
     """Central 95 % of the AUROC over resamples of people; (nan, nan) for fewer than MIN_GROUPS
     people.
     """
-    values = _resampled(changed, unchanged, owners, others, rounds)
-    return (float("nan"), float("nan")) if values is None else central(values)
+    return _interval(_resampled(changed, unchanged, owners, others, rounds))
+
+
+def _interval(resamples: Float[np.ndarray, " rounds"]) -> tuple[float, float]:
+    return central(resamples) if len(resamples) else (float("nan"), float("nan"))
 
 
 def _resampled(
@@ -62,8 +65,10 @@ def _resampled(
     owners: Integer[np.ndarray, " n"],
     others: Integer[np.ndarray, " m"],
     rounds: int = 1000,
-) -> Float[np.ndarray, " rounds"] | None:
-    """The AUROC of each resample of people, the same resamples for the same people."""
+) -> Float[np.ndarray, " rounds"]:
+    """The AUROC of each resample of people, the same resamples for the same people; empty for fewer
+    than MIN_GROUPS people.
+    """
     numbers = number_groups(np.concatenate([owners, others]))
     owners, others, people = (
         numbers[: len(owners)],
@@ -71,7 +76,7 @@ def _resampled(
         int(numbers.max(initial=-1)) + 1,
     )
     if people < MIN_GROUPS or min(len(changed), len(unchanged)) == 0:
-        return None
+        return np.zeros(0)
     table = np.zeros((people, people))
     known = group_wins(changed, unchanged, owners, others)
     table[: len(known), : known.shape[1]] = known
@@ -102,10 +107,8 @@ def intervals(
     Reference:
         Obuchowski 1997, doi 10.2307/2533958.
     """
-    return {
-        kind: (float("nan"), float("nan")) if values is None else central(values)
-        for kind, values in _resampled_kinds(score, images, planted, subjects).items()
-    }
+    resamples = _resampled_kinds(score, images, planted, subjects)
+    return {kind: _interval(values) for kind, values in resamples.items()}
 
 
 def differences(
@@ -127,15 +130,8 @@ def differences(
     Returns:
         {kind: central 95 % of AUROC of `score` minus that of `other`}; nan for too few people.
     """
-    sides = [_resampled_kinds(one, images, planted, subjects) for one in (score, other)]
-    found = {}
-    for kind in planted:
-        first, second = (side[kind] for side in sides)
-        if first is None or second is None:
-            found[kind] = float("nan"), float("nan")
-        else:
-            found[kind] = central(first - second)
-    return found
+    mine, theirs = (_resampled_kinds(one, images, planted, subjects) for one in (score, other))
+    return {kind: _interval(mine[kind] - theirs[kind]) for kind in planted}
 
 
 def _resampled_kinds(
@@ -143,7 +139,7 @@ def _resampled_kinds(
     images: Images,
     planted: dict[str, Planted],
     subjects: Integer[np.ndarray, " n"],
-) -> dict[str, Float[np.ndarray, " rounds"] | None]:
+) -> dict[str, Float[np.ndarray, " _"]]:
     untouched, found = score(images), {}
     for kind, changed in planted.items():
         where = covered(changed.mask, untouched.shape[1])

@@ -58,15 +58,18 @@ COMPARED = {
 
 
 def compare_priors(evaluations: dict[str, dict[str, Any]]) -> str:
-    """In which metrics one of two priors is better, as a sentence for each outcome.
+    """In which metrics one of two priors is better.
 
     Args:
         evaluations: {name: evaluation} of two priors, see `evaluate_images`.
 
     Returns:
-        Sentences; they rest on the same rule as the verdicts.
+        One sentence; it rests on the same rule as the verdicts.
     """
     (one, first), (two, second) = evaluations.items()
+    people = min(first["real_subjects"], first["reference_subjects"])
+    if people < FEW:
+        return f"{people} people are too few to say."
     side = "decoded" if first["comparisons"]["decoded"] else "real"
     found: dict[str, list[str]] = {one: [], two: [], "": []}
     for text, (family, key, sign) in COMPARED.items():

@@ -3,8 +3,17 @@
 import numpy as np
 import pytest
 from random_slices import blobs
+from scipy.ndimage import gaussian_filter
 
-from oasis_utils.evaluation.giveaways import GREY, SHARP, advice, giveaway_rows, giveaways
+from oasis_utils.evaluation.giveaways import (
+    BLUNT,
+    COARSE,
+    GREY,
+    SHARP,
+    advice,
+    giveaway_rows,
+    giveaways,
+)
 from oasis_utils.evaluation.measured_sets import MeasuredSet
 from oasis_utils.metrics.radiomic import radiomic, radiomic_table
 from oasis_utils.runtime.symmetry import LEFT_RIGHT
@@ -55,3 +64,20 @@ def test_every_number_has_advice():
     texts = {name: advice(name) for name in names}
     assert texts["0.25 to 0.5 cycles a pixel"] == texts["sharpness"] == SHARP
     assert texts["skewness"] == GREY and all(texts.values())
+    assert texts["0.03 to 0.06 cycles a pixel"] == COARSE
+
+
+def test_the_sign_of_the_advice_is_that_of_noise_and_blur():
+    images, random = blobs(24, 1), np.random.default_rng(0)
+    changed = {
+        "noisy": np.where(images > 0, images + random.normal(0, 12, images.shape), 0),
+        "smooth": gaussian_filter(images.astype(float), (0, 1, 1)),
+    }
+    tables = {name: radiomic_table(x.clip(0, 255).astype(np.uint8)) for name, x in changed.items()}
+    before = radiomic_table(images)
+    for number in before:
+        moved = {name: (table[number] - before[number]).mean() for name, table in tables.items()}
+        if advice(number) == SHARP:
+            assert moved["noisy"] > 0 > moved["smooth"], number
+        if advice(number) == BLUNT:
+            assert moved["noisy"] < 0 < moved["smooth"], number

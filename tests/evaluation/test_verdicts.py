@@ -229,6 +229,8 @@ def test_priors_are_compared_by_the_same_rule():
     assert "coverage" in said.split(";")[-1]
     fuller = compare_priors({"PixelCNN": good, "DCGAN": evaluation(prior=0.2, coverage=0.95)})
     assert "DCGAN is better in precision, recall, coverage" in fuller
+    few = {"PixelCNN": evaluation(reference_subjects=8), "DCGAN": poor}
+    assert compare_priors(few) == "8 people are too few to say."
 
 
 def test_few_people_are_not_judged():
