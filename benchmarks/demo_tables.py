@@ -302,13 +302,31 @@ def real_size(report: Report) -> str:
     parts = (reconstruction, codes, likelihood, ageing, likeness, variety)
     rows = [row for part in parts for row in part(report)]
     seconds, origin = report["seconds"], report["provenance"]
-    hours = ", ".join(
+    minutes = ", ".join(
         f"{name[:2]} {seconds[name] / 60:.0f}" for name in sorted(seconds) if name != "total"
     )
     return (
         markdown(("held-out sample brains, 256 pixels", "value", "reference"), rows)
-        + f"\n\nMinutes of the notebooks, beside other work: {hours}; {origin['hardware']}"
+        + f"\n\nThe notebooks took {seconds['total'] / 60:.0f} minutes, beside other work"
+        f" ({minutes}), on {origin['hardware']}"
         f" ([report](../benchmarks/results/{LARGE.name}), revision {origin['revision'][:7]})."
+        f"\n\n{beside_demo(report, read_json(RECORD))}"
+    )
+
+
+def beside_demo(large: Report, demo: Report) -> str:
+    """Some metrics of both profiles, in one sentence."""
+    sides = {row[0]: row[1] for row in (*likeness(large), *variety(large))}
+    others = {row[0]: row[1] for row in (*likeness(demo), *variety(demo))}
+    names = (
+        "coverage of decoded real slices",
+        "two-sample AUC to decoded real slices",
+        "the same of a logistic regression on radiomic numbers",
+    )
+    return (
+        "Beside `demo` (PixelCNN, DCGAN): "
+        + "; ".join(f"{name} {sides[name]}, there {others[name]}" for name in names)
+        + "."
     )
 
 

@@ -7,10 +7,10 @@ from oasis_utils.plotting.charts import bars, curves, histograms, lines, matrix,
 from oasis_utils.plotting.code_figures import (
     codes_among_vectors,
     compare_codebooks,
+    compare_usage,
     index_maps,
     usage,
     usage_overview,
-    use_against_use,
 )
 from oasis_utils.plotting.slice_figures import (
     heat,
@@ -45,6 +45,7 @@ __all__ = [
     "code_probabilities",
     "codes_among_vectors",
     "compare_codebooks",
+    "compare_usage",
     "curves",
     "diagrams",
     "heat",
@@ -67,6 +68,5 @@ __all__ = [
     "trends",
     "usage",
     "usage_overview",
-    "use_against_use",
     "use_style",
 ]

@@ -191,7 +191,7 @@ def usage_overview(counts: np.ndarray, title: str = "") -> Figure:
     return figure
 
 
-def use_against_use(
+def compare_usage(
     counts: np.ndarray, others: dict[str, np.ndarray], xlabel: str, ylabel: str, title: str = ""
 ) -> Figure:
     """How often each code is used by one set of maps, against other sets: a point for each code.

@@ -27,7 +27,7 @@ class SliceSlider:
             `training.Snapshots.arrays`; index maps are decoded first.
         originals: uint8 slices of the same shape; None: there are none.
         unit: What the sets are counted in, such as "epoch", "position" or "years".
-        notes: {epoch: text beside the slider}, such as a score.
+        notes: {epoch, position or age: text beside the slider}, such as a score.
         play: Whether there is a button that shows all sets in turn.
 
     Raises:
@@ -49,7 +49,7 @@ class SliceSlider:
         self.snapshots, self.originals = dict(sorted(snapshots.items())), originals
         self.notes = notes or {}
         moments = list(self.snapshots)
-        self.epoch = widgets.SelectionSlider(
+        self.choice = widgets.SelectionSlider(
             options=[(str(moment), moment) for moment in moments],
             value=moments[-1],
             description=unit,
@@ -57,7 +57,7 @@ class SliceSlider:
             layout=widgets.Layout(width="440px"),
         )
         self.note, self.now, self.error = widgets.Label(), _picture(), _picture()
-        self.epoch.observe(self.show, names="value")
+        self.choice.observe(self.show, names="value")
         self.widget = column(self._controls(play), *self._rows())
         self.show()
 
@@ -68,8 +68,8 @@ class SliceSlider:
             interval=600,
             show_repeat=False,
         )
-        widgets.link((self.play, "value"), (self.epoch, "index"))
-        return side_by_side(self.epoch, *([self.play] if play else []), self.note)
+        widgets.link((self.play, "value"), (self.choice, "index"))
+        return side_by_side(self.choice, *([self.play] if play else []), self.note)
 
     def _rows(self) -> list[widgets.Widget]:
         if self.originals is None:
@@ -91,14 +91,14 @@ class SliceSlider:
         """Absolute error of the shown slices; 255 stands for `LARGEST_ERROR` and more."""
         if self.originals is None:
             raise ValueError("generated slices have no original: there is no error to show")
-        shown = self.snapshots[self.epoch.value].astype(int)
+        shown = self.snapshots[self.choice.value].astype(int)
         share = np.abs(shown - self.originals) / (255 * LARGEST_ERROR)
         return (255 * share.clip(0, 1)).round().astype(np.uint8)
 
     def show(self, _change=None) -> None:
-        """Show the slices of the selected epoch."""
-        self.now.value = self._sheet(self.snapshots[self.epoch.value])
-        self.note.value = self.notes.get(self.epoch.value, "")
+        """Show the selected set."""
+        self.now.value = self._sheet(self.snapshots[self.choice.value])
+        self.note.value = self.notes.get(self.choice.value, "")
         if self.originals is not None:
             self.error.value = coloured_sheet(self._sheet(self.errors()))
 

@@ -48,7 +48,7 @@ EVERY_FIGURE = {
     "curves": lambda: plotting.curves(HISTORY, {"loss in nats": ["loss"]}, title="title"),
     "usage": lambda: plotting.usage(np.array([5, 3, 0, 1]), "title"),
     "usage_overview": lambda: plotting.usage_overview(np.array([5, 3, 0, 1]), "title"),
-    "use_against_use": lambda: plotting.use_against_use(
+    "compare_usage": lambda: plotting.compare_usage(
         np.array([5, 3, 0, 90]), {"drawn": np.array([9, 0, 1, 90])}, "held-out", "drawn", "title"
     ),
     "codes_among_vectors": lambda: plotting.codes_among_vectors(
@@ -300,7 +300,7 @@ def test_full_use_marks_nothing():
 
 
 def test_uses_are_drawn_as_shares_on_equal_axes():
-    figure = plotting.use_against_use(
+    figure = plotting.compare_usage(
         np.array([49, 49, 2]), {"drawn": np.array([90, 10, 0])}, "held-out", "drawn"
     )
     (ax,) = figure.axes

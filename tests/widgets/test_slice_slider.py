@@ -16,15 +16,15 @@ def slider():
 
 
 def test_epochs_are_in_order_and_the_last_is_shown_first(slider):
-    assert [epoch for _, epoch in slider.epoch.options] == [1, 4, 16] and slider.epoch.value == 16
+    assert [epoch for _, epoch in slider.choice.options] == [1, 4, 16] and slider.choice.value == 16
 
 
 def test_another_epoch_changes_the_pictures_and_the_way_back_restores_them(slider):
     before = slider.now.value, slider.error.value, slider.note.value
-    slider.epoch.value = 4
+    slider.choice.value = 4
     assert all(a != b for a, b in zip(before, _state(slider), strict=True))
     assert slider.note.value == "SSIM 0.5"
-    slider.epoch.value = 16
+    slider.choice.value = 16
     assert _state(slider) == before
 
 
@@ -40,14 +40,14 @@ def test_the_error_is_the_absolute_difference_up_to_the_brightest(slider):
 
 def test_playing_moves_the_slider(slider):
     slider.play.value = 0
-    assert slider.epoch.value == 1
+    assert slider.choice.value == 1
 
 
 def test_generated_slices_need_no_originals():
     slider = SliceSlider(SNAPSHOTS, unit="steps")
     first = slider.now.value
-    slider.epoch.value = 1
-    assert slider.now.value != first and slider.epoch.description == "steps"
+    slider.choice.value = 1
+    assert slider.now.value != first and slider.choice.description == "steps"
     with pytest.raises(ValueError, match="no original"):
         slider.errors()
 
