@@ -143,6 +143,18 @@ def test_the_front_page_has_the_contents(staged):
     assert (staged / "results" / "x.json").exists() and (staged / "LICENSE").exists()
 
 
+def test_a_run_with_models_has_a_page_that_draws(checkout, run):
+    stage(checkout, run, checkout / "without")
+    assert not (checkout / "without/draw.md").exists()
+    run.checkpoint("vqvae").parent.mkdir(exist_ok=True)
+    for name in ("vqvae", "dcgan"):
+        run.checkpoint(name).touch()
+    stage(checkout, run, checkout / "with")
+    front = (checkout / "with/index.md").read_text("utf-8")
+    assert "[draw brains in your browser](draw.md)" in front and "\ndraw\n" in front
+    assert 'src="page/index.html"' in (checkout / "with/draw.md").read_text("utf-8")
+
+
 def rewriter(root, repository=""):
     pages = {"README.md": "index.md", "docs/data.md": "docs/data.md"}
     return LinkRewriter(root, pages, repository)

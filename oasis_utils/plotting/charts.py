@@ -241,7 +241,7 @@ def _picture_scatter(ax: Axes, xy: np.ndarray, pictures: np.ndarray, most: int =
     ax.scatter(xy[:, 0], xy[:, 1], s=4, color=GREY, linewidths=0)
     ax.margins(0.08)
     known = np.flatnonzero(np.isfinite(pictures).all(axis=(1, 2)))
-    places = (xy[known] - xy.min(axis=0)) / np.ptp(xy, axis=0)
+    places = (xy[known] - xy.min(axis=0)) / np.ptp(xy, axis=0).clip(1e-12)
     for chosen in known[_spread_out(places, most, apart=0.09)]:
         thumbnail = OffsetImage(
             pictures[chosen], zoom=15 / pictures.shape[2], cmap="gray", norm=Normalize(0, 1)

@@ -18,7 +18,7 @@ from oasis_utils.models.checkpoints import save_model, weights_digest
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.sampler import image_seeds, load_sampler, shipped
 from oasis_utils.models.vqvae import VQVAE
-from oasis_utils.runtime import DataError, RunFolder
+from oasis_utils.runtime import DataError, RunFolder, project_root
 from oasis_utils.widgets import browser_page
 from oasis_utils.widgets.browser_page import ASSETS, COPIED, SAMPLE_BRAINS, WRITTEN
 
@@ -59,6 +59,18 @@ def test_a_model_without_ages_has_no_age_control(small_page):
     text = small_page.read_text(encoding="utf-8")
     assert '"age": null' in text and 'id="age"' not in text
     assert "the run holds no data" in text
+
+
+def test_only_the_page_of_a_book_leads_back_to_it(small_page, tmp_path):
+    assert "Back to the book" not in small_page.read_text(encoding="utf-8")
+    page = browser_page.write_page(small_run(tmp_path), tmp_path / "page", back="../index.html")
+    assert '<a href="../index.html" target="_top">Back' in page.read_text(encoding="utf-8")
+
+
+def test_the_command_names_a_run_of_the_project_and_hides_other_paths(tmp_path):
+    assert browser_page.name_of(shipped()) == "."
+    assert browser_page.name_of(RunFolder(project_root() / "runs/demo")) == "runs/demo"
+    assert browser_page.name_of(RunFolder(tmp_path)) == "RUN"
 
 
 def test_every_control_has_a_label(small_page):
