@@ -359,7 +359,7 @@ def test_maps_of_classes_have_a_named_field_for_each_in_the_bar():
 
 def test_bars_show_their_numbers_and_highlight_ours():
     figure = plotting.bars({"ours": 0.91234, "other_subject": 0.5}, "SSIM", ["ours"])
-    assert {"0.912", "0.5", "other\nsubject"} <= texts(figure)
+    assert {"0.912", "0.500", "other\nsubject"} <= texts(figure)
     ours, baseline = figure.axes[0].patches
     assert ours.get_facecolor() != baseline.get_facecolor()
 
