@@ -43,13 +43,12 @@ ROWS = (
 )
 
 
-def metric_rows(
+def metric_values(
     evaluations: dict[str, dict[str, Any]],
     against: str = "real",
     rows: Sequence[tuple[str, str]] = ROWS,
-) -> dict[str, dict[str, str]]:
-    """Table of metrics: every set against real slices, or against decoded ones, beside the
-    references.
+) -> dict[tuple[str, str], dict[str, dict[str, Any] | None]]:
+    """Every set against real slices, or against decoded ones, beside the references.
 
     Args:
         evaluations: {name of a set: its evaluation, see `evaluate_images`}.
@@ -57,7 +56,8 @@ def metric_rows(
         rows: (family, metric) of each row; metrics that the data lack are left out.
 
     Returns:
-        {metric: {column: cell}}; the first column says which direction is better.
+        {(family, metric): {set or reference: {"value": v, "interval": (low, high)}, None if it was
+        not measured}}.
     """
     some = next(iter(evaluations.values()))["comparisons"]
     references = (
@@ -69,16 +69,38 @@ def metric_rows(
         if against == "real"
         else {"decoded vs decoded": some["decoded_vs_decoded"]}
     )
-    table = {}
-    for family, key in rows:
-        if key not in some[against][family]:
-            continue  # whole heads without masks show no ventricles
-        name = NAMES.get(key, key) + (f", {family}" if family in ("learned", "radiomic") else "")
-        sides = {who: e["comparisons"][against] for who, e in evaluations.items()} | references
-        table[name] = {"better": BETTER.get(key, "lower")} | {
-            column: cell(side and side[family].get(key)) for column, side in sides.items()
+    sides = {who: e["comparisons"][against] for who, e in evaluations.items()} | references
+    return {
+        (family, key): {
+            who: (side or None) and side[family].get(key) for who, side in sides.items()
         }
-    return table
+        for family, key in rows
+        if key in some[against][family]  # whole heads without masks show no ventricles
+    }
+
+
+def metric_rows(
+    evaluations: dict[str, dict[str, Any]],
+    against: str = "real",
+    rows: Sequence[tuple[str, str]] = ROWS,
+) -> dict[str, dict[str, str]]:
+    """Table of `metric_values`.
+
+    Args:
+        evaluations: {name of a set: its evaluation, see `evaluate_images`}.
+        against: "real" or "decoded".
+        rows: (family, metric) of each row; metrics that the data lack are left out.
+
+    Returns:
+        {metric: {column: cell}}; the first column says which direction is better.
+    """
+    return {
+        NAMES.get(key, key) + (f", {family}" if family in ("learned", "radiomic") else ""): {
+            "better": BETTER.get(key, "lower")
+        }
+        | {column: cell(item) for column, item in items.items()}
+        for (family, key), items in metric_values(evaluations, against, rows).items()
+    }
 
 
 def variety_rows(evaluations: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:

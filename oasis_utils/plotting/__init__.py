@@ -3,7 +3,16 @@
 from oasis_utils.plotting import diagrams
 from oasis_utils.plotting.animations import animation, save_animation
 from oasis_utils.plotting.cell_figures import code_cells, code_probabilities
-from oasis_utils.plotting.charts import bars, curves, histograms, lines, matrix, scatter, trends
+from oasis_utils.plotting.charts import (
+    bars,
+    curves,
+    forest,
+    histograms,
+    lines,
+    matrix,
+    scatter,
+    trends,
+)
 from oasis_utils.plotting.code_figures import (
     codes_among_vectors,
     compare_codebooks,
@@ -27,6 +36,7 @@ from oasis_utils.plotting.style import (
     GREY,
     ORANGE,
     STYLE,
+    legend_below,
     save_figure,
     use_style,
 )
@@ -48,9 +58,11 @@ __all__ = [
     "compare_usage",
     "curves",
     "diagrams",
+    "forest",
     "heat",
     "histograms",
     "index_maps",
+    "legend_below",
     "lines",
     "mark_sides",
     "matrix",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,7 +13,15 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.ticker import MaxNLocator
 
-from oasis_utils.plotting.style import BLUE, COLOURS, GREY, axes_or_new, figure_of, log_y_axis
+from oasis_utils.plotting.style import (
+    BLUE,
+    COLOURS,
+    GREY,
+    axes_or_new,
+    figure_of,
+    legend_below,
+    log_y_axis,
+)
 
 
 def curves(
@@ -197,6 +206,48 @@ def bars(
     ax.set_ylabel(ylabel)
     ax.margins(y=0.15)
     ax.set_title(title)
+    return figure_of(ax)
+
+
+def forest(
+    rows: dict[str, dict[str, dict[str, Any] | None]],
+    xlabel: str,
+    neutral: float | None = None,
+    title: str = "",
+    ax: Axes | None = None,
+) -> Figure:
+    """Values with their intervals, one row for each metric, one colour for each set (forest plot).
+
+    Args:
+        rows: {metric: {set: {"value": v, "interval": (low, high) or None}}}; None, or a value of
+            None: not measured. The sets are those of the first row, at most six.
+        xlabel: With the unit.
+        neutral: Place of a dashed vertical line, such as 0.5 for an AUC.
+        title: Above the axes.
+        ax: Axes to draw on, which then get no legend; None: a new figure.
+
+    Returns:
+        The figure of the axes.
+    """
+    sets, legend = list(next(iter(rows.values()))), ax is None
+    ax = axes_or_new(ax, 6.0, (0.16 * len(sets) + 0.14) * len(rows) + 0.9)
+    if neutral is not None:
+        ax.axvline(neutral, color=GREY, linestyle="--", linewidth=1)
+    for i, (name, colour, marker) in enumerate(zip(sets, COLOURS, "osD^v<", strict=False)):
+        offset = 0.7 * ((i + 0.5) / len(sets) - 0.5)
+        known = [(y + offset, row[name]) for y, row in enumerate(rows.values()) if row.get(name)]
+        known = [(y, item) for y, item in known if item and item["value"] is not None]
+        for y, item in known:
+            if item["interval"] is not None and np.isfinite(item["interval"]).all():
+                ax.hlines(y, *item["interval"], color=colour, linewidth=1.2)
+        places, values = [y for y, _ in known], [item["value"] for _, item in known]
+        ax.plot(values, places, color=colour, marker=marker, markersize=4, linestyle="", label=name)
+    ax.set_ylim(len(rows) - 0.5, -0.5)  # the first row on top
+    ax.set_yticks(range(len(rows)), list(rows), fontsize=8)
+    ax.grid(axis="x", linewidth=0.4, alpha=0.5)
+    ax.set(xlabel=xlabel, title=title)
+    if legend:
+        legend_below(figure_of(ax))
     return figure_of(ax)
 
 

@@ -72,6 +72,22 @@ def figure_of(ax: Axes) -> Figure:
     return figure
 
 
+def legend_below(figure: Figure) -> None:
+    """One legend for all axes of a figure, below them, each name once.
+
+    Args:
+        figure: Its axes hold labelled artists and no legends.
+    """
+    named = {
+        text: handle
+        for ax in figure.axes
+        for handle, text in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        list(named.values()), list(named), loc="outside lower center", ncols=4, fontsize=8
+    )
+
+
 def grey_limit(images: np.ndarray) -> float:
     """The grey level of white: 255 for uint8, else 1."""
     return 255.0 if images.dtype == np.uint8 else 1.0

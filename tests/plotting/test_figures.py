@@ -25,6 +25,13 @@ CODEBOOK_HISTORY = [
     {"steps": 2, "used_fraction": 1.0, "ssim": 0.4, "validation_loss": 1.0},
 ]
 CLOUD = RNG.standard_normal((8, 2))
+FOREST = {
+    "network": {"ours": {"value": 0.7, "interval": (0.6, 0.8)}, "theirs": None},
+    "logistic": {
+        "ours": {"value": 0.9, "interval": None},
+        "theirs": {"value": 0.5, "interval": (0.4, 0.6)},
+    },
+}
 TITLES = [f"slice {i}" for i in range(5)]
 
 
@@ -57,6 +64,7 @@ EVERY_FIGURE = {
     "reconstructions_over_training": lambda: plotting.reconstructions_over_training(
         GREY[:2], {"epoch 1": GREY[2:4], "epoch 4": GREY[:2]}, "title"
     ),
+    "forest": lambda: plotting.forest(FOREST, "KID", 0.5, "title"),
     "compare_codebooks": lambda: plotting.compare_codebooks(
         FLOATS, {"ours": (INDICES, np.arange(8), FLOATS)}, {"ours": CODEBOOK_HISTORY}, "title"
     ),
@@ -116,6 +124,7 @@ def test_every_function_gives_a_titled_figure_that_can_be_saved(name, tmp_path):
         ("trends", {"age", "share", "real"}),
         ("heat", {"nats"}),
         ("bars", {"SSIM", "ours", "baseline"}),
+        ("forest", {"KID", "network", "logistic", "ours", "theirs"}),
         ("lines", {"pixels", "share"}),
         ("histograms", {"age", "subjects", "a"}),
         ("code_cells", {"decodes to", "code 2\n7.14% of cells", *TITLES}),
@@ -150,7 +159,8 @@ def test_every_public_function_is_covered():
         and getattr(thing, "__module__", "").startswith(plotting.__name__)
         and name[0] != "_"
     }
-    no_figures = {"use_style", "save_figure", "table", "settings", "span", "source", "mark_sides"}
+    no_figures = {"use_style", "save_figure", "legend_below", "mark_sides"}
+    no_figures |= {"table", "settings", "span", "source"}
     assert public - no_figures - {"animation", "save_animation"} == set(EVERY_FIGURE)
 
 
@@ -407,6 +417,31 @@ def test_only_the_cells_of_a_code_are_tinted():
     shown = np.asarray(images_of(figure)[1].get_array())  # code 2 in the first slice
     tinted = (shown != GREY[0][..., None]).any(2).reshape(4, 4, 4, 4).any((1, 3))
     assert np.array_equal(tinted, INDICES[0] == 2)
+
+
+def test_a_forest_shows_each_value_in_its_row_and_skips_what_was_not_measured():
+    ax = EVERY_FIGURE["forest"]().axes[0]
+    markers = {
+        line.get_label(): line.get_xydata() for line in ax.lines if line.get_label()[0] != "_"
+    }
+    ours, theirs = markers["ours"], markers["theirs"]
+    assert ours[:, 0].tolist() == [0.7, 0.9]
+    assert theirs[:, 0].tolist() == [0.5]
+    assert np.round(ours[:, 1]).tolist() == [0, 1]
+    assert np.round(theirs[:, 1]).tolist() == [1]
+    assert ours[1, 1] != theirs[0, 1]  # beside one another, not on one another
+    spans = [segment[:, 0].tolist() for lines in ax.collections for segment in lines.get_segments()]
+    assert sorted(spans) == [[0.4, 0.6], [0.6, 0.8]]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first row on top
+
+
+def test_panels_of_a_forest_share_one_legend():
+    figure, axes = plt.subplots(1, 2)
+    for ax in axes:
+        plotting.forest(FOREST, "KID", ax=ax)
+    assert not figure.legends
+    plotting.legend_below(figure)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ours", "theirs"]
 
 
 def test_bars_of_codes_are_ordered_by_the_first_setting():
