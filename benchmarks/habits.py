@@ -1,17 +1,19 @@
-"""What do two habits gain on a CPU: to keep freed memory (`runtime.keep_freed_memory`), and to
-compile long trainings?
+"""What do three habits gain on a CPU: to keep freed memory (`runtime.keep_freed_memory`), to leave
+the cores to busy processes (`runtime.sharing`), and to compile long trainings?
 
     OMP_NUM_THREADS=1 python benchmarks/habits.py [--rounds 5]
 
 Measured on training steps of the demo's models and on features of the image network. Kept memory
 cannot be unlearned, so each measurement of it is a process of its own; the two ways alternate.
-Fresh pages are counted by the system.
+Fresh pages are counted by the system. The sharing of cores is measured in steps of the VQ-VAE a
+second of the clock, with as many threads as cores, alone and beside as many busy processes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -26,11 +28,15 @@ from oasis_utils.metrics.features import learned
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import keep_freed_memory
+from oasis_utils.runtime.sharing import share_cores
 from oasis_utils.training.compiling import compiled
 from oasis_utils.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 WAYS = ("kept", "given back")
+WAITING = ("default", "share_cores", "OMP_WAIT_POLICY=PASSIVE")
+SETTLED, TIMED = 5.0, 10.0  # seconds before and while steps are counted
+SPIN = "while True: pass"
 
 
 def trainings() -> dict[str, Trainer]:
@@ -77,6 +83,49 @@ def child(way: str) -> dict[str, dict[str, float]]:
         pages = (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / calls
         found[name] = {"seconds": spent, "fresh_mib": pages * resource.getpagesize() / 2**20}
     return found
+
+
+def steps_a_second(way: str) -> float:
+    """Training steps of the VQ-VAE a second of the clock, in this process on all its threads."""
+    if way == "share_cores":
+        share_cores()
+    work = step(trainings()["vqvae"])
+    for limit in (SETTLED, TIMED):
+        start, steps = time.perf_counter(), 0
+        while time.perf_counter() < start + limit:
+            work()
+            steps += 1
+    return steps / (time.perf_counter() - start)
+
+
+def waiting(rounds: int) -> dict[str, dict[str, dict[str, float]]]:
+    """{load: {way: spread of the steps a second}}; the ways alternate."""
+    cores, found = len(os.sched_getaffinity(0)), {}
+    for load, others in (("calm", 0), ("busy", cores)):
+        rates: dict[str, list[float]] = {way: [] for way in WAITING}
+        for _ in range(rounds):
+            busy = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(others)]
+            try:
+                for way in WAITING:
+                    rates[way].append(_rate(way, cores))
+            finally:
+                for process in busy:
+                    process.kill()
+        found[load] = {way: spread(values) for way, values in rates.items()}
+        print(f"{load}: " + ", ".join(f"{w} {v['median']:.1f}" for w, v in found[load].items()))
+    return found
+
+
+def _rate(way: str, threads: int) -> float:
+    setting = {"OMP_WAIT_POLICY": "PASSIVE"} if way == WAITING[-1] else {}
+    done = subprocess.run(
+        [sys.executable, __file__, "--child", way],
+        env=os.environ | {"OMP_NUM_THREADS": str(threads)} | setting,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
 
 
 def compiling(rounds: int = 20) -> dict[str, dict[str, float]]:
@@ -137,14 +186,15 @@ def memory(rounds: int) -> dict[str, dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--child", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=WAYS + WAITING, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        print(json.dumps(child(options.child)))
+        measured = child if options.child in WAYS else steps_a_second
+        print(json.dumps(measured(options.child)))
         return
-    figures = memory(options.rounds)
+    figures = {"waiting": waiting(options.rounds), "memory": memory(options.rounds)}
     begin("cpu")
-    record("habits", {"memory": figures, "compiling": compiling()}, CPU)
+    record("habits", figures | {"compiling": compiling()}, CPU)
 
 
 if __name__ == "__main__":

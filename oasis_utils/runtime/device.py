@@ -21,7 +21,8 @@ def select_device(name: str = "auto"):
     """The torch device of that name, made ready for use.
 
     A GPU becomes the current device and computes float32 as IEEE float32, see
-    `gpu.use_ieee_float32`. The C library keeps freed memory, see `keep_freed_memory`.
+    `gpu.use_ieee_float32`. The C library keeps freed memory, see `keep_freed_memory`, and threads
+    that wait leave the cores to other processes, see `sharing.share_cores`.
 
     Args:
         name: auto (CUDA if there is a GPU, else the CPU), cpu, cuda, or cuda:N (GPU number N).
@@ -35,11 +36,12 @@ def select_device(name: str = "auto"):
     """
     import torch
 
-    from oasis_utils.runtime import gpu
+    from oasis_utils.runtime import gpu, sharing
 
     if not is_device_name(name):
         raise ValueError(f"unknown device {name!r}: choose {DEVICES}")
     keep_freed_memory()
+    sharing.share_cores()
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     return gpu.cuda_device("cuda" if name == "auto" else name)

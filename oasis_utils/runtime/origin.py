@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import oasis_utils
+from oasis_utils.runtime import sharing
 from oasis_utils.runtime.device import seed_everything, select_device, select_dtype
 from oasis_utils.runtime.folders import project_root
 
@@ -40,16 +41,18 @@ def banner(seed: int, device: str = "auto") -> str:
         device: As in `select_device`, which also makes it ready.
 
     Returns:
-        Versions, hardware, precision and seed as text.
+        Versions, hardware, precision and seed as text, and the load if others use the cores.
     """
     import torch
 
     chosen = select_device(device)
     seed_everything(seed)
     precision = str(select_dtype(chosen)).removeprefix("torch.")
+    load = sharing.load_in_words()
     return (
         f"oasis_utils {oasis_utils.__version__} · Python {platform.python_version()} · torch"
         f" {torch.__version__} · {hardware(chosen)} · {precision} · seed {seed}"
+        + (f" · {load}" if load else "")
     )
 
 

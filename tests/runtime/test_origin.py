@@ -13,6 +13,7 @@ from oasis_utils.runtime import (
     origin,
     provenance,
     seed_everything,
+    sharing,
 )
 
 CPU = torch.device("cpu")
@@ -22,7 +23,8 @@ def draws():
     return random.random(), float(np.random.rand()), float(torch.rand(()))
 
 
-def test_banner_is_one_line_with_versions_and_seed_and_seeds():
+def test_banner_is_one_line_with_versions_and_seed_and_seeds(monkeypatch):
+    monkeypatch.setattr(sharing, "load_in_words", lambda: "")
     text = banner(123, "cpu")
     first = draws()
     assert "\n" not in text
@@ -32,6 +34,8 @@ def test_banner_is_one_line_with_versions_and_seed_and_seeds():
     assert text.endswith("seed 123")
     seed_everything(123)
     assert draws() == first
+    monkeypatch.setattr(sharing, "load_in_words", lambda: "others work")
+    assert banner(123, "cpu") == f"{text} · others work"
 
 
 def test_provenance_is_plain_json_and_names_its_origin():
