@@ -21,7 +21,7 @@ from oasis_utils.evaluation.reference import (
     Reference,
     reference_rows,
 )
-from oasis_utils.evaluation.verdicts import compare_priors
+from oasis_utils.evaluation.verdicts import compare_priors, verdict_rows
 
 __all__ = [
     "DECODED_VS_DECODED",
@@ -49,5 +49,6 @@ __all__ = [
     "score_reconstruction",
     "sensitivities",
     "summary_of",
+    "verdict_rows",
     "verdicts",
 ]

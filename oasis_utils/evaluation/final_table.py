@@ -6,6 +6,7 @@ from typing import Any
 
 from oasis_utils.evaluation.measured_sets import resolution
 from oasis_utils.evaluation.reference import REAL_VS_REAL, Reference
+from oasis_utils.models import PRIORS
 from oasis_utils.runtime.report import EvaluationSummary, checked, plain
 
 PRIOR_ROWS = (  # text, entry of an evaluation, better, ending of its reference
@@ -28,7 +29,8 @@ def final_rows(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     rows = {**_reconstruction(report["reconstruction"]), **_likelihood(report)}
     people = report["evaluation"]["controls"]["other people"]["copy_gap"]
     for name, evaluation in report["priors"].items():
-        rows |= {f"{name}, {text}": row for text, row in _prior(evaluation, people).items()}
+        title = PRIORS[name].__name__
+        rows |= {f"{title}, {text}": row for text, row in _prior(evaluation, people).items()}
     return rows
 
 
@@ -71,6 +73,12 @@ def _prior(evaluation: dict[str, Any], people: float) -> dict[str, dict[str, Any
     for text, key, better, ending in PRIOR_ROWS:
         reference = evaluation[key.removesuffix("_prior") + ending]
         rows[text] = _row(evaluation[key], better, reference, ending[1:].replace("_", " "))
+    sides = evaluation["comparisons"]
+    for key in ("precision", "recall", "coverage"):
+        value, reference = (
+            sides[side]["learned"][key]["value"] for side in ("decoded", "decoded_vs_decoded")
+        )
+        rows[f"{key} to decoded"] = _row(value, "higher", reference, "decoded vs decoded")
     generated, decoded = (
         evaluation["variety"][side]["pair_ms_ssim"]["value"] for side in ("generated", "decoded")
     )

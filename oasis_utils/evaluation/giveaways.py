@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,26 +10,36 @@ from oasis_utils.evaluation.measured_sets import MeasuredSet
 from oasis_utils.metrics.radiomic import radiomic_table
 from oasis_utils.runtime.symmetry import Symmetry
 
-MATCH = "halves do not match: longer training; PixelCNN: a layout, wider kernels"
-SIZE = "wrong size: PixelCNN: a layout; longer training"
-ADVICE = {
-    "outline": "ragged or speckled: longer training; DCGAN: another gamma",
-    "around the outline": "soft or bright rim: as for the outline",
-    "fill": "holes or specks: as for the outline",
-    "column": "mirrored beside the mid-line: prepare older data into a new folder",
-    "row": "brain too high or too low: PixelCNN: a layout",
-    "overlap": MATCH,
-    "asymmetry": MATCH,
+
+class Tell(NamedTuple):
+    """What a difference in a number means, and what may help."""
+
+    negative: str
+    positive: str
+    help: str
+
+
+RIM = "longer training; DCGAN: another gamma"
+HALVES = "longer training; PixelCNN: a layout, wider kernels"
+SIZE = Tell("too small", "too large", "longer training; PixelCNN: a layout")
+TELLS = {
+    "outline": Tell("too plain", "ragged or speckled", RIM),
+    "around the outline": Tell("dark rim", "bright rim", RIM),
+    "fill": Tell("holes or specks", "too full", RIM),
+    "column": Tell("too far left", "too far right", "prepare older data into a new folder"),
+    "row": Tell("too high", "too low", "PixelCNN: a layout"),
+    "overlap": Tell("halves do not match", "halves match too well", HALVES),
+    "asymmetry": Tell("halves match too well", "halves do not match", HALVES),
     "height": SIZE,
     "width": SIZE,
     "area": SIZE,
 }
-SMOOTH = "too smooth (PixelCNN: top-p nearer 1)"
-NOISY = "too noisy (PixelCNN: smaller top-p)"
-SHARP = f"negative: {SMOOTH}; positive: {NOISY}; longer training"
-BLUNT = f"positive: {SMOOTH}; negative: {NOISY}; longer training"
-GREY = "wrong grey levels or tissue shares: longer training; look at the ages asked for"
-COARSE = "share of coarse structure: see the finer frequencies, which it gives way to"
+DETAIL = "longer training; PixelCNN: top-p (larger if too smooth)"
+SHARP = Tell("too smooth", "too noisy", DETAIL)
+BLUNT = Tell("too noisy", "too smooth", DETAIL)
+GREY = Tell("too low", "too high", "longer training; look at the ages asked for")
+COARSE = Tell("too little", "too much", "look at the finer frequencies, to which it gives way")
+SEEN = 0.25  # deviations from which on a difference is put into words
 SHARPNESS = ("sharpness", "gradient", "contrast", "0.12 to", "0.25 to")  # rise with noise
 SMOOTHNESS = ("homogeneity", "energy", "correlation")  # fall with noise
 
@@ -66,7 +76,8 @@ def giveaway_rows(evaluations: dict[str, dict[str, Any]], count: int = 8) -> dic
         count: Number of rows.
 
     Returns:
-        {number: {prior: difference in standard deviations, "what may help": text}}.
+        {number: {prior: difference in standard deviations and what it means, "what may help":
+        text}}.
     """
     found = {name: e["giveaways"] or {} for name, e in evaluations.items()}
     numbers = {number for some in found.values() for number in some}
@@ -77,19 +88,29 @@ def giveaway_rows(evaluations: dict[str, dict[str, Any]], count: int = 8) -> dic
     chosen = sorted(numbers, key=lambda number: (-largest[number], number))[:count]
     return {
         number: {
-            **{name: some.get(number) for name, some in found.items()},
-            "what may help": advice(number),
+            **{name: in_words(number, some.get(number)) for name, some in found.items()},
+            "what may help": tell(number).help,
         }
         for number in chosen
     }
 
 
-def advice(number: str) -> str:
-    """What to try where a radiomic number differs."""
+def in_words(number: str, difference: float | None) -> str:
+    """A difference with its meaning, such as "-0.65, too smooth"; empty for None."""
+    if difference is None:
+        return ""
+    if abs(difference) < SEEN:
+        return f"{difference:+.2f}"
+    meaning = tell(number)
+    return f"{difference:+.2f}, {meaning.positive if difference > 0 else meaning.negative}"
+
+
+def tell(number: str) -> Tell:
+    """What a difference in a radiomic number means."""
     if any(word in number for word in SHARPNESS):
         return SHARP
     if any(word in number for word in SMOOTHNESS):
         return BLUNT
     if "cycles" in number:
         return COARSE
-    return ADVICE.get(number, GREY)
+    return TELLS.get(number, GREY)

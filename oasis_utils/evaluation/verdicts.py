@@ -82,6 +82,63 @@ def compare_priors(evaluations: dict[str, dict[str, Any]]) -> str:
     return f"Against {side} slices, {'; '.join(parts)}."
 
 
+FINDINGS = {  # row of the table: family and metric, form of the numbers
+    "KID": ("learned", "kid", ".3f"),
+    "AUC of the network": ("two_sample", "network", ".2f"),
+    "precision": ("learned", "precision", ".2f"),
+    "recall": ("learned", "recall", ".2f"),
+    "coverage": ("learned", "coverage", ".2f"),
+}
+
+
+def verdict_rows(evaluations: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """The verdicts of several sets as a table.
+
+    Args:
+        evaluations: {name: evaluation}, see `evaluate_images`.
+
+    Returns:
+        {finding: {"reference": its value, name of a set: value and verdict}}.
+    """
+    some, rows = next(iter(evaluations.values())), {}
+    for side in ("real", "decoded"):
+        null = some["comparisons"][f"{side}_vs_{side}"]
+        if some["comparisons"][side] is None or null is None:
+            continue
+        for text, (family, key, form) in FINDINGS.items():
+            found = {name: e["comparisons"][side][family][key] for name, e in evaluations.items()}
+            rows[f"{text}, against {side}"] = _verdict_row(some, found, null[family][key], form)
+    like = "decoded" if some["comparisons"]["decoded"] else "real"
+    pairs = {name: e["variety"]["generated"]["pair_ms_ssim"] for name, e in evaluations.items()}
+    reference = some["variety"][like]["pair_ms_ssim"]
+    if all(item["value"] is not None for item in (reference, *pairs.values())):
+        rows["MS-SSIM of two slices of one position"] = _verdict_row(some, pairs, reference, ".2f")
+    for text, key, form in (
+        ("share outside the real range", "outside_share", ".2f"),
+        ("error of the position, in slices", "position_error", ".1f"),
+    ):
+        found = {name: _share(e["anatomy"]["generated"], key) for name, e in evaluations.items()}
+        rows[text] = _verdict_row(some, found, _share(some["anatomy"][like], key), form)
+    return rows
+
+
+def _verdict_row(
+    some: dict[str, Any], found: dict[str, dict[str, Any]], reference: dict[str, Any], form: str
+) -> dict[str, str]:
+    people = min(some["real_subjects"], some["reference_subjects"])
+
+    def word(item: dict[str, Any]) -> str:
+        return differs(item, reference) if people >= FEW else "too few people to say"
+
+    return {"reference": f"{reference['value']:{form}}"} | {
+        name: f"{item['value']:{form}}: {word(item)}" for name, item in found.items()
+    }
+
+
+def _share(side: dict[str, Any], key: str) -> dict[str, Any]:
+    return {"value": side[key], "interval": side[f"{key}_interval"]}
+
+
 def _text(item: dict[str, Any], form: str = ".3f") -> str:
     if item["interval"] is None:
         return f"{item['value']:{form}}"
@@ -158,20 +215,17 @@ def _anatomy(e: dict[str, Any]) -> str:
         found, key=lambda measure: found[measure]["value"] - null[measure]["value"]
     )  # they differ in bias
 
-    def share(side: dict[str, Any], key: str) -> dict[str, Any]:
-        return {"value": side[key], "interval": side[f"{key}_interval"]}
-
     outside = _against(
         e,
-        share(generated, "outside_share"),
-        share(real, "outside_share"),
+        _share(generated, "outside_share"),
+        _share(real, "outside_share"),
         f"{name} slices of people",
         ".0%",
     )
     error = _against(
         e,
-        share(generated, "position_error"),
-        share(real, "position_error"),
+        _share(generated, "position_error"),
+        _share(real, "position_error"),
         f"{name} slices of people",
         ".1f",
     )

@@ -1,6 +1,7 @@
 """Metrics: arrays in, numbers out; no model and no data set is known here."""
 
 from oasis_utils.metrics.baselines import (
+    BASELINES,
     informed_baselines,
     neighbour,
     other_subject,
@@ -9,6 +10,7 @@ from oasis_utils.metrics.baselines import (
 from oasis_utils.metrics.image_quality import brain_ssim, ms_ssim, psnr, score, slice_scores, ssim
 
 __all__ = [
+    "BASELINES",
     "brain_ssim",
     "informed_baselines",
     "ms_ssim",

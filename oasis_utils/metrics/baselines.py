@@ -12,6 +12,16 @@ from torch import Tensor
 
 from oasis_utils.metrics.image_quality import score
 
+BASELINES = {  # what they are called in tables
+    "black": "all black",
+    "mean": "mean image",
+    "other_subject": "another subject, same position",
+    "position_mean": "mean of the position",
+    "blur_2": "itself, blurred (2 pixels)",
+    "blur_1": "itself, blurred (1 pixel)",
+    "neighbour": "neighbouring slice",
+}
+
 
 def other_subject(subjects: Int[Tensor, " n"], positions: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
     """Partner of each slice: the same position in another subject.

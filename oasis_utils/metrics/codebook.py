@@ -348,16 +348,51 @@ def grey_correlation(
     Returns:
         Correlations in [-1, 1]; nan where a component or the grey levels are constant.
     """
-    n, rows, cols = indices.shape
-    grey = (
-        images.reshape(n, rows, images.shape[1] // rows, cols, images.shape[2] // cols)
-        .mean(axis=(2, 4))
-        .ravel()
-    )
-    shown = grey > black
-    components, grey = codes[indices.ravel()[shown]].astype(float), grey[shown]
+    components, grey = _components_and_grey(codes, images, indices, black)
     if len(grey) < 2:
         return np.full(codes.shape[1], np.nan)
-    components, grey = components - components.mean(0), grey - grey.mean()
     with np.errstate(invalid="ignore", divide="ignore"):
         return grey @ components / np.sqrt((components**2).sum(0) * (grey**2).sum())
+
+
+def grey_explained(
+    codes: Float[np.ndarray, "n_codes dim"],
+    images: Float[np.ndarray, "n height width"],
+    indices: Integer[np.ndarray, "n rows cols"],
+    black: float = 0.03,
+) -> float:
+    """Share of the variance of the cells' mean grey level that a linear function of all components
+    of their codes explains (R²).
+
+    Args:
+        codes: Vectors of the codebook.
+        images: Slices in [0, 1].
+        indices: Their index maps.
+        black: Cells that are not brighter than this are left out.
+
+    Returns:
+        A share in [0, 1]; nan where the grey levels are constant.
+    """
+    components, grey = _components_and_grey(codes, images, indices, black)
+    total = float((grey**2).sum())
+    if total == 0:
+        return float("nan")
+    weights = np.linalg.lstsq(components, grey, rcond=None)[0]
+    return 1 - float(((grey - components @ weights) ** 2).sum()) / total
+
+
+def _components_and_grey(
+    codes: Float[np.ndarray, "n_codes dim"],
+    images: Float[np.ndarray, "n height width"],
+    indices: Integer[np.ndarray, "n rows cols"],
+    black: float,
+) -> tuple[Float[np.ndarray, "cells dim"], Float[np.ndarray, " cells"]]:
+    """Components of the codes and mean grey levels of all cells that are not black, centred."""
+    n, rows, cols = indices.shape
+    cells = images.reshape(n, rows, images.shape[1] // rows, cols, images.shape[2] // cols)
+    grey = cells.mean(axis=(2, 4)).ravel()
+    shown = grey > black
+    if not shown.any():
+        return np.zeros((0, codes.shape[1])), np.zeros(0)
+    components, grey = codes[indices.ravel()[shown]].astype(float), grey[shown].astype(float)
+    return components - components.mean(0), grey - grey.mean()

@@ -43,7 +43,8 @@ def vqvae_steps(model: VQVAE) -> list[Step]:
     """Encoder, codebook and decoder, and the patch discriminator if there is one."""
     config = model.config
     learned = "by gradient" if config.codebook == "gradient" else "by moving averages"
-    nearest = f"nearest of {config.n_codes} codes of {config.code_dim} numbers, learned {learned}"
+    size = f"{config.n_codes} codes of {config.code_dim} numbers"
+    nearest = f"nearest of {size} ({config.n_codes * config.code_dim:,}), learned {learned}"
     steps = [
         *_chain("encoder", model.encoder),
         Step("codebook", "nearest code", nearest, (model.quantizer,)),
@@ -161,7 +162,11 @@ def _what(layer: nn.Module) -> str:
         side = layer.upscale_factor
         return f"{side**2} channels become {side}×{side} pixels"
     if isinstance(layer, ResidualBlock):
-        return "adds the output of two convolutions"
+        first, second = (m for m in layer.layers if isinstance(m, nn.Conv2d))
+        return (
+            f"adds {_size(first)}, {first.in_channels} to {first.out_channels} channels, then"
+            f" {_size(second)}, {second.in_channels} to {second.out_channels}"
+        )
     if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
         kind = "transposed convolution" if isinstance(layer, nn.ConvTranspose2d) else "convolution"
         return f"{_size(layer)} {kind}" + (", stride 2" if layer.stride[0] == 2 else "")

@@ -198,7 +198,7 @@ def bars(
             ax.vlines(i, low, high, color="black", linewidth=1)
     tops = [max(value, ends.get(name, [value])[-1]) for name, value in values.items()]
     for i, (value, top) in enumerate(zip(values.values(), tops, strict=True)):
-        text = f"{value:#.3g}".rstrip(".") if abs(value) >= 0.001 else f"{value:.3f}"
+        text = f"{value:#.3g}".rstrip(".") if abs(value) >= 0.1 else f"{value:.3f}"
         ax.annotate(
             text, (i, top), xytext=(0, 2), textcoords="offset points", ha="center", fontsize=8
         )

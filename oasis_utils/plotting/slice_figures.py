@@ -76,7 +76,7 @@ def reconstructions(
         axes[2, i].imshow(np.abs(a[i] - b[i]), cmap="magma", vmin=0, vmax=0.3)
         axes[0, i].set_title(titles[i], fontsize=8)
     label_rows(axes, labels)
-    figure.colorbar(axes[2, -1].images[0], ax=axes[2], shrink=0.8, label="grey level (0 to 1)")
+    figure.colorbar(axes[2, -1].images[0], ax=axes[2], shrink=0.8, label="error (grey from 0 to 1)")
     figure.suptitle(title)
     return figure
 
@@ -111,7 +111,9 @@ def reconstructions_over_training(
     for ax, text in zip(axes[0], ("original", *stages), strict=True):
         ax.set_title(text, fontsize=8)
     label_rows(axes, ("slice", "|error|") * n)
-    figure.colorbar(axes[-1, -1].images[0], ax=axes[1::2], shrink=0.6, label="grey level (0 to 1)")
+    figure.colorbar(
+        axes[-1, -1].images[0], ax=axes[1::2], shrink=0.6, label="error (grey from 0 to 1)"
+    )
     figure.suptitle(title)
     return figure
 
@@ -149,8 +151,7 @@ def overlay(
     label_rows(axes, ("slice", "with mask"))
     figure.legend(
         handles=[
-            Patch(color=colour, alpha=0.6, label=name)
-            for colour, name in zip(COLOURS, levels, strict=False)
+            Patch(color=colour, label=name) for colour, name in zip(COLOURS, levels, strict=False)
         ],
         loc="outside lower center",
         ncols=len(levels),

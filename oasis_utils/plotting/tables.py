@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -36,7 +38,8 @@ def table(rows: dict[str, dict[str, object]], corner: str = "", digits: int = 3)
 
 
 def _is_number(text: str) -> bool:
-    """Whether a cell is empty or begins as a number does, as intervals do."""
+    """Whether a cell is empty or begins as a number does, as intervals do; bold ones count."""
+    text = text.strip("*")
     return text[:1] in "+-−" or text[0].isdigit() or text == "nan"
 
 
@@ -87,6 +90,8 @@ def settings(meanings: dict[str, str], *configs):
 def source(thing):
     """The source of a function or method as a listing for a notebook.
 
+    Docstrings are shortened to their first line, and remarks for the type checker are left out.
+
     Args:
         thing: A function, method or class written in Python.
 
@@ -98,4 +103,15 @@ def source(thing):
 
     from IPython.display import Markdown
 
-    return Markdown(f"```python\n{textwrap.dedent(inspect.getsource(thing))}```")
+    return Markdown(f"```python\n{_shortened(textwrap.dedent(inspect.getsource(thing)))}```")
+
+
+def _shortened(text: str) -> str:
+    lines = re.sub(r"[ ]*# pyright: ignore\[\w+\][^\n]*", "", text).splitlines(keepends=True)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node):
+            first, last = node.body[0].lineno - 1, node.body[0].end_lineno
+            paragraph = "".join(lines[first:last]).split("\n\n")[0].rstrip()
+            closed = paragraph if paragraph.endswith('"""') else paragraph + '"""'
+            lines[first:last] = [closed + "\n"] + [""] * (last - first - 1)
+    return "".join(lines)

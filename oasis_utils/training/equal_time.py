@@ -195,14 +195,16 @@ def ssim_with_near_codes(
     images: Float[Tensor, "batch 1 height width"],
     shares: list[float],
     seed: int = 0,
+    among: int = 5,
 ) -> dict[float, float]:
     """How well the decoder bears codes that are nearly right, as those of a prior are.
 
     Args:
         model: the VQ-VAE.
         images: in [0, 1].
-        shares: of the cells, each in [0, 1]; so many take one of the five codes nearest to theirs.
+        shares: of the cells, each in [0, 1]; so many take one of the codes nearest to theirs.
         seed: of the choice of cells and codes.
+        among: so many nearest codes, the code itself not counted.
 
     Returns:
         Mean SSIM of the reconstructions, by share.
@@ -212,7 +214,7 @@ def ssim_with_near_codes(
     """
     indices, codebook = model.encode_indices(images), model.quantizer.codebook
     distances = torch.cdist(codebook, codebook).fill_diagonal_(float("inf"))
-    near = distances.topk(min(5, len(codebook) - 1), largest=False).indices
+    near = distances.topk(min(among, len(codebook) - 1), largest=False).indices
     random = torch.Generator().manual_seed(seed)
     chance = torch.rand(indices.shape, generator=random).to(images.device)
     pick = torch.randint(near.shape[1], indices.shape, generator=random).to(images.device)

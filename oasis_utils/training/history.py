@@ -114,9 +114,12 @@ class Snapshots:
             steps: at which that model was kept.
 
         Returns:
-            {"16 steps": array, ...} in order, with that of the best model as the last.
+            {"16 steps": array, ...} in order, with that of the best model as the last; a snapshot
+            of the same steps that equals it is left out.
         """
-        return {
-            **{f"{moment} steps": array for moment, array in self.arrays().items()},
-            f"best\n({steps} steps)": best,
+        earlier = {
+            f"{moment} steps": array
+            for moment, array in self.arrays().items()
+            if not (moment == steps and np.array_equal(array, best))
         }
+        return {**earlier, f"best\n({steps} steps)": best}

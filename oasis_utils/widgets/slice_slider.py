@@ -51,7 +51,7 @@ class SliceSlider:
         moments = list(self.snapshots)
         self.choice = widgets.SelectionSlider(
             options=[(str(moment), moment) for moment in moments],
-            value=moments[-1],
+            value=moments[0],
             description=unit,
             style=LABEL,
             layout=widgets.Layout(width="440px"),
@@ -63,7 +63,7 @@ class SliceSlider:
 
     def _controls(self, play: bool) -> widgets.HBox:
         self.play = widgets.Play(
-            value=len(self.snapshots) - 1,
+            value=0,
             max=len(self.snapshots) - 1,
             interval=600,
             show_repeat=False,

@@ -26,6 +26,7 @@ from oasis_utils.widgets.controls import (
 from oasis_utils.widgets.painter import PICTURE_SIDE, PictureGrid
 
 SHOWN = 16  # codes
+START = SamplingOptions(temperature=0.7, top_p=0.95)
 
 
 def settings_text(options: SamplingOptions) -> str:
@@ -62,6 +63,8 @@ class SoftmaxSliders:
         logits: A prior's prediction of every cell of one index map.
         image: The slice of the map, to choose a cell from.
         pictures: What each code decodes to, as from `painter.code_pictures`.
+        cell: Row and column at first; None: the middle.
+        start: Sampling options at first.
     """
 
     def __init__(
@@ -69,20 +72,23 @@ class SoftmaxSliders:
         logits: Float[np.ndarray, "n_codes rows cols"],
         image: UInt8[np.ndarray, "height width"],
         pictures: UInt8[np.ndarray, "n_codes side side"],
+        cell: tuple[int, int] | None = None,
+        start: SamplingOptions = START,
     ):
         self.logits, self.pictures = logits, pictures
         n_codes, rows, cols = logits.shape
-        self.temperature = number("temperature", 0.7, 0.0, 1.5)
-        self.top_k = integer("top-k (0: all)", 0, 0, min(n_codes, 2 * SHOWN))
-        self.top_p = number("top-p", 0.95, 0.05, 1.0)
-        self.row = number_box("row", rows // 2, rows - 1)
-        self.col = number_box("column", cols // 2, cols - 1)
+        row, col = cell or (rows // 2, cols // 2)
+        self.temperature = number("temperature", start.temperature, 0.0, 1.5)
+        self.top_k = integer("top-k (0: all)", start.top_k, 0, min(n_codes, 2 * SHOWN))
+        self.top_p = number("top-p", start.top_p, 0.05, 1.0)
+        self.row = number_box("row", row, rows - 1)
+        self.col = number_box("column", col, cols - 1)
         self.cell = PictureGrid(
             label="Choose a cell",
             rows=rows,
             cols=cols,
-            row=rows // 2,
-            col=cols // 2,
+            row=row,
+            col=col,
             picture=png_sheet(image[None], tile=PICTURE_SIDE),
         )
         self.text = widgets.Label()

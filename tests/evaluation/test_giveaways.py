@@ -10,9 +10,10 @@ from oasis_utils.evaluation.giveaways import (
     COARSE,
     GREY,
     SHARP,
-    advice,
     giveaway_rows,
     giveaways,
+    in_words,
+    tell,
 )
 from oasis_utils.evaluation.measured_sets import MeasuredSet
 from oasis_utils.metrics.radiomic import radiomic, radiomic_table
@@ -55,15 +56,19 @@ def test_rows_hold_the_largest_differences_of_any_prior():
     }
     rows = giveaway_rows(evaluations, count=2)
     assert list(rows) == ["mean", "outline"]
-    assert rows["outline"]["A"] == 3.0 and rows["mean"]["B"] == -4.0
-    assert rows["outline"]["C"] is None and "ragged" in rows["outline"]["what may help"]
+    assert rows["outline"]["A"] == "+3.00, ragged or speckled"
+    assert rows["mean"]["B"] == "-4.00, too low"
+    assert rows["outline"]["B"] == "+0.20"  # too small for words
+    assert rows["outline"]["C"] == ""
+    assert "gamma" in rows["outline"]["what may help"]
 
 
 def test_every_number_has_advice():
     names = list(radiomic_table(blobs(2, 1)))
-    texts = {name: advice(name) for name in names}
+    texts = {name: tell(name) for name in names}
     assert texts["0.25 to 0.5 cycles a pixel"] == texts["sharpness"] == SHARP
-    assert texts["skewness"] == GREY and all(texts.values())
+    assert texts["skewness"] == GREY
+    assert all(all(text) for text in texts.values())
     assert texts["0.03 to 0.06 cycles a pixel"] == COARSE
 
 
@@ -77,7 +82,14 @@ def test_the_sign_of_the_advice_is_that_of_noise_and_blur():
     before = radiomic_table(images)
     for number in before:
         moved = {name: (table[number] - before[number]).mean() for name, table in tables.items()}
-        if advice(number) == SHARP:
+        if tell(number) == SHARP:
             assert moved["noisy"] > 0 > moved["smooth"], number
-        if advice(number) == BLUNT:
+        if tell(number) == BLUNT:
             assert moved["noisy"] < 0 < moved["smooth"], number
+
+
+def test_the_sign_decides_the_meaning():
+    assert in_words("overlap", -1.5) == "-1.50, halves do not match"
+    assert in_words("asymmetry", 1.5) == "+1.50, halves do not match"
+    assert in_words("correlation", -0.5) == "-0.50, too noisy"
+    assert in_words("sharpness", -0.5) == "-0.50, too smooth"

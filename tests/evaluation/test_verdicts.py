@@ -13,7 +13,7 @@ from oasis_utils.evaluation.model_card import (
     plain_text,
     variety_rows,
 )
-from oasis_utils.evaluation.verdicts import compare_priors, differs, verdicts
+from oasis_utils.evaluation.verdicts import compare_priors, differs, verdict_rows, verdicts
 from oasis_utils.runtime.report import EvaluationResults, checked
 
 FORM = [field.name for field in fields(EvaluationResults) if field.default is MISSING]
@@ -308,3 +308,22 @@ def test_names_in_a_card_are_no_markup():
     assert plain_text("a|b<script>\n# c [d](e) *f* 07_g") == (
         r"a\|b&lt;script&gt; # c \[d\](e) \*f\* 07_g"
     )
+
+
+def test_the_table_of_verdicts_follows_the_rule_of_the_sentences():
+    rows = verdict_rows({"a": evaluation(), "b": evaluation(kid=0.005, prior=0.0)})
+    assert rows["KID, against real"] == {
+        "reference": "0.000",
+        "a": "0.200: higher",
+        "b": "0.005: not shown to differ",
+    }
+    assert rows["KID, against decoded"]["a"] == "0.050: higher"
+    assert list(rows)[-2:] == ["share outside the real range", "error of the position, in slices"]
+
+
+def test_the_table_of_verdicts_judges_no_few_people_and_leaves_out_what_is_unknown():
+    few = evaluation(real_subjects=9)
+    alone = few | {"comparisons": few["comparisons"] | {"decoded": None}}
+    rows = verdict_rows({"a": alone})
+    assert all(row["a"].endswith(": too few people to say") for row in rows.values())
+    assert not [name for name in rows if "decoded" in name]

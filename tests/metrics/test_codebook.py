@@ -298,3 +298,17 @@ def test_grey_correlation_of_components_that_are_and_are_not_grey_levels():
     found = codebook.grey_correlation(codes, images, indices)
     assert found[:2] == pytest.approx([1, -1]) and abs(found[2]) < 0.3 and np.isnan(found[3])
     assert np.isnan(codebook.grey_correlation(codes, 0 * images, indices)).all()
+
+
+def test_grey_that_lies_in_two_components_together_is_explained_by_neither_alone():
+    rng = np.random.default_rng(0)
+    indices = rng.integers(0, 4, (6, 4, 4))
+    level = np.array([0.2, 0.4, 0.6, 0.8])
+    images = level[indices].repeat(2, axis=1).repeat(2, axis=2)
+    first = np.array([0.0, 0.5, -0.5, 1.0])
+    codes = np.stack([first, level - first, np.ones(4)], axis=1)
+    alone = codebook.grey_correlation(codes, images, indices)[:2] ** 2
+    assert alone.max() < 0.9
+    assert codebook.grey_explained(codes, images, indices) == pytest.approx(1)
+    assert codebook.grey_explained(codes[:, :1], images, indices) == pytest.approx(alone[0])
+    assert np.isnan(codebook.grey_explained(codes, 0 * images, indices))

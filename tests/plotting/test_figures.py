@@ -133,7 +133,7 @@ def test_every_function_gives_a_titled_figure_that_can_be_saved(name, tmp_path):
         ("slices", {"row", *TITLES}),
         (
             "reconstructions",
-            {"original", "reconstruction", "|error|", "grey level (0 to 1)", *TITLES},
+            {"original", "reconstruction", "|error|", "error (grey from 0 to 1)", *TITLES},
         ),
         (
             "index_maps",

@@ -20,6 +20,7 @@ def test_table_as_markdown():
 def test_words_stand_left_and_numbers_right():
     rows = {"a": {"value": 2, "meaning": "passes", "interval": "-0.5 to 1.0", "gap": "+2"}, "b": {}}
     assert plotting.table(rows).data.splitlines()[1] == "|---|---:|---|---:|---:|"
+    assert plotting.table({"sum": {"n": "**12,000**"}}).data.splitlines()[1] == "|---|---:|"
 
 
 def test_table_digits():
@@ -59,8 +60,26 @@ class Example:
         """What is shown."""
         return 1
 
+    def documented(self):
+        """What is shown,
+        in two lines.
+
+        Returns:
+            One.
+        """
+        return 1  # pyright: ignore[reportAny]  # as expected
+
 
 def test_source_is_a_listing_without_indentation():
     listing = plotting.source(Example.method).data
     assert listing.startswith('```python\ndef method(self):\n    """What is shown."""')
     assert listing.endswith("    return 1\n```")
+
+
+def test_a_listing_leaves_out_what_no_reader_needs():
+    assert plotting.source(Example.documented).data.splitlines()[1:-1] == [
+        "def documented(self):",
+        '    """What is shown,',
+        '    in two lines."""',
+        "    return 1",
+    ]

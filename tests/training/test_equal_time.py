@@ -168,3 +168,6 @@ def test_a_near_code_is_never_the_own_one():
     distances = torch.cdist(codes, codes)
     rank = (distances[own] < distances[own, decoded[0]][..., None]).sum(-1)
     assert rank.max() <= 5  # itself and at most four others are nearer
+    collapse.ssim_with_near_codes(model, images, [1.0], among=1)
+    distances.fill_diagonal_(float("inf"))
+    assert torch.equal(decoded[1], distances.argmin(dim=1)[own])

@@ -75,6 +75,7 @@ def test_the_best_model_is_a_row_of_its_own_after_the_moments(run):
         list(rows) == ["0 steps", "16 steps", "20 steps", "best\n(16 steps)"]
         and rows["best\n(16 steps)"] == 1
     )
+    assert list(snapshots.rows(np.zeros(1), 16)) == ["0 steps", "20 steps", "best\n(16 steps)"]
 
 
 def test_a_history_without_a_best_model_is_refused():

@@ -22,6 +22,14 @@ def sliders():
     return SoftmaxSliders(LOGITS, np.zeros((32, 32), np.uint8), PICTURES)
 
 
+def test_the_first_cell_and_setting_can_be_chosen():
+    start = SamplingOptions(temperature=0.5, top_p=0.8)
+    sliders = SoftmaxSliders(LOGITS, np.zeros((32, 32), np.uint8), PICTURES, (1, 0), start)
+    assert (sliders.row.value, sliders.col.value) == (1, 0)
+    assert (sliders.cell.row, sliders.cell.col) == (1, 0)
+    assert sliders.options() == start
+
+
 def drawn_shares(logits, options, count=20_000):
     noise = (torch.arange(count) + 0.5) / count
     codes = draw(torch.from_numpy(logits).expand(count, -1), noise, options)
