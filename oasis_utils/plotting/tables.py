@@ -110,7 +110,8 @@ def _shortened(text: str) -> str:
     lines = re.sub(r"[ ]*# pyright: ignore\[\w+\][^\n]*", "", text).splitlines(keepends=True)
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node):
-            first, last = node.body[0].lineno - 1, node.body[0].end_lineno
+            first = node.body[0].lineno - 1
+            last = node.body[0].end_lineno or first + 1
             paragraph = "".join(lines[first:last]).split("\n\n")[0].rstrip()
             closed = paragraph if paragraph.endswith('"""') else paragraph + '"""'
             lines[first:last] = [closed + "\n"] + [""] * (last - first - 1)
