@@ -69,7 +69,7 @@ def _likelihood(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _prior(evaluation: dict[str, Any], people: float) -> dict[str, dict[str, Any]]:
-    rows = {"valid maps": _row(evaluation["valid"], "higher")}
+    rows = {}
     for text, key, better, ending in PRIOR_ROWS:
         reference = evaluation[key.removesuffix("_prior") + ending]
         rows[text] = _row(evaluation[key], better, reference, ending[1:].replace("_", " "))

@@ -79,7 +79,7 @@ def _gated(block: GatedBlock) -> Step:
     kernels = (
         f"kernels {block.height}×{block.width} (vertical) and 1×{block.look_back} (horizontal)"
     )
-    return Step("blocks", "gated block", f"{kernels}, gates", (block,))
+    return Step("blocks", "gated block", f"{kernels}, gates, vectors of position and age", (block,))
 
 
 def _generator(model: Generator) -> list[Step]:

@@ -14,7 +14,6 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.ticker import MaxNLocator
 
 from oasis_utils.plotting.style import (
-    BLUE,
     COLOURS,
     GREY,
     axes_or_new,
@@ -178,7 +177,7 @@ def bars(
     Args:
         values: {name: value}.
         ylabel: With the unit.
-        highlight: Names drawn in colour; the others are grey.
+        highlight: Names drawn each in its colour; the others are grey.
         title: Above the axes.
         ax: Axes to draw on; None: a new figure.
         intervals: {name: (low, high)} ends of the error bars.
@@ -190,7 +189,10 @@ def bars(
     ax.bar(
         range(len(values)),
         list(values.values()),
-        color=[BLUE if name in highlight else GREY for name in values],
+        color=[
+            COLOURS[list(highlight).index(name) % len(COLOURS)] if name in highlight else GREY
+            for name in values
+        ],
     )
     for i, name in enumerate(values):
         if name in ends:
