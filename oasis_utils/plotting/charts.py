@@ -231,7 +231,8 @@ def forest(
     Returns:
         The figure of the axes.
     """
-    sets, legend = list(next(iter(rows.values()))), ax is None
+    sets = list(next(iter(rows.values())))
+    legend = ax is None and len(sets) > 1
     ax = axes_or_new(ax, 6.0, (0.16 * len(sets) + 0.14) * len(rows) + 0.9)
     if neutral is not None:
         ax.axvline(neutral, color=GREY, linestyle="--", linewidth=1)
