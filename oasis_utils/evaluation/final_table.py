@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from oasis_utils.evaluation.measured_sets import resolution
@@ -24,7 +25,8 @@ def final_rows(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
         report: A whole report, see `runtime.report.Report`.
 
     Returns:
-        {metric: {"value", "better", "reference", "which"}}; reference is the value of `which`.
+        {metric: {"value", "95 %", "better", "reference", "which"}}; "95 %" holds the ends of the
+        interval over people, None where there is none; reference is the value of `which`.
     """
     rows = {**_reconstruction(report["reconstruction"]), **_likelihood(report)}
     people = report["evaluation"]["controls"]["other people"]["copy_gap"]
@@ -34,8 +36,16 @@ def final_rows(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def _row(value: Any, better: str, reference: Any = "", which: str = "") -> dict[str, Any]:
-    return {"value": value, "better": better, "reference": reference, "which": which}
+def _row(
+    value: Any, ends: Sequence[float] | None, better: str, reference: Any = "", which: str = ""
+) -> dict[str, Any]:
+    return {
+        "value": value,
+        "95 %": ends,
+        "better": better,
+        "reference": reference,
+        "which": which,
+    }
 
 
 def _reconstruction(scores: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -44,26 +54,31 @@ def _reconstruction(scores: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "brain_ssim": f"reconstruction SSIM in the {scores['region']}",
         "psnr": "reconstruction PSNR (dB)",
     }
-    trivial = scores["trivial_baselines"]
+    trivial, ends = scores["trivial_baselines"], scores["intervals"]
     return {
-        text: _row(scores[key], "higher", max(trivial[key].values()), "best trivial baseline")
+        text: _row(
+            scores[key], ends[key], "higher", max(trivial[key].values()), "best trivial baseline"
+        )
         for key, text in names.items()
     }
 
 
 def _likelihood(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    prior = report["pixelcnn"]
+    prior, anomalies = report["pixelcnn"], report["anomalies"]
     return {
-        "share of codes used": _row(report["codebook"]["used_fraction"], "higher"),
+        "share of codes used": _row(report["codebook"]["used_fraction"], None, "higher"),
         "PixelCNN, nats per code": _row(
             prior["nats_per_code"],
+            prior["intervals"]["PixelCNN"],
             "lower",
             prior["markov_cell_nats"],
             "best baseline: Markov chain + cell",
         ),
         **{
-            f"planted anomaly, {kind}, AUROC": _row(value, "higher", 0.5, "chance")
-            for kind, value in report["anomalies"]["auroc"].items()
+            f"planted anomaly, {kind}, AUROC": _row(
+                value, anomalies["intervals"][kind], "higher", 0.5, "chance"
+            )
+            for kind, value in anomalies["auroc"].items()
         },
     }
 
@@ -71,20 +86,29 @@ def _likelihood(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def _prior(evaluation: dict[str, Any], people: float) -> dict[str, dict[str, Any]]:
     rows = {}
     for text, key, better, ending in PRIOR_ROWS:
-        reference = evaluation[key.removesuffix("_prior") + ending]
-        rows[text] = _row(evaluation[key], better, reference, ending[1:].replace("_", " "))
-    sides = evaluation["comparisons"]
+        reference, which = evaluation[key.removesuffix("_prior") + ending], ending[1:]
+        ends = evaluation[f"{key}_interval"]
+        rows[text] = _row(evaluation[key], ends, better, reference, which.replace("_", " "))
+    sides, variety = evaluation["comparisons"], evaluation["variety"]
     for key in ("precision", "recall", "coverage"):
-        value, reference = (
-            sides[side]["learned"][key]["value"] for side in ("decoded", "decoded_vs_decoded")
+        found, reference = (
+            sides[side]["learned"][key] for side in ("decoded", "decoded_vs_decoded")
         )
-        rows[f"{key} to decoded"] = _row(value, "higher", reference, "decoded vs decoded")
-    generated, decoded = (
-        evaluation["variety"][side]["pair_ms_ssim"]["value"] for side in ("generated", "decoded")
+        rows[f"{key} to decoded"] = _row(
+            *_both(found), "higher", reference["value"], "decoded vs decoded"
+        )
+    rows["MS-SSIM of pairs"] = _row(
+        *_both(variety["generated"]["pair_ms_ssim"]),
+        "as reference",
+        variety["decoded"]["pair_ms_ssim"]["value"],
+        "decoded real slices",
     )
-    rows["MS-SSIM of pairs"] = _row(generated, "as reference", decoded, "decoded real slices")
-    rows["copy gap"] = _row(evaluation["copy_gap"], "near 0", people, "other real people")
+    rows["copy gap"] = _row(evaluation["copy_gap"], None, "near 0", people, "other real people")
     return rows
+
+
+def _both(found: dict[str, Any]) -> tuple[float, Sequence[float] | None]:
+    return found["value"], found["interval"]
 
 
 def summary_of(evaluations: dict[str, dict[str, Any]], reference: Reference) -> str:

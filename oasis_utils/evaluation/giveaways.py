@@ -11,7 +11,7 @@ from oasis_utils.metrics.radiomic import radiomic_table
 from oasis_utils.runtime.symmetry import Symmetry
 
 
-class Tell(NamedTuple):
+class Meaning(NamedTuple):
     """What a difference in a number means, and what may help."""
 
     negative: str
@@ -21,24 +21,24 @@ class Tell(NamedTuple):
 
 RIM = "longer training; DCGAN: another gamma"
 HALVES = "longer training; PixelCNN: a layout, wider kernels"
-SIZE = Tell("too small", "too large", "longer training; PixelCNN: a layout")
-TELLS = {
-    "outline": Tell("too plain", "ragged or speckled", RIM),
-    "around the outline": Tell("dark rim", "bright rim", RIM),
-    "fill": Tell("holes or specks", "too full", RIM),
-    "column": Tell("too far left", "too far right", "prepare older data into a new folder"),
-    "row": Tell("too high", "too low", "PixelCNN: a layout"),
-    "overlap": Tell("halves do not match", "halves match too well", HALVES),
-    "asymmetry": Tell("halves match too well", "halves do not match", HALVES),
+SIZE = Meaning("too small", "too large", "longer training; PixelCNN: a layout")
+MEANINGS = {
+    "outline": Meaning("too plain", "ragged or speckled", RIM),
+    "around the outline": Meaning("dark rim", "bright rim", RIM),
+    "fill": Meaning("holes or specks", "too full", RIM),
+    "column": Meaning("too far left", "too far right", "prepare older data into a new folder"),
+    "row": Meaning("too high", "too low", "PixelCNN: a layout"),
+    "overlap": Meaning("halves do not match", "halves match too well", HALVES),
+    "asymmetry": Meaning("halves match too well", "halves do not match", HALVES),
     "height": SIZE,
     "width": SIZE,
     "area": SIZE,
 }
 DETAIL = "longer training; PixelCNN: top-p (larger if too smooth)"
-SHARP = Tell("too smooth", "too noisy", DETAIL)
-BLUNT = Tell("too noisy", "too smooth", DETAIL)
-GREY = Tell("too low", "too high", "longer training; look at the ages asked for")
-COARSE = Tell("too little", "too much", "look at the finer frequencies, to which it gives way")
+SHARP = Meaning("too smooth", "too noisy", DETAIL)
+BLUNT = Meaning("too noisy", "too smooth", DETAIL)
+GREY = Meaning("too low", "too high", "longer training; look at the ages asked for")
+COARSE = Meaning("too little", "too much", "look at the finer frequencies, to which it gives way")
 SEEN = 0.25  # deviations from which on a difference is put into words
 SHARPNESS = ("sharpness", "gradient", "contrast", "0.12 to", "0.25 to")  # rise with noise
 SMOOTHNESS = ("homogeneity", "energy", "correlation")  # fall with noise
@@ -89,7 +89,7 @@ def giveaway_rows(evaluations: dict[str, dict[str, Any]], count: int = 8) -> dic
     return {
         number: {
             **{name: in_words(number, some.get(number)) for name, some in found.items()},
-            "what may help": tell(number).help,
+            "what may help": meaning_of(number).help,
         }
         for number in chosen
     }
@@ -101,11 +101,11 @@ def in_words(number: str, difference: float | None) -> str:
         return ""
     if abs(difference) < SEEN:
         return f"{difference:+.2f}"
-    meaning = tell(number)
+    meaning = meaning_of(number)
     return f"{difference:+.2f}, {meaning.positive if difference > 0 else meaning.negative}"
 
 
-def tell(number: str) -> Tell:
+def meaning_of(number: str) -> Meaning:
     """What a difference in a radiomic number means."""
     if any(word in number for word in SHARPNESS):
         return SHARP
@@ -113,4 +113,4 @@ def tell(number: str) -> Tell:
         return BLUNT
     if "cycles" in number:
         return COARSE
-    return TELLS.get(number, GREY)
+    return MEANINGS.get(number, GREY)

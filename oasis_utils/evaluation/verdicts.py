@@ -98,7 +98,8 @@ def verdict_rows(evaluations: dict[str, dict[str, Any]]) -> dict[str, dict[str, 
         evaluations: {name: evaluation}, see `evaluate_images`.
 
     Returns:
-        {finding: {"reference": its value, name of a set: value and verdict}}.
+        {finding: {"reference": its value and 95 % interval, name of a set: the same and the
+        verdict}}.
     """
     some, rows = next(iter(evaluations.values())), {}
     for side in ("real", "decoded"):
@@ -130,9 +131,14 @@ def _verdict_row(
     def word(item: dict[str, Any]) -> str:
         return differs(item, reference) if people >= FEW else "too few people to say"
 
-    return {"reference": f"{reference['value']:{form}}"} | {
-        name: f"{item['value']:{form}}: {word(item)}" for name, item in found.items()
+    return {"reference": _brief(reference, form)} | {
+        name: f"{_brief(item, form)}: {word(item)}" for name, item in found.items()
     }
+
+
+def _brief(item: dict[str, Any], form: str) -> str:
+    ends = item["interval"]
+    return f"{item['value']:{form}}" + (f" ({ends[0]:{form}} to {ends[1]:{form}})" if ends else "")
 
 
 def _share(side: dict[str, Any], key: str) -> dict[str, Any]:

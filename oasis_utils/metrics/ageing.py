@@ -16,6 +16,7 @@ from oasis_utils.metrics.bootstrap import MIN_GROUPS
 from oasis_utils.metrics.bootstrap import central as central_95
 from oasis_utils.metrics.dark_area import DarkArea
 from oasis_utils.metrics.features import as_floats
+from oasis_utils.metrics.likelihood import interval
 from oasis_utils.metrics.slices import LabelledSlices
 
 MIDDLE_AGE = 60.0  # years, where levels are compared: within the ages of most data sets
@@ -150,6 +151,26 @@ class DarkAreaTrends:
             lines,
             {name: middle.age_correlation(x, positions, ages) for name, x in images.items()},
         )
+
+    def shift(
+        self,
+        changed: UInt8[np.ndarray, "n height width"],
+        split: LabelledSlices,
+        rows: Integer[np.ndarray, " n"],
+    ) -> tuple[float, tuple[float, float]]:
+        """How much the dark central area of the real slices differs after a change.
+
+        Args:
+            changed: The real slices, changed; such as decoded after encoding.
+            split: That of the real slices.
+            rows: The real slices in it, as given to `of`.
+
+        Returns:
+            Mean of the difference in per cent of the pixels, and its 95 % interval over people.
+        """
+        after = 100.0 * DarkArea.fit(split).share(changed, split.positions[rows])
+        difference = after - self.dark["real"]
+        return float(difference.mean()), interval(difference, split.subjects[rows])
 
     def curves(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """{name: (ages, dark central area, value of the line)} for a figure; slices of unknown age

@@ -331,13 +331,13 @@ def largest_half_share(
     return np.maximum(*shares)
 
 
-def grey_correlation(
+def grey_regression(
     codes: Float[np.ndarray, "n_codes dim"],
     images: Float[np.ndarray, "n height width"],
     indices: Integer[np.ndarray, "n rows cols"],
     black: float = 0.03,
-) -> Float[np.ndarray, " dim"]:
-    """Correlation of each component of the codes with the mean grey level of their cells.
+) -> tuple[Float[np.ndarray, " dim"], float]:
+    """How the components of the codes go with the mean grey level of their cells.
 
     Args:
         codes: Vectors of the codebook.
@@ -346,39 +346,18 @@ def grey_correlation(
         black: Cells that are not brighter than this are left out.
 
     Returns:
-        Correlations in [-1, 1]; nan where a component or the grey levels are constant.
-    """
-    components, grey = _components_and_grey(codes, images, indices, black)
-    if len(grey) < 2:
-        return np.full(codes.shape[1], np.nan)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return grey @ components / np.sqrt((components**2).sum(0) * (grey**2).sum())
-
-
-def grey_explained(
-    codes: Float[np.ndarray, "n_codes dim"],
-    images: Float[np.ndarray, "n height width"],
-    indices: Integer[np.ndarray, "n rows cols"],
-    black: float = 0.03,
-) -> float:
-    """Share of the variance of the cells' mean grey level that a linear function of all components
-    of their codes explains (R²).
-
-    Args:
-        codes: Vectors of the codebook.
-        images: Slices in [0, 1].
-        indices: Their index maps.
-        black: Cells that are not brighter than this are left out.
-
-    Returns:
-        A share in [0, 1]; nan where the grey levels are constant.
+        Correlation of each component with the grey level, in [-1, 1], and the share of the variance
+        of the grey level that a linear function of all components explains (R²); nan where a
+        component or the grey levels are constant.
     """
     components, grey = _components_and_grey(codes, images, indices, black)
     total = float((grey**2).sum())
     if total == 0:
-        return float("nan")
+        return np.full(codes.shape[1], np.nan), float("nan")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlation = grey @ components / np.sqrt((components**2).sum(0) * total)
     weights = np.linalg.lstsq(components, grey, rcond=None)[0]
-    return 1 - float(((grey - components @ weights) ** 2).sum()) / total
+    return correlation, 1 - float(((grey - components @ weights) ** 2).sum()) / total
 
 
 def _components_and_grey(

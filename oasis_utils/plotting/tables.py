@@ -90,7 +90,7 @@ def settings(meanings: dict[str, str], *configs):
 def source(thing):
     """The source of a function or method as a listing for a notebook.
 
-    Docstrings are shortened to their first line, and remarks for the type checker are left out.
+    Docstrings are cut after their first paragraph, and remarks for the type checker are left out.
 
     Args:
         thing: A function, method or class written in Python.

@@ -10,6 +10,7 @@ the gain.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -17,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-BUSY, CALM = 0.5, 0.25  # cores that are wanted by two: more is busy, less is calm
+BUSY, CALM = 0.5, 0.25  # contested cores: more is busy, less is calm
 SECONDS = 1.0  # between two readings
 OWN_SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 _WATCHED = threading.Lock()  # taken once a process is watched
@@ -25,7 +26,7 @@ _WATCHED = threading.Lock()  # taken once a process is watched
 
 @dataclass(frozen=True)
 class Reading:
-    """Seconds since some start: of the clock, and of the CPU."""
+    """Times in seconds; only the differences of two readings have a meaning."""
 
     clock: float
     busy: float  # of the cores that this process may use, for any process
@@ -101,7 +102,7 @@ def teams_needed(threads: int, cores: int) -> int:
 
 
 def adapt(teams: IdleTeams, contested: float) -> None:
-    """Keep the teams while this many cores are wanted by two, see `BUSY` and `CALM`."""
+    """Start the teams when more cores than `BUSY` are contested, end them below `CALM`."""
     if contested > BUSY:
         teams.start()
     elif contested < CALM:
@@ -144,9 +145,11 @@ def share_cores(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def _watch(teams: IdleTeams, spare: int) -> None:
-    before = read_load()
-    while True:
-        time.sleep(SECONDS)
-        after = read_load()
-        adapt(teams, cores_of_others(before, after) - spare)
-        before = after
+    with contextlib.suppress(OSError):  # /proc/stat may not be read: threads wait as by default
+        before = read_load()
+        while True:
+            time.sleep(SECONDS)
+            after = read_load()
+            adapt(teams, cores_of_others(before, after) - spare)
+            before = after
+    teams.stop()

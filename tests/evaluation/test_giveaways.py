@@ -13,7 +13,7 @@ from oasis_utils.evaluation.giveaways import (
     giveaway_rows,
     giveaways,
     in_words,
-    tell,
+    meaning_of,
 )
 from oasis_utils.evaluation.measured_sets import MeasuredSet
 from oasis_utils.metrics.radiomic import radiomic, radiomic_table
@@ -65,7 +65,7 @@ def test_rows_hold_the_largest_differences_of_any_prior():
 
 def test_every_number_has_advice():
     names = list(radiomic_table(blobs(2, 1)))
-    texts = {name: tell(name) for name in names}
+    texts = {name: meaning_of(name) for name in names}
     assert texts["0.25 to 0.5 cycles a pixel"] == texts["sharpness"] == SHARP
     assert texts["skewness"] == GREY
     assert all(all(text) for text in texts.values())
@@ -82,9 +82,9 @@ def test_the_sign_of_the_advice_is_that_of_noise_and_blur():
     before = radiomic_table(images)
     for number in before:
         moved = {name: (table[number] - before[number]).mean() for name, table in tables.items()}
-        if tell(number) == SHARP:
+        if meaning_of(number) == SHARP:
             assert moved["noisy"] > 0 > moved["smooth"], number
-        if tell(number) == BLUNT:
+        if meaning_of(number) == BLUNT:
             assert moved["noisy"] < 0 < moved["smooth"], number
 
 

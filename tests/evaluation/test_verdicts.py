@@ -313,11 +313,11 @@ def test_names_in_a_card_are_no_markup():
 def test_the_table_of_verdicts_follows_the_rule_of_the_sentences():
     rows = verdict_rows({"a": evaluation(), "b": evaluation(kid=0.005, prior=0.0)})
     assert rows["KID, against real"] == {
-        "reference": "0.000",
-        "a": "0.200: higher",
-        "b": "0.005: not shown to differ",
+        "reference": "0.000 (-0.010 to 0.010)",
+        "a": "0.200 (0.190 to 0.210): higher",
+        "b": "0.005 (-0.005 to 0.015): not shown to differ",
     }
-    assert rows["KID, against decoded"]["a"] == "0.050: higher"
+    assert rows["KID, against decoded"]["a"] == "0.050 (0.040 to 0.060): higher"
     assert list(rows)[-2:] == ["share outside the real range", "error of the position, in slices"]
 
 

@@ -144,6 +144,18 @@ def test_a_study_compares_slices_of_the_same_ages():
     assert len(ages) == len(dark) == len(line) == 40 and 0 < dark.max() <= 100
 
 
+def test_a_change_of_the_real_slices_shifts_their_dark_area_by_so_much():
+    split = ageing_split()
+    _, rows = darkest_rows(split)
+    study = DarkAreaTrends.of(split.images[rows], split, rows)
+    assert study.shift(split.images[rows], split, rows) == (0.0, (0.0, 0.0))
+    half = split.images[rows].copy()
+    half[:, 8:12] = 200
+    change, (low, high) = study.shift(half, split, rows)
+    assert change == pytest.approx(-study.dark["real"].mean() / 2)
+    assert low < change < high < 0
+
+
 def test_a_study_without_ages_has_no_lines():
     split = ageing_split()
     ages = np.full(len(split.images), np.nan, np.float32)

@@ -91,6 +91,52 @@ def test_teams_come_and_go_with_the_load():
     teams.stop()
 
 
+# losses of a few training steps, alone and beside idle teams
+COMPUTED = """
+import torch
+from oasis_utils.config import load_profile
+from oasis_utils.models.vqvae import VQVAE
+from oasis_utils.runtime.sharing import IdleTeams
+from oasis_utils.training.trainer import Trainer
+def losses():
+    torch.manual_seed(0)
+    smoke = load_profile("smoke")
+    trainer = Trainer(VQVAE(smoke.vqvae).train(), smoke.vqvae_training, total_steps=100)
+    side = smoke.vqvae.image_size
+    return [float(trainer.step({"images": torch.rand(8, 1, side, side)})["loss"]) for _ in range(5)]
+teams = IdleTeams(2, lambda: torch.ones(2**20).exp_())
+alone = losses()
+teams.start()
+print(alone == losses(), torch.get_num_threads(), alone[0] != alone[-1])
+"""
+
+
+@linux
+def test_idle_teams_change_no_result():
+    done = subprocess.run(
+        [sys.executable, "-c", COMPUTED],
+        env=os.environ | {"OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    same, threads, trained = done.stdout.split()
+    assert (same, threads, trained) == ("True", "2", "True")
+
+
+@linux
+def test_a_load_that_cannot_be_read_ends_the_watch(monkeypatch):
+    def refused():
+        raise PermissionError("/proc/stat")
+
+    monkeypatch.setattr(sharing, "read_load", refused)
+    teams = IdleTeams(1, lambda: None)
+    teams.start()
+    sharing._watch(teams, 0)
+    assert not teams.present
+    assert sharing.load_in_words(0.0) == ""
+
+
 @pytest.mark.parametrize("name", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"])
 def test_a_setting_of_the_user_wins(name):
     assert not sharing.share_cores({name: "1"})
