@@ -245,6 +245,8 @@ REFUSED = {
     "prepare: damaged": ["prepare", "bad", "--out", "prepared"],
     "page: into the data": ["page", "--run", "run", "--out", "run/data"],
     "page: other files": ["page", "--run", "run", "--out", "out"],
+    "readers: into the data": ["readers", "--run", "run", "--out", "run/data/trials.html"],
+    "readers: no samples": ["readers", "--run", "run", "--out", "out/old.html"],
     "app: port": ["app", "--run", "run", "--port", "80"],
 }
 

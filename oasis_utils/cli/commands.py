@@ -1,4 +1,4 @@
-"""The commands: run, prepare, sample, reconstruct, evaluate, report, app, page.
+"""The commands: run, prepare, sample, reconstruct, evaluate, report, app, page, readers.
 
 Heavy imports are inside the functions, so that `--help` and refusals take no time.
 """
@@ -204,15 +204,20 @@ def evaluate(args: argparse.Namespace) -> None:
     from oasis_utils import evaluation
     from oasis_utils.config import EvaluationConfig
     from oasis_utils.evaluation.model_card import model_card
+    from oasis_utils.evaluation.readers import read_study, with_readers
     from oasis_utils.evaluation.reference import Reference
     from oasis_utils.runtime import select_device
 
     if args.json and args.card and Path(args.json).resolve() == Path(args.card).resolve():
         raise UsageError(f"--json and --card are both {args.card}: give two files")
+    if bool(args.answers) != bool(args.key):
+        raise UsageError("--answers needs --key, and --key needs --answers: give both")
+    read = [args.against, args.images, *args.answers, *filter(None, [args.key])]
     for path in filter(None, (args.json, args.card)):
-        _refuse_in_data(args.against, path)
-        _refuse_in_data(args.images, path)
+        for source in read:
+            _refuse_in_data(source, path)
         _refuse_results(path)
+    study = read_study(args.key, args.answers) if args.key else None
     images, positions = evaluation.load_images(args.images)
     evaluation.require_images(images, images.shape[1:])
     with _dataset(args.against, DataConfig(image_size=images.shape[1])) as dataset:
@@ -229,6 +234,7 @@ def evaluate(args: argparse.Namespace) -> None:
             positions=positions,
         )
         metrics = evaluation.evaluate_images(images, positions, reference)
+        metrics = with_readers(metrics, *study) if study else metrics
         about = {
             "slices evaluated": f"{len(images)}, from {Path(args.images).name}",
             "real data": dataset.description,
@@ -238,6 +244,8 @@ def evaluate(args: argparse.Namespace) -> None:
             print(f"{name}: {value:.5f}" if isinstance(value, float) else f"{name}: {value}")
     for name, text in metrics["verdicts"].items():
         print(f"\n{name}: {text}")
+    for name, found in metrics.get("readers", {}).items():
+        print(f"\nreaders, {name}: {found['verdict']}")
     texts = {args.json: json_text(metrics)} if args.json else {}
     if args.card:
         texts[args.card] = model_card({"the images": metrics}, about)
@@ -277,6 +285,27 @@ def page(args: argparse.Namespace) -> None:
         print(
             "the page holds the models: before you pass it on, check what the agreement on the use"
             " of their data allows"
+        )
+
+
+def readers(args: argparse.Namespace) -> None:
+    """Write the page of a reader study, and its key."""
+    from oasis_utils.cli.reader_options import PRIORS
+    from oasis_utils.data.dataset import open_cache
+    from oasis_utils.pipeline.reader_study import key_path, write_study
+
+    folder = _run_folder(args.run)
+    if Path(args.out).suffix != ".html":
+        raise UsageError(f"--out {args.out} is no name of a page: let it end in .html")
+    for path in (args.out, str(key_path(args.out))):
+        _refuse_results(path)
+    key = write_study(folder, args.out, PRIORS[args.prior], args.n, args.seed)
+    print(f"wrote {args.out}: give it to the readers")
+    print(f"wrote {key}, its key: keep it from the readers; `evaluate --answers --key` reads it")
+    if not open_cache(folder.data).synthetic:
+        print(
+            "the page shows decoded slices of people: before you pass it on, check what the"
+            " agreement on the use of their data allows"
         )
 
 

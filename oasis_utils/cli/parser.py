@@ -29,6 +29,7 @@ from oasis_utils.cli.argument_types import (
     years,
 )
 from oasis_utils.cli.messages import in_words
+from oasis_utils.cli.reader_options import add_answers, add_readers
 from oasis_utils.config import PROFILES
 from oasis_utils.pipeline.series import UsageError
 from oasis_utils.runtime import DEVICES
@@ -60,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_report(parsers)
     _add_app(parsers)
     _add_page(parsers)
+    add_readers(parsers, commands.readers)
     for command in parsers.choices.values():
         _add_debug(command, argparse.SUPPRESS)  # absent: as given before the command
     return parser
@@ -275,6 +277,7 @@ def _add_evaluate(parsers) -> None:
     evaluate.add_argument(
         "--card", metavar="FILE.md", help="also write a one-page model card there"
     )
+    add_answers(evaluate)
     _add_device(evaluate)
     evaluate.set_defaults(action=commands.evaluate)
 

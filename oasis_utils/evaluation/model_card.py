@@ -208,6 +208,7 @@ def model_card(
             *markdown(metric_rows(evaluations, "decoded")),
         ]
     lines += ["Each set by itself:", "", *markdown(variety_rows(evaluations))]
+    lines += _readers(evaluations)
     lines += [f"![{plain_text(path)}]({path})" for path in pictures or []] + (
         [""] if pictures else []
     )
@@ -236,6 +237,27 @@ def write_card(
     """
     with atomic(path) as partial:
         partial.write_text(model_card(evaluations, about, pictures), encoding="utf-8")
+
+
+def _readers(evaluations: dict[str, dict[str, Any]]) -> list[str]:
+    """The answers of readers, where a set has them."""
+    found = {}
+    for evaluation in evaluations.values():
+        found |= evaluation.get("readers") or {}
+    if not found:
+        return []
+    agreement = {
+        name: "" if r["fleiss_kappa"] is None else f" Fleiss' κ: {r['fleiss_kappa']:.2f}."
+        for name, r in found.items()
+    }
+    return [
+        "## Readers",
+        "",
+        "People were shown pairs of a generated slice and a decoded real one of the same position.",
+        "",
+        *(f"- *{plain_text(name)}*: {r['verdict']}{agreement[name]}" for name, r in found.items()),
+        "",
+    ]
 
 
 def _limits(some: dict[str, Any]) -> list[str]:

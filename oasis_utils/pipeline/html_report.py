@@ -222,7 +222,7 @@ def grouped(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def rows(group: dict[str, Any], path: str = "") -> Iterator[tuple[str, str, str]]:
-    """Rows of a table with every value of a group.
+    """Rows of a table with every value of a group that was measured.
 
     Args:
         group: {name: value}, nested to any depth.
@@ -240,6 +240,8 @@ def rows(group: dict[str, Any], path: str = "") -> Iterator[tuple[str, str, str]
                 shown(value.value),
                 " · ".join(f"{k.replace('_', ' ')} {shown(v)}" for k, v in value.baselines.items()),
             )
+        elif value is None:
+            continue  # not measured, such as readers before their study
         elif isinstance(value, dict):
             yield from rows(value, f"{path} · {name}" if path else name)
         elif any(

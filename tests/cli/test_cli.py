@@ -17,7 +17,9 @@ from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.pipeline.series import NotebookFailed, UsageError
 from oasis_utils.runtime import DataError
 
-COMMANDS = ("run", "prepare", "sample", "reconstruct", "evaluate", "report", "app", "page")
+COMMANDS = (
+    *("run", "prepare", "sample", "reconstruct", "evaluate", "report", "app", "page", "readers"),
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -95,6 +97,7 @@ ARGUMENTS = {
     "evaluate": ["none.npz", "--against", "none"],
     "app": ["--run", "none"],
     "page": ["--out", "y"],
+    "readers": ["--run", "none", "--out", "y.html"],
 }
 
 

@@ -111,6 +111,7 @@ def test_any_depth_is_read():
     deep = {"a_b": {"c": {"value_at": [1, 2, 3], "d": {"e": 1e-7}}}}
     found = list(report.rows(report.grouped(deep)["a_b"]))
     assert found == [("c · value at", "1, 2, 3", ""), ("c · d · e", "1e-07", "")]
+    assert list(report.rows({"a": 1, "readers": None})) == [("a", "1", "")]
     assert report.grouped({"x": 1, "g": {"y": 2}}) == {"g": {"y": 2}, "run": {"x": 1}}
 
 
