@@ -114,6 +114,8 @@ class PixelCNNConfig:
         kernel: Width of the other kernels, odd.
         hidden: Feature maps of the output head.
         dropout: Probability in [0, 1), on the gates' output and before the last layer.
+        context_noise: In training, a random share of the cells that the network reads, up to this
+            one, are replaced by random codes; in [0, 1].
         age_mean: Mean age of the training subjects, years.
         age_std: Standard deviation of their ages, years; 0: the data have no ages and the model is
             not conditioned on age.
@@ -138,6 +140,7 @@ class PixelCNNConfig:
     kernel: int = 3
     hidden: int = 128
     dropout: float = 0.1
+    context_noise: float = 0.0
     age_mean: float = 0.0
     age_std: float = 0.0
     age_features: int = 16
@@ -159,6 +162,7 @@ class PixelCNNConfig:
             "kernels must be odd, such as 7 and 3",
         )
         require(0 <= self.dropout < 1, f"dropout must be in [0, 1), not {self.dropout}")
+        within(self, 0, 1, "context_noise")
 
     @property
     def knows_age(self) -> bool:

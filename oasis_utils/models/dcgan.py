@@ -204,6 +204,25 @@ class DCGAN(Trainable):
             self.generator(with_first(noise, self.standardize_ages(ages)), positions)
         )
 
+    @torch.no_grad()
+    def realism(
+        self,
+        indices: Int[Tensor, "batch rows cols"],
+        positions: Int[Tensor, " batch"],
+        ages: Float[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, " batch"]:
+        """How real the discriminator thinks index maps are.
+
+        Args:
+            indices: codes in [0, n_codes).
+            positions: slice positions in [0, n_positions), neighbours side by side.
+            ages: years, nan where unknown; None: all unknown.
+
+        Returns:
+            A score of any sign; higher is more real.
+        """
+        return self.discriminator(self.embed(indices), positions, self.standardize_ages(ages))
+
     # ------------------------------------------------------------ training
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
@@ -317,11 +336,7 @@ class DCGAN(Trainable):
             seeds = list(range(first, first + len(batch["positions"])))
             ages = batch.get("ages") if self.config.knows_age else None
             maps = self.sample(batch["positions"], self.noise(seeds), ages)
-            condition = self.standardize_ages(ages)
-            scores = [
-                self.discriminator(self.embed(x), batch["positions"], condition)
-                for x in (batch["indices"], maps)
-            ]
+            scores = [self.realism(x, batch["positions"], ages) for x in (batch["indices"], maps)]
             for parts, part in zip(
                 (real, drawn, positions, preferred),
                 (batch["indices"], maps, batch["positions"], scores[0] > scores[1]),

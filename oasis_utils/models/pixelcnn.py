@@ -82,7 +82,18 @@ class PixelCNN(GatedNetwork, Trainable):
         if ages is not None and self.training and self.config.knows_age:
             ages = torch.where(torch.rand_like(ages) < self.config.age_dropout, math.nan, ages)
         layouts, _ = self._told_layouts(indices, positions, ages)
-        return {"loss": F.cross_entropy(self(indices, positions, ages, layouts), indices)}
+        logits = self(self._noisy(indices), positions, ages, layouts)
+        return {"loss": F.cross_entropy(logits, indices)}
+
+    def _noisy(self, indices: Tensor) -> Tensor:
+        """Maps of which a random share of cells holds random codes, so that training meets wrong
+        cells as sampling does (reAR, arXiv 2510.04450).
+        """
+        if not (self.training and self.config.context_noise):
+            return indices
+        share = self.config.context_noise * torch.rand(len(indices), 1, 1, device=indices.device)
+        wrong = torch.rand(indices.shape, device=indices.device) < share
+        return torch.where(wrong, torch.randint_like(indices, self.config.n_codes), indices)
 
     def use_layouts(
         self,

@@ -7,9 +7,18 @@ people. The schema ships as assets/report.schema.json.
 from oasis_utils.runtime.report.document import Report, checked, json_schema, plain, section
 from oasis_utils.runtime.report.evaluation import (
     ControlResults,
+    EstimateResults,
     EvaluationResults,
     EvaluationSummary,
+    ReaderResults,
 )
+from oasis_utils.runtime.report.groups import AttributeResults, GapResults, GroupResults, GroupRow
+from oasis_utils.runtime.report.membership import (
+    AttackResults,
+    MembershipResults,
+    MembershipRow,
+)
+from oasis_utils.runtime.report.readers import KeyedTrial, ReaderAnswers, ReaderKey, TrialAnswer
 from oasis_utils.runtime.report.sections import (
     AnomalyResults,
     CodebookResults,
@@ -26,19 +35,32 @@ from oasis_utils.runtime.report.sections import (
 
 __all__ = [
     "AnomalyResults",
+    "AttackResults",
+    "AttributeResults",
     "CodebookResults",
     "CollapseResults",
     "ControlResults",
     "Crop",
     "DCGANResults",
     "DataResults",
+    "EstimateResults",
     "EvaluationResults",
     "EvaluationSummary",
+    "GapResults",
+    "GroupResults",
+    "GroupRow",
+    "KeyedTrial",
+    "MembershipResults",
+    "MembershipRow",
     "PixelCNNResults",
+    "ReaderAnswers",
+    "ReaderKey",
+    "ReaderResults",
     "ReconstructionResults",
     "Report",
     "SamplingResults",
     "SplitSize",
+    "TrialAnswer",
     "VQVAEResults",
     "checked",
     "json_schema",

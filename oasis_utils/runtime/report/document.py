@@ -11,6 +11,7 @@ from typing import Any, Literal, get_type_hints
 
 from oasis_utils.runtime.report.evaluation import EvaluationResults, EvaluationSummary
 from oasis_utils.runtime.report.fields import Strict
+from oasis_utils.runtime.report.membership import MembershipResults
 from oasis_utils.runtime.report.sections import (
     AnomalyResults,
     CodebookResults,
@@ -21,6 +22,7 @@ from oasis_utils.runtime.report.sections import (
     SamplingResults,
     VQVAEResults,
 )
+from oasis_utils.runtime.report.utility import UtilityResults
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Report(Strict):
         sampling: By notebook 07.
         priors: {prior: evaluation of its slices}, by notebook 08.
         evaluation: By notebook 08, what holds for every prior.
+        membership: By notebook 09, as the two next.
+        utility: Models trained on generated slices.
         seconds: {notebook: wall time}, and their total.
     """
 
@@ -59,6 +63,8 @@ class Report(Strict):
     sampling: SamplingResults | None = None
     priors: dict[str, EvaluationResults] = field(default_factory=dict)
     evaluation: EvaluationSummary | None = None
+    membership: MembershipResults | None = None
+    utility: UtilityResults | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
 

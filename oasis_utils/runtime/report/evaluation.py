@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from oasis_utils.runtime.report.fields import Count, Interval, Numbers, Share, Strict
@@ -33,12 +33,19 @@ class ComparisonResults(Strict):
         radiomic: Metrics in hand-crafted features.
         two_sample: Areas under the ROC curve of classifiers that separate the sets.
         anatomy: Distances of anatomical measures, in deviations of the real set.
+        anatomy_joint: Squared 2-Wasserstein distance of normal approximations of all anatomical
+            measures together, less its bias, in squared deviations of the real set; None for too
+            few slices.
+        anatomy_effects: {measure: mean of the first set minus mean of the second, in pooled
+            standard deviations (Cohen's d)}.
     """
 
     learned: Estimates
     radiomic: Estimates
     two_sample: Estimates
     anatomy: Estimates
+    anatomy_joint: EstimateResults | None = None
+    anatomy_effects: Estimates = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -144,6 +151,32 @@ class VerdictTexts(Strict):
 
 
 @dataclass(frozen=True)
+class ReaderResults(Strict):
+    """Answers of readers who were shown pairs of a generated and a decoded real slice.
+
+    Attributes:
+        readers: How many there are.
+        trials: Pairs that each of them answered.
+        people: Test people whose slices were shown.
+        accuracy: Share of answers that point at the generated slice; 0.5 by guessing.
+        accuracy_interval: Its interval, see `metrics.agreement`; None for too few people.
+        p_value: Of a two-sided randomisation test against guessing.
+        fleiss_kappa: Agreement of the readers on the side; None for one reader, and where all
+            answers are the same side.
+        verdict: One sentence.
+    """
+
+    readers: Count
+    trials: Count
+    people: Count
+    accuracy: Share
+    accuracy_interval: Interval | None
+    p_value: Share
+    fleiss_kappa: float | None
+    verdict: str
+
+
+@dataclass(frozen=True)
 class EvaluationResults(Strict):
     """The evaluation of one set of generated slices.
 
@@ -175,6 +208,9 @@ class EvaluationResults(Strict):
         verdicts: The evaluation in words.
         valid: Share of index maps whose codes all exist; None for images alone.
         distinct_codes: Codes that occur; None for images alone.
+        readers: {prior: answers of readers}; None without a reader study.
+        sample_sizes: {number of slices of each set: kernel distance of as many generated to as many
+            decoded real slices, to real ones without a VQ-VAE}; None in older reports.
     """
 
     schema: Literal["oasis_utils.evaluation"]
@@ -218,6 +254,8 @@ class EvaluationResults(Strict):
     verdicts: VerdictTexts
     valid: Share | None = None
     distinct_codes: Count | None = None
+    readers: dict[str, ReaderResults] | None = None
+    sample_sizes: Estimates | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,329 @@
+"""The membership audit: do the weights of the models tell who was in the training set?
+
+Training people are the members. Half of the test people are the others; the other half trains the
+reference, a Markov chain that says how difficult a map is for a model that knows neither side. The
+null compares validation people with the others. Two controls show that the audit works: a Markov
+chain counted on the training maps remembers them and must alarm; one counted on the validation maps
+must not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Integer
+
+from oasis_utils.data.batches import Batches
+from oasis_utils.data.dataset import Split
+from oasis_utils.evaluation.likelihood import prior_nats
+from oasis_utils.evaluation.verdicts import differs
+from oasis_utils.metrics.features import as_floats
+from oasis_utils.metrics.likelihood import Markov
+from oasis_utils.metrics.membership import ScoredSlices, membership
+from oasis_utils.models.codes import decode_maps, encode_images
+from oasis_utils.models.dcgan import DCGAN
+from oasis_utils.models.pixelcnn import PixelCNN
+from oasis_utils.models.vqvae import VQVAE
+from oasis_utils.runtime import Progress
+from oasis_utils.runtime.report import (
+    AttackResults,
+    EstimateResults,
+    MembershipResults,
+    MembershipRow,
+    plain,
+)
+
+MAX_SLICES = 640  # of each group
+MAPS_AT_ONCE = 64
+DETAIL = 4  # pixels a side of the squares whose inner detail makes a slice difficult
+LEAST_PEOPLE = 4  # test people below which none can be spared for the reference
+POSITIVE, NEGATIVE = "chain of training maps", "chain of validation maps"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Slices of one group of people and their index maps, some of each person.
+
+    Attributes:
+        images: Grey levels in [0, 255].
+        maps: Index maps of these slices.
+        positions: Slice positions.
+        people: Number of each slice's person.
+        ages: Years, nan where unknown.
+    """
+
+    images: np.ndarray
+    maps: Integer[np.ndarray, "n rows cols"]
+    positions: Integer[np.ndarray, " n"]
+    people: Integer[np.ndarray, " n"]
+    ages: Float[np.ndarray, " n"]
+
+    @classmethod
+    def of(
+        cls, split: Split, people: np.ndarray, vqvae: VQVAE, device: torch.device, limit: int
+    ) -> Group:
+        """At most `limit` slices of these people of a split, spread evenly over them."""
+        rows = np.flatnonzero(np.isin(split.subjects, people))
+        rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), limit)).round().astype(int)]
+        images = np.array(split.images[rows])
+        maps = encode_images(vqvae, images, device)
+        return cls(images, maps, split.positions[rows], split.subjects[rows], split.ages[rows])
+
+    def batches(self, device: torch.device, rows: np.ndarray | slice = slice(None)) -> Batches:
+        """The maps with positions and ages, in order."""
+        return Batches(
+            {
+                "indices": torch.from_numpy(self.maps[rows].astype(np.int64)).to(device),
+                "positions": torch.from_numpy(self.positions[rows].astype(np.int64)).to(device),
+                "ages": torch.from_numpy(self.ages[rows].astype(np.float32)).to(device),
+            },
+            MAPS_AT_ONCE,
+        )
+
+
+Scorer = Callable[[Group], Float[np.ndarray, " n"]]
+
+
+def scorers(
+    vqvae: VQVAE, priors: Mapping[str, PixelCNN | DCGAN], device: torch.device
+) -> dict[str, tuple[str, Scorer]]:
+    """What each model says of a slice: the quantity that its training lowered or raised.
+
+    Args:
+        vqvae: The tokeniser.
+        priors: Models by name.
+        device: Where they are.
+
+    Returns:
+        {name: (the score in words, function from a group to scores)}; higher fits better.
+    """
+    found: dict[str, tuple[str, Scorer]] = {
+        "VQ-VAE": (
+            "negative mean absolute error of the reconstruction",
+            lambda group: -_errors(vqvae, group),
+        )
+    }
+    for name, prior in priors.items():
+        if isinstance(prior, DCGAN):
+            found[name] = "score of the discriminator", _realism(prior, device)
+        else:
+            found[name] = "log-likelihood of the index map", _log_likelihood(prior, device)
+    return found
+
+
+def _errors(vqvae: VQVAE, group: Group) -> Float[np.ndarray, " n"]:
+    decoded = decode_maps(vqvae, group.maps).astype(np.float32)
+    return np.abs(decoded - group.images).mean((1, 2)) / 255
+
+
+def _log_likelihood(prior: PixelCNN, device: torch.device) -> Scorer:
+    return lambda group: -prior_nats(prior, group.batches(device))
+
+
+def _realism(prior: DCGAN, device: torch.device) -> Scorer:
+    def score(group: Group) -> np.ndarray:
+        order = np.argsort(group.positions, kind="stable")  # packs hold neighbours, as in training
+        parts = [
+            prior.realism(batch["indices"], batch["positions"], batch["ages"]).cpu().numpy()
+            for batch in group.batches(device, order)
+        ]
+        scores = np.empty(len(order))
+        scores[order] = np.concatenate(parts)
+        return scores
+
+    return score
+
+
+def _detail(group: Group) -> Float[np.ndarray, " n"]:
+    """Mean absolute difference of a slice from its average over small squares, in [0, 1]."""
+    parts = []
+    for start in range(0, len(group.images), MAPS_AT_ONCE):
+        x = as_floats(group.images[start : start + MAPS_AT_ONCE])
+        coarse = F.interpolate(F.avg_pool2d(x, DETAIL), scale_factor=DETAIL)
+        parts.append((x - coarse).abs().mean((1, 2, 3)).numpy())
+    return np.concatenate(parts)
+
+
+def _ages(group: Group) -> Float[np.ndarray, "n 3"]:
+    """Age in decades about 60 years, its square, and whether it is unknown."""
+    unknown = ~np.isfinite(group.ages)
+    decades = np.where(unknown, 0.0, (group.ages.astype(np.float64) - 60) / 10)
+    return np.column_stack([decades, decades**2, unknown])
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The groups of an audit and what makes their slices easy or difficult.
+
+    Attributes:
+        groups: Members, others and validation.
+        ages: Covariates of age of each group.
+        difficulty: Further covariates of each group; None without a reference.
+    """
+
+    groups: dict[str, Group]
+    ages: dict[str, np.ndarray]
+    difficulty: dict[str, np.ndarray] | None
+
+    @classmethod
+    def of(cls, groups: dict[str, Group], reference: Markov | None) -> Sides:
+        """Covariates from a chain that was counted on people of none of the groups."""
+        difficulty = None
+        if reference is not None:
+            difficulty = {
+                name: np.column_stack([reference.nats(group.maps).mean((1, 2)), _detail(group)])
+                for name, group in groups.items()
+            }
+        return cls(groups, {name: _ages(group) for name, group in groups.items()}, difficulty)
+
+    def attack(
+        self, scores: dict[str, np.ndarray], members: str, calibrated: bool
+    ) -> AttackResults | None:
+        """Tell a group from the others by its scores."""
+        if calibrated and self.difficulty is None:
+            return None
+        sides = []
+        for name in (members, "others"):
+            group, known = self.groups[name], [self.ages[name]]
+            if calibrated and self.difficulty is not None:
+                known.append(self.difficulty[name])
+            sides.append(
+                ScoredSlices(scores[name], group.positions, group.people, np.column_stack(known))
+            )
+        return AttackResults(**{k: _estimate(v) for k, v in membership(*sides).items()})
+
+    def row(self, words: str, scorer: Scorer, null: bool = True) -> MembershipRow:
+        """The attack by one model, beside its null where validation people are strangers to it."""
+        scores = {name: scorer(group) for name, group in self.groups.items()}
+        direct = self.attack(scores, "members", calibrated=False)
+        assert direct is not None, "only a calibrated attack needs a reference"
+        attack = self.attack(scores, "members", calibrated=True)
+        chance = self.attack(scores, "validation", calibrated=True) if null else None
+        alarm, verdict = _verdict(attack, chance)
+        return MembershipRow(words, direct, attack, chance, alarm, verdict)
+
+
+def audit_membership(
+    vqvae: VQVAE,
+    priors: Mapping[str, PixelCNN | DCGAN],
+    splits: Mapping[str, Split],
+    device: torch.device,
+    limit: int = MAX_SLICES,
+) -> MembershipResults:
+    """Attack all models by their scores of training and test people.
+
+    Args:
+        vqvae: The tokeniser.
+        priors: Models by name.
+        splits: {"train", "validate", "test"}.
+        device: Where the models are.
+        limit: Most slices of each group.
+
+    Returns:
+        The attacks, with intervals over people, and the two controls.
+    """
+    start = time.process_time()
+    groups, reference_group = _groups(vqvae, splits, device, limit)
+    reference = None
+    if reference_group is not None:
+        reference = _chain(reference_group, vqvae.config.n_codes)
+    sides = Sides.of(groups, reference)
+    asked = scorers(vqvae, priors, device)
+    controls = _controls(groups, vqvae.config.n_codes)
+    rows: dict[str, MembershipRow] = {}
+    with Progress("membership", len(asked) + len(controls)) as progress:
+        for name, (words, scorer) in (asked | controls).items():
+            rows[name] = sides.row(words, scorer, null=name != NEGATIVE)
+            progress.update(len(rows), name)
+    everyone = groups | ({} if reference_group is None else {"reference": reference_group})
+    return MembershipResults(
+        people={name: len(np.unique(group.people)) for name, group in everyone.items()},
+        slices={name: len(group.people) for name, group in everyone.items()},
+        models={name: rows[name] for name in asked},
+        controls={name: rows[name] for name in controls},
+        seconds=round(time.process_time() - start, 1),
+    )
+
+
+def _groups(
+    vqvae: VQVAE, splits: Mapping[str, Split], device: torch.device, limit: int
+) -> tuple[dict[str, Group], Group | None]:
+    """Members, others and validation; and the reference group, None with too few test people."""
+    test = np.unique(splits["test"].subjects)
+    spared, others = _halves(test) if len(test) >= LEAST_PEOPLE else (test[:0], test)
+    chosen = {
+        "members": (splits["train"], np.unique(splits["train"].subjects)),
+        "others": (splits["test"], others),
+        "validation": (splits["validate"], np.unique(splits["validate"].subjects)),
+    }
+    groups = {
+        name: Group.of(split, people, vqvae, device, limit)
+        for name, (split, people) in chosen.items()
+    }
+    if len(spared) == 0:
+        return groups, None
+    return groups, Group.of(splits["test"], spared, vqvae, device, 2 * limit)
+
+
+def _halves(people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every other person, and the rest."""
+    names = np.unique(people)
+    return names[::2], names[1::2]
+
+
+def _chain(group: Group, n_codes: int) -> Markov:
+    """A Markov chain counted on the maps of half the people, its weights from the others' maps."""
+    counted = np.isin(group.people, _halves(group.people)[0])
+    if counted.all():  # one person
+        counted = np.arange(len(counted)) % 2 == 0
+    return Markov.fit(group.maps[counted], group.maps[~counted], n_codes, cell=True)
+
+
+def _controls(groups: dict[str, Group], n_codes: int) -> dict[str, tuple[str, Scorer]]:
+    """Two models whose answer is known: one remembers the members, one has never seen them."""
+    members, validation = groups["members"], groups["validation"]
+    remembers = Markov.fit(members.maps, validation.maps, n_codes, cell=True)
+    stranger = _chain(validation, n_codes)
+    words = "log-likelihood under a Markov chain"
+    return {
+        POSITIVE: (words, lambda group: -remembers.nats(group.maps).mean((1, 2))),
+        NEGATIVE: (words, lambda group: -stranger.nats(group.maps).mean((1, 2))),
+    }
+
+
+# ---------------------------------------------------------------- words
+
+
+def _estimate(found: tuple[float, tuple[float, float] | None]) -> EstimateResults:
+    return EstimateResults(*found)
+
+
+def _verdict(attack: AttackResults | None, null: AttackResults | None) -> tuple[bool | None, str]:
+    """(alarm, sentence): an alarm where the people are told apart by more than chance and, with a
+    null, by more than two groups from which no model has learned.
+    """
+    if attack is None or attack.person_auc.interval is None:
+        return None, "too few people to say"
+    found, brief = plain(attack.person_auc), _brief(attack.person_auc)
+    low, high = found["interval"]
+    apart = low > 0.5 or high < 0.5
+    if null is not None:
+        if null.person_auc.interval is None:
+            return None, "too few people to say"
+        apart = apart and differs(found, plain(null.person_auc)) != "not shown to differ"
+    if not apart:
+        return False, f"members are not shown to be told from others: AUC {brief}"
+    return True, (
+        f"members are told from others with an AUC of {brief};"
+        f" at 1 % false accusations {attack.person_found.value:.0%} of the members are found"
+    )
+
+
+def _brief(item: EstimateResults) -> str:
+    ends = "" if item.interval is None else " ({:.2f} to {:.2f})".format(*item.interval)
+    return f"{item.value:.2f}{ends}"

@@ -1,0 +1,148 @@
+"""The membership audit on small models: it alarms for one that remembers, not for others."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from oasis_utils.config import DCGANConfig, PixelCNNConfig, TrainingConfig, VQVAEConfig
+from oasis_utils.data.batches import Batches
+from oasis_utils.data.dataset import Split
+from oasis_utils.evaluation.membership import NEGATIVE, POSITIVE, Group, audit_membership, scorers
+from oasis_utils.models.dcgan import DCGAN
+from oasis_utils.models.pixelcnn import PixelCNN
+from oasis_utils.models.vqvae import VQVAE
+from oasis_utils.runtime.report import MembershipResults, checked, plain
+from oasis_utils.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+POSITIONS, SIDE = 8, 32
+
+
+def heads(name, n, seed):
+    """Smooth random slices of n people, no two alike, with ages."""
+    rng = np.random.default_rng(seed)
+    fields = ndimage.gaussian_filter(rng.normal(size=(n * POSITIONS, SIDE, SIDE)), (0, 3, 3))
+    images = np.clip(128 + 60 * fields / fields.std(), 0, 255).astype(np.uint8)
+    people = np.repeat(np.arange(n), POSITIONS) + 1000 * seed
+    ages = np.repeat(rng.uniform(20, 90, n), POSITIONS).astype(np.float32)
+    return Split(name, images, people, np.tile(np.arange(POSITIONS), n), ages)
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return {
+        name: heads(name, n, seed)
+        for seed, (name, n) in enumerate({"train": 16, "validate": 16, "test": 32}.items())
+    }
+
+
+@pytest.fixture(scope="module")
+def vqvae(splits):
+    """Untrained but for its codes, the k-means centres of some slices."""
+    torch.manual_seed(0)
+    config = VQVAEConfig(image_size=SIDE, downsampling=4, channels=32, n_codes=16, code_dim=4)
+    model = VQVAE(config).train()
+    images = torch.from_numpy(splits["train"].images)[:, None].float() / 255
+    with torch.no_grad():
+        model.step({"images": images}, "autoencoder")
+    return model.eval()
+
+
+def pixelcnn(**changes):
+    torch.manual_seed(0)
+    shape = dict(grid=8, n_codes=16, n_positions=POSITIONS, channels=32, blocks=3, hidden=32)
+    return PixelCNN(PixelCNNConfig(**shape | changes))
+
+
+@pytest.fixture(scope="module")
+def overfitted(vqvae, splits):
+    """20 epochs on the plain maps of the training people."""
+    train = splits["train"]
+    group = Group.of(train, np.unique(train.subjects), vqvae, CPU, len(train))
+    batches, model = (
+        Batches(
+            {
+                "indices": torch.from_numpy(group.maps.astype(np.int64)),
+                "positions": torch.from_numpy(group.positions),
+            },
+            8,
+            True,
+        ),
+        pixelcnn(),
+    )
+    trainer = Trainer(model.train(), TrainingConfig(learning_rate=3e-3), 20 * len(batches))
+    for epoch in range(20):
+        for batch in batches.epoch(epoch):
+            trainer.step(batch)
+    return model.eval()
+
+
+def test_it_alarms_for_an_overfitted_prior_and_not_for_an_untrained_one(vqvae, splits, overfitted):
+    priors = {"overfitted": overfitted, "untrained": pixelcnn().eval()}
+    result = audit_membership(vqvae, priors, splits, CPU)
+    row = result.models["overfitted"]
+    assert (
+        row.alarm and row.calibrated.person_auc.value > 0.95 and "told from others" in row.verdict
+    )
+    low, high = row.null.person_auc.interval
+    assert low < 0.5 < high
+    assert row.calibrated.person_found.value > 0.5
+    assert not result.models["untrained"].alarm
+    assert result.controls[POSITIVE].alarm and not result.controls[NEGATIVE].alarm
+    assert result.controls[NEGATIVE].null is None
+    assert result.people == {"members": 16, "others": 16, "validation": 16, "reference": 16}
+    checked(MembershipResults, plain(result), "an audit")
+    assert "overfitted 1.00" in result.summary() or "overfitted 0.9" in result.summary()
+
+
+def test_nobody_is_on_two_sides(vqvae, splits):
+    from oasis_utils.evaluation.membership import _groups
+
+    groups, spared = _groups(vqvae, splits, CPU, 640)
+    sides = [set(g.people.tolist()) for g in (*groups.values(), spared)]
+    assert sum(map(len, sides)) == len(set().union(*sides))
+
+
+def test_fewer_slices_are_spread_over_all_people(vqvae, splits):
+    test = splits["test"]
+    group = Group.of(test, np.unique(test.subjects), vqvae, CPU, 64)
+    assert np.unique(group.people, return_counts=True)[1].tolist() == [2] * 32
+    assert len(np.unique(group.positions)) > 2
+
+
+def test_few_people_give_scores_without_a_verdict(vqvae):
+    few = {name: heads(name, 2, seed) for seed, name in enumerate(("train", "validate", "test"))}
+    result = audit_membership(vqvae, {"PixelCNN": pixelcnn().eval()}, few, CPU)
+    row = result.models["PixelCNN"]
+    assert row.calibrated is None and row.alarm is None and row.verdict == "too few people to say"
+    assert 0 <= row.plain.slice_auc.value <= 1 and row.plain.slice_auc.interval is None
+    assert "reference" not in result.people
+    checked(MembershipResults, plain(result), "an audit")
+
+
+def test_unknown_ages_are_no_obstacle(vqvae, splits):
+    ageless = {
+        name: dataclasses.replace(split, ages=np.full(len(split), np.nan, np.float32))
+        for name, split in splits.items()
+    }
+    result = audit_membership(vqvae, {}, ageless, CPU)
+    assert np.isfinite(result.models["VQ-VAE"].calibrated.person_auc.value)
+
+
+def test_every_model_is_asked_for_what_its_training_changed(vqvae, splits):
+    torch.manual_seed(0)
+    dcgan = DCGAN(
+        DCGANConfig(grid=8, n_codes=16, code_dim=4, n_positions=POSITIONS, noise_dim=4, channels=8)
+    ).eval()
+    train = splits["train"]
+    group = Group.of(train, np.unique(train.subjects)[:3], vqvae, CPU, 100)
+    asked = scorers(vqvae, {"PixelCNN": pixelcnn().eval(), "DCGAN": dcgan}, CPU)
+    scores = {name: scorer(group) for name, (_, scorer) in asked.items()}
+    assert {s.shape for s in scores.values()} == {(24,)}
+    assert (scores["VQ-VAE"] <= 0).all() and (scores["PixelCNN"] < 0).all()
+    order = np.random.default_rng(0).permutation(24)  # scores belong to their slices
+    shuffled = Group(*(getattr(group, f.name)[order] for f in dataclasses.fields(group)))
+    np.testing.assert_allclose(asked["PixelCNN"][1](shuffled), scores["PixelCNN"][order], rtol=1e-5)
