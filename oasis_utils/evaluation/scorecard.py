@@ -1,0 +1,234 @@
+"""A scorecard of generated slices under seven headings, from a whole report.
+
+Headings: Zamzmi et al. 2024, "Scorecards for synthetic medical data evaluation and reporting",
+arXiv 2406.11143 (congruence, coverage, constraint, completeness, compliance, comprehension,
+consistency). What a run did not measure is said to be so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from oasis_utils.evaluation.verdicts import differs
+from oasis_utils.models.sampler import PRIORS
+
+NOT_MEASURED = "not measured"
+HEADINGS = {
+    "congruence": "Are generated slices distributed like real ones, and of use like them?",
+    "coverage": "Do they show the variety of people, in every group?",
+    "constraint": "Do they keep to what is known of anatomy, position and age?",
+    "completeness": "Is it stated what they were made from, and how?",
+    "compliance": "What do the slices and the models tell about the training people?",
+    "comprehension": "Is it understood where they differ from real slices?",
+    "consistency": "How stable are models and results?",
+}
+FEW_USED = 3  # a perplexity below 1 / FEW_USED of the codes means that few codes do the work
+WRONG_CELLS = 0.1  # share of cells with a near code in place of their own
+
+
+def scorecard(report: dict[str, Any]) -> dict[str, list[str]]:
+    """What a run measured, under the seven headings.
+
+    Args:
+        report: `runtime.report.Report` as JSON holds it; sections may be missing.
+
+    Returns:
+        {heading: sentences}; NOT_MEASURED in place of sentences that a section would have given.
+    """
+    parts = (
+        _congruence,
+        _coverage,
+        _constraint,
+        _completeness,
+        _compliance,
+        _comprehension,
+        _consistency,
+    )
+    return {
+        name: list(part(report)) or [NOT_MEASURED]
+        for name, part in zip(HEADINGS, parts, strict=True)
+    }
+
+
+def scorecard_lines(report: dict[str, Any]) -> list[str]:
+    """The scorecard as lines of Markdown.
+
+    Args:
+        report: As for `scorecard`.
+    """
+    lines = ["## Scorecard", ""]
+    for name, sentences in scorecard(report).items():
+        lines += [f"### {name.capitalize()}", "", f"*{HEADINGS[name]}*", ""]
+        lines += [*(f"- {text}" for text in sentences), ""]
+    return lines
+
+
+def _named(report: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name of the prior's class, its evaluation)."""
+    for name, evaluation in (report.get("priors") or {}).items():
+        yield PRIORS[name].__name__ if name in PRIORS else name, evaluation
+
+
+def _value(item: dict[str, Any], digits: int = 2) -> str:
+    ends = item["interval"]
+    return f"{item['value']:.{digits}f}" + (
+        f" ({ends[0]:.{digits}f} to {ends[1]:.{digits}f})" if ends else ""
+    )
+
+
+def _beside(item: dict[str, Any], reference: dict[str, Any], digits: int = 2) -> str:
+    """A value beside its reference, with the verdict on their difference."""
+    if item["interval"] is None or reference["interval"] is None:
+        return f"{_value(item, digits)}, reference {_value(reference, digits)}"
+    word = differs(item, reference)
+    return f"{_value(item, digits)}, reference {_value(reference, digits)}: {word}"
+
+
+def _sides(evaluation: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """(comparison, its reference, with what): decoded slices where there is a VQ-VAE."""
+    sides = evaluation["comparisons"]
+    if sides["decoded"]:
+        return sides["decoded"], sides["decoded_vs_decoded"], "decoded real slices"
+    return sides["real"], sides["real_vs_real"], "real slices"
+
+
+# ---------------------------------------------------------------- the headings
+def _congruence(report: dict[str, Any]) -> Iterator[str]:
+    for name, evaluation in _named(report):
+        found, null, what = _sides(evaluation)
+        kid = _beside(found["learned"]["kid"], null["learned"]["kid"], 3)
+        auc = _beside(found["two_sample"]["network"], null["two_sample"]["network"])
+        yield f"{name}: KID to {what} {kid}; AUC of a classifier {auc}."
+    utility = report.get("utility")
+    if utility is None:
+        yield f"As training data: {NOT_MEASURED}."
+    else:
+        yield from _utility(utility)
+    read = [e["readers"] for _, e in _named(report) if e.get("readers")]
+    if not read:
+        yield f"Readers: {NOT_MEASURED} (`readers` writes a blinded study)."
+    for found in read:
+        yield from (f"Readers, {name}: {item['verdict']}" for name, item in found.items())
+
+
+def _utility(utility: dict[str, Any]) -> Iterator[str]:
+    for task, what in (("age", "error of the age in years"), ("segmentation", "Dice of tissues")):
+        measured = utility.get(task)
+        if measured is None:
+            yield f"As training data, {task}: {NOT_MEASURED}."
+            continue
+        rows = measured["rows"]
+        parts = [
+            f"{PRIORS[n].__name__ if n in PRIORS else n} {rows[n]['value']:.2f}"
+            for n in utility["priors"]
+            if n in rows
+        ]
+        yield (
+            f"As training data, {what}: {', '.join(parts)}; as many real slices"
+            f" {rows['real']['value']:.2f}, shuffled labels {rows['shuffled labels']['value']:.2f}."
+        )
+
+
+def _coverage(report: dict[str, Any]) -> Iterator[str]:
+    for name, evaluation in _named(report):
+        found, null, what = _sides(evaluation)
+        coverage = _beside(found["learned"]["coverage"], null["learned"]["coverage"])
+        pairs = evaluation["variety"]
+        like = pairs["decoded"] or pairs["real"]
+        alike = _beside(pairs["generated"]["pair_ms_ssim"], like["pair_ms_ssim"])
+        yield f"{name}: coverage of {what} {coverage}; MS-SSIM of two slices {alike}."
+    groups = report.get("groups")
+    if groups is None:
+        yield f"Groups of people: {NOT_MEASURED}."
+    else:
+        yield from (f"By {name}: {text}" for name, text in groups["verdicts"].items())
+
+
+def _constraint(report: dict[str, Any]) -> Iterator[str]:
+    for name, evaluation in _named(report):
+        sides = evaluation["anatomy"]
+        like = sides["decoded"] or sides["real"]
+        drawn = sides["generated"]
+        outside = _beside(_ends(drawn, "outside_share"), _ends(like, "outside_share"))
+        error = _beside(_ends(drawn, "position_error"), _ends(like, "position_error"), 1)
+        yield (
+            f"{name}: share of slices outside the real range {outside}; error of the position in"
+            f" slices {error}."
+        )
+        effects = _sides(evaluation)[0].get("anatomy_effects") or {}
+        if effects:
+            worst = max(effects, key=lambda m: abs(effects[m]["value"]))
+            yield f"{name}: largest effect size, {worst} {_value(effects[worst])} deviations."
+    for name, kind in PRIORS.items():
+        lines = ((report.get(name) or {}).get("age_trend") or {}).get("generated - real")
+        if lines:
+            parts = ", ".join(f"{what} {text}" for what, text in lines.items())
+            yield f"{kind.__name__}, dark central area, generated less real: {parts} per cent."
+
+
+def _ends(side: dict[str, Any], key: str) -> dict[str, Any]:
+    return {"value": side[key], "interval": side[f"{key}_interval"]}
+
+
+def _completeness(report: dict[str, Any]) -> Iterator[str]:
+    data = report.get("data")
+    if data is None:
+        return
+    people = ", ".join(f"{size['subjects']} {name}" for name, size in data["splits"].items())
+    yield f"Data: {data['source']}; people: {people}; {data['image_size']} pixels."
+    if data["synthetic"]:
+        yield "The people are synthetic sample brains: no sentence here carries over to patients."
+    made = report.get("provenance") or {}
+    yield f"Made by version {made.get('oasis_utils', 'unknown')}, seed {made.get('seed', '?')}."
+    known = "are known" if (report.get("pixelcnn") or {}).get("age_trend") else "are not known"
+    yield f"Ages {known} to the priors; sex, diagnosis and scanner are not."
+
+
+def _compliance(report: dict[str, Any]) -> Iterator[str]:
+    for name, evaluation in _named(report):
+        yield f"{name}, copies: {evaluation['verdicts']['privacy']}"
+    membership = report.get("membership")
+    if membership is None:
+        yield f"Membership: {NOT_MEASURED}."
+        return
+    for name, row in membership["models"].items():
+        yield f"Membership by the scores of the {name}: {row['verdict']}."
+    if any(row["alarm"] for row in membership["models"].values()):
+        yield "Whoever holds the weights can tell who was in the training set: share them as data."
+
+
+def _comprehension(report: dict[str, Any]) -> Iterator[str]:
+    for name, evaluation in _named(report):
+        for number, difference in list((evaluation.get("giveaways") or {}).items())[:1]:
+            yield f"{name}: what differs most is the {number} ({difference:+.1f} deviations)."
+    prior = report.get("pixelcnn")
+    if prior:
+        yield (
+            f"PixelCNN: {prior['nats_per_code']:.2f} nats per code; the best chain that only counts"
+            f" reaches {prior['markov_cell_nats']:.2f}."
+        )
+
+
+def _consistency(report: dict[str, Any]) -> Iterator[str]:
+    yield f"Other trainings of the same models: {NOT_MEASURED}; each was trained once."
+    book = report.get("codebook")
+    if book:
+        yield _used(book)
+        near = {float(share): value for share, value in book["ssim_with_near_codes"].items()}
+        share = min(near, key=lambda s: abs(s - WRONG_CELLS))
+        yield (
+            f"With {share:.0%} of the codes replaced by a near one, the SSIM falls from"
+            f" {near[min(near)]:.3f} to {near[share]:.3f}."
+        )
+    for name, evaluation in _named(report):
+        sizes = evaluation.get("sample_sizes") or {}
+        if sizes:
+            parts = ", ".join(f"{n}: {_value(item, 3)}" for n, item in sizes.items())
+            yield f"{name}, KID by the number of slices: {parts}."
+
+
+def _used(book: dict[str, Any]) -> str:
+    share = book["perplexity"] / book["n_codes"]
+    word = "well used" if share >= 1 / FEW_USED else "poorly used: few codes do most of the work"
+    return f"Codebook {word}: perplexity {book['perplexity']:.0f} of {book['n_codes']} codes."
