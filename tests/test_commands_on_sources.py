@@ -112,11 +112,11 @@ def test_the_slices_of_neurites_second_form_are_refused_with_what_to_use(tmp_pat
     assert "neurite-oasis.v1.0.tar" in said
 
 
-# ---------------------------------------------------------------- all eight notebooks
+# ---------------------------------------------------------------- all notebooks
 
 
 def series(data, folder):
-    """The eight notebooks on a source, as a user runs them; one epoch each."""
+    """All notebooks on a source, as a user runs them; one epoch each."""
     done = subprocess.run(
         [
             sys.executable,

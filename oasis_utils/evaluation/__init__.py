@@ -1,12 +1,14 @@
 """Evaluation of sets of slices against real ones: reference, scores, anomalies, verdicts."""
 
-from oasis_utils.evaluation import model_card, verdicts
+from oasis_utils.evaluation import groups, membership, model_card, verdicts
 from oasis_utils.evaluation.evaluate import code_use, evaluate_images, generate, sensitivities
 from oasis_utils.evaluation.final_table import evaluation_summary, final_rows, summary_of
 from oasis_utils.evaluation.giveaways import giveaway_rows
+from oasis_utils.evaluation.groups import audit_groups, group_rows
 from oasis_utils.evaluation.image_sets import load_images, require_images
 from oasis_utils.evaluation.likelihood import prior_nats
 from oasis_utils.evaluation.measured_sets import SPACES, resolution
+from oasis_utils.evaluation.membership import audit_membership
 from oasis_utils.evaluation.reconstruction import (
     mean_image,
     position_means,
@@ -21,6 +23,9 @@ from oasis_utils.evaluation.reference import (
     Reference,
     reference_rows,
 )
+from oasis_utils.evaluation.sample_sizes import enough_slices
+from oasis_utils.evaluation.scorecard import scorecard_lines
+from oasis_utils.evaluation.utility import utility, utility_rows, utility_verdicts
 from oasis_utils.evaluation.verdicts import compare_priors, verdict_rows
 
 __all__ = [
@@ -30,15 +35,21 @@ __all__ = [
     "SPACES",
     "TRAINING_VS_REAL",
     "Reference",
+    "audit_groups",
+    "audit_membership",
     "code_use",
     "compare_priors",
+    "enough_slices",
     "evaluate_images",
     "evaluation_summary",
     "final_rows",
     "generate",
     "giveaway_rows",
+    "group_rows",
+    "groups",
     "load_images",
     "mean_image",
+    "membership",
     "model_card",
     "position_means",
     "prior_nats",
@@ -47,8 +58,12 @@ __all__ = [
     "require_images",
     "resolution",
     "score_reconstruction",
+    "scorecard_lines",
     "sensitivities",
     "summary_of",
+    "utility",
+    "utility_rows",
+    "utility_verdicts",
     "verdict_rows",
     "verdicts",
 ]

@@ -31,6 +31,7 @@ from oasis_utils.evaluation.reference import (
     reference_rows,
     timed,
 )
+from oasis_utils.evaluation.sample_sizes import kid_by_size
 from oasis_utils.evaluation.verdicts import verdicts
 from oasis_utils.metrics import image_quality as metrics
 from oasis_utils.metrics.matching import balanced, matched
@@ -127,6 +128,10 @@ def evaluate_images(
         prior = reference.decoded_real and compare(
             drawn, reference.decoded_real, reference.config.bootstrap
         )
+    with timed(seconds, "sample sizes"):
+        sizes = kid_by_size(
+            drawn, reference.decoded_real or reference.real, reference.config.bootstrap
+        )
     with timed(seconds, "copies"):
         copies = reference.fitted.copies.evaluate(images)
     comparisons = {"real": real, "decoded": prior, **reference.comparisons}
@@ -153,6 +158,7 @@ def evaluate_images(
             and giveaways(drawn, reference.decoded_real, reference.fitted.anatomist.symmetry),
             "memorisation": copies,
             "comparisons": comparisons,
+            "sample_sizes": sizes,
             "seconds": seconds,
         }
     )

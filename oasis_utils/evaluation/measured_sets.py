@@ -23,6 +23,7 @@ from oasis_utils.metrics.features import LEARNED, Standardizer, learned, project
 from oasis_utils.metrics.frechet import corrected_frechet, frechet_interval
 from oasis_utils.metrics.kernel_distance import kid, kid_interval
 from oasis_utils.metrics.matching import balanced
+from oasis_utils.metrics.measure_sets import joint_distance, standardised_difference
 from oasis_utils.metrics.memorisation import CopyTest
 from oasis_utils.metrics.neighbourhoods import Neighbourhoods
 from oasis_utils.metrics.position_regressor import PositionRegressor
@@ -170,12 +171,17 @@ class MeasuredSet:
 
 Estimate = dict[str, Any]  # {"value": float, "interval": [low, high] or None}
 
-Comparison = dict[str, dict[str, Estimate]]
+# {family: {metric: Estimate}}; "anatomy_joint" is a single Estimate or None
+Comparison = dict[str, Any]
+
+JOINT = "anatomy_joint"
 
 
 def compare(a: MeasuredSet, b: MeasuredSet, rounds: int, classify: bool = True) -> Comparison:
     """{family: {metric: {"value", "interval"}}} of two sets; families learned, radiomic,
-    two_sample, anatomy.
+    two_sample, anatomy (Wasserstein distance of each measure) and anatomy_effects (mean of a minus
+    mean of b, in pooled deviations). anatomy_joint is one estimate, the distance of all measures
+    together; None for too few slices.
 
     Intervals are central 95 % over whole subjects of both sides. classify=False leaves the network
     out: it is slow.
@@ -185,7 +191,9 @@ def compare(a: MeasuredSet, b: MeasuredSet, rounds: int, classify: bool = True) 
         "learned": (a.learned, b.learned, a.projected, b.projected),
         "radiomic": (a.radiomic, b.radiomic, a.radiomic, b.radiomic),
     }
-    result = {name: _compare_space(*arrays, *owners, rounds) for name, arrays in spaces.items()}
+    result: Comparison = {
+        name: _compare_space(*arrays, *owners, rounds) for name, arrays in spaces.items()
+    }
     tests = {"logistic": two_sample(a.radiomic, b.radiomic, *owners, logistic, rounds)}
     if classify:
         tests["network"] = two_sample(
@@ -193,6 +201,12 @@ def compare(a: MeasuredSet, b: MeasuredSet, rounds: int, classify: bool = True) 
         )
     result["two_sample"] = {name: estimate(test.auc, test.interval) for name, test in tests.items()}
     result["anatomy"] = _compare_anatomy(a, b, rounds)
+    joint = joint_distance(a.anatomy, b.anatomy, *owners, rounds)
+    result[JOINT] = None if joint is None else estimate(*joint)
+    result["anatomy_effects"] = {
+        name: estimate(*standardised_difference(one, other, *owners, rounds))
+        for name, one, other in zip(a.measures, a.anatomy.T, b.anatomy.T, strict=True)
+    }
     return result
 
 
@@ -211,13 +225,19 @@ def resolution(comparison: Comparison) -> dict[str, float]:
         comparison: Usually real against real slices.
 
     Returns:
-        {"family metric": half width}: smaller differences from the reference are not resolved.
+        {"family metric": half width}, that of anatomy_joint under its own name: smaller differences
+        from the reference are not resolved.
     """
-    return {
-        f"{family} {name}": (item["interval"][1] - item["interval"][0]) / 2
+    items = {
+        f"{family} {name}": item
         for family, metrics in comparison.items()
+        if family != JOINT
         for name, item in metrics.items()
-        if item["interval"]
+    }
+    return {
+        name: (item["interval"][1] - item["interval"][0]) / 2
+        for name, item in (items | {JOINT: comparison.get(JOINT)}).items()
+        if item and item["interval"]
     }
 
 

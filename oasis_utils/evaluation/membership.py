@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -327,3 +328,51 @@ def _verdict(attack: AttackResults | None, null: AttackResults | None) -> tuple[
 def _brief(item: EstimateResults) -> str:
     ends = "" if item.interval is None else " ({:.2f} to {:.2f})".format(*item.interval)
     return f"{item.value:.2f}{ends}"
+
+
+def attack_values(
+    rows: Mapping[str, MembershipRow],
+) -> dict[str, dict[str, dict[str, Any] | None]]:
+    """The AUC person by person of each model, for `plotting.forest`.
+
+    Args:
+        rows: {model: its attack}, of `MembershipResults`.
+
+    Returns:
+        {model: {"plain", "calibrated", "null": value and interval, None if not measured}}.
+    """
+    return {
+        name: {
+            kind: None if attack is None else plain(attack.person_auc)
+            for kind, attack in (
+                ("plain", row.plain),
+                ("calibrated", row.calibrated),
+                ("null", row.null),
+            )
+        }
+        for name, row in rows.items()
+    }
+
+
+def attack_rows(rows: Mapping[str, MembershipRow]) -> dict[str, dict[str, str]]:
+    """Rows for `plotting.table`.
+
+    Args:
+        rows: {model: its attack}, of `MembershipResults`.
+
+    Returns:
+        {model: {"score", AUC slice by slice and person by person, share found, "alarm"}}, of the
+        calibrated attack, of the plain one where there is no other.
+    """
+    answers = {True: "yes", False: "no", None: "too few people"}
+    found = {}
+    for name, row in rows.items():
+        best = row.calibrated or row.plain
+        found[name] = {
+            "score": row.score,
+            "AUC, slices": _brief(best.slice_auc),
+            "AUC, people": _brief(best.person_auc),
+            "found": f"{best.person_found.value:.0%}",
+            "alarm": answers[row.alarm],
+        }
+    return found

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from oasis_utils.evaluation.scorecard import scorecard_lines
 from oasis_utils.runtime import atomic, printable
 
 BETTER = {
@@ -158,7 +159,10 @@ def markdown(rows: dict[str, dict[str, str]], corner: str = "metric") -> list[st
 
 
 def model_card(
-    evaluations: dict[str, dict[str, Any]], about: dict[str, str], pictures: list[str] | None = None
+    evaluations: dict[str, dict[str, Any]],
+    about: dict[str, str],
+    pictures: Sequence[str] = (),
+    more: Sequence[str] = (),
 ) -> str:
     """One page of Markdown: origin of the slices, intended use, verdicts, metrics and limits.
 
@@ -166,6 +170,7 @@ def model_card(
         evaluations: {name of a set: its evaluation, see `evaluate_images`}.
         about: Rows of the first table, such as {"data": "..."}.
         pictures: Paths relative to the card.
+        more: Lines of Markdown before the limits, such as a scorecard.
 
     Returns:
         The page.
@@ -209,10 +214,8 @@ def model_card(
         ]
     lines += ["Each set by itself:", "", *markdown(variety_rows(evaluations))]
     lines += _readers(evaluations)
-    lines += [f"![{plain_text(path)}]({path})" for path in pictures or []] + (
-        [""] if pictures else []
-    )
-    return "\n".join([*lines, *_limits(some)])
+    lines += [f"![{plain_text(path)}]({path})" for path in pictures]
+    return "\n".join([*lines, *[""][: len(pictures)], *more, *_limits(some)])
 
 
 def plain_text(text: str) -> str:
@@ -221,22 +224,24 @@ def plain_text(text: str) -> str:
     return re.sub(r"([\\|\[\]`*]|(?<!\w)_|_(?!\w))", r"\\\1", escaped)
 
 
-def write_card(
-    path: Path,
-    evaluations: dict[str, dict[str, Any]],
-    about: dict[str, str],
-    pictures: list[str] | None = None,
-) -> None:
-    """Write the model card, all or nothing.
+def write_card(path: Path, report: dict[str, Any], pictures: Sequence[str] = ()) -> None:
+    """Write the model card of a run with its scorecard, all or nothing.
 
     Args:
         path: The file.
-        evaluations: {set: evaluation}, see `evaluate_images`.
-        about: Rows of the first table, such as {"data": "…"}.
+        report: Of the whole run, `runtime.report.Report` as JSON holds it.
         pictures: Paths relative to the card.
     """
+    evaluations, data, n_codes = report["priors"], report["data"], report["vqvae"]["n_codes"]
+    compared, seed = report["evaluation"]["compared"], report["provenance"].get("seed")
+    about = {
+        "data": f"{data['source']}; {data['splits']['train']['subjects']} training subjects",
+        "models": f"VQ-VAE with {n_codes} codes; priors {', '.join(evaluations)}",
+        "evaluated": f"{compared} slices per set, seed {seed}",
+    }
+    text = model_card(evaluations, about, pictures, scorecard_lines(report))
     with atomic(path) as partial:
-        partial.write_text(model_card(evaluations, about, pictures), encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
 
 
 def _readers(evaluations: dict[str, dict[str, Any]]) -> list[str]:

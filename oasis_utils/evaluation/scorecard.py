@@ -56,6 +56,9 @@ def scorecard_lines(report: dict[str, Any]) -> list[str]:
 
     Args:
         report: As for `scorecard`.
+
+    Returns:
+        A heading of the second level, one of the third for each part, and its sentences as a list.
     """
     lines = ["## Scorecard", ""]
     for name, sentences in scorecard(report).items():
@@ -142,7 +145,7 @@ def _coverage(report: dict[str, Any]) -> Iterator[str]:
     if groups is None:
         yield f"Groups of people: {NOT_MEASURED}."
     else:
-        yield from (f"By {name}: {text}" for name, text in groups["verdicts"].items())
+        yield from (found["verdict"] for found in groups["attributes"].values())
 
 
 def _constraint(report: dict[str, Any]) -> Iterator[str]:

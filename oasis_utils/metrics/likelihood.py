@@ -114,6 +114,13 @@ class Markov:
     """p(code | left, above), interpolated: sum of weight * p(code | part) over the parts. The
     weights depend on how often the pair (left, above) was seen; outside the map stands a code of
     its own.
+
+    Attributes:
+        n_codes: Size of the codebook.
+        parts: "unigram", "left", "above", "both" and, if asked for, "cell".
+        unigram: Smoothed frequency of each code.
+        counts: What followed each context, by part.
+        weights: Of the parts, for each number of times that a pair was seen.
     """
 
     n_codes: int
@@ -130,8 +137,16 @@ class Markov:
         n_codes: int,
         cell: bool = False,
     ) -> Markov:
-        """Counts from the training maps, weights from the validation maps. cell: also interpolate
-        with the code frequencies of each cell of the map.
+        """Counts from the training maps, weights from the validation maps.
+
+        Args:
+            train: Maps that are counted.
+            validate: Maps that set the weights.
+            n_codes: Size of the codebook.
+            cell: Also interpolate with the code frequencies of each cell of the map.
+
+        Returns:
+            The chain.
         """
         contexts, code = _contexts(train, n_codes), train.astype(np.int64).ravel()
         unigram = np.bincount(code, minlength=n_codes) + 1.0

@@ -18,7 +18,8 @@ PRODUCTS = {
     "05_train_pixelcnn": ("checkpoints/pixelcnn.safetensors",),
     "06_anomalies_and_completion": (),
     "07_generation": ("samples/pixelcnn.npz", "samples/dcgan.npz"),
-    "08_evaluation": ("report.json", "model_card.md"),
+    "08_evaluation": ("report.json",),
+    "09_privacy_and_utility": ("report.json", "model_card.md"),
 }
 # read by notebook 04
 RECORDED_RESULTS = "benchmarks/results/dcgan.json"

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_type_hints
 
 from oasis_utils.runtime.report.evaluation import EvaluationResults, EvaluationSummary
 from oasis_utils.runtime.report.fields import Strict
+from oasis_utils.runtime.report.groups import GroupResults
 from oasis_utils.runtime.report.membership import MembershipResults
 from oasis_utils.runtime.report.sections import (
     AnomalyResults,
@@ -46,6 +47,7 @@ class Report(Strict):
         evaluation: By notebook 08, what holds for every prior.
         membership: By notebook 09, as the two next.
         utility: Models trained on generated slices.
+        groups: Metrics by age, sex and diagnosis.
         seconds: {notebook: wall time}, and their total.
     """
 
@@ -65,6 +67,7 @@ class Report(Strict):
     evaluation: EvaluationSummary | None = None
     membership: MembershipResults | None = None
     utility: UtilityResults | None = None
+    groups: GroupResults | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
 

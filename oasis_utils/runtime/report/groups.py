@@ -50,7 +50,8 @@ class GapResults(Strict):
         higher: Group with the higher value.
         lower: Group with the lower value.
         difference: Of the two.
-        shown: Whether it exceeds the interval of the difference; None with too few people.
+        shown: Whether it exceeds the interval of the difference, widened for the number of
+            comparisons; None with too few people.
     """
 
     higher: str
