@@ -372,7 +372,7 @@ def attack_rows(rows: Mapping[str, MembershipRow]) -> dict[str, dict[str, str]]:
             "score": row.score,
             "AUC, slices": _brief(best.slice_auc),
             "AUC, people": _brief(best.person_auc),
-            "found": f"{best.person_found.value:.0%}",
+            "found at 1 %": f"{best.person_found.value:.0%}",
             "alarm": answers[row.alarm],
         }
     return found

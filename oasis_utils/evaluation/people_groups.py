@@ -99,6 +99,7 @@ def _thirds(ages: dict[int, float]) -> dict[str, PeopleGroup]:
     for name, low, high in zip(AGES, edges, edges[1:], strict=False):
         inside = (years > low) & (years <= high)
         if inside.any():
-            who = f"{years[inside].min():.0f} to {years[inside].max():.0f} years"
+            ends = dict.fromkeys(f"{x:.0f}" for x in (years[inside].min(), years[inside].max()))
+            who = f"{' to '.join(ends)} years"
             found[name] = PeopleGroup(who, people[inside], (low, high))
     return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from oasis_utils.evaluation.verdicts import differs
+from oasis_utils.evaluation.verdicts import FEW, differs
 from oasis_utils.models.sampler import PRIORS
 
 NOT_MEASURED = "not measured"
@@ -80,11 +80,13 @@ def _value(item: dict[str, Any], digits: int = 2) -> str:
     )
 
 
-def _beside(item: dict[str, Any], reference: dict[str, Any], digits: int = 2) -> str:
+def _beside(
+    evaluation: dict[str, Any], item: dict[str, Any], reference: dict[str, Any], digits: int = 2
+) -> str:
     """A value beside its reference, with the verdict on their difference."""
-    if item["interval"] is None or reference["interval"] is None:
-        return f"{_value(item, digits)}, reference {_value(reference, digits)}"
-    word = differs(item, reference)
+    people = min(evaluation["real_subjects"], evaluation["reference_subjects"])
+    few = people < FEW or item["interval"] is None or reference["interval"] is None
+    word = "too few people to say" if few else differs(item, reference)
     return f"{_value(item, digits)}, reference {_value(reference, digits)}: {word}"
 
 
@@ -100,8 +102,8 @@ def _sides(evaluation: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], 
 def _congruence(report: dict[str, Any]) -> Iterator[str]:
     for name, evaluation in _named(report):
         found, null, what = _sides(evaluation)
-        kid = _beside(found["learned"]["kid"], null["learned"]["kid"], 3)
-        auc = _beside(found["two_sample"]["network"], null["two_sample"]["network"])
+        kid = _beside(evaluation, found["learned"]["kid"], null["learned"]["kid"], 3)
+        auc = _beside(evaluation, found["two_sample"]["network"], null["two_sample"]["network"])
         yield f"{name}: KID to {what} {kid}; AUC of a classifier {auc}."
     utility = report.get("utility")
     if utility is None:
@@ -136,10 +138,10 @@ def _utility(utility: dict[str, Any]) -> Iterator[str]:
 def _coverage(report: dict[str, Any]) -> Iterator[str]:
     for name, evaluation in _named(report):
         found, null, what = _sides(evaluation)
-        coverage = _beside(found["learned"]["coverage"], null["learned"]["coverage"])
+        coverage = _beside(evaluation, found["learned"]["coverage"], null["learned"]["coverage"])
         pairs = evaluation["variety"]
         like = pairs["decoded"] or pairs["real"]
-        alike = _beside(pairs["generated"]["pair_ms_ssim"], like["pair_ms_ssim"])
+        alike = _beside(evaluation, pairs["generated"]["pair_ms_ssim"], like["pair_ms_ssim"])
         yield f"{name}: coverage of {what} {coverage}; MS-SSIM of two slices {alike}."
     groups = report.get("groups")
     if groups is None:
@@ -153,8 +155,10 @@ def _constraint(report: dict[str, Any]) -> Iterator[str]:
         sides = evaluation["anatomy"]
         like = sides["decoded"] or sides["real"]
         drawn = sides["generated"]
-        outside = _beside(_ends(drawn, "outside_share"), _ends(like, "outside_share"))
-        error = _beside(_ends(drawn, "position_error"), _ends(like, "position_error"), 1)
+        outside = _beside(evaluation, _ends(drawn, "outside_share"), _ends(like, "outside_share"))
+        error = _beside(
+            evaluation, _ends(drawn, "position_error"), _ends(like, "position_error"), 1
+        )
         yield (
             f"{name}: share of slices outside the real range {outside}; error of the position in"
             f" slices {error}."

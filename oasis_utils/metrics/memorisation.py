@@ -5,8 +5,8 @@ A new brain is as far from the training set as from other people; a copy is much
 the two distances is taken for real held-out slices as well, and a sample is suspicious below their
 1st percentile. Slices are compared after aligning their centres and, where the data set has a
 mid-line, with training slices also mirrored, because the priors learn from mirrored and shifted
-slices, in two spaces: grey levels at 32 x 32 and histograms of edge directions (Dalal 2005, doi
-10.1109/CVPR.2005.177).
+slices, in two spaces: grey levels at 32 x 32 by their correlation, so that brightness and contrast
+do not matter, and histograms of edge directions (Dalal 2005, doi 10.1109/CVPR.2005.177).
 """
 
 from __future__ import annotations
@@ -48,9 +48,7 @@ RULE = (
 class Fingerprints:
     """What identifies slices, independent of their exact position in the frame."""
 
-    grey: Float[
-        Tensor, "n pixels"
-    ]  # rows of unit root mean square distance: |a - b| is in grey levels of [0, 1]
+    grey: Float[Tensor, "n pixels"]  # mean 0, unit length: |a - b|² is 2 - 2 correlation
     edges: Float[Tensor, "n cells"]  # unit length
 
     @classmethod
@@ -81,7 +79,7 @@ def _describe(x: Float[Tensor, "n 1 height width"]) -> tuple[Tensor, Tensor]:
     bins = (angle / torch.pi * EDGE_DIRECTIONS).long().clamp(max=EDGE_DIRECTIONS - 1)
     histogram = F.one_hot(bins, EDGE_DIRECTIONS).permute(0, 3, 1, 2) * strength[:, None]
     edges = F.avg_pool2d(histogram, 4).flatten(1)
-    return grey / grey.shape[1] ** 0.5, F.normalize(edges)
+    return F.normalize(grey - grey.mean(1, keepdim=True)), F.normalize(edges)
 
 
 def _centred(x: Float[Tensor, "n 1 height width"]) -> Float[Tensor, "n 1 height width"]:
@@ -104,7 +102,7 @@ class Nearest:
     """
 
     distance: Float[np.ndarray, " n"]
-    grey: Float[np.ndarray, " n"]  # root mean square grey difference at 32 x 32
+    grey: Float[np.ndarray, " n"]  # in [0, 2], at 32 x 32
     edges: Float[np.ndarray, " n"]  # in [0, √2]
     index: Integer[np.ndarray, " n"]
     mirrored: Bool[np.ndarray, " n"]

@@ -112,7 +112,7 @@ def test_sessions_of_one_person_are_one_person():
         "sex": {"women": [7], "men": [8, 9]},
         "CDR": {"CDR 0": [8, 9], "CDR above 0": [7]},
     }
-    assert groups_of(dataset, "test", np.array([7, 8]))["age"]["young"].who == "62 to 62 years"
+    assert groups_of(dataset, "test", np.array([7, 8]))["age"]["young"].who == "62 years"
 
 
 # ---------------------------------------------------------------- what is measured

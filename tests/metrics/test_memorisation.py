@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from oasis_utils.data.dataset import Split
@@ -96,6 +97,16 @@ def test_close_pairs_keep_their_distances(splits):
         (near.edges, mine.edges, theirs.edges),
     ):
         assert found[0] == pytest.approx(float((a.double() - b.double()).norm()), abs=1e-7)
+
+
+def test_brightness_and_contrast_do_not_hide_a_copy(splits):
+    images = np.array(splits[0].images[:40:5])
+    dull = np.round(0.5 * images + 40).astype(np.uint8)
+    near = References.of(images).nearest(Fingerprints.of(dull))
+    assert near.index.tolist() == list(range(len(images)))
+    assert (near.grey < 0.05).all()
+    apart = Fingerprints.of(images).grey
+    assert (torch.cdist(apart, apart) + 2 * torch.eye(len(apart))).min() > 0.2
 
 
 @pytest.mark.parametrize("axis", [-1, -2, None])

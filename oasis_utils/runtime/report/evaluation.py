@@ -78,7 +78,7 @@ class SuspiciousPair(Strict):
         position: Its position.
         distance: Distance of the two in the features of the copy test.
         ratio: That distance over the distance to the next subject.
-        grey_distance: Distance of the grey levels.
+        grey_distance: Distance of the grey levels, √(2 - 2 correlation).
         edge_distance: Distance of the edges.
         mirrored: Whether the sample is nearest to the mirrored slice.
     """

@@ -1,0 +1,88 @@
+"""The scorecard: seven headings, each filled from the report or said to be unmeasured."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+
+from oasis_utils.evaluation.model_card import write_card
+from oasis_utils.evaluation.scorecard import HEADINGS, NOT_MEASURED, scorecard, scorecard_lines
+
+RECORD = Path(__file__).parents[2] / "benchmarks/results/demo_2_cpu_cores.json"
+
+
+@pytest.fixture
+def report():
+    """A whole report without the sections of notebook 09."""
+    return json.loads(RECORD.read_text(encoding="utf-8"))
+
+
+def membership(alarm):
+    estimate = {"value": 0.9, "interval": [0.8, 1.0]}
+    attack = dict.fromkeys(("slice_auc", "slice_found", "person_auc", "person_found"), estimate)
+    row = {"score": "x", "plain": attack, "calibrated": attack, "null": attack, "alarm": alarm}
+    return {"models": {"PixelCNN": row | {"verdict": "members are told from others"}}}
+
+
+def test_an_empty_report_is_not_measured():
+    found = scorecard({})
+    assert list(found) == list(HEADINGS) and len(found) == 7
+    assert all(any(NOT_MEASURED in text for text in sentences) for sentences in found.values())
+
+
+def test_sections_that_are_missing_are_said_to_be(report):
+    found = scorecard(report)
+    assert f"Membership: {NOT_MEASURED}." in found["compliance"]
+    assert f"Groups of people: {NOT_MEASURED}." in found["coverage"]
+    assert f"As training data: {NOT_MEASURED}." in found["congruence"]
+    assert any(text.startswith("Readers: not measured") for text in found["congruence"])
+    assert found["completeness"] != [NOT_MEASURED] and found["comprehension"] != [NOT_MEASURED]
+
+
+def test_numbers_are_those_of_the_report(report):
+    kid = report["priors"]["pixelcnn"]["comparisons"]["decoded"]["learned"]["kid"]["value"]
+    assert f"KID to decoded real slices {kid:.3f}" in scorecard(report)["congruence"][0]
+    report["priors"]["pixelcnn"]["comparisons"]["decoded"]["learned"]["kid"]["value"] = 0.5
+    assert "KID to decoded real slices 0.500" in scorecard(report)["congruence"][0]
+
+
+def test_an_alarm_is_followed_by_what_to_do(report):
+    advice = "Whoever holds the weights can tell who was in the training set: share them as data."
+    assert advice in scorecard(report | {"membership": membership(True)})["compliance"]
+    quiet = scorecard(report | {"membership": membership(False)})["compliance"]
+    assert advice not in quiet and any("told from others" in text for text in quiet)
+
+
+def test_few_people_give_no_verdict(report):
+    few = copy.deepcopy(report)
+    for evaluation in few["priors"].values():
+        evaluation["real_subjects"] = 9
+    assert "too few people to say" in scorecard(few)["congruence"][0]
+    assert "too few people" not in scorecard(report)["congruence"][0]
+
+
+@pytest.mark.parametrize(("perplexity", "word"), [(86, "well used"), (85, "poorly used")])
+def test_the_codebook_is_judged_by_a_third_of_its_codes(report, perplexity, word):
+    report["codebook"]["perplexity"] = perplexity  # of 256
+    assert any(word in text for text in scorecard(report)["consistency"])
+
+
+def test_reader_verdicts_are_taken_over(report):
+    report["priors"]["dcgan"]["readers"] = {"dcgan": {"verdict": "right in 90 %"}}
+    assert "Readers, dcgan: right in 90 %" in scorecard(report)["congruence"]
+
+
+def test_the_card_of_a_run_holds_the_scorecard(report, tmp_path):
+    write_card(tmp_path / "card.md", report, ["a.png"])
+    card = (tmp_path / "card.md").read_text(encoding="utf-8")
+    for heading in (
+        "## Verdicts",
+        "## Scorecard",
+        "### Congruence",
+        "### Consistency",
+        "## Limits",
+    ):
+        assert card.count(heading + "\n") == 1
+    assert "\n".join(scorecard_lines(report)) in card
+    assert "![a.png](a.png)\n\n## Scorecard" in card
