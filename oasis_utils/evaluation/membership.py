@@ -22,7 +22,6 @@ from jaxtyping import Float, Integer
 from oasis_utils.data.batches import Batches
 from oasis_utils.data.dataset import Split
 from oasis_utils.evaluation.likelihood import prior_nats
-from oasis_utils.evaluation.verdicts import differs
 from oasis_utils.metrics.features import as_floats
 from oasis_utils.metrics.likelihood import Markov
 from oasis_utils.metrics.membership import ScoredSlices, membership
@@ -232,7 +231,7 @@ def audit_membership(
     groups, reference_group = _groups(vqvae, splits, device, limit)
     reference = None
     if reference_group is not None:
-        reference = _chain(reference_group, vqvae.config.n_codes)
+        reference = reference_chain(reference_group, vqvae.config.n_codes)
     sides = Sides.of(groups, reference)
     asked = scorers(vqvae, priors, device)
     controls = _controls(groups, vqvae.config.n_codes)
@@ -277,8 +276,17 @@ def _halves(people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return names[::2], names[1::2]
 
 
-def _chain(group: Group, n_codes: int) -> Markov:
-    """A Markov chain counted on the maps of half the people, its weights from the others' maps."""
+def reference_chain(group: Group, n_codes: int) -> Markov:
+    """A Markov chain with the cell, which says how difficult maps are.
+
+    Args:
+        group: Maps of people of neither side. Half of the people are counted, the others set the
+            weights.
+        n_codes: Size of the codebook.
+
+    Returns:
+        The chain.
+    """
     counted = np.isin(group.people, _halves(group.people)[0])
     if counted.all():  # one person
         counted = np.arange(len(counted)) % 2 == 0
@@ -289,7 +297,7 @@ def _controls(groups: dict[str, Group], n_codes: int) -> dict[str, tuple[str, Sc
     """Two models whose answer is known: one remembers the members, one has never seen them."""
     members, validation = groups["members"], groups["validation"]
     remembers = Markov.fit(members.maps, validation.maps, n_codes, cell=True)
-    stranger = _chain(validation, n_codes)
+    stranger = reference_chain(validation, n_codes)
     words = "log-likelihood under a Markov chain"
     return {
         POSITIVE: (words, lambda group: -remembers.nats(group.maps).mean((1, 2))),
@@ -305,23 +313,23 @@ def _estimate(found: tuple[float, tuple[float, float] | None]) -> EstimateResult
 
 
 def _verdict(attack: AttackResults | None, null: AttackResults | None) -> tuple[bool | None, str]:
-    """(alarm, sentence): an alarm where the people are told apart by more than chance and, with a
-    null, by more than two groups from which no model has learned.
+    """(alarm, sentence): an alarm where the interval of the attack lies outside of what two groups
+    differ by to whom no model was fitted, in either direction. Without a null that is 0.5.
     """
-    if attack is None or attack.person_auc.interval is None:
+    found = attack and attack.person_auc.interval
+    chance = (0.5, 0.5) if null is None else null.person_auc.interval
+    if attack is None or found is None or chance is None:
         return None, "too few people to say"
-    found, brief = plain(attack.person_auc), _brief(attack.person_auc)
-    low, high = found["interval"]
-    apart = low > 0.5 or high < 0.5
-    if null is not None:
-        if null.person_auc.interval is None:
-            return None, "too few people to say"
-        apart = apart and differs(found, plain(null.person_auc)) != "not shown to differ"
-    if not apart:
-        return False, f"members are not shown to be told from others: AUC {brief}"
+    reach = max(abs(end - 0.5) for end in chance)
+    alarm, brief = max(found[0] - 0.5, 0.5 - found[1]) > reach, _brief(attack.person_auc)
+    if not alarm:
+        return False, (
+            f"members are not shown to be told from others: AUC {brief}, and without training"
+            f" {0.5 - reach:.2f} to {0.5 + reach:.2f}"
+        )
     return True, (
-        f"members are told from others with an AUC of {brief};"
-        f" at 1 % false accusations {attack.person_found.value:.0%} of the members are found"
+        f"members are told from others with an AUC of {brief}; at 1 % false accusations"
+        f" {attack.person_found.value:.0%} of the members are found"
     )
 
 
@@ -361,7 +369,7 @@ def attack_rows(rows: Mapping[str, MembershipRow]) -> dict[str, dict[str, str]]:
         rows: {model: its attack}, of `MembershipResults`.
 
     Returns:
-        {model: {"score", AUC slice by slice and person by person, share found, "alarm"}}, of the
+        {model: {"score", AUC by slices and by people, share found, "null", "alarm"}}, of the
         calibrated attack, of the plain one where there is no other.
     """
     answers = {True: "yes", False: "no", None: "too few people"}
@@ -372,7 +380,8 @@ def attack_rows(rows: Mapping[str, MembershipRow]) -> dict[str, dict[str, str]]:
             "score": row.score,
             "AUC, slices": _brief(best.slice_auc),
             "AUC, people": _brief(best.person_auc),
-            "found at 1 %": f"{best.person_found.value:.0%}",
+            "found at 1 %": _brief(best.person_found),
+            "null": _brief(row.null.person_auc) if row.null else "",
             "alarm": answers[row.alarm],
         }
     return found

@@ -118,20 +118,22 @@ def _congruence(report: dict[str, Any]) -> Iterator[str]:
 
 
 def _utility(utility: dict[str, Any]) -> Iterator[str]:
-    for task, what in (("age", "error of the age in years"), ("segmentation", "Dice of tissues")):
+    tasks = (("age", "error of the age in years", 1), ("segmentation", "Dice of tissues", 3))
+    for task, what, digits in tasks:
         measured = utility.get(task)
         if measured is None:
             yield f"As training data, {task}: {NOT_MEASURED}."
             continue
         rows = measured["rows"]
         parts = [
-            f"{PRIORS[n].__name__ if n in PRIORS else n} {rows[n]['value']:.2f}"
+            f"{PRIORS[n].__name__ if n in PRIORS else n} {rows[n]['value']:.{digits}f}"
             for n in utility["priors"]
             if n in rows
         ]
         yield (
             f"As training data, {what}: {', '.join(parts)}; as many real slices"
-            f" {rows['real']['value']:.2f}, shuffled labels {rows['shuffled labels']['value']:.2f}."
+            f" {rows['real']['value']:.{digits}f}, shuffled labels"
+            f" {rows['shuffled labels']['value']:.{digits}f}."
         )
 
 
@@ -171,7 +173,7 @@ def _constraint(report: dict[str, Any]) -> Iterator[str]:
         lines = ((report.get(name) or {}).get("age_trend") or {}).get("generated - real")
         if lines:
             parts = ", ".join(f"{what} {text}" for what, text in lines.items())
-            yield f"{kind.__name__}, dark central area, generated less real: {parts} per cent."
+            yield f"{kind.__name__}, dark central area, generated minus real: {parts} per cent."
 
 
 def _ends(side: dict[str, Any], key: str) -> dict[str, Any]:
@@ -186,8 +188,9 @@ def _completeness(report: dict[str, Any]) -> Iterator[str]:
     yield f"Data: {data['source']}; people: {people}; {data['image_size']} pixels."
     if data["synthetic"]:
         yield "The people are synthetic sample brains: no sentence here carries over to patients."
-    made = report.get("provenance") or {}
-    yield f"Made by version {made.get('oasis_utils', 'unknown')}, seed {made.get('seed', '?')}."
+    made = report.get("provenance")
+    if made:
+        yield f"Made by version {made.get('oasis_utils')}, seed {made.get('seed')}."
     known = "are known" if (report.get("pixelcnn") or {}).get("age_trend") else "are not known"
     yield f"Ages {known} to the priors; sex, diagnosis and scanner are not."
 
@@ -202,13 +205,13 @@ def _compliance(report: dict[str, Any]) -> Iterator[str]:
     for name, row in membership["models"].items():
         yield f"Membership by the scores of the {name}: {row['verdict']}."
     if any(row["alarm"] for row in membership["models"].values()):
-        yield "Whoever holds the weights can tell who was in the training set: share them as data."
+        yield "The weights tell members from others: share them under the same terms as the data."
 
 
 def _comprehension(report: dict[str, Any]) -> Iterator[str]:
     for name, evaluation in _named(report):
         for number, difference in list((evaluation.get("giveaways") or {}).items())[:1]:
-            yield f"{name}: what differs most is the {number} ({difference:+.1f} deviations)."
+            yield f"{name}, largest difference: {number} ({difference:+.1f} deviations)."
     prior = report.get("pixelcnn")
     if prior:
         yield (

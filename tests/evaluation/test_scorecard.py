@@ -48,7 +48,7 @@ def test_numbers_are_those_of_the_report(report):
 
 
 def test_an_alarm_is_followed_by_what_to_do(report):
-    advice = "Whoever holds the weights can tell who was in the training set: share them as data."
+    advice = "The weights tell members from others: share them under the same terms as the data."
     assert advice in scorecard(report | {"membership": membership(True)})["compliance"]
     quiet = scorecard(report | {"membership": membership(False)})["compliance"]
     assert advice not in quiet and any("told from others" in text for text in quiet)

@@ -102,10 +102,8 @@ def _own(task: UtilityTask, name: str) -> str:
 
 
 def _text(value: float, ends: Ends, digits: int, sign: str = "") -> str:
-    if ends is None:
-        return f"{value:{sign}.{digits}f}"
-    low, high = (f"{end:{sign}.{digits}f}" for end in ends)
-    return f"{value:{sign}.{digits}f} ({low} to {high})"
+    numbers = [f"{round(x, digits) + 0.0:{sign}.{digits}f}" for x in (value, *(ends or ()))]
+    return numbers[0] if ends is None else f"{numbers[0]} ({numbers[1]} to {numbers[2]})"
 
 
 def _digits(task: UtilityTask) -> int:
