@@ -1,19 +1,22 @@
 """The section of docs/privacy.md on membership, utility and groups, made from two records.
 
-    python benchmarks/membership_tables.py
+    python benchmarks/membership_tables.py [--run RUN]
 
-membership.json is written by membership.py; demo_privacy.json holds what notebook 09 measured on
-the models in checkpoints/.
+membership.json is written by membership.py. demo_privacy.json holds what notebook 09 measured on
+the models in checkpoints/; with --run it is taken from a run with these models, just finished.
 """
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
 from typing import Any
 
+import torch
 from copy_tables import markdown
 from measure import RESULTS
 
-from oasis_utils.runtime import project_root, read_json
+from oasis_utils.runtime import project_root, provenance, read_json, write_json
 
 STUDY, AUDIT = RESULTS / "membership.json", RESULTS / "demo_privacy.json"
 PAGE = project_root() / "docs/privacy.md"
@@ -161,7 +164,23 @@ def with_section(page: str, text: str) -> str:
     return f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}"
 
 
+def record(run: Path) -> None:
+    """Keep what notebook 09 of a run measured."""
+    report = read_json(run / "report.json")
+    sections = {name: report[name] for name in ("membership", "utility", "groups")}
+    about = {
+        "command": "python -m oasis_utils run --profile demo --only 07,08,09",
+        "provenance": provenance(0, torch.device("cpu")),
+    }
+    write_json(AUDIT, about | sections)
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--run", type=Path, help="a finished run with the models in checkpoints/")
+    args = parser.parse_args()
+    if args.run:
+        record(args.run)
     page = PAGE.read_text(encoding="utf-8")
     text = section(read_json(STUDY), read_json(AUDIT))
     PAGE.write_text(with_section(page, text), encoding="utf-8")

@@ -324,8 +324,8 @@ def _verdict(attack: AttackResults | None, null: AttackResults | None) -> tuple[
     alarm, brief = max(found[0] - 0.5, 0.5 - found[1]) > reach, _brief(attack.person_auc)
     if not alarm:
         return False, (
-            f"members are not shown to be told from others: AUC {brief}, and without training"
-            f" {0.5 - reach:.2f} to {0.5 + reach:.2f}"
+            f"members are not shown to be told from others: AUC {brief}, while the draw of people"
+            f" alone may give {0.5 - reach:.2f} to {0.5 + reach:.2f}"
         )
     return True, (
         f"members are told from others with an AUC of {brief}; at 1 % false accusations"

@@ -165,7 +165,12 @@ def _constraint(report: dict[str, Any]) -> Iterator[str]:
             f"{name}: share of slices outside the real range {outside}; error of the position in"
             f" slices {error}."
         )
-        effects = _sides(evaluation)[0].get("anatomy_effects") or {}
+        found, null, what = _sides(evaluation)
+        together, alone = found.get("anatomy_joint"), null.get("anatomy_joint")
+        if together and alone:
+            distance = _beside(evaluation, together, alone)
+            yield f"{name}: squared distance of all measures to {what} {distance}."
+        effects = found.get("anatomy_effects") or {}
         if effects:
             worst = max(effects, key=lambda m: abs(effects[m]["value"]))
             yield f"{name}: largest effect size, {worst} {_value(effects[worst])} deviations."
