@@ -5,9 +5,9 @@ at a time, each attacked by the membership audit.
 
 128 pixels at 8 pixels a code, the demo profile's other sizes; 64 training people (256 in one row)
 and 128 test people. One tokeniser for each number of people is trained first; then every row trains
-the PixelCNN with each seed. Beside the attack stand the likelihood of test maps and the kernel
-distance of generated slices to decoded test slices. Finished rows of the record are kept, so an
-interrupted study goes on.
+the PixelCNN with each seed. The audit asks for 64 members in every row. Beside the attack stand the
+likelihood of test maps and the kernel distance of generated slices to decoded test slices. Finished
+rows of the record are kept, so an interrupted study goes on.
 """
 
 from __future__ import annotations
@@ -172,7 +172,8 @@ def run(name: str, seed: int, folder: Path) -> dict[str, float | None]:
     seed_everything(seed)
     prior = prior_of(vqvae, maps, choice, dataset.n_positions)
     splits = {name: dataset.split(name) for name in ("validate", "test")}
-    splits["train"] = first_people(dataset.split("train"), choice.people)
+    # as many members, with as many slices each, in every row
+    splits["train"] = first_people(dataset.split("train"), PEOPLE)
     audit = audit_membership(vqvae, {"PixelCNN": prior}, splits, CPU)
     row = audit.models["PixelCNN"]
     assert row.calibrated and row.null, "128 test people are enough"

@@ -328,8 +328,8 @@ def _verdict(attack: AttackResults | None, null: AttackResults | None) -> tuple[
             f" alone may give {0.5 - reach:.2f} to {0.5 + reach:.2f}"
         )
     return True, (
-        f"members are told from others with an AUC of {brief}; at 1 % false accusations"
-        f" {attack.person_found.value:.0%} of the members are found"
+        f"members are told from others with an AUC of {brief}; with at most 1 % of the others"
+        f" accused, {attack.person_found.value:.0%} of the members are found"
     )
 
 
@@ -370,15 +370,16 @@ def attack_rows(rows: Mapping[str, MembershipRow]) -> dict[str, dict[str, str]]:
 
     Returns:
         {model: {"score", AUC by slices and by people, share found, "null", "alarm"}}, of the
-        calibrated attack, of the plain one where there is no other.
+        calibrated attack where not said to be plain; of the plain one where there is no other.
     """
-    answers = {True: "yes", False: "no", None: "too few people"}
+    answers = {True: "yes", False: "not shown", None: "too few people"}
     found = {}
     for name, row in rows.items():
         best = row.calibrated or row.plain
         found[name] = {
             "score": row.score,
             "AUC, slices": _brief(best.slice_auc),
+            "AUC, people, plain": _brief(row.plain.person_auc),
             "AUC, people": _brief(best.person_auc),
             "found at 1 %": _brief(best.person_found),
             "null": _brief(row.null.person_auc) if row.null else "",
