@@ -54,7 +54,7 @@ def attacks(membership: dict[str, Any]) -> str:
                 between(best["person_found"]),
                 between(row["plain"]["person_auc"]),
                 between(null["person_auc"]) if null else "",
-                "yes" if row["alarm"] else "no",
+                row["alarm"],
             ]
         )
     return markdown(head, rows)

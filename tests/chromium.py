@@ -42,3 +42,22 @@ def launched(folder):
         )
         yield context
         context.close()
+
+
+@contextlib.contextmanager
+def offline_tab(context):
+    """A tab of a browser that must see no error and ask no server for anything."""
+    tab, errors = context.new_page(), []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
+    tab.on(
+        "request",
+        lambda request: (
+            None
+            if request.url.startswith(("file:", "data:", "blob:"))
+            else errors.append(f"asked for {request.url}")
+        ),
+    )
+    yield tab
+    tab.close()
+    assert not errors

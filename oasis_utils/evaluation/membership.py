@@ -31,6 +31,7 @@ from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import Progress
 from oasis_utils.runtime.report import (
+    Alarm,
     AttackResults,
     EstimateResults,
     MembershipResults,
@@ -312,25 +313,27 @@ def _estimate(found: tuple[float, tuple[float, float] | None]) -> EstimateResult
     return EstimateResults(*found)
 
 
-def _verdict(attack: AttackResults | None, null: AttackResults | None) -> tuple[bool | None, str]:
+def _verdict(attack: AttackResults | None, null: AttackResults | None) -> tuple[Alarm, str]:
     """(alarm, sentence): an alarm where the interval of the attack lies outside of what two groups
     differ by to whom no model was fitted, in either direction. Without a null that is 0.5.
     """
     found = attack and attack.person_auc.interval
     chance = (0.5, 0.5) if null is None else null.person_auc.interval
     if attack is None or found is None or chance is None:
-        return None, "too few people to say"
+        return "too few people", "too few people to say"
+    brief, away = _brief(attack.person_auc), max(found[0] - 0.5, 0.5 - found[1])
     reach = max(abs(end - 0.5) for end in chance)
-    alarm, brief = max(found[0] - 0.5, 0.5 - found[1]) > reach, _brief(attack.person_auc)
-    if not alarm:
-        return False, (
-            f"members are not shown to be told from others: AUC {brief}, while the draw of people"
-            f" alone may give {0.5 - reach:.2f} to {0.5 + reach:.2f}"
+    if away > reach:
+        return "yes", (
+            f"members are told from others with an AUC of {brief}; with at most 1 % of the others"
+            f" accused, {attack.person_found.value:.0%} of the members are found"
         )
-    return True, (
-        f"members are told from others with an AUC of {brief}; with at most 1 % of the others"
-        f" accused, {attack.person_found.value:.0%} of the members are found"
-    )
+    if away > 0:
+        return "unclear", (
+            f"it is unclear whether members are told from others: the AUC {brief} leaves out 0.5,"
+            f" but the draw of people alone may give {0.5 - reach:.2f} to {0.5 + reach:.2f}"
+        )
+    return "no", f"members are not shown to be told from others: AUC {brief}"
 
 
 def _brief(item: EstimateResults) -> str:
@@ -372,7 +375,6 @@ def attack_rows(rows: Mapping[str, MembershipRow]) -> dict[str, dict[str, str]]:
         {model: {"score", AUC by slices and by people, share found, "null", "alarm"}}, of the
         calibrated attack where not said to be plain; of the plain one where there is no other.
     """
-    answers = {True: "yes", False: "not shown", None: "too few people"}
     found = {}
     for name, row in rows.items():
         best = row.calibrated or row.plain
@@ -383,6 +385,6 @@ def attack_rows(rows: Mapping[str, MembershipRow]) -> dict[str, dict[str, str]]:
             "AUC, people": _brief(best.person_auc),
             "found at 1 %": _brief(best.person_found),
             "null": _brief(row.null.person_auc) if row.null else "",
-            "alarm": answers[row.alarm],
+            "alarm": row.alarm,
         }
     return found

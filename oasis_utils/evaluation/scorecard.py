@@ -209,7 +209,7 @@ def _compliance(report: dict[str, Any]) -> Iterator[str]:
         return
     for name, row in membership["models"].items():
         yield f"Membership by the scores of the {name}: {row['verdict']}."
-    if any(row["alarm"] for row in membership["models"].values()):
+    if any(row["alarm"] == "yes" for row in membership["models"].values()):
         yield "The weights tell members from others: share them under the same terms as the data."
 
 

@@ -10,11 +10,18 @@ from scipy import ndimage
 from oasis_utils.config import DCGANConfig, PixelCNNConfig, TrainingConfig, VQVAEConfig
 from oasis_utils.data.batches import Batches
 from oasis_utils.data.dataset import Split
+from oasis_utils.evaluation import membership as module
 from oasis_utils.evaluation.membership import NEGATIVE, POSITIVE, Group, audit_membership, scorers
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.vqvae import VQVAE
-from oasis_utils.runtime.report import MembershipResults, checked, plain
+from oasis_utils.runtime.report import (
+    AttackResults,
+    EstimateResults,
+    MembershipResults,
+    checked,
+    plain,
+)
 from oasis_utils.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -84,14 +91,13 @@ def test_it_alarms_for_an_overfitted_prior_and_not_for_an_untrained_one(vqvae, s
     priors = {"overfitted": overfitted, "untrained": pixelcnn().eval()}
     result = audit_membership(vqvae, priors, splits, CPU)
     row = result.models["overfitted"]
-    assert (
-        row.alarm and row.calibrated.person_auc.value > 0.95 and "told from others" in row.verdict
-    )
+    assert row.alarm == "yes" and "are told from others" in row.verdict
+    assert row.calibrated.person_auc.value > 0.95
     low, high = row.null.person_auc.interval
     assert low < 0.5 < high
     assert row.calibrated.person_found.value > 0.5
-    assert not result.models["untrained"].alarm
-    assert result.controls[POSITIVE].alarm and not result.controls[NEGATIVE].alarm
+    assert result.models["untrained"].alarm in ("no", "unclear")
+    assert [result.controls[name].alarm for name in (POSITIVE, NEGATIVE)] == ["yes", "no"]
     assert result.controls[NEGATIVE].null is None
     assert result.people == {"members": 16, "others": 16, "validation": 16, "reference": 16}
     checked(MembershipResults, plain(result), "an audit")
@@ -117,7 +123,7 @@ def test_few_people_give_scores_without_a_verdict(vqvae):
     few = {name: heads(name, 2, seed) for seed, name in enumerate(("train", "validate", "test"))}
     result = audit_membership(vqvae, {"PixelCNN": pixelcnn().eval()}, few, CPU)
     row = result.models["PixelCNN"]
-    assert row.calibrated is None and row.alarm is None and row.verdict == "too few people to say"
+    assert row.calibrated is None and row.alarm == "too few people"
     assert 0 <= row.plain.slice_auc.value <= 1 and row.plain.slice_auc.interval is None
     assert "reference" not in result.people
     checked(MembershipResults, plain(result), "an audit")
@@ -146,3 +152,26 @@ def test_every_model_is_asked_for_what_its_training_changed(vqvae, splits):
     order = np.random.default_rng(0).permutation(24)  # scores belong to their slices
     shuffled = Group(*(getattr(group, f.name)[order] for f in dataclasses.fields(group)))
     np.testing.assert_allclose(asked["PixelCNN"][1](shuffled), scores["PixelCNN"][order], rtol=1e-5)
+
+
+def attack(low, high):
+    estimate = EstimateResults((low + high) / 2, (low, high))
+    return AttackResults(estimate, estimate, estimate, estimate)
+
+
+@pytest.mark.parametrize(
+    ("found", "null", "alarm"),
+    [
+        ((0.9, 1.0), (0.4, 0.6), "yes"),
+        ((0.0, 0.1), (0.4, 0.6), "yes"),  # an attacker may turn the sign around
+        ((0.55, 0.7), (0.4, 0.6), "unclear"),
+        ((0.55, 0.7), (0.25, 0.45), "unclear"),  # two groups may differ in either direction
+        ((0.45, 0.7), (0.4, 0.6), "no"),
+        ((0.55, 0.7), None, "yes"),
+    ],
+)
+def test_an_alarm_is_beyond_what_the_draw_of_people_gives(found, null, alarm):
+    answer, sentence = module._verdict(attack(*found), null and attack(*null))
+    assert answer == alarm
+    assert ("unclear" in sentence) == (alarm == "unclear")
+    assert ("not shown" in sentence) == (alarm == "no")

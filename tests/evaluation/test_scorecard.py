@@ -49,8 +49,8 @@ def test_numbers_are_those_of_the_report(report):
 
 def test_an_alarm_is_followed_by_what_to_do(report):
     advice = "The weights tell members from others: share them under the same terms as the data."
-    assert advice in scorecard(report | {"membership": membership(True)})["compliance"]
-    quiet = scorecard(report | {"membership": membership(False)})["compliance"]
+    assert advice in scorecard(report | {"membership": membership("yes")})["compliance"]
+    quiet = scorecard(report | {"membership": membership("unclear")})["compliance"]
     assert advice not in quiet and any("told from others" in text for text in quiet)
 
 

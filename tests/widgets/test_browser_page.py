@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from chromium import launched
+from chromium import launched, offline_tab
 from small_models import small_model
 
 from oasis_utils.cli.parser import main
@@ -153,21 +153,8 @@ def chromium(tmp_path_factory):
 
 @pytest.fixture
 def tab(chromium):
-    """A tab that must see no error and ask no server for anything."""
-    tab, errors = chromium.new_page(), []
-    tab.on("pageerror", lambda error: errors.append(str(error)))
-    tab.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
-    tab.on(
-        "request",
-        lambda request: (
-            None
-            if request.url.startswith(("file:", "data:", "blob:"))
-            else errors.append(f"asked for {request.url}")
-        ),
-    )
-    yield tab
-    tab.close()
-    assert not errors
+    with offline_tab(chromium) as tab:
+        yield tab
 
 
 def settled(tab):

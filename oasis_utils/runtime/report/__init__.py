@@ -14,6 +14,7 @@ from oasis_utils.runtime.report.evaluation import (
 )
 from oasis_utils.runtime.report.groups import AttributeResults, GapResults, GroupResults, GroupRow
 from oasis_utils.runtime.report.membership import (
+    Alarm,
     AttackResults,
     MembershipResults,
     MembershipRow,
@@ -34,6 +35,7 @@ from oasis_utils.runtime.report.sections import (
 )
 
 __all__ = [
+    "Alarm",
     "AnomalyResults",
     "AttackResults",
     "AttributeResults",

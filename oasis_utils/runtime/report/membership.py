@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from oasis_utils.runtime.report.evaluation import EstimateResults
 from oasis_utils.runtime.report.fields import Count, Strict
+
+Alarm = Literal["yes", "unclear", "no", "too few people"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class MembershipRow(Strict):
         plain: Training against test people, adjusted for slice position and age.
         calibrated: The same, also adjusted for how difficult a slice is; None with too few people.
         null: As calibrated, validation against test people: no model has learned from either.
-        alarm: Whether members are told from others; None with too few people.
+        alarm: Whether members are told from others: "yes"; "unclear" where the interval leaves out
+            chance, but not what the draw of people alone may give; "no"; or "too few people".
         verdict: The same in words.
     """
 
@@ -42,7 +46,7 @@ class MembershipRow(Strict):
     plain: AttackResults
     calibrated: AttackResults | None
     null: AttackResults | None
-    alarm: bool | None
+    alarm: Alarm
     verdict: str
 
 
