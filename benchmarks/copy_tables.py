@@ -73,13 +73,15 @@ def published(spaces: dict[str, Any]) -> str:
     for name, space in spaces.items():
         if runs := space.get("published"):
             wrong, found = (
-                100 * np.mean([run[key] for run in runs])
-                for key in ("false_positives", "found_mean")
+                [100 * run[key] for run in runs] for key in ("false_positives", "found_mean")
             )
-            parts.append(f"{name} {wrong:.1f} % and {found:.0f} %")
+            parts.append(
+                f"{name} {min(wrong):.1f} to {max(wrong):.1f} % and {min(found):.0f} to"
+                f" {max(found):.0f} %"
+            )
     return (
         "At the thresholds of their papers, on the distance (other people called copies, copies"
-        f" found; means over seeds): {'; '.join(parts)}."
+        f" found; ranges over seeds): {'; '.join(parts)}."
     )
 
 

@@ -60,6 +60,22 @@ def attacks(membership: dict[str, Any]) -> str:
     return markdown(head, rows)
 
 
+def copied(audit: dict[str, Any]) -> str:
+    """One sentence: what the copy test finds."""
+    found = "; ".join(
+        f"{name} {test['suspicious']} of {test['images']}, p = {test['p_value']:.2g}"
+        for name, test in audit["copies"].items()
+    )
+    some = next(iter(audit["copies"].values()))
+    return (
+        f"Samples suspiciously near a training slice ({found}): of other real people's slices"
+        f" {some['suspicious_share_real']:.1%} are (95 % upper bound"
+        f" {some['suspicious_share_limit']:.1%}), of planted copies"
+        f" {audit['planted']['suspicious_share']:.0%}. The test compares whole slices; it is no"
+        " proof of privacy."
+    )
+
+
 def trainings(study: dict[str, Any]) -> str:
     """What each choice changes: median and range over seeds."""
     rows = []
@@ -146,10 +162,12 @@ def section(study: dict[str, Any], audit: dict[str, Any]) -> str:
             f"{people['members']} training and {people['others']} test people; a chain of"
             f" {people['reference']} further test people says how difficult a map is; the null"
             f" compares {people['validation']} validation people. {origin(audit, AUDIT.name)}",
+            copied(audit),
             "## What lowers membership inference",
             trainings(study),
-            f"128 pixels at 8 pixels a code, {study['steps']} steps, 64 training people. Medians"
-            f" and ranges over seeds. {origin(study, STUDY.name)}",
+            f"128 pixels at 8 pixels a code; {study['steps']} steps and 64 training people where"
+            " the row does not say otherwise, 64 members in the attack. Medians and ranges over"
+            f" seeds. {origin(study, STUDY.name)}",
             "## Utility",
             useful(audit["utility"]),
             "## Groups",
@@ -168,6 +186,11 @@ def record(run: Path) -> None:
     """Keep what notebook 09 of a run measured."""
     report = read_json(run / "report.json")
     sections = {name: report[name] for name in ("membership", "utility", "groups")}
+    sections["copies"] = {
+        name: {"images": evaluation["images"], **evaluation["memorisation"]}
+        for name, evaluation in report["priors"].items()
+    }
+    sections["planted"] = report["evaluation"]["controls"]["planted copies, decoded"]
     about = {
         "command": "python -m oasis_utils run --profile demo --only 07,08,09",
         "provenance": provenance(0, torch.device("cpu")),

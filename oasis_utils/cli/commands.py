@@ -296,7 +296,7 @@ def readers(args: argparse.Namespace) -> None:
 
     folder = _run_folder(args.run)
     if Path(args.out).suffix != ".html":
-        raise UsageError(f"--out {args.out} is no name of a page: let it end in .html")
+        raise UsageError(f"--out {args.out} must end in .html")
     for path in (args.out, str(key_path(args.out))):
         _refuse_results(path)
     key = write_study(folder, args.out, PRIORS[args.prior], args.n, args.seed)

@@ -114,8 +114,8 @@ class PixelCNNConfig:
         kernel: Width of the other kernels, odd.
         hidden: Feature maps of the output head.
         dropout: Probability in [0, 1), on the gates' output and before the last layer.
-        context_noise: In training, a random share of the cells that the network reads, up to this
-            one, are replaced by random codes; in [0, 1].
+        context_noise: Largest share of the cells that the network reads which are replaced by
+            random codes in training; the share is drawn for each map. In [0, 1].
         age_mean: Mean age of the training subjects, years.
         age_std: Standard deviation of their ages, years; 0: the data have no ages and the model is
             not conditioned on age.

@@ -25,6 +25,7 @@ from oasis_utils.evaluation.likelihood import prior_nats
 from oasis_utils.metrics.features import as_floats
 from oasis_utils.metrics.likelihood import Markov
 from oasis_utils.metrics.membership import ScoredSlices, membership
+from oasis_utils.models.adversarial import PACK_SIZE
 from oasis_utils.models.codes import decode_maps, encode_images
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.pixelcnn import PixelCNN
@@ -41,6 +42,7 @@ from oasis_utils.runtime.report import (
 
 MAX_SLICES = 640  # of each group
 MAPS_AT_ONCE = 64
+ASKED = ("indices", "positions", "ages")
 DETAIL = 4  # pixels a side of the squares whose inner detail makes a slice difficult
 LEAST_PEOPLE = 4  # test people below which none can be spared for the reference
 POSITIVE, NEGATIVE = "chain of training maps", "chain of validation maps"
@@ -75,13 +77,13 @@ class Group:
         maps = encode_images(vqvae, images, device)
         return cls(images, maps, split.positions[rows], split.subjects[rows], split.ages[rows])
 
-    def batches(self, device: torch.device, rows: np.ndarray | slice = slice(None)) -> Batches:
+    def batches(self, device: torch.device) -> Batches:
         """The maps with positions and ages, in order."""
         return Batches(
             {
-                "indices": torch.from_numpy(self.maps[rows].astype(np.int64)).to(device),
-                "positions": torch.from_numpy(self.positions[rows].astype(np.int64)).to(device),
-                "ages": torch.from_numpy(self.ages[rows].astype(np.float32)).to(device),
+                "indices": torch.from_numpy(self.maps.astype(np.int64)).to(device),
+                "positions": torch.from_numpy(self.positions.astype(np.int64)).to(device),
+                "ages": torch.from_numpy(self.ages.astype(np.float32)).to(device),
             },
             MAPS_AT_ONCE,
         )
@@ -128,14 +130,12 @@ def _log_likelihood(prior: PixelCNN, device: torch.device) -> Scorer:
 
 def _realism(prior: DCGAN, device: torch.device) -> Scorer:
     def score(group: Group) -> np.ndarray:
-        order = np.argsort(group.positions, kind="stable")  # packs hold neighbours, as in training
-        parts = [
-            prior.realism(batch["indices"], batch["positions"], batch["ages"]).cpu().numpy()
-            for batch in group.batches(device, order)
-        ]
-        scores = np.empty(len(order))
-        scores[order] = np.concatenate(parts)
-        return scores
+        parts = []
+        for batch in group.batches(device):
+            # a pack of equal maps, so that a score is of one slice alone
+            packs = (batch[key].repeat_interleave(PACK_SIZE, 0) for key in ASKED)
+            parts.append(prior.realism(*packs)[::PACK_SIZE].double().cpu().numpy())
+        return np.concatenate(parts)
 
     return score
 
@@ -314,8 +314,8 @@ def _estimate(found: tuple[float, tuple[float, float] | None]) -> EstimateResult
 
 
 def _verdict(attack: AttackResults | None, null: AttackResults | None) -> tuple[Alarm, str]:
-    """(alarm, sentence): an alarm where the interval of the attack lies outside of what two groups
-    differ by to whom no model was fitted, in either direction. Without a null that is 0.5.
+    """(alarm, sentence). An alarm: the interval of the attack is farther from 0.5, on either side,
+    than that of the null reaches; without a null, it leaves out 0.5.
     """
     found = attack and attack.person_auc.interval
     chance = (0.5, 0.5) if null is None else null.person_auc.interval
@@ -324,9 +324,13 @@ def _verdict(attack: AttackResults | None, null: AttackResults | None) -> tuple[
     brief, away = _brief(attack.person_auc), max(found[0] - 0.5, 0.5 - found[1])
     reach = max(abs(end - 0.5) for end in chance)
     if away > reach:
+        found_strictly = (
+            f"; with at most 1 % of the others accused, {attack.person_found.value:.0%} of the"
+            " members are found"
+        )
+        above = found[0] > 0.5  # below, an attacker would turn the sign around
         return "yes", (
-            f"members are told from others with an AUC of {brief}; with at most 1 % of the others"
-            f" accused, {attack.person_found.value:.0%} of the members are found"
+            f"members are told from others with an AUC of {brief}" + found_strictly * above
         )
     if away > 0:
         return "unclear", (

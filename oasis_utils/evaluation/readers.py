@@ -149,7 +149,7 @@ def verdict(results: ReaderResults) -> str:
     elif results.accuracy > 0.5:
         word = "more often than by guessing"
     else:
-        word = "less often than by guessing, so readers see a difference and take it the wrong way"
+        word = "less often than by guessing, so readers see a difference, but choose the real slice"
     ends = results.accuracy_interval
     between = f" (95 %: {ends[0]:.0%} to {ends[1]:.0%})" if ends else ""
     who = "One reader points" if results.readers == 1 else f"{results.readers} readers point"

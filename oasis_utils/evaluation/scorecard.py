@@ -23,6 +23,7 @@ HEADINGS = {
     "comprehension": "Is it understood where they differ from real slices?",
     "consistency": "How stable are models and results?",
 }
+ATTRIBUTES = ("age", "sex", "CDR")
 FEW_USED = 3  # a perplexity below 1 / FEW_USED of the codes means that few codes do the work
 WRONG_CELLS = 0.1  # share of cells with a near code in place of their own
 
@@ -84,10 +85,16 @@ def _beside(
     evaluation: dict[str, Any], item: dict[str, Any], reference: dict[str, Any], digits: int = 2
 ) -> str:
     """A value beside its reference, with the verdict on their difference."""
-    people = min(evaluation["real_subjects"], evaluation["reference_subjects"])
-    few = people < FEW or item["interval"] is None or reference["interval"] is None
-    word = "too few people to say" if few else differs(item, reference)
+    known = item["interval"] is not None and reference["interval"] is not None
+    word = "too few people to say"
+    if known and _enough(evaluation):
+        word = differs(item, reference)
     return f"{_value(item, digits)}, reference {_value(reference, digits)}: {word}"
+
+
+def _enough(evaluation: dict[str, Any]) -> bool:
+    """Whether both real sides have people enough for their intervals to be trusted."""
+    return min(evaluation["real_subjects"], evaluation["reference_subjects"]) >= FEW
 
 
 def _sides(evaluation: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], str]:
@@ -112,7 +119,7 @@ def _congruence(report: dict[str, Any]) -> Iterator[str]:
         yield from _utility(utility)
     read = [e["readers"] for _, e in _named(report) if e.get("readers")]
     if not read:
-        yield f"Readers: {NOT_MEASURED} (`readers` writes a blinded study)."
+        yield f"Readers: {NOT_MEASURED} in the run (`readers` writes a study, `evaluate` reads it)."
     for found in read:
         yield from (f"Readers, {name}: {item['verdict']}" for name, item in found.items())
 
@@ -150,6 +157,9 @@ def _coverage(report: dict[str, Any]) -> Iterator[str]:
         yield f"Groups of people: {NOT_MEASURED}."
     else:
         yield from (found["verdict"] for found in groups["attributes"].values())
+        unknown = [name for name in ATTRIBUTES if name not in groups["attributes"]]
+        if unknown:
+            yield f"Groups by {', '.join(unknown)}: {NOT_MEASURED}, unknown or the same for all."
 
 
 def _constraint(report: dict[str, Any]) -> Iterator[str]:
@@ -171,12 +181,12 @@ def _constraint(report: dict[str, Any]) -> Iterator[str]:
             distance = _beside(evaluation, together, alone)
             yield f"{name}: squared distance of all measures to {what} {distance}."
         effects = found.get("anatomy_effects") or {}
-        if effects:
+        if effects and _enough(evaluation):
             worst = max(effects, key=lambda m: abs(effects[m]["value"]))
             yield f"{name}: largest effect size, {worst} {_value(effects[worst])} deviations."
     for name, kind in PRIORS.items():
         lines = ((report.get(name) or {}).get("age_trend") or {}).get("generated - real")
-        if lines:
+        if lines and all("(" in text for text in lines.values()):  # with intervals
             parts = ", ".join(f"{what} {text}" for what, text in lines.items())
             yield f"{kind.__name__}, dark central area, generated minus real: {parts} per cent."
 
@@ -220,7 +230,7 @@ def _comprehension(report: dict[str, Any]) -> Iterator[str]:
     prior = report.get("pixelcnn")
     if prior:
         yield (
-            f"PixelCNN: {prior['nats_per_code']:.2f} nats per code; the best chain that only counts"
+            f"PixelCNN: {prior['nats_per_code']:.2f} nats per code; the best Markov chain"
             f" reaches {prior['markov_cell_nats']:.2f}."
         )
 
@@ -233,12 +243,12 @@ def _consistency(report: dict[str, Any]) -> Iterator[str]:
         near = {float(share): value for share, value in book["ssim_with_near_codes"].items()}
         share = min(near, key=lambda s: abs(s - WRONG_CELLS))
         yield (
-            f"With {share:.0%} of the codes replaced by a near one, the SSIM falls from"
-            f" {near[min(near)]:.3f} to {near[share]:.3f}."
+            f"With {share:.0%} of the codes replaced by a near one, the SSIM of reconstructions is"
+            f" {near[share]:.3f}; without, {near[min(near)]:.3f}."
         )
     for name, evaluation in _named(report):
         sizes = evaluation.get("sample_sizes") or {}
-        if sizes:
+        if sizes and _enough(evaluation):
             parts = ", ".join(f"{n}: {_value(item, 3)}" for n, item in sizes.items())
             yield f"{name}, KID by the number of slices: {parts}."
 

@@ -16,7 +16,7 @@ from oasis_utils.metrics.bootstrap import bootstrap, number_groups
 from oasis_utils.metrics.frechet import corrected_frechet, frechet_interval
 from oasis_utils.metrics.slices import MIN_IMAGES
 
-NO_SPREAD = 1e-9  # pooled deviation from which on a difference can be expressed in it
+NO_SPREAD = 1e-9  # pooled deviation below which two sets count as constant
 
 
 def joint_distance(

@@ -3,7 +3,7 @@
 A model scores slices of its training people (members) and of other people. Some slices are easy for
 every model, so scores are adjusted first: for the slice position, and for covariates such as age
 and the score of a reference model that was trained on neither side (difficulty calibration: Watson
-2021, arXiv 2111.08440). The attack then calls the slices, or the people, of highest score members;
+2022, arXiv 2111.08440). The attack then calls the slices, or the people, of highest score members;
 it is judged by its area under the ROC curve, and by how many members it finds when it accuses 1 %
 of the others (Carlini 2022, arXiv 2112.03570).
 """

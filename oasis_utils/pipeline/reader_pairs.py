@@ -1,6 +1,6 @@
 """Chooses the pairs of a reader study: a held-out slice and a generated one of its position.
 
-A slice is shown once, since a real slice that came twice would be known by that. The test people
+A slice is shown once: a real slice that came twice would be recognised as real. The test people
 come equally often, as far as the samples of the run allow.
 """
 

@@ -179,13 +179,13 @@ def png(image: UInt8[np.ndarray, "height width"]) -> str:
 
 
 def refuse_other_key(path: Path, study: str) -> None:
-    """DataError if there is a file that is not the key of this study: answers may wait for it."""
+    """DataError if there is a key of another study, whose answers may not have been read yet."""
     if not path.exists():
         return
     found = read_json(path)
     if not isinstance(found, dict) or found.get("study") != study:
         raise DataError(
-            f"{path} is not the key of this study, and answers may wait for it: choose another"
+            f"{path} is of another study, whose answers may not have been read yet: choose another"
             " --out, or move that file away"
         )
 

@@ -12,6 +12,7 @@ from oasis_utils.data.batches import Batches
 from oasis_utils.data.dataset import Split
 from oasis_utils.evaluation import membership as module
 from oasis_utils.evaluation.membership import NEGATIVE, POSITIVE, Group, audit_membership, scorers
+from oasis_utils.models.codes import decode_maps
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.vqvae import VQVAE
@@ -135,7 +136,7 @@ def test_unknown_ages_are_no_obstacle(vqvae, splits):
         for name, split in splits.items()
     }
     result = audit_membership(vqvae, {}, ageless, CPU)
-    assert np.isfinite(result.models["VQ-VAE"].calibrated.person_auc.value)
+    assert result.controls[POSITIVE].alarm == "yes"
 
 
 def test_every_model_is_asked_for_what_its_training_changed(vqvae, splits):
@@ -148,10 +149,14 @@ def test_every_model_is_asked_for_what_its_training_changed(vqvae, splits):
     asked = scorers(vqvae, {"PixelCNN": pixelcnn().eval(), "DCGAN": dcgan}, CPU)
     scores = {name: scorer(group) for name, (_, scorer) in asked.items()}
     assert {s.shape for s in scores.values()} == {(24,)}
-    assert (scores["VQ-VAE"] <= 0).all() and (scores["PixelCNN"] < 0).all()
-    order = np.random.default_rng(0).permutation(24)  # scores belong to their slices
-    shuffled = Group(*(getattr(group, f.name)[order] for f in dataclasses.fields(group)))
-    np.testing.assert_allclose(asked["PixelCNN"][1](shuffled), scores["PixelCNN"][order], rtol=1e-5)
+    some = np.random.default_rng(0).permutation(24)[:7]  # a score is of one slice alone
+    fewer = Group(*(getattr(group, f.name)[some] for f in dataclasses.fields(group)))
+    for name, (_, scorer) in asked.items():
+        assert len(np.unique(scores[name])) > 12
+        np.testing.assert_allclose(scorer(fewer), scores[name][some], rtol=1e-4)
+    decoded = decode_maps(vqvae, group.maps).astype(float)
+    errors = np.abs(decoded - group.images).mean((1, 2)) / 255
+    np.testing.assert_allclose(scores["VQ-VAE"], -errors, rtol=1e-5)
 
 
 def attack(low, high):

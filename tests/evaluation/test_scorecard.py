@@ -29,6 +29,11 @@ def test_an_empty_report_is_not_measured():
     found = scorecard({})
     assert list(found) == list(HEADINGS) and len(found) == 7
     assert all(any(NOT_MEASURED in text for text in sentences) for sentences in found.values())
+    assert [name for name, texts in found.items() if texts == [NOT_MEASURED]] == [
+        "constraint",
+        "completeness",
+        "comprehension",
+    ]
 
 
 def test_sections_that_are_missing_are_said_to_be(report):
@@ -50,8 +55,14 @@ def test_numbers_are_those_of_the_report(report):
 def test_an_alarm_is_followed_by_what_to_do(report):
     advice = "The weights tell members from others: share them under the same terms as the data."
     assert advice in scorecard(report | {"membership": membership("yes")})["compliance"]
-    quiet = scorecard(report | {"membership": membership("unclear")})["compliance"]
-    assert advice not in quiet and any("told from others" in text for text in quiet)
+    assert advice not in scorecard(report | {"membership": membership("unclear")})["compliance"]
+
+
+def test_groups_that_are_unknown_are_named(report):
+    groups = {"attributes": {"age": {"verdict": "gaps by age"}}}
+    coverage = scorecard(report | {"groups": groups})["coverage"]
+    assert "gaps by age" in coverage
+    assert f"Groups by sex, CDR: {NOT_MEASURED}, unknown or the same for all." in coverage
 
 
 def test_few_people_give_no_verdict(report):

@@ -22,7 +22,7 @@ def test_the_lattice_covers_slices_of_any_size_evenly():
 
 
 def test_features_lie_where_the_labels_do():
-    """A single bright row of the lattice is brightest at the points whose mask marks it."""
+    """The lower half is bright, and so are the features of its points."""
     for side in (64, 128, 256):
         image = np.full((1, side, side), 50, np.uint8)
         image[:, side // 2 :] = 250

@@ -182,7 +182,7 @@ def test_a_key_for_which_answers_may_wait_is_not_replaced(run, tmp_path):
     key = reader_study.write_study(run, page, ("dcgan",), 4, 0)
     before = key.read_bytes(), page.read_bytes()
     reader_study.write_study(run, page, ("dcgan",), 4, 0)  # the same study
-    with pytest.raises(DataError, match="is not the key of this study"):
+    with pytest.raises(DataError, match="is of another study"):
         reader_study.write_study(run, page, ("dcgan",), 4, 1)
     assert (key.read_bytes(), page.read_bytes()) == before
 
@@ -211,7 +211,7 @@ def test_the_command_writes_both_and_refuses_other_places(run, tmp_path, capsys)
     assert "keep it from the readers" in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {"trials.html", "trials.key.json"}
     for out, code, message in (
-        (tmp_path / "trials", 2, "let it end in .html"),
+        (tmp_path / "trials", 2, "must end in .html"),
         (run.data / "trials.html", 1, "among the results of the run"),
     ):
         assert main([*words, str(out)]) == code

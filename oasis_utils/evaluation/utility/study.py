@@ -10,7 +10,7 @@ Real, decoded and generated sets have the same number of slices. Shares of the p
 and together with generated slices; a prior that learned from all training people passes on what it
 saw of the others. Intervals are over test people and, where people, labels or labeller were drawn
 several times, over the draws. They do not cover other people behind "real", nor other generated
-slices: a set of other real people, above all of fewer, may also be shown to be worse.
+slices: a set of other real people may be shown to be worse as well, above all if they are fewer.
 """
 
 from __future__ import annotations
