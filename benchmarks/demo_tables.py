@@ -210,7 +210,7 @@ def variety(report: Report) -> list[Row]:
             of_priors(report, lambda p: errors(p, "generated")),
             f"decoded slices {errors(first, 'decoded')}",
         ),
-        copies(),
+        copies(report),
         (
             "valid maps, distinct codes",
             of_priors(report, lambda p: f"{100 * p['valid']:.0f} % and {p['distinct_codes']}"),
@@ -219,13 +219,20 @@ def variety(report: Report) -> list[Row]:
     ]
 
 
-def copies() -> Row:
-    """The row of the copy test in its present form, on the models of the record."""
-    audit = read_json(PRESENT)
-    found, planted = audit["copies"], audit["planted"]
+def copies(report: Report) -> Row:
+    """The row of the copy test; of the demo's models in its present form."""
+    if report["profile"] == "demo":
+        audit = read_json(PRESENT)
+        tests, planted = audit["copies"], audit["planted"]
+    else:
+        tests = {
+            name: {"images": part["images"], **part["memorisation"]}
+            for name, part in report["priors"].items()
+        }
+        planted = report["evaluation"]["controls"]["planted copies, decoded"]
     return (
         "samples very close to a training slice",
-        ", ".join(f"{test['suspicious']} of {test['images']}" for test in found.values()),
+        ", ".join(f"{tests[name]['suspicious']} of {tests[name]['images']}" for name in PRIORS),
         f"other real people {100 * planted['suspicious_share_real']:.1f} % · planted copies"
         f" {100 * planted['suspicious_share']:.0f} %",
     )
