@@ -156,13 +156,14 @@ _DEMO = _profile(
     downsampling=4,
     n_codes=256,
     code_dim=8,
-    # so many that intervals of notebook 08 are narrow
-    data=dict(validate_subjects=32, test_subjects=128),
+    # about as many people to train on as OASIS-1 gives; so many to test on that intervals of
+    # notebook 08 are narrow
+    data=dict(train_subjects=256, validate_subjects=32, test_subjects=128),
     vqvae=dict(channels=64, codebook_decay=0.99),
-    vqvae_training=_schedule(16, 8, 2e-3, muon_rate=0.01),
-    pixelcnn_training=_pixelcnn_on_a_cpu(2, ema_decay=0.995, validate_every_steps=256),
-    dcgan_training=_gan_schedule(2, 32, 4e-4, ema_decay=0.99, validate_every_steps=64),
-    **_ON_A_CPU,
+    vqvae_training=_schedule(4, 8, 2e-3, muon_rate=0.01, validate_every_steps=256),
+    pixelcnn_training=_pixelcnn_on_a_cpu(1, ema_decay=0.995, validate_every_steps=256),
+    dcgan_training=_gan_schedule(1, 32, 4e-4, ema_decay=0.99, validate_every_steps=64),
+    **_ON_A_CPU | dict(codes=CodesConfig(variants=2)),
 )
 
 _LARGE = _profile(
