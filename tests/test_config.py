@@ -323,3 +323,26 @@ def test_override_changes_a_copy_and_checks_it():
 def test_override_refuses_unknown_fields():
     with pytest.raises(TypeError, match="epoch"):
         config.override(TrainingConfig(), epoch=3)
+
+
+@pytest.mark.parametrize("model", ["vqvae", "pixelcnn", "dcgan"])
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_schedule_has_as_many_steps_on_fewer_samples_and_the_epochs_of_the_profile_on_more(
+    name, model
+):
+    profile = config.load_profile(name)
+    usual = profile.data.train_subjects * 32 * (1 if model == "vqvae" else profile.codes.variants)
+    schedule = getattr(profile, f"{model}_training")
+
+    def steps(samples, **changes):
+        given = profile.schedule(model, samples, **changes)
+        return given.epochs * max(samples // given.batch_size, 1)
+
+    assert profile.schedule(model, usual) == profile.schedule(model, 10 * usual) == schedule
+    for samples in (1, usual // 7 + 1, usual // 2):
+        assert (
+            steps(usual) <= steps(samples) < steps(usual) + max(samples // schedule.batch_size, 1)
+        )
+    assert profile.schedule(model, 1, epochs=3, batch_size=None) == dataclasses.replace(
+        schedule, epochs=3
+    )

@@ -8,6 +8,7 @@ from oasis_utils.config.checks import require, within
 
 BRAIN_LEVEL = 0.03  # grey level above which a pixel counts as brain in a skull-stripped slice
 SPLITS = ("train", "validate", "test")
+SAMPLE_SLICES = 32  # axial slices of a sample brain, 1 mm apart
 
 
 @dataclass(frozen=True)

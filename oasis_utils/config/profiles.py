@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from oasis_utils.config.checks import require
-from oasis_utils.config.data import CodesConfig, DataConfig
+from oasis_utils.config.data import SAMPLE_SLICES, CodesConfig, DataConfig
 from oasis_utils.config.models import DCGANConfig, PixelCNNConfig, VQVAEConfig
+from oasis_utils.config.serialization import override
 from oasis_utils.config.training import EvaluationConfig, TrainingConfig
 
 
@@ -52,6 +53,32 @@ class Profile:
         require(
             self.dcgan.n_codes == codes and self.dcgan.code_dim == dim,
             f"dcgan needs n_codes={codes} and code_dim={dim}, as in vqvae",
+        )
+
+    def schedule(self, model: str, samples: int, **changes: Any) -> TrainingConfig:
+        """The schedule of a model on data of any size.
+
+        Fewer samples than the sample brains of the profile get more epochs, so that the training
+        has as many steps; more samples get the epochs of the profile.
+
+        Args:
+            model: vqvae, pixelcnn or dcgan.
+            samples: Training slices, or for a prior the training maps, which are slices times
+                `codes.variants`.
+            changes: New values by field name; None keeps that of the profile.
+
+        Returns:
+            The schedule with the changes; its epochs are those given, if any.
+        """
+        planned = self.data.train_subjects * SAMPLE_SLICES
+        if model != "vqvae":
+            planned *= self.codes.variants
+        schedule = override(getattr(self, f"{model}_training"), **changes)
+        if changes.get("epochs"):
+            return schedule
+        batches, usual = (max(n // schedule.batch_size, 1) for n in (samples, planned))
+        return override(
+            schedule, epochs=max(schedule.epochs, -(-schedule.epochs * usual // batches))
         )
 
 

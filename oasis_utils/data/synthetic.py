@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from oasis_utils.config.data import SAMPLE_SLICES as SLICES
 from oasis_utils.data.template import Template
 
-SLICES = 32  # axial slices per subject, 1 mm apart
 IMAGE_SIZE = 256  # pixels, height and width of a written slice
 FIELD_OF_VIEW = (SLICES, 208, 176)  # mm, the part of the picture that a head can reach
 KNOT_SPACING = 2.0  # mm, grid on which the deformation is computed
