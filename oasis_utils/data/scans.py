@@ -14,7 +14,14 @@ from pathlib import Path, PurePosixPath
 from oasis_utils.data.archives import archive_members
 from oasis_utils.data.keras_layout import unreadable_folder
 from oasis_utils.data.layouts import by_pattern, recognise
-from oasis_utils.data.people import Person, look_up, people_near, person_of_notes, small_text
+from oasis_utils.data.people import (
+    UNKNOWN_PERSON,
+    Person,
+    look_up,
+    people_near,
+    person_of_notes,
+    small_text,
+)
 from oasis_utils.data.volume_names import SINGLE, VOLUME, Scan
 from oasis_utils.runtime import DataError
 
@@ -72,7 +79,7 @@ def find_scans(
     people |= {p.stem: person_of_notes(small_text(p)) for p in files if NOTES.fullmatch(p.name)}
     people |= people_near(root, files)
     first = {(scan.subject, scan.session): scan for scan in reversed(scans)}
-    return [_with_person(first[key], people) for key in sorted(first)]
+    return _with_people([first[key] for key in sorted(first)], people)
 
 
 def _scans_among(
@@ -90,9 +97,20 @@ def _scans_among(
     return scans or recognise(root, files), people
 
 
-def _with_person(scan: Scan, people: dict[str, Person]) -> Scan:
-    person = look_up(people, f"{scan.subject}_{scan.session}", scan.subject)
-    return dataclasses.replace(scan, person=person)
+def _with_people(scans: list[Scan], people: dict[str, Person]) -> list[Scan]:
+    """The scans with what is known of their people, and a note where a table names none of them."""
+    found = [look_up(people, f"{scan.subject}_{scan.session}", scan.subject) for scan in scans]
+    notes: tuple[str, ...] = ()
+    if people and all(person is UNKNOWN_PERSON for person in found):
+        notes = (
+            f"volumes of people that the table beside them does not name, so without ages: the"
+            f" subjects here are called such as {scans[0].subject}, its rows such as"
+            f" {next(iter(people))}; --pattern can find the same names",
+        )
+    return [
+        dataclasses.replace(scan, person=person, notes=scan.notes + notes)
+        for scan, person in zip(scans, found, strict=True)
+    ]
 
 
 def _companions(source: Path, files: list[Path]) -> list[Path]:

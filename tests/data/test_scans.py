@@ -4,6 +4,7 @@ before any reading.
 
 import gzip
 import io
+import re
 import tarfile
 
 import numpy as np
@@ -161,3 +162,22 @@ def test_a_broken_table(tmp_path):
         DataError, match="participants.tsv has no column participant_id: .*; repair"
     ):
         find_scans(tmp_path)
+
+
+def test_a_table_that_names_nobody_gives_a_note_and_a_pattern_mends_it(tmp_path):
+    """As IXI's files are called, beside a table of its numbers."""
+    for number in (2, 12):
+        name = f"IXI{number:03d}-Guys-08{number:02d}-T1.nii"
+        (tmp_path / name).write_bytes(nifti(make_head(number)))
+    table = tmp_path / "participants.tsv"
+    table.write_text("participant_id\tage\nIXI002\t35.8\nIXI012\tn/a\n")
+    for scan in find_scans(tmp_path):
+        assert scan.person.age is None
+        assert "such as IXI002-Guys-0802-T1, its rows such as IXI002;" in scan.notes[-1]
+    found = find_scans(tmp_path, re.compile(r"(?P<subject>IXI\d+)"))
+    assert [(scan.subject, scan.person.age, scan.notes) for scan in found] == [
+        ("IXI002", 35.8, ()),
+        ("IXI012", None, ()),
+    ]
+    table.write_text("participant_id\tage\nIXI002-Guys-0802-T1\tn/a\n")
+    assert [scan.notes for scan in find_scans(tmp_path)] == [(), ()]
