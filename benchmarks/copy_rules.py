@@ -29,7 +29,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -185,8 +185,8 @@ def study(setting: Setting, seconds: float, seeds: int) -> dict[str, Any]:
 
 
 def sample_brains(quick: bool, folder: Path) -> Dataset:
-    """The demo profile's sample brains, or few for a trial."""
-    config = QUICK if quick else load_profile("demo").data
+    """Sample brains of 64 training people in the size of the demo profile, or few for a trial."""
+    config = QUICK if quick else replace(load_profile("demo").data, train_subjects=64)
     return build_cache(make_sample_brains(config, 0), folder, config)
 
 
