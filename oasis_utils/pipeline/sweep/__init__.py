@@ -1,0 +1,1 @@
+"""Sweeps: the series for every combination of parameters and seeds, here or as Slurm job arrays."""
