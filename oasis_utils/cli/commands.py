@@ -50,10 +50,11 @@ def run(args: argparse.Namespace) -> None:
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Build the cache of a source, and PNG slices with --png."""
+    """Build the cache of a source, shards with --shards, and PNG slices with --png."""
     from oasis_utils.data import dataset as data
     from oasis_utils.data import export as exporting
     from oasis_utils.data.reading import ImportOptions
+    from oasis_utils.data.shards_of_slices import write_shards
     from oasis_utils.data.volumes import SliceOptions
 
     try:
@@ -74,6 +75,9 @@ def prepare(args: argparse.Namespace) -> None:
         dataset = data.build_cache(args.source, args.out, config, progress, options)
     for line in describe_cache(dataset):
         print(line)
+    if args.shards:
+        with Progress("writing shards", 1) as progress:
+            print(f"wrote shards to {write_shards(dataset, progress=progress)}")
     if args.png:
         with Progress("writing PNG", 1) as progress:
             print(

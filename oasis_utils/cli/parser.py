@@ -30,6 +30,8 @@ from oasis_utils.cli.argument_types import (
 )
 from oasis_utils.cli.messages import in_words
 from oasis_utils.cli.reader_options import add_answers, add_readers
+from oasis_utils.cli.sweep import add_sweep
+from oasis_utils.cli.train import add_train
 from oasis_utils.config import PROFILES
 from oasis_utils.pipeline.series import UsageError
 from oasis_utils.runtime import DEVICES
@@ -62,6 +64,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_app(parsers)
     _add_page(parsers)
     add_readers(parsers, commands.readers)
+    add_sweep(parsers)
+    add_train(parsers)
     for command in parsers.choices.values():
         _add_debug(command, argparse.SUPPRESS)  # absent: as given before the command
     return parser
@@ -170,6 +174,9 @@ def _add_prepare(parsers) -> None:
         help="leave out unusable files, and list them in the manifest",
     )
     prepare.add_argument("--png", metavar="DIR", help="also write the result as PNG slices there")
+    prepare.add_argument(
+        "--shards", action="store_true", help="also write the training slices as shards, see docs"
+    )
     prepare.add_argument(
         "--as-source", action="store_true", help="with --png: in the orientation of SOURCE"
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -62,6 +64,63 @@ class Streamed:
         return batch[:, None].to(self.device, non_blocking=True)
 
 
+@runtime_checkable
+class TrainingBatches(Protocol):
+    """What the training loop asks of the batches of a training split.
+
+    Attributes:
+        batch_size: rows of a batch, over all processes that train together.
+    """
+
+    batch_size: int
+
+    def __len__(self) -> int: ...
+
+    def epoch(self, number: int) -> Iterator[dict[str, Tensor]]:
+        """The len(self) batches of one epoch, the same whenever it is asked for."""
+        ...
+
+    def shared(
+        self, rank: int, count: int, neighbours: tuple[str, int] | None = None
+    ) -> TrainingBatches:
+        """The same batches, of which a process gets its part of the rows, as `Batches.shared`."""
+        ...
+
+
+def first_of(part: int, parts: int, n: int) -> int:
+    """The first of n things that belongs to a part, where `parts` parts are as equal as can be and
+    the first ones the larger, as `torch.tensor_split` makes them.
+    """
+    return part * (n // parts) + min(part, n % parts)
+
+
+def rows_of_process(n: int, rank: int, count: int, together: int = 1) -> slice:
+    """The rows of a batch of n that a process takes.
+
+    Args:
+        n: rows of the batch.
+        rank: number of the process.
+        count: of all processes.
+        together: so many neighbours, or a few more, stay in one process: those of a part of
+            `tensor_split(n // together)`.
+
+    Returns:
+        Rows from one to another.
+
+    Raises:
+        DataError: there are fewer such groups of rows than processes.
+    """
+    groups = max(n // together, 1)
+    if groups < count:
+        kept = "" if together == 1 else f", of which {together} neighbours stay together,"
+        raise DataError(
+            f"a batch of {n} rows{kept} is too small for {count} processes: train with at most"
+            f" {groups}, or with a larger batch_size"
+        )
+    ends = (first_of(first_of(r, count, groups), groups, n) for r in (rank, rank + 1))
+    return slice(*ends)
+
+
 class Batches:
     """Batches in an order that depends on (seed, epoch) alone, so an epoch can be repeated.
 
@@ -94,6 +153,44 @@ class Batches:
             raise DataError(f"batches need tensors of one length above 0, not {sorted(sizes)}")
         self.tensors, self.batch_size, self.seed = tensors, batch_size, seed
         self.shuffle, self.mirror, self.size = shuffle, mirror, sizes.pop()
+        self.process: tuple[int, int] = (0, 1)  # number, and number of all
+        self.neighbours: tuple[str, int] | None = None
+
+    def shared(self, rank: int, count: int, neighbours: tuple[str, int] | None = None) -> Batches:
+        """The same batches, of which each process takes a part of the rows: together they take all
+        rows once.
+
+        Args:
+            rank: number of the process, from 0.
+            count: of all processes; with 1 the batches are as before.
+            neighbours: (key, n): the rows of a batch are sorted by this key first, and about n
+                neighbours stay in one process, see `rows_of_process`. Default: rows are
+                independent, and stay in order.
+
+        Returns:
+            Batches of the same number and `batch_size`.
+
+        Raises:
+            DataError: a batch has fewer rows, or groups of neighbours, than there are processes.
+        """
+        part = copy.copy(self)
+        part.process, part.neighbours = (rank, count), neighbours if count > 1 else None
+        rest = 0 if self.shuffle else self.size % self.batch_size
+        part._rows_of(torch.arange(rest or min(self.size, self.batch_size)))  # refuses too few
+        return part
+
+    def _rows_of(self, rows: Tensor) -> Tensor:
+        """Those rows of a batch, on the CPU, that this process takes."""
+        if self.process == (0, 1):
+            return rows
+        together = 1
+        if self.neighbours:
+            key, together = self.neighbours
+            values = self.tensors[key]
+            assert isinstance(values, Tensor)  # streamed images are no key
+            values = values.index_select(0, rows.to(values.device))
+            rows = rows[values.argsort(stable=True).cpu()]
+        return rows[rows_of_process(len(rows), *self.process, together)]
 
     def __len__(self) -> int:
         """Batches in an epoch; a shuffled epoch has at least one, which may be smaller."""
@@ -121,13 +218,15 @@ class Batches:
         )
         flips = torch.rand(self.size, generator=generator) < 0.5
         device = next(iter(self.tensors.values())).device
+        alone = self.process == (0, 1)
         order_on_device, flips = order.to(device), flips.to(device)
         for i in range(len(self)):
             part = slice(i * self.batch_size, (i + 1) * self.batch_size)
-            rows = order_on_device[part]
+            chosen = self._rows_of(order[part])
+            rows = order_on_device[part] if alone else chosen.to(device)
             batch = {
                 name: (
-                    tensor.read(order[part])
+                    tensor.read(chosen)
                     if isinstance(tensor, Streamed)
                     else tensor.index_select(0, rows)
                 )

@@ -16,12 +16,13 @@ from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor, nn
 
 from oasis_utils.config import DCGANConfig
 from oasis_utils.metrics.kernel_distance import kernel_distance
 from oasis_utils.models.adversarial import (
+    PACK_SIZE,
     Discriminator,
     Generator,
     discriminator_loss,
@@ -33,6 +34,7 @@ from oasis_utils.models.linear_maps import fitted_rows, with_first
 from oasis_utils.models.prior import check_ages, check_positions
 from oasis_utils.models.quantizer import nearest_code
 from oasis_utils.models.trainable import SizedBatches, Trainable
+from oasis_utils.runtime import processes
 
 
 class DCGAN(Trainable):
@@ -55,6 +57,7 @@ class DCGAN(Trainable):
     version = 1  # of this code and all it uses: raise it when tests/test_golden.py says so
     phases = ("discriminator", "generator")
     monitor = ("kernel_distance", "min")
+    neighbours = ("positions", PACK_SIZE)  # the packs that the discriminator sees together
     supports_options = supports_completion = False  # see `prior.Prior`
     gradual = True
 
@@ -74,7 +77,7 @@ class DCGAN(Trainable):
 
     @torch.no_grad()
     def use_codebook(
-        self, codebook: Float[Tensor, "n_codes dim"], counts: Float[Tensor, " n_codes"]
+        self, codebook: Float[Tensor, "n_codes dim"], counts: Real[Tensor, " n_codes"]
     ) -> None:
         """Take the VQ-VAE's codes, scaled so that the training maps have unit variance.
 
@@ -330,22 +333,23 @@ class DCGAN(Trainable):
             variety: of the drawn maps at one position, relative to that of held-out ones; absent if
                 no position occurs twice.
         """
-        real, drawn, positions, preferred = [], [], [], []
-        for i, batch in enumerate(batches):
+        side = self.config.grid
+        # a row for each map: its number in the split, position and score, both maps
+        found = [torch.empty(0, 3 + 2 * side**2, dtype=torch.long, device=self.codebook.device)]
+        for i, batch in processes.in_turn(batches):
             first = i * batches.batch_size
             seeds = list(range(first, first + len(batch["positions"])))
             ages = batch.get("ages") if self.config.knows_age else None
             maps = self.sample(batch["positions"], self.noise(seeds), ages)
             scores = [self.realism(x, batch["positions"], ages) for x in (batch["indices"], maps)]
-            for parts, part in zip(
-                (real, drawn, positions, preferred),
-                (batch["indices"], maps, batch["positions"], scores[0] > scores[1]),
-                strict=True,
-            ):
-                parts.append(part)
-        real, drawn, positions, preferred = (
-            torch.cat(parts) for parts in (real, drawn, positions, preferred)
-        )
+            numbers = torch.arange(first, first + len(maps), device=maps.device)
+            better = (scores[0] > scores[1]).long()
+            columns = torch.stack([numbers, batch["positions"], better], dim=1)
+            found.append(torch.cat([columns, batch["indices"].flatten(1), maps.flatten(1)], dim=1))
+        rows = processes.gathered_rows(torch.cat(found))
+        rows = rows[rows[:, 0].argsort()]
+        positions, preferred = rows[:, 1], rows[:, 2]
+        real, drawn = rows[:, 3:].unflatten(1, (2, side, side)).unbind(1)
         vectors = [F.embedding(maps, self.codebook).flatten(1) for maps in (real, drawn)]
         spread = [position_spread(x, positions) for x in vectors]
         return {

@@ -30,6 +30,7 @@ from oasis_utils.models.kept_steps import KeptSteps
 from oasis_utils.models.prior import check_ages, check_positions
 from oasis_utils.models.resampling import resample
 from oasis_utils.models.trainable import Trainable
+from oasis_utils.runtime import processes
 
 
 class PixelCNN(GatedNetwork, Trainable):
@@ -172,10 +173,10 @@ class PixelCNN(GatedNetwork, Trainable):
     def validate(self, batches: Iterable[dict[str, Tensor]]) -> dict[str, float]:
         """Mean surprisal of all cells of a split, as {"nats_per_code"}."""
         total, cells = 0.0, 0
-        for batch in batches:
+        for _, batch in processes.in_turn(batches):
             nats = self.surprisal(batch["indices"], batch["positions"], batch.get("ages"))
             total, cells = total + float(nats.double().sum()), cells + nats.numel()
-        return {"nats_per_code": total / cells}
+        return {"nats_per_code": processes.ratio(total, cells)}
 
     # ------------------------------------------------------------ sampling
 

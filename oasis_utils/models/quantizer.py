@@ -11,10 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from oasis_utils.runtime import processes
 
 # latents whose distances are in memory at once: 2048 stay in a CPU's cache
 DISTANCE_ROWS = {"cpu": 2048, "cuda": 65536}
@@ -79,6 +80,20 @@ def kmeans(
 def random_rows(points: Float[Tensor, "n dim"], count: int) -> Float[Tensor, "count dim"]:
     """`count` rows of the points, drawn with replacement."""
     return points[torch.randint(len(points), (count,), device=points.device)]
+
+
+def random_rows_of_all(points: Float[Tensor, "n dim"], count: int) -> Float[Tensor, "count dim"]:
+    """`count` rows of the points of all processes, as the first process would draw them from the
+    joined points.
+    """
+    if processes.count() == 1:
+        return random_rows(points, count)
+    sizes = processes.numbers(len(points))
+    chosen = processes.from_first(torch.randint(sum(sizes), (count,), device=points.device))
+    own = chosen - sum(sizes[: processes.rank()])
+    here = (own >= 0) & (own < len(points))
+    rows = points[own.clamp(0, len(points) - 1)]
+    return processes.summed(torch.where(here[:, None], rows, torch.zeros_like(rows)))
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -158,25 +173,10 @@ def rotate(
     return passed, F.mse_loss(latents, codes)
 
 
-def over_processes(value: Tensor) -> Tensor:
-    """Summed over all processes of a distributed training, in place; unchanged without one."""
-    if dist.is_available() and dist.is_initialized():
-        dist.all_reduce(value)
-    return value
-
-
-def of_first_process(value: Tensor) -> Tensor:
-    """As the first process of a distributed training has it, in place; unchanged without one."""
-    if dist.is_available() and dist.is_initialized():
-        dist.broadcast(value, src=0)
-    return value
-
-
 class VectorQuantizer(nn.Module):
     """A codebook that quantises latents and learns from them.
 
-    In a distributed training all processes keep one codebook: as learned from the joined batch, or
-    as drawn by the first process.
+    Processes that train together keep one codebook, which learns from the joined batch.
 
     Args:
         n_codes: K, number of codes.
@@ -301,11 +301,12 @@ class VectorQuantizer(nn.Module):
     @torch.no_grad()
     def _start(self, flat: Float[Tensor, "n dim"]) -> None:
         """Initialise the codes: k-means centres of the first batch, or random as they are."""
+        flat = processes.gathered_rows(flat)
         centres = self.normalize(
             kmeans(flat, self.n_codes) if self.kmeans_init else self.codebook.detach(), dim=1
         )
-        centres = of_first_process(centres.clone())
-        share = over_processes(torch.full_like(self.counts, len(flat) / self.n_codes))
+        centres = processes.from_first(centres.clone())
+        share = torch.full_like(self.counts, len(flat) / self.n_codes)
         self.codebook.copy_(centres)
         self.counts.copy_(share)
         self.sums.copy_(centres * share[:, None])
@@ -315,13 +316,13 @@ class VectorQuantizer(nn.Module):
     @torch.no_grad()
     def _update(self, flat: Float[Tensor, "n dim"], indices: Int[Tensor, " n"]) -> None:
         """N_k and m_k are moving averages, e_k = m_k / N_k (appendix A.1, eq. 6 to 8)."""
-        counts = over_processes(
+        counts = processes.summed(
             torch.zeros_like(self.counts).index_add_(0, indices, torch.ones_like(flat[:, 0]))
         )
         self.uses += counts
         self.counts.lerp_(counts, 1 - self.decay)
         if self.learning == "ema":
-            sums = over_processes(torch.zeros_like(self.sums).index_add_(0, indices, flat))
+            sums = processes.summed(torch.zeros_like(self.sums).index_add_(0, indices, flat))
             self.sums.lerp_(sums, 1 - self.decay)
             used = (self.counts > 1e-5)[:, None]  # an unused code stays where it is
             means = self.sums / self.counts.clamp(min=1e-5)[:, None]
@@ -334,7 +335,7 @@ class VectorQuantizer(nn.Module):
         for a GPU.
         """
         unused = self.counts < self.revive_below * mean_use
-        replacement = of_first_process(random_rows(flat, self.n_codes))
+        replacement = random_rows_of_all(flat, self.n_codes)
         # enough that the code stays for some batches without being chosen
         restart = 1.5 * self.revive_below * mean_use
         self.codebook.copy_(torch.where(unused[:, None], replacement, self.codebook))

@@ -30,6 +30,8 @@ class Trainable(nn.Module):
             would give other weights.
         monitor: name of the validation metric that chooses the best checkpoint, and "min" or "max".
         phases: names of the parts of a training step, in order; each updates its own parameters.
+        neighbours: for a loss that sees some rows of a batch together, the key by which its rows
+            are sorted and how many neighbours stay in one process; None: rows are independent.
         config: the configuration of this model, a dataclass.
     """
 
@@ -37,6 +39,7 @@ class Trainable(nn.Module):
     version: ClassVar[int]
     monitor: tuple[str, str]
     phases: tuple[str, ...]
+    neighbours: ClassVar[tuple[str, int] | None] = None
     config: Any
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
@@ -54,5 +57,7 @@ class Trainable(nn.Module):
         raise NotImplementedError
 
     def validate(self, batches: SizedBatches) -> dict[str, float]:
-        """Metrics of the held-out split, with that of `monitor` among them."""
+        """Metrics of the held-out split, with that of `monitor` among them. Processes that train
+        together take its batches in turn and all return the metrics of the whole split.
+        """
         raise NotImplementedError

@@ -22,6 +22,7 @@ from oasis_utils.config import VQVAEConfig
 from oasis_utils.metrics import image_quality as metrics
 from oasis_utils.models.quantizer import Quantized, VectorQuantizer
 from oasis_utils.models.trainable import Trainable
+from oasis_utils.runtime import processes
 
 FOLDED_PIXELS = 4  # a side, into channels, at either end
 
@@ -278,10 +279,11 @@ class VQVAE(Trainable):
         adversarial = -self.discriminator(output).float().mean()
         last = self.decoder[-2]
         assert isinstance(last, nn.Conv2d)
-        of_loss, of_adversarial = (
-            torch.autograd.grad(term, last.weight, retain_graph=True)[0].norm()
+        slopes = (
+            torch.autograd.grad(term, last.weight, retain_graph=True)[0]
             for term in (loss, adversarial)
         )
+        of_loss, of_adversarial = (processes.mean(s, len(output)).norm() for s in slopes)
         gate = (self.steps >= self.config.adversarial_start).float()
         ratio = (of_loss / (of_adversarial + 1e-4)).clamp(max=1e4)
         weight = gate * self.config.adversarial_weight * ratio
@@ -316,9 +318,10 @@ class VQVAE(Trainable):
             used_fraction and perplexity: of the codes of the split; with the prefix "training_" of
                 those since training mode was set.
         """
-        sums, count = {}, 0
+        sums: dict[str, float] = dict.fromkeys(("ssim", "psnr", "validation_loss"), 0.0)
+        count = 0
         uses = torch.zeros_like(self.quantizer.uses)
-        for batch in batches:
+        for _, batch in processes.in_turn(batches):
             images = batch["images"]
             quantized = self.quantize(self.encode(images))
             raw = self.decode(self.quantizer.lookup(quantized.indices)).float()
@@ -328,10 +331,12 @@ class VQVAE(Trainable):
                 "psnr": metrics.psnr(output, images).clamp(max=metrics.PSNR_LIMIT).sum(),
                 "validation_loss": self.losses(raw, images, quantized)["loss"] * len(images),
             }
-            sums = {name: sums.get(name, 0.0) + float(value) for name, value in found.items()}
+            sums = {name: sums[name] + float(value) for name, value in found.items()}
             uses += torch.bincount(quantized.indices.flatten(), minlength=self.config.n_codes)
             count += len(images)
-        means = {name: value / count for name, value in sums.items()} | _use(uses)
+        count, *values = processes.totals([count, *sums.values()])
+        means = dict(zip(sums, (value / count for value in values), strict=True))
+        means |= _use(processes.summed(uses))
         if self.quantizer.uses.any():
             means |= {
                 f"training_{name}": value for name, value in _use(self.quantizer.uses).items()

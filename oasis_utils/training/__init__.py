@@ -8,6 +8,7 @@ from oasis_utils.training.equal_time import (
     train_configurations,
 )
 from oasis_utils.training.history import Snapshots, best_record
+from oasis_utils.training.launching import in_processes
 from oasis_utils.training.loop import fit
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "best_record",
     "fit",
     "gradient_codebook",
+    "in_processes",
     "ssim_with_near_codes",
     "ssim_without_rarest",
     "textbook",

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from oasis_utils.runtime import processes
 from oasis_utils.training.history import Record
 
 SLICE_KEYS = ("subjects", "positions")  # the keys of a batch that name its slices
@@ -28,10 +29,11 @@ def first_bad_step(recent: list[tuple[int, dict[str, Tensor], dict[str, Tensor]]
 def _slices(origin: dict[str, Tensor]) -> str:
     if len(origin) < len(SLICE_KEYS):
         return ""
-    names = [
+    own = [
         f"{subject}/{position}"
         for subject, position in zip(*(origin[key].tolist() for key in SLICE_KEYS), strict=True)
     ]
+    names = [name for names in processes.gathered(own) for name in names]
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     return f" (slices, as subject/position: {', '.join(names[:8])}{more})"
 

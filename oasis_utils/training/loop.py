@@ -1,6 +1,7 @@
 """The training loop: validation, history, best checkpoint, resume.
 
-It trains every `Trainable`; losses and metrics are the model's own.
+It trains every `Trainable`; losses and metrics are the model's own. Of processes that train
+together all run the loop in step; the first one writes files and shows progress.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import torch
 from torch import Tensor
 
 from oasis_utils.config import TrainingConfig, digest, to_dict
-from oasis_utils.data.batches import Batches
+from oasis_utils.data.batches import TrainingBatches
 from oasis_utils.models import checkpoints
 from oasis_utils.models.checkpoints import Model
-from oasis_utils.models.trainable import Trainable
-from oasis_utils.runtime import Progress, RunFolder, exclusive, provenance
+from oasis_utils.models.trainable import SizedBatches, Trainable
+from oasis_utils.runtime import Progress, RunFolder, exclusive, processes, provenance
 from oasis_utils.training.checks import SLICE_KEYS, check_finite, first_bad_step
 from oasis_utils.training.history import Record, read_history, write_history
 from oasis_utils.training.schedule import is_milestone, validation_is_due
@@ -58,8 +59,8 @@ def configuration_hash(
 
 def fit(
     model: Model,
-    train: Batches,
-    held_out: Batches,
+    train: TrainingBatches,
+    held_out: SizedBatches,
     config: TrainingConfig,
     run: RunFolder,
     name: str,
@@ -74,6 +75,10 @@ def fit(
     goes on after its last whole epoch. Ctrl-C and other stops leave the best model so far and a
     file to resume from. Validations before the end of the first epoch are for the curves only: a
     model is kept as the best only after it has seen every training sample.
+
+    In processes that `runtime.processes.joined` has joined, all call it with the same arguments.
+    Each takes a part of the rows of every batch, and the model is that of a single process up to
+    rounding and to random draws; all return it. The callbacks are called in the first process.
 
     Args:
         model: on its device.
@@ -102,17 +107,19 @@ def fit(
     """
     device = next(model.parameters()).device
     path, identity = run.checkpoint(name), configuration_hash(model, config, seed, inputs or {})
-    if path.exists():
-        about = checkpoints.read_about(path)
-        if about.get("recipe") == identity and about.get("complete"):
-            print(f"loaded {path.name}: trained before with this configuration, data and seed")
-            return checkpoints.load_model(path, type(model), device)[0], read_history(
-                run.history(name)
-            )
+    if processes.agreed(_is_trained(path, identity)):
+        _say(f"loaded {path.name}: trained before with this configuration, data and seed")
+        best, _ = checkpoints.load_model(path, type(model), device)
+        return best, read_history(run.history(name))
+    if processes.count() > 1:
+        train = train.shared(processes.rank(), processes.count(), model.neighbours)
+    processes.make_equal(model.state_dict().values())
     trainer = Trainer(model, config, config.epochs * len(train))
     resume = path.with_suffix(".resume.safetensors")
-    if trainer.restore(resume, identity):
-        print(f"going on with {name} after epoch {trainer.epochs} of {config.epochs}")
+    if trainer.restore(resume, identity, seed):
+        _say(f"going on with {name} after epoch {trainer.epochs} of {config.epochs}")
+    elif not processes.is_first():  # the first one draws as it would alone
+        processes.seed_own(seed, 0)
     about = {
         "recipe": identity,
         "training": to_dict(config),
@@ -120,9 +127,9 @@ def fit(
         "provenance": provenance(seed, device),
     }
     with (
-        exclusive(path.with_name(f".{name}.lock"), path),
+        _only_writer(path, name),
         _explained(trainer, path, train.batch_size),
-        Progress(f"training {name}", trainer.total_steps) as progress,
+        _progress(name, trainer.total_steps) as progress,
     ):
         _validate_start(trainer, held_out)
         while trainer.epochs < config.epochs and not _out_of_patience(trainer):
@@ -133,27 +140,63 @@ def fit(
                     check_finite(trainer.model, record, trainer.steps)
                     if (ended or trainer.epochs > 0) and trainer.improved(record):
                         record["improved"] = True
-                        checkpoints.save_model(
-                            path, trainer.evaluated, **about, metrics=record, complete=False
-                        )
+                        if processes.is_first():
+                            checkpoints.save_model(
+                                path, trainer.evaluated, **about, metrics=record, complete=False
+                            )
                     progress.update(trainer.steps, _note(trainer, record))
-                    if on_epoch:
-                        with torch.no_grad():
-                            on_epoch(trainer.evaluated.eval(), record)
+                    with torch.no_grad():
+                        _observe(on_epoch, trainer, record)
                 trainer.history.append(record)
-                write_history(run.history(name), trainer.history)
+                if processes.is_first():
+                    write_history(run.history(name), trainer.history)
                 if ended:
                     trainer.epochs += 1
                     trainer.save(resume, identity)
                 elif _out_of_patience(trainer):
                     break
-        if on_milestone:
-            on_milestone(trainer.evaluated.eval(), trainer.steps)
+        _observe(on_milestone, trainer, trainer.steps)
+    processes.wait()  # until the best model is written
     best, saved = checkpoints.load_model(path, type(model), device)
-    checkpoints.save_model(path, best, **about, metrics=saved["metrics"], complete=True)
-    resume.unlink(missing_ok=True)
-    print(_summary(name, trainer, saved["metrics"]))
+    processes.wait()  # until all have read it
+    if processes.is_first():
+        checkpoints.save_model(path, best, **about, metrics=saved["metrics"], complete=True)
+        resume.unlink(missing_ok=True)
+    _say(_summary(name, trainer, saved["metrics"]))
     return best, trainer.history
+
+
+def _is_trained(path: Path, identity: str) -> bool:
+    if not path.exists():
+        return False
+    about = checkpoints.read_about(path)
+    return about.get("recipe") == identity and bool(about.get("complete"))
+
+
+def _say(text: str) -> None:
+    if processes.is_first():
+        print(text)
+
+
+def _only_writer(path: Path, name: str) -> contextlib.AbstractContextManager[None]:
+    """The lock of the checkpoint, which the first of several processes holds for all."""
+    if not processes.is_first():
+        return contextlib.nullcontext()
+    return exclusive(path.with_name(f".{name}.lock"), path)
+
+
+def _progress(name: str, total: int) -> contextlib.AbstractContextManager[Progress]:
+    """A progress line, which only the first of several processes draws."""
+    if processes.is_first():
+        return Progress(f"training {name}", total)
+    return contextlib.nullcontext(Progress(f"training {name}", total, math.inf))
+
+
+def _observe(callback: Callable[[Any, Any], None] | None, trainer: Trainer, moment: Any) -> None:
+    """Call back in the first process, whose model need not wait for the others meanwhile."""
+    if callback and processes.is_first():
+        with processes.alone():
+            callback(trainer.evaluated.eval(), moment)
 
 
 @contextlib.contextmanager
@@ -170,7 +213,7 @@ def _explained(trainer: Trainer, path: Path, batch_size: int):
                 f" {path.name} and can be used"
             )
         )
-        print(
+        _say(
             f"stopped in epoch {trainer.epochs + 1} of {trainer.config.epochs}: {kept}; "
             f"run this again to go on after epoch {trainer.epochs}"
         )
@@ -189,7 +232,7 @@ def _out_of_patience(trainer: Trainer) -> bool:
     return bool(trainer.config.patience) and trainer.stale >= trainer.config.patience
 
 
-def _validate_start(trainer: Trainer, held_out: Batches) -> None:
+def _validate_start(trainer: Trainer, held_out: SizedBatches) -> None:
     """Step 0 of the curves, before anything is learned."""
     if trainer.config.validate_every_steps and trainer.steps == 0:
         trainer.history = [{"epoch": 0, "steps": 0, "seconds": 0.0, **_validate(trainer, held_out)}]
@@ -197,7 +240,7 @@ def _validate_start(trainer: Trainer, held_out: Batches) -> None:
 
 def _epoch(
     trainer: Trainer,
-    train: Batches,
+    train: TrainingBatches,
     progress: Progress,
     on_milestone: Callable[[Any, int], None] | None = None,
 ) -> Iterator[Record]:
@@ -207,10 +250,11 @@ def _epoch(
     every, start = trainer.config.validate_every_steps, time.monotonic()
     sums: dict[str, Tensor] = {}
     count, recent, means = 0, [], {}
+    processes.make_equal(trainer.state())  # where machines round differently
     trainer.model.train()
     for done, batch in enumerate(train.epoch(trainer.epochs), start=1):
         if on_milestone and is_milestone(trainer.steps):
-            on_milestone(trainer.evaluated.eval(), trainer.steps)
+            _observe(on_milestone, trainer, trainer.steps)
             trainer.model.train()
         losses = trainer.step(batch)
         sums = {key: sums.get(key, 0) + value for key, value in losses.items()}
@@ -243,9 +287,10 @@ def _note(trainer: Trainer, means: Record) -> str:
 
 
 @torch.no_grad()
-def _validate(trainer: Trainer, held_out: Batches) -> Record:
+def _validate(trainer: Trainer, held_out: SizedBatches) -> Record:
+    """The metrics of the first process, so that all agree on which model is the best."""
     model = trainer.evaluated.eval()
-    return {**model.validate(held_out)}
+    return {**processes.agreed(model.validate(held_out))}
 
 
 def _summary(name: str, trainer: Trainer, best: Record) -> str:

@@ -12,7 +12,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from oasis_utils.config import TrainingConfig
 from oasis_utils.models import checkpoints
 from oasis_utils.models.trainable import Trainable
-from oasis_utils.runtime import autocast
+from oasis_utils.runtime import autocast, processes
+from oasis_utils.training.averaging import of_joined_batch, rows_of
 from oasis_utils.training.compiling import compiled, compiling_pays
 from oasis_utils.training.history import Record, with_new_names
 from oasis_utils.training.muon import Muon
@@ -21,6 +22,9 @@ from oasis_utils.training.schedule import share_of_peak
 
 class Trainer:
     """The state of a training: what must be saved for it to go on as if it had never stopped.
+
+    Of processes that train together each has one, and all have the same weights: each step is that
+    of the joined batch.
 
     Args:
         model: on its device, in training mode.
@@ -52,6 +56,11 @@ class Trainer:
         """The model that is validated, kept and sampled: the average where there is one."""
         return self.average if self.average is not None else self.model
 
+    def state(self) -> list[Tensor]:
+        """Weights and buffers of the model and of the average."""
+        models = [self.model] if self.average is None else [self.model, self.average]
+        return [value for model in models for value in model.state_dict().values()]
+
     def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """One update of every phase.
 
@@ -70,6 +79,7 @@ class Trainer:
             for parameter in parameters:
                 parameter.grad = None
             found["loss"].backward(inputs=parameters)
+            found = of_joined_batch(parameters, found, rows_of(batch))
             if self.config.clip_norm:
                 nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
             for optimizer in self.optimizers[phase].values():
@@ -117,21 +127,22 @@ class Trainer:
         ]
 
     def save(self, path: Path, identity: str) -> None:
-        """Write all that `restore` reads.
+        """Write all that `restore` reads. Processes that train together all call it; the first one
+        writes.
 
         Args:
             path: of the file.
             identity: configuration hash of the training.
         """
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        random = self._random_states()
+        if not processes.is_first():
+            return
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()} | random
         if self.average is not None:
             tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for prefix, optimizer in self._named_optimizers():
             for index, state in optimizer.state_dict()["state"].items():
                 tensors |= {f"{prefix}{index}.{k}": v for k, v in state.items()}
-        tensors["random.cpu"] = torch.get_rng_state()
-        if self.device.type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
         checkpoints.save_tensors(
             path,
             tensors,
@@ -145,12 +156,26 @@ class Trainer:
             },
         )
 
-    def restore(self, path: Path, identity: str) -> bool:
-        """Go on from a file that a training of the same configuration left.
+    def _random_states(self) -> dict[str, Tensor]:
+        """The state of torch's random numbers in each process, by the name of its tensor."""
+        states = {"random.cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            states["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        return {
+            _of_process(name, rank): state
+            for name, own in states.items()
+            for rank, state in enumerate(processes.gathered_rows(own[None]))
+        }
+
+    def restore(self, path: Path, identity: str, seed: int = 0) -> bool:
+        """Go on from a file that a training of the same configuration left, with as many processes
+        as it had, or with others.
 
         Args:
             path: of the file.
             identity: configuration hash of the training.
+            seed: of the training; other processes than those that wrote the file are seeded anew,
+                from this seed, their number and the epoch.
 
         Returns:
             False if there is no such file, or another training left it.
@@ -172,13 +197,20 @@ class Trainer:
                     parameters[int(index)], tensor
                 )
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-        torch.set_rng_state(tensors["random.cpu"])
-        if "random.cuda" in tensors and self.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
         for name in ("steps", "epochs", "stale", "best"):
             setattr(self, name, about[name])
         self.history = [with_new_names(record) for record in about["history"]]
+        self._restore_random_states(tensors, seed)
         return True
+
+    def _restore_random_states(self, tensors: dict[str, Tensor], seed: int) -> None:
+        if sum(name.startswith("random.cpu") for name in tensors) != processes.count():
+            processes.seed_own(seed, self.epochs)
+            return
+        cpu, cuda = (_of_process(name, processes.rank()) for name in ("random.cpu", "random.cuda"))
+        torch.set_rng_state(tensors[cpu])
+        if cuda in tensors and self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors[cuda], self.device)
 
 
 def optimizers_of(
@@ -208,6 +240,11 @@ def optimizers_of(
     if for_muon:
         optimizers["muon"] = Muon(for_muon, lr=config.muon_rate, weight_decay=config.weight_decay)
     return optimizers
+
+
+def _of_process(name: str, rank: int) -> str:
+    """The name of a tensor of one process; the first process has the plain one."""
+    return f"{name}.{rank}" if rank else name
 
 
 def _laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:
