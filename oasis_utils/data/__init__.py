@@ -14,6 +14,9 @@ from oasis_utils.data.dataset import (
 from oasis_utils.data.grey_levels import FOREGROUND
 from oasis_utils.data.picture_marks import PictureMarks
 from oasis_utils.data.sample_brains import make_sample_brains
+from oasis_utils.data.shards import Shards, open_shards
+from oasis_utils.data.shards_batches import ShardedBatches, mixed
+from oasis_utils.data.shards_of_slices import training_batches, write_shards
 from oasis_utils.data.sources import OASIS_ACKNOWLEDGEMENT
 from oasis_utils.data.splits import balance
 from oasis_utils.data.summary import data_results, notes
@@ -24,15 +27,21 @@ __all__ = [
     "Batches",
     "Dataset",
     "PictureMarks",
+    "ShardedBatches",
+    "Shards",
     "Split",
     "balance",
     "build_cache",
     "data_results",
     "is_cache",
     "make_sample_brains",
+    "mixed",
     "notes",
     "one_slice_per_subject",
     "open_cache",
     "open_or_build",
+    "open_shards",
     "subsample",
+    "training_batches",
+    "write_shards",
 ]

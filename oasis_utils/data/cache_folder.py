@@ -16,11 +16,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from oasis_utils.runtime import DataError, FolderInUse, exclusive, read_json, storage_errors
+from oasis_utils.runtime import (
+    DataError,
+    FolderInUse,
+    atomic,
+    atomic_folder,
+    exclusive,
+    read_json,
+    storage_errors,
+)
 from oasis_utils.runtime.files import refuse_special, to_disk
 
 MANIFEST = "manifest.json"
 SLICES, MASKS = "slices.npy", "masks.npy"
+SHARDS = "shards"  # folder of a copy of the training slices, see `shards_of_slices`
+SHARDS_INDEX = "index.json"
 NEXT = ".oasis-next"  # folder of a finished cache whose files are not all in their places
 DRAFT = ".oasis-draft-"  # beginning of the name of a folder in which a cache is being built
 PREPARING = ".oasis-draft-any.lock"  # held by the process that prepares the folder, or finishes it
@@ -72,7 +82,11 @@ def finish_replacement(folder: Path) -> None:
 
 
 def _has_next(folder: Path) -> bool:
-    return (folder / NEXT).is_dir() and not (folder / NEXT).is_symlink()
+    return _is_folder(folder / NEXT)
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 @contextlib.contextmanager
@@ -100,6 +114,7 @@ def _put_next(folder: Path) -> None:
                 _put(new / name, folder)
             if not manifest.get("masks"):
                 (folder / MASKS).unlink(missing_ok=True)
+            shutil.rmtree(folder / SHARDS, ignore_errors=True)  # of the older cache
             to_disk(folder)
             _put(new / MANIFEST, folder)
         with contextlib.suppress(FileNotFoundError):
@@ -156,6 +171,30 @@ def _replaced(folder: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """The same file under a second name, or on another file system a copy."""
+    with atomic(target) as partial:
+        try:
+            os.link(source, partial)
+        except OSError:
+            shutil.copyfile(source, partial)
+
+
+def link_shards(source: Path, folder: Path) -> None:
+    """Give a cache the finished shards of the one that it is linked to.
+
+    Args:
+        source: the cache that `prepare` made, with or without shards.
+        folder: the cache of the same data.
+    """
+    if (source / SHARDS / SHARDS_INDEX).is_file():
+        shutil.rmtree(folder / SHARDS, ignore_errors=True)
+        with atomic_folder(folder / SHARDS) as draft:
+            for path in (source / SHARDS).iterdir():
+                if not path.name.startswith("."):
+                    link_or_copy(path, draft / path.name)
+
+
 def refuse_foreign(folder: Path) -> None:
     """Refuse a folder in which a cache would be mixed with, or replace, files of other origin.
 
@@ -177,6 +216,8 @@ def refuse_foreign(folder: Path) -> None:
         return
     own = {MANIFEST, SLICES, MASKS} if read_manifest(folder) else set()
     names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    if own and SHARDS in names and _is_folder(folder / SHARDS):
+        names.remove(SHARDS)
     foreign = [name for name in names if name not in own]
     if foreign:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""

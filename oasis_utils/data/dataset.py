@@ -7,8 +7,6 @@ batches.py makes batches of a split.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +25,8 @@ from oasis_utils.data.cache_folder import (
     SLICES,
     finish_replacement,
     is_cache,
+    link_or_copy,
+    link_shards,
     replaced_cache,
 )
 from oasis_utils.data.grey_levels import to_float, with_channel
@@ -34,7 +34,7 @@ from oasis_utils.data.manifest import checked_arrays
 from oasis_utils.data.orientation import AUTO, correlation_with_mean, oriented, turned_back
 from oasis_utils.data.prepare import import_source
 from oasis_utils.data.reading import ImportOptions
-from oasis_utils.runtime import DataError, atomic, read_json, refuse_inside, write_json
+from oasis_utils.runtime import DataError, read_json, refuse_inside, write_json
 from oasis_utils.runtime.symmetry import LEFT_RIGHT, Symmetry
 
 IDENTITY_KEYS = ("format", "config", "crop", "orientation", "symmetry", "content", "subjects")
@@ -390,10 +390,7 @@ def open_or_build(
     refuse_inside(source, folder)
     with replaced_cache(folder) as draft:
         for name in dataset.arrays:
-            with atomic(draft / name) as partial:
-                try:
-                    os.link(source / name, partial)
-                except OSError:  # another file system
-                    shutil.copyfile(source / name, partial)
+            link_or_copy(source / name, draft / name)
         write_json(draft / MANIFEST, dataset.manifest)
+    link_shards(source, folder)
     return open_cache(folder)
