@@ -157,7 +157,6 @@ _SMOKE = _profile(
 
 # what demo and large have in common: the priors of maps of 32 x 32 cells, sized for a CPU
 _ON_A_CPU: dict[str, Any] = dict(
-    codes=CodesConfig(variants=4),
     pixelcnn=dict(blocks=6, first_kernel=5, dropout=0.0, layout=32),  # too few epochs to overfit
     dcgan=dict(channels=32, noise_dim=128, gamma=2.0),
     evaluation=EvaluationConfig(n_images=512),
@@ -190,7 +189,8 @@ _DEMO = _profile(
     vqvae_training=_schedule(4, 8, 2e-3, muon_rate=0.01, validate_every_steps=256),
     pixelcnn_training=_pixelcnn_on_a_cpu(1, ema_decay=0.995, validate_every_steps=256),
     dcgan_training=_gan_schedule(1, 32, 4e-4, ema_decay=0.99, validate_every_steps=64),
-    **_ON_A_CPU | dict(codes=CodesConfig(variants=2)),
+    codes=CodesConfig(variants=2),
+    **_ON_A_CPU,
 )
 
 _LARGE = _profile(
@@ -204,6 +204,7 @@ _LARGE = _profile(
     vqvae_training=_schedule(12, 8, 2e-3, muon_rate=0.01),
     pixelcnn_training=_pixelcnn_on_a_cpu(1, ema_decay=0.998, validate_every_steps=512),
     dcgan_training=_gan_schedule(2, 32, 4e-4, ema_decay=0.99, validate_every_steps=128),
+    codes=CodesConfig(variants=4),
     **_ON_A_CPU,
 )
 

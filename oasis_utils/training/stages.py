@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from oasis_utils.config import Profile, TrainingConfig, override
-from oasis_utils.data.batches import Batches
+from oasis_utils.data.batches import Batches, TrainingBatches
 from oasis_utils.data.dataset import Dataset, subsample
+from oasis_utils.data.shards_of_slices import training_batches
 from oasis_utils.models.checkpoints import load_model
 from oasis_utils.models.codes import CodeMaps, load_codes, to_uint8
 from oasis_utils.models.dcgan import DCGAN
@@ -88,7 +89,7 @@ class Stage:
 
     name: str
     model: Trainable
-    train: Batches
+    train: TrainingBatches
     held_out: SizedBatches
     schedule: TrainingConfig
     inputs: dict[str, str]
@@ -152,7 +153,7 @@ def _vqvae(given: Inputs) -> Stage:
     return Stage(
         "vqvae",
         VQVAE(given.config("vqvae")).to(device),
-        Batches(train.to(device), schedule.batch_size, True, train.symmetry, given.seed),
+        training_batches(dataset, device, schedule.batch_size, given.seed),
         Batches(scored, schedule.batch_size),
         schedule,
         {"data": dataset.identity},
