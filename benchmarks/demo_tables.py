@@ -17,8 +17,6 @@ from oasis_utils.runtime.files import json_text, write_texts
 RECORD = project_root() / "benchmarks/results/demo_2_cpu_cores.json"
 # a training of a fresh clone with other starting weights: how far one run can be trusted, and times
 OTHER = RECORD.with_name("demo_2_cpu_cores_other_start.json")
-# the copy test in its present form, on the same models
-PRESENT = RECORD.with_name("demo_privacy.json")
 LARGE = RECORD.with_name("large_2_cpu_cores.json")
 README, STUDIES = project_root() / "README.md", project_root() / "docs/studies.md"
 REAL_SIZE = project_root() / "docs/real_size.md"
@@ -220,19 +218,11 @@ def variety(report: Report) -> list[Row]:
 
 
 def copies(report: Report) -> Row:
-    """The row of the copy test; of the demo's models in its present form."""
-    if report["profile"] == "demo":
-        audit = read_json(PRESENT)
-        tests, planted = audit["copies"], audit["planted"]
-    else:
-        tests = {
-            name: {"images": part["images"], **part["memorisation"]}
-            for name, part in report["priors"].items()
-        }
-        planted = report["evaluation"]["controls"]["planted copies, decoded"]
+    """The row of the copy test."""
+    planted = report["evaluation"]["controls"]["planted copies, decoded"]
     return (
         "samples very close to a training slice",
-        ", ".join(f"{tests[name]['suspicious']} of {tests[name]['images']}" for name in PRIORS),
+        of_priors(report, lambda p: f"{p['memorisation']['suspicious']} of {p['images']}"),
         f"other real people {100 * planted['suspicious_share_real']:.1f} % · planted copies"
         f" {100 * planted['suspicious_share']:.0f} %",
     )

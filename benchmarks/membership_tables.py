@@ -1,24 +1,21 @@
 """The section of docs/privacy.md on membership, utility and groups, made from two records.
 
-    python benchmarks/membership_tables.py [--run RUN]
+    python benchmarks/membership_tables.py
 
-membership.json is written by membership.py. demo_privacy.json holds what notebook 09 measured on
-the models in checkpoints/; with --run it is taken from a run with these models, just finished.
+membership.json is written by membership.py. What notebook 09 measured is in the record of `make
+demo`.
 """
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
-import torch
 from copy_tables import markdown
 from measure import RESULTS
 
-from oasis_utils.runtime import project_root, provenance, read_json, write_json
+from oasis_utils.runtime import project_root, read_json
 
-STUDY, AUDIT = RESULTS / "membership.json", RESULTS / "demo_privacy.json"
+STUDY, DEMO = RESULTS / "membership.json", RESULTS / "demo_2_cpu_cores.json"
 PAGE = project_root() / "docs/privacy.md"
 BEGIN, END = "<!-- privacy: made by benchmarks/membership_tables.py -->", "<!-- end of privacy -->"
 COLUMNS = {  # metric of a training: (heading, digits)
@@ -41,7 +38,7 @@ def between(item: dict[str, Any], digits: int = 2) -> str:
 
 
 def attacks(membership: dict[str, Any]) -> str:
-    """The audit of the shipped models and its controls."""
+    """The audit of the models of `make demo` and its controls."""
     head = ["scores of", "AUC, slices", "AUC, people", "found at 1 %", "plain", "null", "alarm"]
     rows = []
     for name, row in (membership["models"] | membership["controls"]).items():
@@ -161,7 +158,7 @@ def section(study: dict[str, Any], audit: dict[str, Any]) -> str:
             attacks(audit["membership"]),
             f"{people['members']} training and {people['others']} test people; a chain of"
             f" {people['reference']} further test people says how difficult a map is; the null"
-            f" compares {people['validation']} validation people. {origin(audit, AUDIT.name)}",
+            f" compares {people['validation']} validation people. {origin(audit, DEMO.name)}",
             copied(audit),
             "## What lowers membership inference",
             trainings(study),
@@ -182,30 +179,24 @@ def with_section(page: str, text: str) -> str:
     return f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}"
 
 
-def record(run: Path) -> None:
-    """Keep what notebook 09 of a run measured."""
-    report = read_json(run / "report.json")
-    sections = {name: report[name] for name in ("membership", "utility", "groups")}
-    sections["copies"] = {
+def audit_of(report: dict[str, Any]) -> dict[str, Any]:
+    """What a report says of privacy and utility."""
+    tests = {
         name: {"images": evaluation["images"], **evaluation["memorisation"]}
         for name, evaluation in report["priors"].items()
     }
-    sections["planted"] = report["evaluation"]["controls"]["planted copies, decoded"]
-    about = {
-        "command": "python -m oasis_utils run --profile demo --only 07,08,09",
-        "provenance": provenance(0, torch.device("cpu")),
+    return {
+        "command": "make demo",
+        "provenance": report["provenance"],
+        "copies": tests,
+        "planted": report["evaluation"]["controls"]["planted copies, decoded"],
+        **{name: report[name] for name in ("membership", "utility", "groups")},
     }
-    write_json(AUDIT, about | sections)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--run", type=Path, help="a finished run with the models in checkpoints/")
-    args = parser.parse_args()
-    if args.run:
-        record(args.run)
     page = PAGE.read_text(encoding="utf-8")
-    text = section(read_json(STUDY), read_json(AUDIT))
+    text = section(read_json(STUDY), audit_of(read_json(DEMO)))
     PAGE.write_text(with_section(page, text), encoding="utf-8")
 
 

@@ -26,6 +26,7 @@ def _importable(monkeypatch):
         "summary",
         "end_to_end",
         "demo_tables",
+        "scale",
     ):
         sys.modules.pop(name, None)
 
@@ -195,3 +196,30 @@ def test_tables_of_results_are_made_from_the_record(name):
 
     path = getattr(demo_tables, name)
     assert demo_tables.made(path) == path.read_text(encoding="utf-8")
+
+
+def test_the_table_of_ten_million_slices_is_that_of_the_record():
+    import scale
+
+    page = scale.PAGE.read_text(encoding="utf-8")
+    assert scale.with_table(page, scale.table(scale.read_json(scale.RECORD))) == page
+
+
+def test_hours_fall_with_the_number_of_gpus_but_messages_remain():
+    from scale import Counted, hours
+
+    found = Counted(parameters=25_000_000, operations=10e9)
+    alone, few, many = (hours(found, devices) for devices in (1, 8, 64))
+    assert alone[1] == 1 and alone[0] > few[0] > many[0] > alone[0] / 64
+    assert alone[1] > few[1] > many[1]
+
+
+def test_operations_of_a_convolution_and_of_its_gradient_are_counted():
+    from scale import Operations
+
+    x, weight = torch.rand(2, 3, 8, 8), torch.rand(5, 3, 3, 3, requires_grad=True)
+    with Operations() as counter:
+        y = torch.nn.functional.conv2d(x, weight, padding=1).sum()
+        once = counter.total
+        y.backward()
+    assert once == 2 * (2 * 5 * 8 * 8) * (3 * 3 * 3) and counter.total == 2 * once
