@@ -1,8 +1,9 @@
 """How many times faster do processes train together than one alone, on one thread each?
 
-    python benchmarks/data_parallel.py [--processes 2] [--rounds 10]
+    python benchmarks/data_parallel.py [--processes 2] [--rounds 10] [--times 4]
 
-Training steps of the demo's three models, of one joined batch. The ways alternate in one run: the
+Training steps of the demo's three models, of one joined batch with --times the profile's rows. The
+ways alternate in one run: the
 first process trains alone on the whole batch while the others wait, then all train on their parts.
 Time is that of the clock, so the machine must be calm. The time that a process computes (of the
 slowest one) says what is possible where each has a core of its own.
@@ -40,11 +41,11 @@ def trainer_of(name: str) -> Trainer:
     return Trainer(model, getattr(demo, f"{name}_training"), total_steps=1000)
 
 
-def batch_of(name: str, rank: int, count: int) -> dict[str, Tensor]:
+def batch_of(name: str, rank: int, count: int, times: int) -> dict[str, Tensor]:
     """The part of a process of one batch of the demo."""
     demo, generator = load_profile("demo"), torch.Generator().manual_seed(1)
     n, side, grid = (
-        getattr(demo, f"{name}_training").batch_size,
+        times * getattr(demo, f"{name}_training").batch_size,
         demo.vqvae.image_size,
         demo.vqvae.grid,
     )
@@ -68,31 +69,32 @@ def seconds_of_step(trainer: Trainer, batch: dict[str, Tensor], steps: int) -> l
     return [(after - before) / steps for before, after in zip(start, end, strict=True)]
 
 
-def measured(name: str, rounds: int) -> dict[str, list[list[float]]]:
+def measured(name: str, rounds: int, times: int) -> dict[str, list[list[float]]]:
     """{way: both times of a step in each round, of the slowest process}; the first round is not
     counted.
     """
     alone, together = trainer_of(name), trainer_of(name)
-    whole, part = batch_of(name, 0, 1), batch_of(name, processes.rank(), processes.count())
+    whole = batch_of(name, 0, 1, times)
+    part = batch_of(name, processes.rank(), processes.count(), times)
     found: dict[str, list[list[float]]] = {"alone": [], "together": []}
     for _ in range(rounds + 1):
         if processes.is_first():
             with processes.alone():
                 found["alone"].append(seconds_of_step(alone, whole, STEPS[name]))
         processes.wait()
-        times = processes.gathered(seconds_of_step(together, part, STEPS[name]))
-        found["together"].append([max(column) for column in zip(*times, strict=True)])
-    return {way: times[1:] for way, times in found.items()}
+        all_times = processes.gathered(seconds_of_step(together, part, STEPS[name]))
+        found["together"].append([max(column) for column in zip(*all_times, strict=True)])
+    return {way: seconds[1:] for way, seconds in found.items()}
 
 
-def work(rank: int, count: int, rounds: int, folder: str) -> None:
+def work(rank: int, count: int, rounds: int, times: int, folder: str) -> None:
     """What each process does."""
     torch.set_num_threads(1)
     select_device("cpu")
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=count
     )
-    found = {name: measured(name, rounds) for name in MODELS}
+    found = {name: measured(name, rounds, times) for name in MODELS}
     if rank == 0:
         write_json(Path(folder) / "found.json", found)
     dist.destroy_process_group()
@@ -102,9 +104,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--times", type=int, default=1, help="rows, as a multiple of the profile's")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        arguments = (options.processes, options.rounds, folder)
+        arguments = (options.processes, options.rounds, options.times, folder)
         torch.multiprocessing.spawn(work, arguments, nprocs=options.processes)
         found = read_json(Path(folder) / "found.json")
     figures = {name: summary(times) for name, times in found.items()}
@@ -116,7 +119,8 @@ def main() -> None:
             f" ({own['lowest']:.2f} to {own['highest']:.2f}); milliseconds of a step"
             f" {values['milliseconds']}"
         )
-    record("data_parallel", {"processes": options.processes, **figures}, CPU)
+    subject = "data_parallel" if options.times == 1 else f"data_parallel_{options.times}_times"
+    record(subject, {"processes": options.processes, **figures}, CPU)
 
 
 def summary(times: dict[str, list[list[float]]]) -> dict:

@@ -15,8 +15,11 @@ from oasis_utils.runtime import project_root, read_json
 from oasis_utils.runtime.files import json_text, write_texts
 
 RECORD = project_root() / "benchmarks/results/demo_2_cpu_cores.json"
-# a training of a fresh clone with other starting weights: how far one run can be trusted, and times
-OTHER = RECORD.with_name("demo_2_cpu_cores_other_start.json")
+# two trainings on 64 people, with other starting weights, of demo as it was
+FEWER = (
+    RECORD.with_name("demo_64_people.json"),
+    RECORD.with_name("demo_64_people_other_start.json"),
+)
 LARGE = RECORD.with_name("large_2_cpu_cores.json")
 README, STUDIES = project_root() / "README.md", project_root() / "docs/studies.md"
 REAL_SIZE = project_root() / "docs/real_size.md"
@@ -251,25 +254,27 @@ def all_results(report: Report) -> str:
         markdown(("held-out sample brains", "value", "reference"), rows)
         + "\n\nWhat gives the generated slices away (largest differences of means from decoded real"
         f" slices, in standard deviations of these, of one run; {count} slices of {people} people):"
-        f" {away}.\n\n{second_training(read_json(OTHER))}"
+        f" {away}.\n\n{with_fewer_people()}"
     )
 
 
-def second_training(report: Report) -> str:
-    """What a second training found, in one sentence."""
-    found = {
-        row[0]: row[1] for part in (reconstruction, likelihood, likeness) for row in part(report)
-    }
+def with_fewer_people() -> str:
+    """What two trainings on fewer people found, in one sentence."""
+    trainings = [
+        {row[0]: row[1] for part in (reconstruction, likelihood, likeness) for row in part(report)}
+        for report in map(read_json, FEWER)
+    ]
     names = (
         "reconstruction SSIM in the brain",
         "PixelCNN, nats per code (a bound)",
         "KID to real slices",
         "two-sample AUC to decoded real slices",
     )
+    links = " and ".join(f"[report](../benchmarks/results/{path.name})" for path in FEWER)
     return (
-        "The intervals are over people, not over trainings. A second training with other starting"
-        f" weights and all else equal ([report](../benchmarks/results/{OTHER.name})) found: "
-        + "; ".join(f"{name} {found[name]}" for name in names)
+        "The intervals are over people, not over trainings. Two trainings on 64 people, in as many"
+        f" steps on other processors and with other starting weights ({links}), found: "
+        + "; ".join(f"{name} {' and '.join(found[name] for found in trainings)}" for name in names)
         + "."
     )
 

@@ -235,14 +235,8 @@ class Batches:
             if "images" in batch:
                 images = batch["images"]
                 if self.mirror:
-                    images = _mirrored(images, flips[rows], self.mirror)
+                    images = torch.where(
+                        flips[rows][:, None, None, None], self.mirror.mirror(images), images
+                    )
                 batch["images"] = to_float(images)
             yield batch
-
-
-def _mirrored(images: Tensor, chosen: Tensor, symmetry: Symmetry) -> Tensor:
-    """The images, of which the chosen ones are mirrored; on the CPU only these are touched."""
-    if images.device.type != "cpu":  # which rows are chosen is not waited for
-        return torch.where(chosen[:, None, None, None], symmetry.mirror(images), images)
-    images[chosen] = symmetry.mirror(images[chosen])
-    return images

@@ -127,7 +127,8 @@ def _executor(sweep: Sweep, only: str, after: str) -> Any:
         import submitit
     except ImportError:
         raise UsageError(
-            "--engine slurm needs the package submitit: pip install 'oasis-vq[slurm]'"
+            "--engine slurm needs the package submitit: pip install -e '.[slurm]' in the"
+            " project's folder"
         ) from None
 
     class Executor(submitit.SlurmExecutor):
