@@ -293,12 +293,11 @@ def some_results(report: Report) -> str:
         "planted anomalies, AUROC",
         "samples very close to a training slice",
     )
-    seconds, origin = report["seconds"]["total"], report["provenance"]
+    origin = report["provenance"]
     return (
         markdown(("metric", "value", "reference"), [kept[name] for name in names])
-        + f"\n\nThe notebooks took {seconds / 60:.0f} minutes on {origin['hardware']}"
-        f" ([report](benchmarks/results/{RECORD.name}), revision {origin['revision'][:7]}). [All"
-        " results](docs/studies.md)."
+        + f"\n\n{origin['hardware']}, [report](benchmarks/results/{RECORD.name}) of revision"
+        f" {origin['revision'][:7]}. [All results](docs/studies.md)."
     )
 
 
