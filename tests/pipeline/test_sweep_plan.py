@@ -236,7 +236,7 @@ def test_wrong_options_of_slurm_are_refused(options, message, tmp_path, capsys):
 def test_slurm_without_submitit_names_the_extra(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", None)
     assert main(["sweep", str(sweep_file(tmp_path)), "--dry-run", "--engine", "slurm"]) == 2
-    assert "pip install 'oasis-vq[slurm]'" in capsys.readouterr().err
+    assert "pip install -e '.[slurm]'" in capsys.readouterr().err
 
 
 def test_slurm_where_there_is_none_is_refused(tmp_path, capsys, monkeypatch):
@@ -262,7 +262,7 @@ def test_the_page_shows_every_key_and_a_file_that_is_read(tmp_path):
     path.write_text(example)
     sweep = read_sweep(path)
     assert sweep.stages == ("01,02,03", "04", "05", "06,07,08") and sweep.seeds == (0, 1, 2)
-    assert sweep.grid == {"n_codes": ("64", "256"), "epochs": ("8", "16")}
+    assert sweep.grid == {"n_codes": ("64", "256"), "downsampling": ("4", "8")}
     table = page.split("## The file")[1].split("## Slurm")[0]
     rows = [
         re.findall(r"`(\w+)`", line.split("|")[1]) for line in table.splitlines() if "| `" in line
