@@ -43,7 +43,7 @@ toc_object_entries_show_parents = "hide"
 add_module_names = False
 nitpicky = True
 # other packages are not in the book, type variables have no entry
-nitpick_ignore_regex = [("py:.*", r"(?!oasis_utils\.).*|.*\.(Model|Array|ascending)")]
+nitpick_ignore_regex = [("py:.*", r"(?!oasis_utils\.).*|.*\.(Model|Array|Item|ascending)")]
 
 html_theme = "sphinx_book_theme"
 html_title = project

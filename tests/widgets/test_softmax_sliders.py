@@ -56,11 +56,12 @@ def test_bars_are_the_shares_that_the_sampler_draws(sliders, temperature, top_k,
 )
 def test_every_control_changes_the_bars_and_the_way_back_restores_them(sliders, control, value):
     before, old = sliders.bars.value, getattr(sliders, control).value
+    figures = plt.get_fignums()
     getattr(sliders, control).value = value
     assert sliders.bars.value != before
     getattr(sliders, control).value = old
     assert sliders.bars.value == before
-    assert not plt.get_fignums()  # else a notebook shows them, and they stay in memory
+    assert plt.get_fignums() == figures  # else a notebook shows them, and they stay in memory
 
 
 def test_a_click_on_the_slice_sets_the_boxes_and_they_move_the_mark(sliders):
