@@ -89,7 +89,7 @@ def counted(model: Trainable, batch: dict[str, torch.Tensor]) -> Counted:
 
 
 def hours(found: Counted, devices: int) -> tuple[float, float]:
-    """(hours of one pass over all slices, share of them in which GPUs compute)."""
+    """(hours for ten million slices or maps, share of them in which GPUs compute)."""
     computing = PER_GPU * found.operations / (SHARE * PEAK)
     link = LINKS[devices <= IN_ONE_MACHINE]
     talking = 2 * (devices - 1) / devices * 4 * found.parameters / link
@@ -99,8 +99,8 @@ def hours(found: Counted, devices: int) -> tuple[float, float]:
 
 def table(record: dict[str, Any]) -> str:
     """The table of docs/scale.md."""
-    head = "| model | parameters | operations a slice | " + " | ".join(
-        f"{n} GPU{'s' * (n > 1)}, hours a pass" for n in DEVICES
+    head = "| model | parameters | operations a slice or map | " + " | ".join(
+        f"{n} GPU{'s' * (n > 1)}, hours" for n in DEVICES
     )
     lines = [head + " |", "|---|---:|---:|" + "---:|" * len(DEVICES)]
     for label, values in record["models"].items():

@@ -327,22 +327,18 @@ def test_override_refuses_unknown_fields():
 
 @pytest.mark.parametrize("model", ["vqvae", "pixelcnn", "dcgan"])
 @pytest.mark.parametrize("name", PROFILES)
-def test_a_schedule_has_as_many_steps_on_fewer_samples_and_the_epochs_of_the_profile_on_more(
-    name, model
-):
+def test_fewer_samples_keep_the_steps_and_validations_and_more_the_epochs(name, model):
     profile = config.load_profile(name)
     usual = profile.data.train_subjects * 32 * (1 if model == "vqvae" else profile.codes.variants)
     schedule = getattr(profile, f"{model}_training")
-
-    def steps(samples, **changes):
-        given = profile.schedule(model, samples, **changes)
-        return given.epochs * max(samples // given.batch_size, 1)
-
+    planned = schedule.epochs * max(usual // schedule.batch_size, 1)
     assert profile.schedule(model, usual) == profile.schedule(model, 10 * usual) == schedule
-    for samples in (1, usual // 7 + 1, usual // 2):
-        assert (
-            steps(usual) <= steps(samples) < steps(usual) + max(samples // schedule.batch_size, 1)
-        )
-    assert profile.schedule(model, 1, epochs=3, batch_size=None) == dataclasses.replace(
-        schedule, epochs=3
-    )
+    for samples in (1, usual // 7 + 1, usual // 2, usual - schedule.batch_size):
+        batches = max(samples // schedule.batch_size, 1)
+        given = profile.schedule(model, samples)
+        assert abs(given.epochs * batches - planned) <= batches / 2
+        validations = given.epochs / given.validate_every
+        assert validations < 2 * schedule.epochs / schedule.validate_every + 1
+        again = profile.schedule(model, samples, epochs=given.epochs, batch_size=None)
+        assert again == given  # as `train` computes it for a notebook
+    assert profile.schedule(model, usual, epochs=3) == dataclasses.replace(schedule, epochs=3)

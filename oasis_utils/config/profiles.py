@@ -58,14 +58,16 @@ class Profile:
     def schedule(self, model: str, samples: int, **changes: Any) -> TrainingConfig:
         """The schedule of a model on data of any size.
 
-        Fewer samples than the sample brains of the profile get more epochs, so that the training
-        has as many steps; more samples get the epochs of the profile.
+        Fewer samples than the sample brains of the profile get more epochs, and validations as many
+        epochs apart, so that the training has about as many steps and validations; more samples get
+        the epochs of the profile.
 
         Args:
             model: vqvae, pixelcnn or dcgan.
             samples: Training slices, or for a prior the training maps, which are slices times
                 `codes.variants`.
-            changes: New values by field name; None keeps that of the profile.
+            changes: New values by field name; None keeps that of the profile. Another batch size
+                keeps the number of samples that are seen, not of steps.
 
         Returns:
             The schedule with the changes; its epochs are those given, if any.
@@ -74,11 +76,12 @@ class Profile:
         if model != "vqvae":
             planned *= self.codes.variants
         schedule = override(getattr(self, f"{model}_training"), **changes)
-        if changes.get("epochs"):
-            return schedule
         batches, usual = (max(n // schedule.batch_size, 1) for n in (samples, planned))
+        stretch = max(usual / batches, 1)
         return override(
-            schedule, epochs=max(schedule.epochs, -(-schedule.epochs * usual // batches))
+            schedule,
+            epochs=changes.get("epochs") or round(schedule.epochs * stretch),
+            validate_every=schedule.validate_every * int(stretch),
         )
 
 
