@@ -48,9 +48,15 @@ def notebook_source(path: Path) -> list[str]:
     return ["".join(cell["source"]) for cell in read_json(path)["cells"]]
 
 
-def set_cache_keys(steps: list[Step], data: str) -> None:
-    """Set the cache key of each step: a digest of its code, parameters, package and data."""
-    state = [package_state(), data_state(data)]
+def set_cache_keys(steps: list[Step], data: str, package: str | None = None) -> None:
+    """Set the cache key of each step: a digest of its code, parameters, package and data.
+
+    Args:
+        steps: Of one run.
+        data: Path of the data; empty: sample brains.
+        package: What `package_state` returned for other runs; None: it is taken now.
+    """
+    state = [package_state() if package is None else package, data_state(data)]
     for step in steps:
         step.cache_key = digest([state, notebook_source(step.source), step.parameters])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from oasis_utils.pipeline.cache_keys import read_record
@@ -26,20 +27,27 @@ def save_results(run: RunFolder, notebook: str, summary: str, **sections: Any) -
     write_json(run.summary(notebook), {"summary": summary, **entries})
 
 
-def collect_report(run: RunFolder) -> dict[str, Any]:
+def collect_report(run: RunFolder, notebooks: Iterable[str] = tuple(PRODUCTS)) -> dict[str, Any]:
     """The sections that the notebooks of a run have saved, as one dictionary.
 
     Args:
         run: The run folder.
+        notebooks: Whose sections, in the order of the series.
 
     Returns:
         {section: its JSON value}; only the sections that are there.
+
+    Raises:
+        ValueError: A file is damaged.
     """
     report: dict[str, Any] = {}
-    for name in PRODUCTS:
+    for name in notebooks:
         path = run.summary(name)
         if path.exists():
-            report |= {k: v for k, v in read_json(path).items() if k != "summary"}
+            found = read_json(path)
+            if not isinstance(found, dict):
+                raise ValueError(f"{path} holds no sections: run {name} again")
+            report |= {k: v for k, v in found.items() if k != "summary"}
     return report
 
 
@@ -71,15 +79,28 @@ def finish_report(run: RunFolder) -> dict[str, Any]:
     Returns:
         The sections that are there, with seconds.
     """
-    seconds = {
-        name: round(record["seconds"], 1)
-        for name in PRODUCTS
-        if (record := read_record(run, name)) is not None
-    }
-    seconds = {"total": round(sum(seconds.values()), 1), **seconds}
+    seconds = seconds_of(run)
     if run.report.exists() or len(seconds) > len(PRODUCTS):
         return save_report(run, seconds)
     return collect_report(run) | {"seconds": seconds}
+
+
+def seconds_of(run: RunFolder, notebooks: Iterable[str] = tuple(PRODUCTS)) -> dict[str, float]:
+    """Wall time of the last execution of each finished notebook, and their total.
+
+    Args:
+        run: The run folder.
+        notebooks: Which ones, in the order of the series.
+
+    Returns:
+        {"total" or notebook: seconds, to a tenth}.
+    """
+    seconds = {
+        name: round(record["seconds"], 1)
+        for name in notebooks
+        if (record := read_record(run, name)) is not None
+    }
+    return {"total": round(sum(seconds.values()), 1), **seconds}
 
 
 def table(steps: list[Step], run: RunFolder) -> str:

@@ -85,6 +85,11 @@ class RunFolder:
         """Lock that one process holds while it writes here."""
         return self.root / ".lock"
 
+    @property
+    def begun(self) -> bool:
+        """Whether a notebook has begun to write here."""
+        return any((self.root / name).is_dir() for name in ("notebooks", "summaries", "cache_keys"))
+
     def checkpoint(self, name: str) -> Path:
         """Weights and configuration of a model: vqvae, pixelcnn or dcgan."""
         return self.root / "checkpoints" / f"{name}.safetensors"

@@ -10,6 +10,7 @@ from small_sweeps import SMALL, finish, planned, sweep_file
 
 from oasis_utils.cli.parser import build_parser, main
 from oasis_utils.pipeline.series import PRODUCTS, UsageError
+from oasis_utils.pipeline.sweep import plan
 from oasis_utils.pipeline.sweep.description import KEYS, read_sweep
 from oasis_utils.pipeline.sweep.plan import preparations
 from oasis_utils.runtime import project_root
@@ -45,26 +46,35 @@ def test_commands_are_those_of_run_with_what_their_notebooks_know(tmp_path):
     parsed = [build_parser().parse_args(stage.command[3:]) for stage in run.stages]
     for args, given in zip(parsed, (["n_codes=64", "revive_below=1e-3"], [], []), strict=True):
         assert args.command == "run" and args.profile == "smoke" and args.seed == 3
-        assert args.out == str(run.folder.root) and args.data == str(run.needs.folder.data)
+        assert args.out == str(run.folder.root) and args.data == str(run.preparation.folder.data)
         assert args.parameters == ["epochs=2", *given]
     assert run.stages[0].command[0] == sys.executable
     step = run.stages[0].steps[1]
     assert step.parameters["revive_below"] == 0.001 and step.parameters["epochs"] == 2
 
 
+def test_names_keep_underscores_and_the_package_is_read_once(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(plan, "package_state", lambda: calls.append(1) or "state")
+    runs = planned(sweep_file(tmp_path, "seeds: [0, 1]\ngrid: {gradient: [a_b, a-b]}"))
+    assert [run.name for run in runs[::2]] == ["gradient=a_b,seed=0", "gradient=a-b,seed=0"]
+    assert calls == [1]
+    assert len({run.stages[1].steps[0].cache_key for run in runs}) == len(runs)
+
+
 def test_slices_are_prepared_once_for_each_seed_of_sample_brains(tmp_path):
     runs = planned(sweep_file(tmp_path, GRID))
-    makers = preparations(runs)
-    assert [maker.name for maker in makers] == ["data/seed=0", "data/seed=3"]
-    assert {run.needs.name for run in runs if run.seed == 3} == {"data/seed=3"}
-    assert [stage.only for stage in makers[0].stages] == ["01"]
-    assert "--data" not in makers[0].stages[0].command
+    prepared = preparations(runs)
+    assert [run.name for run in prepared] == ["data/seed=0", "data/seed=3"]
+    assert {run.preparation.name for run in runs if run.seed == 3} == {"data/seed=3"}
+    assert [stage.only for stage in prepared[0].stages] == ["01"]
+    assert "--data" not in prepared[0].stages[0].command
 
 
 def test_given_data_are_prepared_once_and_a_prepared_folder_not_again(tmp_path, tree, brains):
     runs = planned(sweep_file(tmp_path, GRID, data=tree))
-    (maker,) = preparations(runs)
-    command = maker.stages[0].command
+    (prepared,) = preparations(runs)
+    command = prepared.stages[0].command
     assert command[command.index("--data") + 1] == str(tree.resolve())
     runs = planned(sweep_file(tmp_path, GRID, data=brains.folder))
     assert preparations(runs) == []
@@ -87,7 +97,11 @@ REFUSED = {
     "seeds: []": "seeds has no value",
     "retries: -1": "retries: '-1' is not a whole number from 0 to 20",
     "grid: {n_codes: [8, 8]}": "grid: n_codes lists 8 twice",
-    "grid: {n_codes: [8, 08]}": "two runs would be n_codes=8,seed=0",
+    "grid: {n_codes: [8, 08]}": (
+        "two values of the grid, or two seeds, give the folder n_codes=8,seed=0: leave one out"
+    ),
+    "seeds: [0, 00]": "two values of the grid, or two seeds, give the folder seed=0: leave one out",
+    f"grid: {{gradient: [{'x' * 240}]}}": "would have a name of 256 bytes, more than 255",
     "grid: {n_codes: []}": "grid: n_codes has no value",
     "grid: {n_codes: [[8]]}": "grid: n_codes must be one value, not list",
     "grid: {n_codes: [8], n_codes: [9]}": "line 2: 'n_codes' is given twice",
@@ -125,9 +139,10 @@ def test_a_missing_file_is_named(tmp_path, capsys):
     assert f"{tmp_path / 'none.yml'}" in capsys.readouterr().err
 
 
-def test_a_run_folder_is_no_folder_of_a_sweep(tmp_path, capsys):
+@pytest.mark.parametrize("folder", ["notebooks", "summaries", "cache_keys"])
+def test_a_run_folder_is_no_folder_of_a_sweep(folder, tmp_path, capsys):
     path = sweep_file(tmp_path)
-    (tmp_path / "runs" / "summaries").mkdir(parents=True)
+    (tmp_path / "runs" / folder).mkdir(parents=True)
     assert main(["sweep", str(path), "--dry-run"]) == 2
     assert "is a run folder: choose one for the runs of the sweep" in capsys.readouterr().err
 
@@ -156,7 +171,7 @@ def test_a_dry_run_prints_commands_and_makes_nothing(tmp_path, capsys):
 def test_a_dry_run_leaves_out_what_is_done(tmp_path, capsys):
     path = sweep_file(tmp_path)
     runs = planned(path)
-    finish(runs[0].needs)
+    finish(runs[0].preparation)
     first, second = planned(path)  # with the slices that are there now
     finish(first)
     finish(second, 1)
@@ -201,10 +216,32 @@ def test_batch_scripts_are_arrays_that_wait_for_one_another(tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_run_waits_for_its_own_slices_only(tmp_path, capsys):
+    pytest.importorskip("submitit")
+    scripts = batch_scripts(sweep_file(tmp_path, seeds="[0, 1]"), capsys)
+    waits = [re.findall(r"--dependency=(\S+)", script) for script in scripts]
+    assert waits == [
+        *([], ["afterok:JOB1_0"], ["aftercorr:JOB2"]),
+        *(["afterok:JOB1_1"], ["aftercorr:JOB4"]),
+    ]
+    tasks = [re.findall(r"^# task \d+, (\S+):", script, re.MULTILINE) for script in scripts]
+    assert tasks[0] == ["data/seed=0", "data/seed=1"]
+    assert tasks[1] == tasks[2] == ["n_codes=8,seed=0", "n_codes=16,seed=0"]
+    assert tasks[3] == tasks[4] == ["n_codes=8,seed=1", "n_codes=16,seed=1"]
+
+
+def test_srun_gets_the_cores_of_the_job(tmp_path, capsys):
+    pytest.importorskip("submitit")
+    options = "{cpus_per_task: 3, srun_args: [--label]}"
+    for script in batch_scripts(sweep_file(tmp_path, slurm=options), capsys):
+        assert "#SBATCH --cpus-per-task=3\n" in script
+        assert re.search(r"^srun .* --cpus-per-task=3 --label ", script, re.MULTILINE)
+
+
 def test_runs_that_are_further_get_arrays_of_their_own(tmp_path, capsys):
     pytest.importorskip("submitit")
     path = sweep_file(tmp_path, SMALL.replace("16", "16, 32"))
-    finish(planned(path)[0].needs)
+    finish(planned(path)[0].preparation)
     finish(planned(path)[1], 1)
     scripts = batch_scripts(path, capsys)
     tasks = [re.findall(r"^# task \d+, (\S+),seed=0:", script, re.MULTILINE) for script in scripts]
@@ -223,6 +260,10 @@ def test_runs_that_are_further_get_arrays_of_their_own(tmp_path, capsys):
         ("{mem: [1, 2]}", "slurm: mem must be one value, not list"),
         ("{additional_parameters: x}", "slurm: additional_parameters must hold names"),
         ("{setup: [[x]]}", "slurm: setup must be a list of texts"),
+        *(
+            (f"{{additional_parameters: {{{name}: x}}}}", f"{name} is set by the sweep")
+            for name in ("array", "output", "error", "signal", "job-name", "job_name", "dependency")
+        ),
     ],
 )
 def test_wrong_options_of_slurm_are_refused(options, message, tmp_path, capsys):
@@ -268,6 +309,14 @@ def test_the_page_shows_every_key_and_a_file_that_is_read(tmp_path):
         re.findall(r"`(\w+)`", line.split("|")[1]) for line in table.splitlines() if "| `" in line
     ]
     assert {key for row in rows for key in row} == set(KEYS)
+
+
+def test_the_page_lists_the_options_that_submitit_passes():
+    submitit = pytest.importorskip("submitit")
+    page = (project_root() / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"takes these options of `sbatch`: (.*?)\n\n", page, re.DOTALL)
+    names = set(re.findall(r"`(\w+)`", listed))
+    assert len(names) > 10 and names <= submitit.SlurmExecutor._valid_parameters()
 
 
 def test_usage_errors_are_of_the_file(tmp_path):

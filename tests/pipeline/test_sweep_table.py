@@ -10,9 +10,9 @@ from small_sweeps import fail, finish, planned, sweep_file, write_report
 
 from oasis_utils.cli.parser import main
 from oasis_utils.pipeline.sweep.metrics import METRICS, report_of
-from oasis_utils.pipeline.sweep.state import JobBook, states
+from oasis_utils.pipeline.sweep.state import SubmittedJobs, states
 from oasis_utils.pipeline.sweep.table import rows_of, seed_rows, table_text
-from oasis_utils.runtime import RunFolder, project_root, read_json
+from oasis_utils.runtime import project_root, read_json
 
 GRID = """
 profile: smoke
@@ -28,7 +28,7 @@ def made(tmp_path):
     """(file, runs): two combinations of three seeds, the last run failed."""
     path = sweep_file(tmp_path, GRID)
     for seed in range(3):
-        finish(planned(path)[seed].needs)
+        finish(planned(path)[seed].preparation)
     runs = planned(path)
     for run in runs[:-1]:
         finish(run)
@@ -40,7 +40,7 @@ def made(tmp_path):
 
 
 def rows(runs, tmp_path):
-    return rows_of(runs, states(runs, JobBook(tmp_path, None)))
+    return rows_of(runs, states(runs, SubmittedJobs(tmp_path, None)))
 
 
 def test_every_metric_is_that_of_the_report():
@@ -63,20 +63,57 @@ def test_every_metric_is_that_of_the_report():
     assert low / found["nats_per_code"].interval[0] == pytest.approx(1 / np.log(2) / 16)
 
 
-def test_a_run_without_a_report_has_what_its_notebooks_saved(made, tmp_path):
+def test_a_report_is_what_the_up_to_date_notebooks_saved(tmp_path):
+    text = "profile: smoke\nstages: [01, 02, [03, 04, 05], [06, 07, 08]]"
+    path = sweep_file(tmp_path, text)
+    finish(planned(path)[0].preparation)
+    (run,) = planned(path)
+    write_report(run, 0.9, 0.8, 0.95, kid=0.5)  # of an earlier setting
+    assert rows([run], tmp_path)[0].found == {}
+    finish(run, 1)
+    assert rows([run], tmp_path)[0].found == {}  # no KID, and no seconds of a part of the run
+    finish(run, 2)
+    assert set(rows([run], tmp_path)[0].found) == {"ssim", "brain_ssim"}
+    finish(run)
+    found = rows([run], tmp_path)[0].found
+    assert found["kid_dcgan"].value == 0.5 and found["seconds"].value == 16.0
+    (changed,) = planned(sweep_file(tmp_path, text, parameters="{epochs: 3}"))
+    assert rows([changed], tmp_path)[0].found == {}
+
+
+def test_stages_of_an_earlier_file_do_not_count(made, tmp_path):
     _, runs = made
-    runs[0].folder.report.unlink()
-    assert report_of(runs[0].folder) == {"seconds": {"total": 4.0}}
-    runs[0].folder.report.write_text("damaged")
-    assert report_of(runs[0].folder) == report_of(RunFolder(tmp_path / "none")) == {}
-    assert "seconds" not in rows(runs, tmp_path)[-1].found  # only a part of the run
+    assert set(rows(runs[:1], tmp_path)[0].found) == {"ssim", "brain_ssim", "seconds"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "damaged",
+        "[]",
+        '{"summary": "", "reconstruction": []}',
+        '{"summary": "", "reconstruction": {"ssim": "high", "intervals": 3}}',
+    ],
+)
+def test_a_damaged_report_leaves_the_cells_of_its_run_empty(text, made, tmp_path):
+    path, runs = made
+    runs[0].folder.summary("02_train_vqvae").write_text(text)
+    assert report_of(runs[0]) == {}
+    assert main(["sweep", str(path), "--table"]) == 0
+    first, second = rows(runs[:2], tmp_path)
+    assert first.found == {} and second.found["ssim"].value == 0.92
+
+
+@pytest.mark.parametrize("section", [[], {"ssim": "high", "intervals": 3}, {"ssim": [1]}, "x", 3])
+def test_a_metric_of_another_form_is_none(section):
+    assert METRICS[0].of({"reconstruction": section}) is None
 
 
 def test_the_text_has_a_row_a_run_and_says_where_one_failed(made, tmp_path):
     text = table_text(rows(made[1], tmp_path))
     table, failed, over_seeds = text.split("\n\n")
     head, *lines = table.splitlines()
-    assert head.split()[:4] == ["n_codes", "seed", "status", "ssim"] and len(lines) == 6
+    assert head.split()[:4] == ["n_codes", "seed", "state", "ssim"] and len(lines) == 6
     assert lines[0].split()[:7] == ["8", "0", "done", "0.900", "(0.890", "to", "0.920)"]
     assert lines[5].split() == ["16", "2", "failed"]
     assert failed.splitlines() == [
@@ -138,13 +175,34 @@ def test_the_figure_shows_each_value_in_the_line_of_its_combination(made, tmp_pa
 
 
 def test_with_many_seeds_each_run_has_a_line(tmp_path, monkeypatch):
-    path = sweep_file(tmp_path, "profile: smoke\nseeds: [0, 1, 2, 3, 4, 5, 6]\nstages: [01]")
+    path = sweep_file(tmp_path, "profile: smoke\nseeds: [0, 1, 2, 3, 4, 5, 6]\nstages: [[01, 02]]")
     runs = planned(path)
     for run in runs:
+        finish(run.preparation)
+    runs = planned(path)
+    for run in runs:
+        finish(run)
         write_report(run, 0.9, 0.8, 0.95)
     ax = figure_of(runs, tmp_path, monkeypatch)["SSIM"]
     assert [label.get_text() for label in ax.get_yticklabels()] == [run.name for run in runs]
     assert len(ax.lines[0].get_xdata()) == 7
+
+
+def test_the_figure_has_done_runs_only_and_an_old_one_goes(made, tmp_path, monkeypatch):
+    path, runs = made
+    finish(runs[0], 1)  # notebook 01 again: 02 is older
+    runs[1].folder.checkpoint("vqvae").unlink()
+    shown = {
+        line.get_label(): line for line in figure_of(runs, tmp_path, monkeypatch)["SSIM"].lines
+    }
+    assert shown["seed 0"].get_xdata() == pytest.approx([0.95])
+    assert shown["seed 1"].get_xdata() == pytest.approx([0.96])
+    monkeypatch.undo()
+    assert main(["sweep", str(path), "--table"]) == 0
+    assert (tmp_path / "runs" / "sweep.png").exists()
+    path.write_text(path.read_text() + "\nparameters: {epochs: 3}")
+    assert main(["sweep", str(path), "--table"]) == 0
+    assert not (tmp_path / "runs" / "sweep.png").exists()
 
 
 def test_without_any_report_there_is_a_table_and_no_figure(tmp_path, capsys):

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from one_node import missing, one_node
@@ -13,7 +14,8 @@ from small_sweeps import planned, sweep_file, with_commands
 from oasis_utils.cli.parser import main
 from oasis_utils.pipeline.sweep.cluster import submit
 from oasis_utils.pipeline.sweep.description import read_sweep
-from oasis_utils.pipeline.sweep.state import JobBook, queue
+from oasis_utils.pipeline.sweep.plan import preparations
+from oasis_utils.pipeline.sweep.state import SubmittedJobs, queue, states
 
 pytest.importorskip("submitit", reason="needs submitit: pip install -e '.[slurm]'")
 pytestmark = [
@@ -73,9 +75,10 @@ def wait_for(condition, seconds=120):
 
 def submitted(path, runs, at=0):
     """The jobs of runs whose commands are shell scripts."""
-    book = JobBook(path.parent / "runs", queue(needed=True))
-    submit(read_sweep(path), runs, {run.name: at for run in runs}, book)
-    return book.jobs
+    jobs = SubmittedJobs(path.parent / "runs", queue(needed=True))
+    first = {run.name: at for run in [*preparations(runs), *runs]}
+    submit(read_sweep(path), runs, first, jobs)
+    return jobs.jobs
 
 
 def test_each_task_waits_for_its_own_run_and_a_failure_ends_that_run_only(slurm, tmp_path):
@@ -139,24 +142,65 @@ def test_a_cancelled_job_ends_at_once_and_is_not_tried_again(slurm, tmp_path):
     assert run.stages[0].log.read_text().count("--- ") == 1
 
 
-def test_what_waits_for_slices_waits_for_all_of_them_once(slurm, tmp_path):
-    """The command, with jobs that Slurm holds: nothing runs, and a second call adds nothing."""
-    options = "{additional_parameters: {hold: true}}"
-    text = re.sub(r"slurm: .*", f"slurm: {options}", STAGES)
+def test_failed_slices_end_the_runs_of_their_seed_only(slurm, tmp_path):
+    path = sweep_file(tmp_path, STAGES.replace("8, 16, 32", "8, 16"), seeds="[0, 1]")
+    log = tmp_path / "order"
+    runs = planned(path)
+    prepared = {
+        run.name: with_commands(run, [f"sleep 1; echo {run.seed} >> {log}; exit {1 - run.seed}"])
+        for run in preparations(runs)
+    }
+    scripts = [f"echo {{}}-{{}}-{number} >> {log}" for number in range(3)]
+    made = [
+        replace(
+            with_commands(run, [text.format(run.seed, run.varied["n_codes"]) for text in scripts]),
+            preparation=prepared[run.preparation.name],
+        )
+        for run in runs
+    ]
+    jobs = submitted(path, made)
+    assert [job.split("_")[1] for name in prepared for job in jobs[name]] == ["0", "1"]
+    wait_for(lambda: not queue(needed=True))
+    lines = log.read_text().split()
+    assert sorted(line for line in lines if line[0] == "0") == ["0"]
+    assert sorted(line for line in lines if line[0] == "1") == [
+        "1",
+        *(f"1-16-{number}" for number in range(3)),
+        *(f"1-8-{number}" for number in range(3)),
+    ]
+
+
+def test_a_job_that_slurm_ends_before_its_stage_is_named_in_the_table(slurm, tmp_path):
+    text = STAGES.replace("[export OMP_NUM_THREADS=1]", "[exit 1]").replace("8, 16, 32", "8")
     path = sweep_file(tmp_path, text)
     assert main(["sweep", str(path), "--engine", "slurm"]) == 0
-    assert len(queue(needed=True)) == 1 + 3 * 3
+    wait_for(lambda: not queue(needed=True))
+    job = json.loads((tmp_path / "runs" / "jobs.json").read_text())["data/seed=0"][0]
+    (found,) = states(planned(path), SubmittedJobs(tmp_path / "runs", queue())).values()
+    assert f"data/seed=0, stage 01: job {job} left the queue" in found.where
+    assert list((tmp_path / "runs" / "slurm").glob(f"{job}_*"))
+
+
+def test_what_waits_for_slices_waits_for_its_own_once(slurm, tmp_path):
+    """The command, with jobs that Slurm holds: nothing runs, and a second call adds nothing."""
+    options = "{additional_parameters: {hold: true}}"
+    text = "seeds: [0, 1]\n" + re.sub(r"slurm: .*", f"slurm: {options}", STAGES)
+    path = sweep_file(tmp_path, text)
     assert main(["sweep", str(path), "--engine", "slurm"]) == 0
-    assert len(queue(needed=True)) == 1 + 3 * 3
+    assert len(queue(needed=True)) == 2 * (1 + 3 * 3)
+    assert main(["sweep", str(path), "--engine", "slurm"]) == 0
+    assert len(queue(needed=True)) == 2 * (1 + 3 * 3)
     longer = sweep_file(tmp_path, text.replace("32", "32, 64"))
     assert main(["sweep", str(longer), "--engine", "slurm"]) == 0
-    book = json.loads((tmp_path / "runs" / "jobs.json").read_text())
-    (added,) = [ids for run, ids in book.items() if "64" in run]
-    assert len(queue(needed=True)) == 1 + 4 * 3 and len(added) == 3
-    shown = subprocess.run(
-        ["scontrol", "show", "job", added[0]], capture_output=True, text=True, check=True
-    ).stdout
-    assert f"Dependency=afterok:{book['data/seed=0'][0]}" in shown
+    jobs = json.loads((tmp_path / "runs" / "jobs.json").read_text())
+    added = {run: ids for run, ids in jobs.items() if "64" in run}
+    assert len(queue(needed=True)) == 2 * (1 + 4 * 3) and len(added) == 2
+    for run, ids in added.items():
+        shown = subprocess.run(
+            ["scontrol", "show", "job", ids[0]], capture_output=True, text=True, check=True
+        ).stdout
+        own = jobs[f"data/{run.split(',')[1]}"][0]
+        assert f"Dependency=afterok:{own}(" in shown
 
 
 def test_slurm_says_why_it_refuses_a_job(slurm, tmp_path, capsys):

@@ -1,7 +1,8 @@
 """Submits a sweep to Slurm through submitit: a job array for each stage, each after the one before.
 
-Task i of a stage waits for task i of the stage before it (`aftercorr`). If that fails, Slurm
-removes the waiting tasks of the same run, and no others.
+Task i of a stage waits for task i of the stage before it (`aftercorr`), the first stage for the
+task that prepares its slices. If that fails, Slurm removes the tasks that wait for it, and no
+others.
 """
 
 from __future__ import annotations
@@ -18,26 +19,29 @@ from oasis_utils.pipeline.series import UsageError
 from oasis_utils.pipeline.sweep.description import Sweep
 from oasis_utils.pipeline.sweep.job import StageJob
 from oasis_utils.pipeline.sweep.plan import SweepRun, preparations
-from oasis_utils.pipeline.sweep.state import JobBook
+from oasis_utils.pipeline.sweep.state import SubmittedJobs
 from oasis_utils.runtime import project_root
 
 # ours, besides the options of sbatch that submitit knows
 REQUEUES, SIGNAL_SECONDS, MINUTES = 20, 120, 240
 LINES = ("setup", "teardown", "srun_args")
 OURS = ("job_name", "dependency", "folder", "command", "map_count")
+OURS_IN_SBATCH = ("array", "output", "error", "signal", "dependency", "job-name")
 
 # (runs, number of their stage, what they wait for) -> the ids of their jobs
 Submit = Callable[[list[SweepRun], int, str], list[str]]
 
 
-def submit(sweep: Sweep, runs: list[SweepRun], first: dict[str, int], book: JobBook) -> int:
+def submit(
+    sweep: Sweep, runs: list[SweepRun], first: dict[str, int], submitted: SubmittedJobs
+) -> int:
     """Submit what is missing.
 
     Args:
         sweep: Its options.
         runs: Runs to submit, without those that prepare their slices.
         first: {name of a run or of one that prepares slices: index of its first stage to execute}.
-        book: Its jobs are replaced, and saved after each array.
+        submitted: Its jobs are replaced, and saved after each array.
 
     Returns:
         How many jobs were submitted.
@@ -56,23 +60,25 @@ def submit(sweep: Sweep, runs: list[SweepRun], first: dict[str, int], book: JobB
         jobs = [StageJob(run.stages[number], project_root(), attempts) for run in group]
         ids = [job.job_id for job in _submitted(executor, jobs)]
         for run, job in zip(group, ids, strict=True):
-            book.add(run.name, job, number == first[run.name])
-        book.save()
+            submitted.add(run.name, job, number == first[run.name])
+        submitted.save()
         count += len(ids)
         return ids
 
-    _send_all(runs, first, book, send)
+    _send_all(runs, first, submitted, send)
     return count
 
 
-def scripts(sweep: Sweep, runs: list[SweepRun], first: dict[str, int], book: JobBook) -> str:
+def scripts(
+    sweep: Sweep, runs: list[SweepRun], first: dict[str, int], submitted: SubmittedJobs
+) -> str:
     """The batch scripts that `submit` would submit, and the command of each task.
 
     Args:
         sweep: Its options.
         runs: As for `submit`.
         first: As for `submit`.
-        book: The jobs so far.
+        submitted: The jobs so far.
 
     Returns:
         Text; JOB1, JOB2 and so on stand for the numbers that Slurm will give.
@@ -91,34 +97,31 @@ def scripts(sweep: Sweep, runs: list[SweepRun], first: dict[str, int], book: Job
         parts.append("\n".join([f"# ---- {job}", text.rstrip(), *tasks, ""]))
         return [job if len(group) == 1 else f"{job}_{i}" for i in range(len(group))]
 
-    _send_all(runs, first, book, show)
+    _send_all(runs, first, submitted, show)
     return "\n".join(parts)
 
 
-def _send_all(runs: list[SweepRun], first: dict[str, int], book: JobBook, send: Submit) -> None:
-    """Send the preparations, then the runs, those with the same first stage together.
+def _send_all(
+    runs: list[SweepRun], first: dict[str, int], submitted: SubmittedJobs, send: Submit
+) -> None:
+    """Send the preparations, then the runs: those of the same slices and first stage together.
 
     So the arrays of one chain have the same tasks, as `aftercorr` needs.
     """
-    makers = [maker for maker in preparations(runs) if first[maker.name] == 0]
-    new = [maker for maker in makers if not book.queued(maker.name)]
-    prepared = _number(send(new, 0, "")) if new else ""
-    waits = {maker.name: prepared for maker in new}
-    waits |= {m.name: book.queued(m.name)[0] for m in makers if m not in new}
+    missing = [run for run in preparations(runs) if first[run.name] == 0]
+    new = [run for run in missing if not submitted.queued(run.name)]
+    ids = send(new, 0, "") if new else []
+    waits = {run.name: job for run, job in zip(new, ids, strict=True)}
+    waits |= {run.name: submitted.queued(run.name)[0] for run in missing if run not in new}
     chains: dict[tuple[int, str], list[SweepRun]] = {}
     for run in runs:
-        job = waits.get(run.needs.name, "") if run.needs else ""
+        job = waits.get(run.preparation.name, "") if run.preparation else ""
         chains.setdefault((first[run.name], job), []).append(run)
-    for (start, job), group in sorted(chains.items(), key=lambda item: item[0]):
+    for (start, job), group in sorted(chains.items(), key=lambda item: item[0][0]):
         after = f"afterok:{job}" if job else ""
         for number in range(start, len(group[0].stages)):
-            job = _number(send(group, number, after))
+            job = send(group, number, after)[0].split("_")[0]  # of the array, or the only job
             after = f"{'aftercorr' if len(group) > 1 else 'afterok'}:{job}"
-
-
-def _number(ids: list[str]) -> str:
-    """The number of an array, or of a single job."""
-    return ids[0].split("_")[0]
 
 
 def _executor(sweep: Sweep, only: str, after: str) -> Any:
@@ -148,10 +151,18 @@ def _executor(sweep: Sweep, only: str, after: str) -> Any:
     more = options.pop("additional_parameters", {})
     if not isinstance(more, dict):
         raise UsageError("slurm: additional_parameters must hold names with values")
+    for name in more:
+        if name.replace("_", "-") in OURS_IN_SBATCH:
+            raise UsageError(
+                f"slurm: additional_parameters: {name} is set by the sweep: leave it out"
+            )
     more = {name: value for name, value in ({"requeue": True} | more).items() if value is not False}
     if after:
         more |= {"dependency": after, "kill-on-invalid-dep": "yes"}
     executor = Executor(sweep.out / "slurm", max_num_timeout=requeues)
+    if "cpus_per_task" in options:  # srun of Slurm 22.05 and later does not take it from the job
+        cpus = f"--cpus-per-task={options['cpus_per_task']}"
+        options["srun_args"] = [cpus, *options.get("srun_args", [])]
     title = f"{sweep.name}-{only.replace(',', '-')}"
     try:
         executor.update_parameters(job_name=title, additional_parameters=more, **options)

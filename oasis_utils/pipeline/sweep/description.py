@@ -114,11 +114,14 @@ def _sweep(found: dict[str, Any], path: Path) -> Sweep:
         str(from_project_root(data).resolve()) if data else "",
         from_project_root(_text("out", found.get("out", f"runs/{name}"))).resolve(),
         device,
-        tuple(_whole("seeds", text, 2**32 - 1) for text in _list("seeds", found.get("seeds", "0"))),
+        tuple(
+            _whole_number("seeds", text, 2**32 - 1)
+            for text in _list("seeds", found.get("seeds", "0"))
+        ),
         {key: _list(f"grid: {key}", values) for key, values in grid.items()},
         {key: _text(f"parameters: {key}", value) for key, value in parameters.items()},
         _stages(found.get("stages", list(PRODUCTS))),
-        _whole("retries", _text("retries", found.get("retries", "1")), MOST_RETRIES),
+        _whole_number("retries", _text("retries", found.get("retries", "1")), MOST_RETRIES),
         _mapping("slurm", found.get("slurm", {})),
     )
 
@@ -165,7 +168,7 @@ def _text(what: str, found: Any) -> str:
     return found
 
 
-def _whole(what: str, text: str, most: int) -> int:
+def _whole_number(what: str, text: str, most: int) -> int:
     if not (text.isascii() and text.isdigit() and int(text) <= most):
         raise UsageError(f"{what}: {text!r} is not a whole number from 0 to {most}")
     return int(text)

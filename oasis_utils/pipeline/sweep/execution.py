@@ -6,7 +6,7 @@ import shlex
 
 from oasis_utils.pipeline.sweep.description import Sweep
 from oasis_utils.pipeline.sweep.plan import SweepRun, plan_sweep, preparations
-from oasis_utils.pipeline.sweep.state import IN_QUEUE, JobBook, State, queue, states
+from oasis_utils.pipeline.sweep.state import IN_QUEUE, State, SubmittedJobs, queue, states
 from oasis_utils.pipeline.sweep.table import counted, rows_of, table_text, write_table
 from oasis_utils.runtime import exclusive
 
@@ -29,14 +29,14 @@ def execute(sweep: Sweep, runs: list[SweepRun], engine: str, at_once: int = 1) -
         FolderInUse: Another process executes or submits this sweep.
     """
     with exclusive(sweep.out / ".lock", sweep.out):
-        book = JobBook(sweep.out, queue(needed=engine == "slurm"))
-        now = states([*preparations(runs), *runs], book)
+        submitted = SubmittedJobs(sweep.out, queue(needed=engine == "slurm"))
+        now = states([*preparations(runs), *runs], submitted)
         first = {name: state.stage for name, state in now.items()}
         left = _left(runs, now)
-        counts = counted(_only(now, runs))
-        print(f"{sweep.name}, {_number(len(runs), 'run')}: {counts}", flush=True)
+        counts = counted(_of(now, runs))
+        print(f"{sweep.name}, {_plural(len(runs), 'run')}: {counts}", flush=True)
         if engine == "slurm":
-            _submit(sweep, left, first, book)
+            _submit(sweep, left, first, submitted)
             return
         from oasis_utils.pipeline.sweep.local import run_here
 
@@ -46,17 +46,19 @@ def execute(sweep: Sweep, runs: list[SweepRun], engine: str, at_once: int = 1) -
     lost = sum(now[run.name].word != "done" for run in left)
     if lost:
         raise RunsFailed(
-            f"not done: {_number(lost, 'run')} of {len(left)}: see the table and"
+            f"not done: {_plural(lost, 'run')} of {len(left)}: see the table and"
             f" {sweep.out / 'logs'}; the same command again runs only what is missing"
         )
 
 
-def _submit(sweep: Sweep, left: list[SweepRun], first: dict[str, int], book: JobBook) -> None:
+def _submit(
+    sweep: Sweep, left: list[SweepRun], first: dict[str, int], submitted: SubmittedJobs
+) -> None:
     from oasis_utils.pipeline.sweep.cluster import submit
 
-    jobs = submit(sweep, left, first, book) if left else 0
-    sent = f"{_number(jobs, 'job')} for {_number(len(left), 'run')}"
-    print(f"submitted {sent}; logs: {sweep.out / 'logs'}")
+    jobs = submit(sweep, left, first, submitted) if left else 0
+    sent = f"{_plural(jobs, 'job')} for {_plural(len(left), 'run')}"
+    print(f"submitted {sent}; logs: {sweep.out / 'logs'}, those of Slurm: {sweep.out / 'slurm'}")
 
 
 def shown(sweep: Sweep, runs: list[SweepRun], engine: str) -> str:
@@ -67,15 +69,15 @@ def shown(sweep: Sweep, runs: list[SweepRun], engine: str) -> str:
         runs: Its runs.
         engine: "local" or "slurm".
     """
-    book = JobBook(sweep.out, queue())
-    now = states([*preparations(runs), *runs], book)
+    submitted = SubmittedJobs(sweep.out, queue())
+    now = states([*preparations(runs), *runs], submitted)
     first, left = {name: state.stage for name, state in now.items()}, _left(runs, now)
     if not left:
-        return f"nothing is missing: {counted(_only(now, runs))}"
+        return f"nothing is missing: {counted(_of(now, runs))}"
     if engine == "slurm":
         from oasis_utils.pipeline.sweep.cluster import scripts
 
-        return scripts(sweep, left, first, book)
+        return scripts(sweep, left, first, submitted)
     return "\n".join(
         shlex.join(stage.command)
         for run in [*preparations(left), *left]
@@ -95,11 +97,11 @@ def tabulate(sweep: Sweep, runs: list[SweepRun]) -> dict[str, State]:
     """
     from oasis_utils.pipeline.sweep.figure import write_figure
 
-    book = JobBook(sweep.out, queue())
-    now = states(runs, book)
+    submitted = SubmittedJobs(sweep.out, queue())
+    now = states(runs, submitted)
     rows = rows_of(runs, now)
     print(f"{table_text(rows)}\n{counted(now)}")
-    if book.silent and book.jobs:
+    if submitted.silent and submitted.jobs:
         print(
             "note: no answer of Slurm here, so waiting and running jobs count as missing or failed"
         )
@@ -108,7 +110,7 @@ def tabulate(sweep: Sweep, runs: list[SweepRun]) -> dict[str, State]:
     return now
 
 
-def _number(count: int, what: str) -> str:
+def _plural(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
@@ -117,5 +119,5 @@ def _left(runs: list[SweepRun], now: dict[str, State]) -> list[SweepRun]:
     return [run for run in runs if now[run.name].word not in ("done", *IN_QUEUE)]
 
 
-def _only(now: dict[str, State], runs: list[SweepRun]) -> dict[str, State]:
+def _of(now: dict[str, State], runs: list[SweepRun]) -> dict[str, State]:
     return {run.name: now[run.name] for run in runs}

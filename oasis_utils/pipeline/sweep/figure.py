@@ -1,4 +1,7 @@
-"""The figure of a sweep: metrics with intervals by run, the seeds of a combination together."""
+"""The figure of a sweep: metrics with intervals by run, the seeds of a combination together.
+
+Only done runs are drawn.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ COLUMNS = 5
 
 
 def write_figure(rows: list[Row], out: Path, title: str) -> Path | None:
-    """Write sweep.png.
+    """Write sweep.png, or remove an earlier one if no run is done.
 
     Args:
         rows: Of the table.
@@ -19,12 +22,14 @@ def write_figure(rows: list[Row], out: Path, title: str) -> Path | None:
         title: Above the figure.
 
     Returns:
-        The file; None if no run has metrics yet.
+        The file; None if no done run has metrics.
     """
     import matplotlib
 
+    rows = [row for row in rows if row.state.word == "done"]
     metrics = shown_metrics(rows)
     if not metrics:
+        (out / "sweep.png").unlink(missing_ok=True)  # of other parameters
         return None
     matplotlib.use("agg")  # no screen is needed
     import matplotlib.pyplot as plt

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from oasis_utils.pipeline.sweep.state import last_line
 
 WRONG_USAGE = 2  # exit code after which another attempt would end the same way
 PAUSE = 2.0  # seconds before another attempt
-STOP_SECONDS = 60  # in which `run` stops after SIGTERM
+STOP_SECONDS = 60  # in which `run` stops after SIGTERM; then it is killed
 # Slurm sends the signal of a time limit to every process of a job; only ours is to act on it
-DEAF = ["sh", "-c", 'trap "" USR1 USR2; exec "$@"', "sh"]
+IGNORE_USR_SIGNALS = ["sh", "-c", 'trap "" USR1 USR2; exec "$@"', "sh"]
 
 
 class StageFailed(RuntimeError):
@@ -107,26 +108,54 @@ class StageJob:
                 if self._stopped.is_set():
                     return 1
                 self._process = subprocess.Popen(  # a Ctrl-C in the terminal reaches only us
-                    [*DEAF, *self.command],
+                    [*IGNORE_USR_SIGNALS, *self.command],
                     cwd=self.folder,
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
                 )
-            return self._process.wait()
+            code = self._process.wait()
+            if code < 0 and not self._stopped.is_set():
+                why = " (out of memory?)" if code == -signal.SIGKILL else ""
+                log.write(f"error: ended by signal {-code}{why}\n")
+            return code
 
-    def stop(self) -> None:
-        """End the command as Ctrl-C does, and wait for its end."""
+    def request_stop(self) -> None:
+        """Ask the command to end as Ctrl-C does; there is no further attempt."""
         with self._lock:
             self._stopped.set()
             if self._process is not None:
                 self._process.terminate()
-        if self._worker is not None:
-            self._worker.join(STOP_SECONDS)
+
+    def wait(self, until: float) -> None:
+        """Wait for the end of a command that was asked to stop.
+
+        Args:
+            until: Time of `time.monotonic` at which it is killed with all that it started.
+        """
+        if self._process is None:
+            return
+        try:
+            self._process.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            _kill(self._process.pid)
+            self._process.wait()
 
     def checkpoint(self) -> Any:
         """Stop, and return what submitit puts back into the queue."""
         from submitit.helpers import DelayedSubmission
 
-        self.stop()
+        self.request_stop()
+        self.wait(time.monotonic() + STOP_SECONDS)
         return DelayedSubmission(self)
+
+
+def _kill(pid: int) -> None:
+    """Kill a process and its descendants, also those in sessions of their own, such as kernels."""
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        top = psutil.Process(pid)
+        for process in [*top.children(recursive=True), top]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()

@@ -2,30 +2,65 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-from oasis_utils.pipeline.sweep.job import StageFailed, StageJob
+from oasis_utils.pipeline.sweep.job import STOP_SECONDS, StageFailed, StageJob
 from oasis_utils.pipeline.sweep.plan import SweepRun, preparations
 from oasis_utils.runtime import clock, project_root
 
 
+@contextlib.contextmanager
+def _handled(names: tuple[str, ...], handler: Callable[..., None]) -> Iterator[None]:
+    """Handle signals so in the main thread, except those that are ignored, as by `nohup`."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        known = [getattr(signal, name) for name in names if hasattr(signal, name)]  # not on Windows
+        for number in known:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, handling in before.items():
+            signal.signal(number, handling)
+
+
 class _Work:
-    """What the runs at work share: attempts of a stage, jobs at work, and whether to stop."""
+    """The stages that run now and how often each may be tried; a request ends them together."""
 
     def __init__(self, attempts: int):
         self.attempts, self.stopping = attempts, threading.Event()
         self.jobs: list[StageJob] = []
 
+    def interrupt(self, *_: Any) -> None:
+        """Handle a signal: only the first one interrupts, so that no other disturbs the stop."""
+        if not self.stopping.is_set():
+            self.stopping.set()
+            raise KeyboardInterrupt
+
     def stop(self) -> None:
+        """Ask all to end, then wait; what has not ended after STOP_SECONDS is killed."""
         self.stopping.set()  # first: a job that begins now sees it, or is in the list
-        for job in list(self.jobs):
-            job.stop()
+        left = list(self.jobs)
+        for job in left:
+            job.request_stop()
+        with contextlib.suppress(OSError):  # the terminal may be closed
+            print(f"stopping, within {STOP_SECONDS:g} seconds …", flush=True)
+        until = time.monotonic() + STOP_SECONDS
+        for job in left:
+            job.wait(until)
 
 
 def run_here(runs: list[SweepRun], first: dict[str, int], at_once: int, attempts: int) -> None:
     """Execute runs; a failure ends its own run, and those that need its slices.
+
+    A closed terminal (SIGHUP) is a request to stop, as Ctrl-C is.
 
     Args:
         runs: In order, without those that prepare their slices.
@@ -34,26 +69,27 @@ def run_here(runs: list[SweepRun], first: dict[str, int], at_once: int, attempts
         attempts: Of each stage.
     """
     work = _Work(attempts)
-    failed = _in_turn(preparations(runs), first, at_once, work)
-    ready = [run for run in runs if not run.needs or run.needs.name not in failed]
-    _in_turn(ready, first, at_once, work)
+    with _handled(("SIGINT", "SIGTERM", "SIGHUP"), work.interrupt):
+        failed = _run_all(preparations(runs), first, at_once, work)
+        ready = [run for run in runs if not run.preparation or run.preparation.name not in failed]
+        _run_all(ready, first, at_once, work)
 
 
-def _in_turn(runs: list[SweepRun], first: dict[str, int], at_once: int, work: _Work) -> set[str]:
+def _run_all(runs: list[SweepRun], first: dict[str, int], at_once: int, work: _Work) -> set[str]:
     """Names of the runs that failed."""
     pool = ThreadPoolExecutor(at_once)
     try:
-        ended = list(pool.map(lambda run: _whole(run, first[run.name], work), runs))
+        succeeded = list(pool.map(lambda run: _run_stages(run, first[run.name], work), runs))
     except BaseException:  # Ctrl-C: no further stages, and those at work stop
         pool.shutdown(wait=False, cancel_futures=True)
         work.stop()
         raise
     finally:
         pool.shutdown()
-    return {run.name for run, whole in zip(runs, ended, strict=True) if not whole}
+    return {run.name for run, well in zip(runs, succeeded, strict=True) if not well}
 
 
-def _whole(run: SweepRun, first: int, work: _Work) -> bool:
+def _run_stages(run: SweepRun, first: int, work: _Work) -> bool:
     """Whether all stages of a run from the first to execute succeeded."""
     start = time.monotonic()
     for stage in run.stages[first:]:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from oasis_utils.pipeline.cache_keys import read_record
-from oasis_utils.pipeline.results import collect_report
-from oasis_utils.pipeline.series import PRODUCTS
-from oasis_utils.runtime import RunFolder, read_json
+from oasis_utils.pipeline.cache_keys import is_done
+from oasis_utils.pipeline.results import collect_report, seconds_of
+from oasis_utils.pipeline.sweep.plan import SweepRun
+from oasis_utils.runtime.report import Report, checked
 
-Report = dict[str, Any]
+Sections = dict[str, Any]  # of a report, as JSON holds them
 
 
 @dataclass(frozen=True)
@@ -44,30 +44,30 @@ class Metric:
     name: str
     title: str
     digits: int
-    read: Callable[[Report], tuple[Any, Any]]
+    read: Callable[[Sections], tuple[Any, Any]]
     neutral: float | None = None
 
-    def of(self, report: Report) -> Estimate | None:
+    def of(self, report: Sections) -> Estimate | None:
         """The metric in a report; None where it has none."""
         try:
             value, ends = self.read(report)
-        except (KeyError, TypeError):
+            if value is None:
+                return None
+            return Estimate(float(value), (float(ends[0]), float(ends[1])) if ends else None)
+        except (LookupError, TypeError, ValueError, AttributeError):
             return None
-        if value is None:
-            return None
-        return Estimate(float(value), (float(ends[0]), float(ends[1])) if ends else None)
 
     def text(self, found: Estimate | None) -> str:
         """Such as "0.956 (0.956 to 0.957)"; empty where there is none."""
+        from oasis_utils.plotting import span  # slow to import
+
         if found is None:
             return ""
-        if found.interval is None:
-            return f"{found.value:.{self.digits}f}"
-        low, high = (f"{end:.{self.digits}f}" for end in found.interval)
-        return f"{found.value:.{self.digits}f} ({low} to {high})"
+        text = f"{found.value:.{self.digits}f}"
+        return text if found.interval is None else f"{text} ({span(found.interval, self.digits)})"
 
 
-def _bits(report: Report) -> tuple[Any, Any]:
+def _bits(report: Sections) -> tuple[Any, Any]:
     """Bits per pixel of the codes, whose interval is that of the nats per code, scaled."""
     found = report["pixelcnn"]
     nats, bits = found["nats_per_code"], found["bits_per_pixel"]
@@ -75,11 +75,11 @@ def _bits(report: Report) -> tuple[Any, Any]:
     return bits, [end * bits / nats for end in ends] if ends and nats else None
 
 
-def _reconstruction(key: str) -> Callable[[Report], tuple[Any, Any]]:
+def _reconstruction(key: str) -> Callable[[Sections], tuple[Any, Any]]:
     return lambda r: (r["reconstruction"][key], r["reconstruction"]["intervals"].get(key))
 
 
-def _prior(name: str, key: str) -> Callable[[Report], tuple[Any, Any]]:
+def _prior(name: str, key: str) -> Callable[[Sections], tuple[Any, Any]]:
     return lambda r: (r["priors"][name][key], r["priors"][name].get(f"{key}_interval"))
 
 
@@ -104,25 +104,39 @@ METRICS = (
 )
 
 
-def report_of(run: RunFolder) -> Report:
-    """The report of a run; before it is written, what its notebooks have saved.
+def report_of(run: SweepRun) -> Sections:
+    """The report of a run, from what its up-to-date notebooks saved.
+
+    Sections of an earlier setting, which the run folder may still hold, are left out: those of
+    notebooks that are not up to date, and of all stages after one that has such a notebook.
 
     Args:
-        run: The run folder.
+        run: Of the sweep as it is now.
 
     Returns:
-        Sections of the report; empty if there are none, or if the file is damaged.
+        Sections of the report, seconds only once all notebooks are done; empty if there are none,
+        or if a file is damaged.
     """
+    names, whole = _up_to_date(run)
     try:
-        return read_json(run.report) if run.report.exists() else _saved(run)
+        found = collect_report(run.folder, names)
+        if whole:
+            found["seconds"] = seconds_of(run.folder, names)
+        checked(Report, found, str(run.folder.root))
     except ValueError:
         return {}
+    return found
 
 
-def _saved(run: RunFolder) -> Report:
-    records = [record for name in PRODUCTS if (record := read_record(run, name))]
-    total = sum(record["seconds"] for record in records)
-    return collect_report(run) | ({"seconds": {"total": total}} if records else {})
+def _up_to_date(run: SweepRun) -> tuple[list[str], bool]:
+    """Names of the notebooks that are, and whether all are."""
+    names: list[str] = []
+    for stage in run.stages:
+        done = [step.name for step in stage.steps if is_done(step, run.folder)]
+        names += done
+        if len(done) < len(stage.steps):
+            return names, False
+    return names, True
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:

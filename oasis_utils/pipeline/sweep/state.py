@@ -33,8 +33,8 @@ class State:
     where: str = ""
 
 
-class JobBook:
-    """The Slurm jobs of the runs, in a small file of the sweep's folder.
+class SubmittedJobs:
+    """The numbers of the Slurm jobs of each run, in a small file of the sweep's folder.
 
     Args:
         out: The folder.
@@ -51,6 +51,11 @@ class JobBook:
     def queued(self, run: str) -> list[str]:
         """The jobs of a run that wait or run."""
         return [job for job in self.jobs.get(run, []) if job in self.queue]
+
+    def lost(self, run: str, left: int) -> str:
+        """The job of the first of the `left` last stages of a run; empty: none, or it may run."""
+        jobs = self.jobs.get(run, [])
+        return "" if self.silent or len(jobs) < left else jobs[-left]
 
     def add(self, run: str, job: str, first: bool) -> None:
         """Note a job of a run; the first one of a submission replaces older ones."""
@@ -90,20 +95,20 @@ def queue(needed: bool = False) -> dict[str, str] | None:
     return dict(line.split() for line in done.stdout.splitlines() if line.strip())
 
 
-def states(runs: list[SweepRun], book: JobBook) -> dict[str, State]:
+def states(runs: list[SweepRun], submitted: SubmittedJobs) -> dict[str, State]:
     """The state of each run.
 
     Args:
         runs: Runs of a sweep, or those that prepare their slices.
-        book: Their jobs.
+        submitted: Their jobs.
 
     Returns:
         {name of the run: state}.
     """
-    return {run.name: _state(run, book) for run in runs}
+    return {run.name: _state(run, submitted) for run in runs}
 
 
-def _state(run: SweepRun, book: JobBook) -> State:
+def _state(run: SweepRun, submitted: SubmittedJobs) -> State:
     left = [
         (number, step)
         for number, stage in enumerate(run.stages)
@@ -113,7 +118,7 @@ def _state(run: SweepRun, book: JobBook) -> State:
     if not left:
         return State("done", len(run.stages))
     number, step = left[0]
-    jobs = [book.queue[job] for job in book.queued(run.name)]
+    jobs = [submitted.queue[job] for job in submitted.queued(run.name)]
     if any(job in RUNNING for job in jobs) or _in_use(run):
         return State("running", number)
     if jobs:
@@ -123,10 +128,14 @@ def _state(run: SweepRun, book: JobBook) -> State:
     stage = run.stages[number]
     if stage.log.exists():
         return State("failed", number, f"stage {stage.only}: {last_line(stage.log)}")
-    if run.needs:
-        before = _state(run.needs, book)
+    if run.preparation:
+        before = _state(run.preparation, submitted)
         if before.word == "failed":
-            return State("failed", number, f"{run.needs.name}, {before.where}")
+            return State("failed", number, f"{run.preparation.name}, {before.where}")
+    if job := submitted.lost(run.name, len(run.stages) - number):
+        slurm = submitted.path.parent / "slurm"
+        why = f"job {job} left the queue before its stage began: see {slurm}"
+        return State("failed", number, f"stage {stage.only}: {why}")
     return State("missing", number)
 
 

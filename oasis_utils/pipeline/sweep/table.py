@@ -21,7 +21,6 @@ from oasis_utils.runtime import printable
 from oasis_utils.runtime.files import write_texts
 
 ORDER = ("done", "stale", "running", "waiting", "failed", "missing")
-FINISHED = ("done", "stale")
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Row:
     Attributes:
         run: The run.
         state: How far it is.
-        found: {name of a metric: its value}; those that the run has.
+        found: {name of a metric: its value}; those of notebooks that are done.
     """
 
     run: SweepRun
@@ -51,9 +50,7 @@ def rows_of(runs: list[SweepRun], states: dict[str, State]) -> list[Row]:
     """
     rows = []
     for run in runs:
-        report = report_of(run.folder)
-        if states[run.name].word not in FINISHED:
-            report.pop("seconds", None)  # of the notebooks so far
+        report = report_of(run)
         found = {metric.name: metric.of(report) for metric in METRICS}
         rows.append(Row(run, states[run.name], {k: v for k, v in found.items() if v is not None}))
     return rows
@@ -80,7 +77,7 @@ def table_text(rows: list[Row]) -> str:
         Lines; an interval holds 95 % over people, a spread is a standard deviation over seeds.
     """
     metrics, varied = shown_metrics(rows), list(rows[0].run.varied)
-    head = [*varied, "seed", "status", *(metric.name for metric in metrics)]
+    head = [*varied, "seed", "state", *(metric.name for metric in metrics)]
     body = [
         [
             *(str(row.run.varied[name]) for name in varied),
@@ -102,11 +99,11 @@ def table_text(rows: list[Row]) -> str:
 
 @dataclass(frozen=True)
 class SeedRow:
-    """What the seeds of a combination have in common.
+    """Mean and standard deviation over the done runs of a combination that have the metric.
 
     Attributes:
         varied: The combination.
-        seeds: Number of finished runs.
+        seeds: Number of done runs.
         found: {name of a metric: (mean, standard deviation or None for one seed)}.
     """
 
@@ -116,7 +113,7 @@ class SeedRow:
 
 
 def seed_rows(rows: list[Row]) -> list[SeedRow]:
-    """Mean and spread over the seeds of each combination, of finished runs only."""
+    """Mean and spread over the seeds of each combination, of done runs only."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         if row.found and row.state.word == "done":
@@ -155,7 +152,7 @@ def table_csv(rows: list[Row]) -> str:
     """The table as CSV with full precision: a metric, and in the next two columns its interval."""
     metrics, varied = shown_metrics(rows), list(rows[0].run.varied)
     names = [name for m in metrics for name in (m.name, f"{m.name}_low", f"{m.name}_high")]
-    lines: list[list[object]] = [["run", *varied, "seed", "status", *names, "where"]]
+    lines: list[list[object]] = [["run", *varied, "seed", "state", *names, "where"]]
     for row in rows:
         cells: list[object] = []
         for metric in metrics:
