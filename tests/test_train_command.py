@@ -201,6 +201,17 @@ def test_the_process_that_failed_first_is_named():
     assert lost in launching.what_failed({0: 1}, {0: lost}, 2)
 
 
+def test_a_broken_connection_keeps_the_words_of_its_error(monkeypatch):
+    monkeypatch.setattr(launching, "_end_with", lambda parent: None)
+    monkeypatch.setattr(launching, "SECONDS_FOR_OTHERS", 0)
+    monkeypatch.setattr(signal, "signal", lambda *handler: None)
+    expected = r"another process broke \(NCCL error: invalid usage\): run the same command again"
+    with pytest.raises(launching.ProcessFailed, match=expected), launching.watched():
+        raise RuntimeError("NCCL error: invalid usage\nLast error: ...")
+    with pytest.raises(RuntimeError, match="^no connection$"), launching.watched():
+        raise RuntimeError("no connection")
+
+
 def started(run, model, *options):
     """A running training of two processes."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -283,6 +294,21 @@ def test_a_request_to_stop_ends_all_processes(coded, tmp_path, request_to_stop):
     assert errors.splitlines()[-1] == "stopped; run the same command again to continue"
     assert len(re.findall("stopped; run", errors)) == 1
     assert not any(victim.is_running() for victim in victims.values()) and is_free(run, "vqvae")
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_a_request_to_stop_one_process_is_told(coded, tmp_path):
+    run = copy_of(coded, tmp_path / "run")
+    process = started(run, "vqvae", "-p", "epochs=900")
+    wait_for_epoch(run, "vqvae", process, 1)
+    workers(process)[1].send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert errors.splitlines()[-1] == (
+        "error: process 1 of 2 (numbered from 0) failed: it was asked to stop: run the same command"
+        " again to go on after the last whole epoch"
+    )
 
 
 @pytest.mark.slow

@@ -125,13 +125,13 @@ def _changes(model: str, items: list[str]) -> dict[str, Any]:
 def _train_with_others(args: argparse.Namespace, folder: Path, changes: dict[str, Any]) -> None:
     """Train as one of the processes of a launcher, and leave it the reason of a failure."""
     from oasis_utils.cli.messages import in_words
-    from oasis_utils.training.launching import leave_reason, watched
+    from oasis_utils.training.launching import GO_ON, leave_reason, watched
 
     try:
         with watched():
             _train(args, folder, changes)
     except KeyboardInterrupt:
-        if not leave_reason(""):
+        if not leave_reason(f"it was asked to stop: {GO_ON}"):
             raise
         raise SystemExit(1) from None  # the launcher says it
     except Exception as error:
@@ -148,7 +148,7 @@ def _train(args: argparse.Namespace, folder: Path, changes: dict[str, Any]) -> N
     name = processes.own_device(args.device)
     opened = open_run(args.profile, str(folder), name)
     text = banner(args.seed, name)
-    with processes.joined(opened.device):
+    with processes.in_group(opened.device):
         if processes.is_first():
             together = f" · {processes.count()} processes" if processes.count() > 1 else ""
             print(text + together, flush=True)

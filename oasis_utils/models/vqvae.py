@@ -279,11 +279,11 @@ class VQVAE(Trainable):
         adversarial = -self.discriminator(output).float().mean()
         last = self.decoder[-2]
         assert isinstance(last, nn.Conv2d)
-        slopes = (
+        gradients = (
             torch.autograd.grad(term, last.weight, retain_graph=True)[0]
             for term in (loss, adversarial)
         )
-        of_loss, of_adversarial = (processes.mean(s, len(output)).norm() for s in slopes)
+        of_loss, of_adversarial = (processes.mean(g, len(output)).norm() for g in gradients)
         gate = (self.steps >= self.config.adversarial_start).float()
         ratio = (of_loss / (of_adversarial + 1e-4)).clamp(max=1e4)
         weight = gate * self.config.adversarial_weight * ratio

@@ -27,6 +27,11 @@ def launched() -> bool:
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def count_here() -> int:
+    """Number of processes that a launcher started on this machine, 1 without a launcher."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if launched() else 1
+
+
 def own_device(name: str) -> str:
     """The device of this process, one GPU for each where there are GPUs.
 
@@ -43,7 +48,7 @@ def own_device(name: str) -> str:
 
     if not launched() or name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return name
-    here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    here, gpus = count_here(), torch.cuda.device_count()
     if ":" in name or here > gpus:
         raise ValueError(
             f"{here} processes on this machine need a GPU each, but there are {gpus}: give fewer"
@@ -53,7 +58,7 @@ def own_device(name: str) -> str:
 
 
 @contextlib.contextmanager
-def joined(device: torch.device) -> Iterator[None]:
+def in_group(device: torch.device) -> Iterator[None]:
     """Join the other processes of the launcher while the block runs; alone without a launcher.
 
     After an error the group is left as it is: the process ends, and waiting for the others, which
@@ -71,8 +76,8 @@ def joined(device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Work without the others while the block runs: what one process does and the others do not,
-    such as pictures, must not wait for them.
+    """Inside the block, sums and copies use this process's values only, so that work of one process
+    does not wait for the others.
     """
     _apart.append(True)
     try:

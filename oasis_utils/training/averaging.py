@@ -29,14 +29,15 @@ def of_joined_batch(
     """
     if processes.count() == 1:
         return losses
-    slopes = [p.grad for p in parameters if p.grad is not None]
-    values = torch.stack([value.detach().to(slopes[0]) for value in losses.values()])
-    flat = torch.cat([*(slope.reshape(-1) for slope in slopes), values, values.new_ones(1)])
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    values = torch.stack([value.detach().to(gradients[0]) for value in losses.values()])
+    rest = [values, values.new_ones(1)]
+    flat = torch.cat([*(gradient.reshape(-1) for gradient in gradients), *rest])
     flat = processes.summed(flat.mul_(rows))
-    sizes = [*(slope.numel() for slope in slopes), len(values), 1]
+    sizes = [*(gradient.numel() for gradient in gradients), len(values), 1]
     *means, values, _ = flat.div_(flat[-1].clone()).split(sizes)
-    for slope, mean in zip(slopes, means, strict=True):
-        slope.copy_(mean.view(slope.shape))
+    for gradient, mean in zip(gradients, means, strict=True):
+        gradient.copy_(mean.view(gradient.shape))
     return dict(zip(losses, values.unbind(), strict=True))
 
 

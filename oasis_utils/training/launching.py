@@ -131,18 +131,22 @@ def what_failed(codes: Mapping[int, int], reasons: Mapping[int, str], total: int
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """Run the block as one of the launched processes: it ends at once when the launcher asks or is
-    gone, and it waits a while for that when another process is lost, which is to be blamed.
+    """Run the block as one of the launched processes. The process ends when its launcher asks or
+    has died. If the connection to another process breaks, it waits, so that the launcher reports
+    the process that failed first.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
         yield
     except RuntimeError as error:
-        if not _is_loss(error):
+        if not _connection_lost(error):
             raise
         time.sleep(SECONDS_FOR_OTHERS)
-        raise ProcessFailed(f"the connection to another process broke: {GO_ON}") from None
+        first_line = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ProcessFailed(
+            f"the connection to another process broke ({first_line}): {GO_ON}"
+        ) from error
 
 
 def _end_with(parent: int) -> None:
@@ -151,7 +155,7 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _is_loss(error: RuntimeError) -> bool:
+def _connection_lost(error: RuntimeError) -> bool:
     import torch.distributed as dist
 
     signs = ("gloo", "Connection closed by peer", "Connection reset", "Broken pipe", "NCCL")

@@ -76,7 +76,7 @@ def fit(
     file to resume from. Validations before the end of the first epoch are for the curves only: a
     model is kept as the best only after it has seen every training sample.
 
-    In processes that `runtime.processes.joined` has joined, all call it with the same arguments.
+    In processes that `runtime.processes.in_group` has joined, all call it with the same arguments.
     Each takes a part of the rows of every batch, and the model is that of a single process up to
     rounding and to random draws; all return it. The callbacks are called in the first process.
 

@@ -16,6 +16,7 @@ import torch
 from oasis_utils.config import Profile, TrainingConfig, override
 from oasis_utils.data.batches import Batches, TrainingBatches
 from oasis_utils.data.dataset import Dataset, subsample
+from oasis_utils.data.grey_levels import to_float, with_channel
 from oasis_utils.data.shards_of_slices import training_batches
 from oasis_utils.models.checkpoints import load_model
 from oasis_utils.models.codes import CodeMaps, load_codes, to_uint8
@@ -145,7 +146,7 @@ def _vqvae(given: Inputs) -> Stage:
     train, held_out = dataset.split("train"), dataset.split("validate")
     schedule = given.schedule("vqvae", len(train))
     tracked = (np.array([0.3, 0.8]) * len(held_out)).astype(int)
-    tracked_images = held_out.floats()[torch.from_numpy(tracked)].to(device)
+    tracked_images = to_float(with_channel(held_out.images[tracked])).to(device)
     snapshots = Snapshots(
         given.run.snapshots("vqvae"), lambda now: to_uint8(now.reconstruct(tracked_images)[:, 0])
     )

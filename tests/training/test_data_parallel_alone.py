@@ -19,7 +19,7 @@ def test_a_single_process_gets_its_own_values_back():
     note = {"a": [1, None, 0.1]}
     assert processes.agreed(note) is note and processes.gathered(note) == [note]
     assert list(processes.in_turn("abc")) == [(0, "a"), (1, "b"), (2, "c")]
-    with processes.joined(torch.device("cpu")), processes.alone():
+    with processes.in_group(torch.device("cpu")), processes.alone():
         processes.wait()
         processes.make_equal([value])
     weight = torch.nn.Parameter(torch.ones(2))
