@@ -175,7 +175,7 @@ def _add_prepare(parsers) -> None:
     )
     prepare.add_argument("--png", metavar="DIR", help="also write the result as PNG slices there")
     prepare.add_argument(
-        "--shards", action="store_true", help="also write the training slices as shards, see docs"
+        "--shards", action="store_true", help="also write shards, for sets larger than memory"
     )
     prepare.add_argument(
         "--as-source", action="store_true", help="with --png: in the orientation of SOURCE"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -121,6 +121,43 @@ def rows_of_process(n: int, rank: int, count: int, together: int = 1) -> slice:
     return slice(*ends)
 
 
+def own_rows(
+    n: int,
+    process: tuple[int, int],
+    neighbours: tuple[str, int] | None,
+    keys: Callable[[str], Tensor],
+) -> Tensor:
+    """The rows of a batch of n that a process takes, sorted by their keys where there are some.
+
+    Args:
+        n: rows of the batch.
+        process: its number, and number of all.
+        neighbours: (key, number that stays together), see `Batches.shared`.
+        keys: the values of a key for the n rows.
+
+    Returns:
+        int64, on the CPU.
+    """
+    order, together = torch.arange(n), 1
+    if neighbours:
+        key, together = neighbours
+        order = keys(key).argsort(stable=True).cpu()
+    return order[rows_of_process(n, *process, together)]
+
+
+def batches_in_epoch(size: int, batch_size: int, shuffled: bool) -> int:
+    """Batches in an epoch of `size` rows; a shuffled epoch has at least one, which may be smaller,
+    and leaves out its last, smaller batch.
+    """
+    return max(size // batch_size, 1) if shuffled else -(-size // batch_size)
+
+
+def smallest_batch(size: int, batch_size: int, shuffled: bool) -> int:
+    """Rows of the smallest batch of an epoch of `size` rows."""
+    rest = 0 if shuffled else size % batch_size
+    return rest or min(size, batch_size)
+
+
 class Batches:
     """Batches in an order that depends on (seed, epoch) alone, so an epoch can be repeated.
 
@@ -175,28 +212,25 @@ class Batches:
         """
         part = copy.copy(self)
         part.process, part.neighbours = (rank, count), neighbours if count > 1 else None
-        rest = 0 if self.shuffle else self.size % self.batch_size
-        part._rows_of(torch.arange(rest or min(self.size, self.batch_size)))  # refuses too few
+        least = smallest_batch(self.size, self.batch_size, self.shuffle)
+        rows_of_process(least, rank, count, neighbours[1] if neighbours else 1)  # refuses too few
         return part
 
     def _rows_of(self, rows: Tensor) -> Tensor:
         """Those rows of a batch, on the CPU, that this process takes."""
         if self.process == (0, 1):
             return rows
-        together = 1
-        if self.neighbours:
-            key, together = self.neighbours
-            values = self.tensors[key]
+
+        def keys(name: str) -> Tensor:
+            values = self.tensors[name]
             assert isinstance(values, Tensor)  # streamed images are no key
-            values = values.index_select(0, rows.to(values.device))
-            rows = rows[values.argsort(stable=True).cpu()]
-        return rows[rows_of_process(len(rows), *self.process, together)]
+            return values.index_select(0, rows.to(values.device))
+
+        return rows[own_rows(len(rows), self.process, self.neighbours, keys)]
 
     def __len__(self) -> int:
         """Batches in an epoch; a shuffled epoch has at least one, which may be smaller."""
-        if self.shuffle:
-            return max(self.size // self.batch_size, 1)
-        return -(-self.size // self.batch_size)
+        return batches_in_epoch(self.size, self.batch_size, self.shuffle)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         return self.epoch(0)

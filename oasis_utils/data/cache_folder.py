@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -20,7 +21,6 @@ from oasis_utils.runtime import (
     DataError,
     FolderInUse,
     atomic,
-    atomic_folder,
     exclusive,
     read_json,
     storage_errors,
@@ -31,6 +31,8 @@ MANIFEST = "manifest.json"
 SLICES, MASKS = "slices.npy", "masks.npy"
 SHARDS = "shards"  # folder of a copy of the training slices, see `shards_of_slices`
 SHARDS_INDEX = "index.json"
+SHARDS_LOCK = ".lock"  # in the folder of shards, held by the process that writes them
+SHARD_FILES = re.compile(r"(\d{6,}\.safetensors|index\.json)(\.\d+-[0-9a-f]+\.partial)?")
 NEXT = ".oasis-next"  # folder of a finished cache whose files are not all in their places
 DRAFT = ".oasis-draft-"  # beginning of the name of a folder in which a cache is being built
 PREPARING = ".oasis-draft-any.lock"  # held by the process that prepares the folder, or finishes it
@@ -77,7 +79,7 @@ def finish_replacement(folder: Path) -> None:
         FolderInUse: another process is preparing the folder.
     """
     if _has_next(folder):
-        with _alone(folder, WAIT):
+        with _alone(folder / PREPARING, folder, WAIT):
             _put_next(folder)
 
 
@@ -90,9 +92,8 @@ def _is_folder(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path, wait: float = 0.0) -> Iterator[None]:
-    """The lock of the folder, whose file is gone afterwards."""
-    lock = folder / PREPARING
+def _alone(lock: Path, folder: Path, wait: float = 0.0) -> Iterator[None]:
+    """A lock of the folder, whose file is gone afterwards."""
     with exclusive(lock, folder, wait):
         try:
             yield
@@ -114,9 +115,10 @@ def _put_next(folder: Path) -> None:
                 _put(new / name, folder)
             if not manifest.get("masks"):
                 (folder / MASKS).unlink(missing_ok=True)
-            shutil.rmtree(folder / SHARDS, ignore_errors=True)  # of the older cache
+            _remove_shards(folder / SHARDS)  # of the older cache
             to_disk(folder)
             _put(new / MANIFEST, folder)
+        _put_shards(new / SHARDS, folder / SHARDS)  # those put are not removed, if this is repeated
         with contextlib.suppress(FileNotFoundError):
             new.rmdir()
         to_disk(folder)
@@ -140,7 +142,8 @@ def replaced_cache(folder: Path) -> Iterator[Path]:
         folder: the cache's folder; it is made if it does not exist.
 
     Yields:
-        A folder inside it; write slices.npy, masks.npy if there are masks, and manifest.json there.
+        A folder inside it; write slices.npy, masks.npy if there are masks, and manifest.json there;
+        shards may be linked there.
 
     Raises:
         DataError: the folder holds foreign files.
@@ -150,7 +153,7 @@ def replaced_cache(folder: Path) -> Iterator[Path]:
     refuse_foreign(folder)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
+        with _alone(folder / PREPARING, folder):
             yield from _replaced(folder)
 
 
@@ -180,21 +183,6 @@ def link_or_copy(source: Path, target: Path) -> None:
             shutil.copyfile(source, partial)
 
 
-def link_shards(source: Path, folder: Path) -> None:
-    """Give a cache the finished shards of the one that it is linked to.
-
-    Args:
-        source: the cache that `prepare` made, with or without shards.
-        folder: the cache of the same data.
-    """
-    if (source / SHARDS / SHARDS_INDEX).is_file():
-        shutil.rmtree(folder / SHARDS, ignore_errors=True)
-        with atomic_folder(folder / SHARDS) as draft:
-            for path in (source / SHARDS).iterdir():
-                if not path.name.startswith("."):
-                    link_or_copy(path, draft / path.name)
-
-
 def refuse_foreign(folder: Path) -> None:
     """Refuse a folder in which a cache would be mixed with, or replace, files of other origin.
 
@@ -215,18 +203,22 @@ def refuse_foreign(folder: Path) -> None:
             raise DataError(f"{folder} is no folder: choose another")
         return
     own = {MANIFEST, SLICES, MASKS} if read_manifest(folder) else set()
-    names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    names, inside = sorted(n for n in os.listdir(folder) if not n.startswith(".")), []
     if own and SHARDS in names and _is_folder(folder / SHARDS):
         names.remove(SHARDS)
-    foreign = [name for name in names if name not in own]
+        inside = [f"{SHARDS}/{name}" for name in _foreign_to_shards(folder / SHARDS)]
+    _refuse_names(folder, [name for name in names if name not in own] + inside, "a cache")
+    for name in names:
+        refuse_special(folder / name)
+
+
+def _refuse_names(folder: Path, foreign: list[str], whole: str) -> None:
     if foreign:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         raise DataError(
-            f"{folder} holds {foreign[0]}{more}, which is no part of a cache: choose a new folder,"
+            f"{folder} holds {foreign[0]}{more}, which is no part of {whole}: choose a new folder,"
             " or move it away; nothing was changed"
         )
-    for name in names:
-        refuse_special(folder / name)
 
 
 def remove_abandoned(folder: Path) -> None:
@@ -235,7 +227,7 @@ def remove_abandoned(folder: Path) -> None:
     What cannot be removed is harmless, and stays.
     """
     if any(folder.glob(f"{DRAFT}*")):
-        with contextlib.suppress(OSError, FolderInUse), _alone(folder):
+        with contextlib.suppress(OSError, FolderInUse), _alone(folder / PREPARING, folder):
             _remove_drafts(folder)
 
 
@@ -247,3 +239,87 @@ def _remove_drafts(folder: Path) -> None:
         elif draft.name not in own:
             with contextlib.suppress(OSError):
                 draft.unlink()
+
+
+# ---------------------------------------------------------------- shards
+
+
+def shard_files(folder: Path) -> list[str]:
+    """Names of the files in a folder that a writer of shards makes: shards, index and drafts.
+
+    Args:
+        folder: any path; what does not exist holds none.
+    """
+    return sorted(filter(SHARD_FILES.fullmatch, os.listdir(folder))) if folder.is_dir() else []
+
+
+def refuse_foreign_to_shards(folder: Path) -> None:
+    """Refuse a folder in which shards would be mixed with, or replace, files of other origin.
+
+    Args:
+        folder: where shards will be written. Hidden files do not count: they are left alone.
+
+    Raises:
+        DataError: it is no folder, or holds a file that is no part of shards.
+    """
+    if folder.is_dir():
+        _refuse_names(folder, _foreign_to_shards(folder), "a set of shards")
+    elif os.path.lexists(folder):
+        raise DataError(f"{folder} is no folder: choose another")
+
+
+def _foreign_to_shards(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        plain = {e.name: e.is_file(follow_symlinks=False) for e in entries if e.name[0] != "."}
+    foreign = [name for name in sorted(plain) if not (plain[name] and SHARD_FILES.fullmatch(name))]
+    if list(plain) == [SHARDS_INDEX] and not _index(folder):  # many programs write an index.json
+        return [SHARDS_INDEX]
+    return foreign
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    """What the index of shards holds; empty if there is none, or it is no index of shards."""
+    try:
+        index = read_json(folder / SHARDS_INDEX)
+    except DataError:
+        return {}
+    return index if isinstance(index, dict) and {"about", "shards"} <= index.keys() else {}
+
+
+def link_shards(source: Path, folder: Path) -> None:
+    """Give a cache the finished shards of the one that it is linked to.
+
+    Args:
+        source: the cache that `prepare` made, with or without shards.
+        folder: draft of a cache of the same data, see `replaced_cache`.
+    """
+    source, folder = source / SHARDS, folder / SHARDS
+    try:
+        listed = {str(entry["file"]) for entry in _index(source).get("shards", [])}
+    except (KeyError, TypeError):
+        return  # a damaged index
+    own = [name for name in shard_files(source) if name in listed | {SHARDS_INDEX}]
+    for name in own if listed else []:
+        link_or_copy(source / name, folder / name)
+
+
+def _remove_shards(folder: Path) -> None:
+    """Remove shards, and their folder if nothing else is in it; what cannot be removed stays.
+
+    So do those that a process is writing, which finds the cache replaced and removes them.
+    """
+    if _is_folder(folder):
+        with contextlib.suppress(OSError, FolderInUse), _alone(folder / SHARDS_LOCK, folder):
+            for name in reversed(shard_files(folder)):  # the index first
+                (folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _put_shards(new: Path, folder: Path) -> None:
+    """Put linked shards in their places, unless a process writes shards there."""
+    if _is_folder(new):
+        with contextlib.suppress(FolderInUse), _alone(folder / SHARDS_LOCK, folder):
+            for name in shard_files(new):  # the index last
+                _put(new / name, folder)
+        shutil.rmtree(new)

@@ -391,6 +391,6 @@ def open_or_build(
     with replaced_cache(folder) as draft:
         for name in dataset.arrays:
             link_or_copy(source / name, draft / name)
+        link_shards(source, draft)
         write_json(draft / MANIFEST, dataset.manifest)
-    link_shards(source, folder)
     return open_cache(folder)

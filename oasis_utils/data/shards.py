@@ -1,7 +1,7 @@
 """Rows of tensors in shards: safetensors files of bounded size, and an index.json beside them.
 
 A row is a slice or a code map with what is known of it. The tensors of an opened shard are mapped
-by safetensors, so memory holds the rows that were read, and a shard that is let go leaves it.
+by safetensors, so memory holds the rows that were read, and a shard that is closed leaves it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from oasis_utils.config import digest
 from oasis_utils.data.cache_folder import SHARDS_INDEX as INDEX
+from oasis_utils.data.cache_folder import SHARDS_LOCK, refuse_foreign_to_shards, shard_files
 from oasis_utils.runtime import DataError, atomic, exclusive, read_json, write_json
 
 SHARDS_FORMAT = 1
@@ -104,10 +105,15 @@ class ShardWriter:
         """Write the index, from which moment the shards count, and remove any beyond the last."""
         index = {"format": SHARDS_FORMAT, "about": self.about, "shards": self.entries}
         write_json(self.folder / INDEX, index)
-        own = {entry["file"] for entry in self.entries}
-        for path in self.folder.glob("*.safetensors"):
-            if path.name not in own:
-                path.unlink()
+        own = {INDEX, *(entry["file"] for entry in self.entries)}
+        for name in shard_files(self.folder):
+            if name not in own:
+                (self.folder / name).unlink()
+
+    def discard(self) -> None:
+        """Remove index and shards, where their source turned out to be another."""
+        for name in reversed(shard_files(self.folder)):  # the index first
+            (self.folder / name).unlink()
 
 
 def _name(number: int) -> str:
@@ -126,12 +132,15 @@ def writing(folder: Path, about: Mapping[str, Any]) -> Iterator[ShardWriter]:
         about: see `ShardWriter`.
 
     Raises:
+        DataError: the folder holds foreign files.
         FolderInUse: another process writes there.
         StorageError: there is no room or no permission.
     """
-    with exclusive(folder / ".lock", folder):
-        for path in folder.glob("*.partial"):  # of a killed writer
-            path.unlink(missing_ok=True)
+    refuse_foreign_to_shards(folder)
+    with exclusive(folder / SHARDS_LOCK, folder):
+        for name in shard_files(folder):
+            if name.endswith(".partial"):  # of a killed writer
+                (folder / name).unlink()
         if not _describes(folder, about):
             (folder / INDEX).unlink(missing_ok=True)
         writer = ShardWriter(folder, about)
@@ -267,12 +276,12 @@ class Shards:
             self._checked[number] = 1
         return arrays
 
-    def let_go(self) -> None:
+    def close(self) -> None:
         """Close all shards."""
         self._opened.clear()
 
 
-def joined(sets: Sequence[Shards]) -> Shards:
+def concatenated(sets: Sequence[Shards]) -> Shards:
     """The rows of several sets, one after the other.
 
     Args:
@@ -285,7 +294,7 @@ def joined(sets: Sequence[Shards]) -> Shards:
         {name: (str(a.dtype), a.shape[1:]) for name, a in one.opened(0).items()} for one in sets
     ]
     for one, kind in zip(sets, kinds, strict=True):
-        one.let_go()
+        one.close()
         if kind != kinds[0]:
             raise DataError(
                 f"{one.files[0].path.parent} and {sets[0].files[0].path.parent} hold rows of"

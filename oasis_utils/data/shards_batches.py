@@ -11,15 +11,15 @@ import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from oasis_utils.data.batches import rows_of_process
+from oasis_utils.data.batches import batches_in_epoch, own_rows, rows_of_process, smallest_batch
 from oasis_utils.data.grey_levels import to_float
-from oasis_utils.data.shards import Shards, joined
+from oasis_utils.data.shards import Shards, concatenated
 from oasis_utils.data.shards_order import BLOCK, BlockOrder, MixedOrder, Order, Part
+from oasis_utils.runtime import DataError
 from oasis_utils.runtime.symmetry import Symmetry
 
 CPU = torch.device("cpu")
@@ -60,9 +60,7 @@ class ShardedBatches:
 
     def __len__(self) -> int:
         """Batches in an epoch; a shuffled epoch has at least one, which may be smaller."""
-        if self.order.shuffled:
-            return max(self.order.size // self.batch_size, 1)
-        return -(-self.order.size // self.batch_size)
+        return batches_in_epoch(self.order.size, self.batch_size, self.order.shuffled)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         return self.epoch(0)
@@ -86,9 +84,8 @@ class ShardedBatches:
         """
         part = copy.copy(self)
         part.process, part.neighbours = (rank, count), neighbours if count > 1 else None
-        rest = 0 if self.order.shuffled else self.order.size % self.batch_size
-        least = rest or min(self.order.size, self.batch_size)
-        rows_of_process(least, rank, count, neighbours[1] if neighbours else 1)
+        least = smallest_batch(self.order.size, self.batch_size, self.order.shuffled)
+        rows_of_process(least, rank, count, neighbours[1] if neighbours else 1)  # refuses too few
         return part
 
     def epoch(self, number: int, start_batch: int = 0) -> Iterator[dict[str, Tensor]]:
@@ -112,8 +109,11 @@ class ShardedBatches:
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator().manual_seed(number),  # not the one of the training
         )
-        for batch in loader:
-            yield self._on_device(batch)
+        try:
+            for batch in loader:
+                yield self._on_device(batch)
+        except DataError as error:
+            raise DataError(_own_words(error)) from None
 
     def _on_device(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         batch = {name: t.to(self.device, non_blocking=True) for name, t in batch.items()}
@@ -149,7 +149,12 @@ class _Reader(Dataset[dict[str, Tensor]]):
     def __getitem__(self, part: Part) -> dict[str, Tensor]:
         rows, flips = part
         if self.process != (0, 1):
-            own = self._own(rows)
+            own = own_rows(
+                len(rows),
+                self.process,
+                self.neighbours,
+                lambda key: self.shards.read(rows, [key])[key],
+            ).numpy()
             rows, flips = rows[own], flips[own]
         batch = self.shards.read(rows)
         if self.mirror and "images" in batch:
@@ -157,22 +162,22 @@ class _Reader(Dataset[dict[str, Tensor]]):
                 batch["images"][i] = self.mirror.mirror(batch["images"][i])
         return batch
 
-    def _own(self, rows: np.ndarray) -> np.ndarray:
-        order, together = np.arange(len(rows)), 1
-        if self.neighbours:
-            key, together = self.neighbours
-            order = self.shards.read(rows, [key])[key].argsort(stable=True).numpy()
-        return order[rows_of_process(len(rows), *self.process, together)]
-
 
 def _as_it_is(batch: Any) -> Any:
     return batch
+
+
+def _own_words(error: DataError) -> str:
+    """The message without the traceback that `DataLoader` puts before that of a worker."""
+    return str(error).rpartition(f"{DataError.__name__}: ")[2].strip()
 
 
 def mixed(
     sets: Sequence[tuple[Shards, float | int]], batch_size: int, seed: int = 0, **options: Any
 ) -> ShardedBatches:
     """Batches that draw from several sets of shards in given shares, see `MixedOrder`.
+
+    No command or notebook does; it is for own scripts.
 
     Args:
         sets: (shards, weight) of each, with rows of one kind.
@@ -181,10 +186,12 @@ def mixed(
         options: `mirror`, `device` and `workers` of `ShardedBatches`.
 
     Returns:
-        Batches; an epoch has as many rows as all sets together.
+        Batches; an epoch has as many whole batches as all sets together.
     """
     parts, weights = zip(*sets, strict=True)
     block = max(BLOCK // len(parts), 1)  # so that memory holds as much as of one set
     orders = [BlockOrder(part.sizes, seed, block) for part in parts]
-    order = MixedOrder(orders, [len(part) for part in parts], weights, seed)
-    return ShardedBatches(joined(parts), batch_size, order=order, **options)
+    sizes = [len(part) for part in parts]
+    whole = max(sum(sizes) // batch_size, 1) * batch_size
+    order = MixedOrder(orders, sizes, weights, seed, whole)
+    return ShardedBatches(concatenated(parts), batch_size, order=order, **options)

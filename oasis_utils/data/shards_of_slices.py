@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 
 from oasis_utils.data.batches import Batches, TrainingBatches, free_memory
-from oasis_utils.data.cache_folder import SHARDS
+from oasis_utils.data.cache_folder import SHARDS, SLICES, shard_files
 from oasis_utils.data.dataset import GIB, MAX_MEMORY_SHARE, Dataset, Split, open_cache
 from oasis_utils.data.shards import SHARD_BYTES, Shards, open_shards, rows_of_shard, writing
 from oasis_utils.data.shards_batches import ShardedBatches
-from oasis_utils.runtime import DataError
+from oasis_utils.runtime import DataError, processes
 
 COLUMNS = ("subjects", "positions", "ages")
 
@@ -42,26 +43,46 @@ def write_shards(
         The folder.
 
     Raises:
-        DataError: the cache was replaced by one of other data meanwhile.
+        DataError: the folder holds foreign files, or the cache was replaced by one of other data
+            meanwhile.
         FolderInUse: another process writes there.
         StorageError: there is no room or no permission.
     """
     slices, folder = dataset.split(split), Path(folder or dataset.folder / SHARDS)
     count = rows_of_shard({"images": slices.images[:1]}, shard_bytes)
     starts = range(0, len(slices), count)
-    with writing(folder, _about(dataset, slices) | {"rows_of_shard": count}) as writer:
+    about = _about(dataset, slices) | {"rows_of_shard": count}
+    with _opened_slices(dataset) as file, writing(folder, about) as writer:
         for done, start in enumerate(starts, start=1):
             part = slice(start, min(start + count, len(slices)))
             if not writer.keep(part.stop - part.start):
                 writer.write(
-                    {"images": read_images(slices.images, part)}
+                    {"images": read_images(slices.images, part, file)}
                     | {name: getattr(slices, name)[part] for name in COLUMNS}
                 )
             if progress:
                 progress(done, len(starts))
-        if open_cache(dataset.folder).identity != dataset.identity:
-            raise DataError(f"{dataset.folder} was replaced meanwhile: write the shards again")
+        try:
+            _refuse_replaced(dataset)
+        except DataError:
+            writer.discard()
+            raise
     return folder
+
+
+@contextlib.contextmanager
+def _opened_slices(dataset: Dataset) -> Iterator[IO[bytes]]:
+    """The file of the slices, which stays that of the data set if its cache is replaced."""
+    with open(dataset.folder / SLICES, "rb") as file:
+        _refuse_replaced(dataset)
+        yield file
+
+
+def _refuse_replaced(dataset: Dataset) -> None:
+    if open_cache(dataset.folder).identity != dataset.identity:
+        raise DataError(
+            f"{dataset.folder} was replaced meanwhile: open it and write the shards again"
+        )
 
 
 def _about(dataset: Dataset, split: Split) -> dict[str, Any]:
@@ -69,7 +90,7 @@ def _about(dataset: Dataset, split: Split) -> dict[str, Any]:
 
 
 def read_images(
-    images: UInt8[np.ndarray, "n height width"], part: slice
+    images: UInt8[np.ndarray, "n height width"], part: slice, file: IO[bytes]
 ) -> UInt8[np.ndarray, "k height width"]:
     """Some successive slices, which are read from the file of a memory map.
 
@@ -78,16 +99,17 @@ def read_images(
     Args:
         images: a memory map or a part of one, or an array.
         part: from one row up to another.
+        file: that is mapped, opened.
     """
-    if not isinstance(images, np.memmap) or images.filename is None:
+    if not isinstance(images, np.memmap):
         return images[part]
     whole: Any = images
     while isinstance(whole.base, np.memmap):
         whole = whole.base
     skipped = images.ctypes.data - whole.ctypes.data + part.start * images[0].nbytes
     count = (part.stop - part.start) * images[0].size
-    flat = np.fromfile(images.filename, np.uint8, count, offset=whole.offset + skipped)
-    return flat.reshape(-1, *images.shape[1:])
+    file.seek(whole.offset + skipped)
+    return np.fromfile(file, np.uint8, count).reshape(-1, *images.shape[1:])
 
 
 def shards_of(dataset: Dataset, split: str = "train") -> Shards | None:
@@ -101,7 +123,7 @@ def shards_of(dataset: Dataset, split: str = "train") -> Shards | None:
         DataError: they are not finished, damaged, or of other data.
     """
     folder = dataset.folder / SHARDS
-    if not folder.is_dir():
+    if not shard_files(folder):
         return None
     shards = open_shards(folder)
     if not _about(dataset, dataset.split(split)).items() <= shards.about.items():
@@ -121,13 +143,18 @@ def training_batches(
 ) -> TrainingBatches:
     """Shuffled batches of the training slices, half of them mirrored.
 
+    Slices from shards come in another order than those in memory, and the configuration of a
+    training does not tell which it was.
+
     Args:
         dataset: its cache.
         device: where the batches are needed.
         batch_size: rows of each batch.
         seed: 0 or more, of order and mirroring.
         from_shards: read the slices from the shards beside the cache. Default: only if there are
-            some, and the slices need more than 60 % of the device's free memory.
+            some, and the slices need more than 60 % of the device's free memory; on a CPU, those
+            of all processes on this machine. Processes that train together all read them if one
+            of them has too little memory.
 
     Returns:
         `ShardedBatches`, or `Batches` of slices in memory; without shards, large sets are streamed
@@ -138,12 +165,15 @@ def training_batches(
             and not there.
     """
     train = dataset.split("train")
-    need, free = train.images.nbytes / GIB, free_memory(device) / GIB
-    large = need > MAX_MEMORY_SHARE * free
+    copies = processes.count_here() if device.type == "cpu" else 1
+    need, free = copies * train.images.nbytes / GIB, free_memory(device) / GIB
+    large = any(processes.gathered(need > MAX_MEMORY_SHARE * free))  # orders must not differ
     shards = shards_of(dataset) if from_shards or (large and from_shards is None) else None
     if shards is None:
         if from_shards:
             raise DataError(f"{dataset.folder} holds no shards: run `prepare --shards` first")
-        return Batches(train.to(device), batch_size, True, train.symmetry, seed)
-    print(f"train: {need:.2f} GiB of slices are read from shards, {device} has {free:.1f} GiB free")
+        return Batches(train.to(device, large), batch_size, True, train.symmetry, seed)
+    if processes.is_first():
+        memory = f"{device} has {free:.1f} GiB free"
+        print(f"train: {need:.2f} GiB of slices are read from shards, {memory}")
     return ShardedBatches(shards, batch_size, seed, train.symmetry, device)

@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 
 from oasis_utils.runtime import DataError
 
@@ -48,39 +47,6 @@ class Order(Protocol):
     def part(self, epoch: int, start: int, stop: int) -> Part:
         """Rows `start` to `stop` of an epoch; its end cuts them off."""
         ...
-
-
-class WholeOrder:
-    """The order of `Batches`: all rows are shuffled at once, or none.
-
-    Memory grows with the number of rows: 9 bytes for each.
-
-    Args:
-        size: number of rows.
-        seed: 0 or more.
-        shuffled: as `Batches` with shuffle.
-    """
-
-    most_open = 2 * BLOCK
-
-    def __init__(self, size: int, seed: int = 0, shuffled: bool = True):
-        self.size, self.seed, self.shuffled = size, seed, shuffled
-        self._epoch = lru_cache(maxsize=1)(self._drawn)
-
-    def _drawn(self, epoch: int) -> Part:
-        generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
-        rows = (
-            torch.randperm(self.size, generator=generator)
-            if self.shuffled
-            else torch.arange(self.size)
-        )
-        flips = torch.rand(self.size, generator=generator) < 0.5
-        return Part(rows.numpy(), flips[rows].numpy())
-
-    def part(self, epoch: int, start: int, stop: int) -> Part:
-        """Rows `start` to `stop` of an epoch; its end cuts them off."""
-        drawn = self._epoch(epoch)
-        return Part(drawn.rows[start:stop], drawn.flips[start:stop])
 
 
 class BlockOrder:
@@ -134,7 +100,8 @@ class MixedOrder:
     """Rows of several sets in given shares; each set goes through its own epochs as they end.
 
     In every 4096 rows the sets have their shares exactly, in random order. Within its own epoch,
-    each row of a set comes once.
+    each row of a set comes once. Both hold across epochs of the mixture, and for batches of a
+    training if `size` is a multiple of their size, as in `mixed`.
 
     Args:
         orders: of the sets, whose rows are numbered one set after the other.

@@ -15,6 +15,7 @@ from oasis_utils.data.shards import SHARD_BYTES, Shards, open_shards, writing
 from oasis_utils.models.checkpoints import weights_digest
 from oasis_utils.models.codes import CODED_AT_ONCE, encode_images, variant
 from oasis_utils.models.vqvae import VQVAE
+from oasis_utils.runtime import DataError
 from oasis_utils.runtime.symmetry import Symmetry
 
 KNOWN = ("positions", "subjects", "ages")  # columns of slices that their maps keep
@@ -31,27 +32,34 @@ def encode_shards(
     maps_of_shard: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Shards:
-    """Encode shards of slices into shards of index maps, in the variants of `encode_dataset`.
+    """Encode shards of slices into shards of index maps; no command does, it is for own scripts.
 
-    Memory holds one shard of maps. An interrupted encoding goes on after its last whole shard. The
-    shifts of a variant are drawn for each batch of 64 slices, from the seed and their place alone.
+    Plain and mirrored maps are those of `encode_dataset`. Shifts are as large but others: they are
+    drawn for each batch of 64 slices, from the seed and their place alone. Memory holds one shard
+    of maps. An interrupted encoding goes on after its last whole shard.
 
     Args:
         vqvae: the trained model.
-        slices: the shards of slices.
-        folder: where the maps are written.
+        slices: the shards of slices, as `write_shards` makes them.
+        folder: where the maps are written, another than that of the slices.
         device: where the VQ-VAE is.
         config: number of variants and their largest shift in pixels.
         symmetry: across which slices are mirrored.
         seed: 0 or more, of the shifts.
-        maps_of_shard: how many. Default: as many as fill 32 MiB.
+        maps_of_shard: about how many: rounded up to a multiple of 64. Default: those of 32 MiB.
         progress: called with (done, total) shards.
 
     Returns:
         The opened shards of maps: "indices" as uint8, or uint16 for more than 256 codes, and
         "positions", "subjects", "ages". The maps of the plain slices come first.
+
+    Raises:
+        DataError: the slices lack a column, or the folder is theirs or holds foreign files.
+        FolderInUse: another process writes there.
+        StorageError: there is no room or no permission.
     """
     folder, kind = Path(folder), index_type(vqvae.config.n_codes)
+    _refuse_unfit(slices, folder)
     count = maps_of_shard or max(SHARD_BYTES // (vqvae.config.grid**2 * kind.itemsize), 1)
     count = -(-count // CODED_AT_ONCE) * CODED_AT_ONCE  # whole batches
     about = describe(vqvae, slices, config, symmetry, seed) | {"rows_of_shard": count}
@@ -95,6 +103,19 @@ def describe(
         "slices": slices.identity,
         "seed": seed,
     }
+
+
+def _refuse_unfit(slices: Shards, folder: Path) -> None:
+    of = slices.files[0].path.parent
+    missing = [name for name in ("images", *KNOWN) if name not in slices.opened(0)]
+    if missing:
+        raise DataError(
+            f"the shards in {of} have no {', '.join(missing)}: write them with write_shards, or"
+            " with these columns (unknown ages are nan)"
+        )
+    own = {file.path.parent.resolve() for file in slices.files}
+    if folder.resolve() in own:
+        raise DataError(f"{folder} holds the slices themselves: give another folder for the maps")
 
 
 def _batches(rows: np.ndarray) -> Iterator[np.ndarray]:

@@ -172,6 +172,24 @@ def test_a_foreign_file_beside_a_cache_is_kept(tree, tmp_path):
     assert (tmp_path / "cache" / ".DS_Store").read_text() == "hidden"
 
 
+def test_foreign_files_in_a_folder_called_shards_are_kept(tree, tmp_path):
+    build_cache(tree, tmp_path / "prepared", CONFIG)
+    own = tmp_path / "cache" / "shards"
+    build_cache(tree, tmp_path / "cache", OTHER)
+    own.mkdir()
+    (own / "000000.safetensors").write_bytes(b"one of ours by its name")
+    (own / "vqvae.safetensors").write_bytes(b"mine")
+    before = everything(tmp_path / "cache")
+    for work in (build_cache, open_or_build):
+        source = tree if work is build_cache else tmp_path / "prepared"
+        with pytest.raises(DataError, match=r"holds shards/vqvae\.safetensors, .*nothing was"):
+            work(source, tmp_path / "cache", CONFIG)
+    assert everything(tmp_path / "cache") == before
+    (own / "vqvae.safetensors").rename(own / ".hidden")
+    build_cache(tree, tmp_path / "cache", CONFIG)
+    assert everything(own) == {".hidden": b"mine"}
+
+
 def test_a_cache_behind_a_link_is_not_replaced(tree, tmp_path):
     build_cache(tree, tmp_path / "cache", OTHER)
     build_cache(tree, tmp_path / "prepared", CONFIG)

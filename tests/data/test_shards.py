@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from shard_files import numbered_rows, write_numbered
 
-from oasis_utils.data.shards import INDEX, joined, open_shards, rows_of_shard, writing
+from oasis_utils.data.shards import INDEX, concatenated, open_shards, rows_of_shard, writing
 from oasis_utils.runtime import DataError, FolderInUse, exclusive
 
 SIZES = (5, 3, 4)
@@ -51,17 +51,17 @@ def test_opened_shards_go_to_other_processes_without_their_maps(folder):
     assert not copy._opened and copy.read(np.array([7]))["positions"].tolist() == [7]
 
 
-def test_joined_sets_are_numbered_one_after_the_other(folder, tmp_path):
+def test_concatenated_sets_are_numbered_one_after_the_other(folder, tmp_path):
     other, _ = write_numbered(tmp_path / "other", (2, 6), first=100)
-    both = joined([open_shards(folder), other])
+    both = concatenated([open_shards(folder), other])
     assert both.read(np.array([13, 2]))["positions"].tolist() == [101, 2]
     assert both.identity not in (other.identity, open_shards(folder).identity)
 
 
-def test_sets_of_different_kinds_are_not_joined(folder, tmp_path):
+def test_sets_of_different_kinds_are_not_concatenated(folder, tmp_path):
     other, _ = write_numbered(tmp_path / "other", (2,), size=8)
     with pytest.raises(DataError, match="different kinds.*prepare both alike"):
-        joined([open_shards(folder), other])
+        concatenated([open_shards(folder), other])
 
 
 def test_shards_have_bounded_size():
@@ -118,6 +118,56 @@ def test_second_writer_is_refused(folder):
         writing(folder, {}),
     ):
         pass
+
+
+# ---------------------------------------------------------------- foreign files
+
+
+def contents(folder):
+    return {p.name: p.read_bytes() if p.is_file() else None for p in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        "vqvae.safetensors",
+        "vqvae.safetensors.12-0a1b.partial",
+        "00000.safetensors",
+        "000000.safetensors.bak",
+        "notes.txt",
+        INDEX,
+    ],
+)
+def test_folder_with_foreign_files_is_refused_and_kept(tmp_path, foreign):
+    (tmp_path / foreign).write_bytes(b'{"shards": 2}')
+    before = contents(tmp_path)
+    with pytest.raises(DataError, match=f"holds {foreign}, .*choose a new folder.*nothing was"):
+        write_numbered(tmp_path, SIZES)
+    assert contents(tmp_path) == before
+
+
+def test_foreign_files_among_shards_are_refused_and_kept(folder):
+    (folder / "000007.safetensors").mkdir()
+    (folder / "vqvae.json").write_text("mine")
+    before = contents(folder)
+    with pytest.raises(DataError, match=r"000007\.safetensors and 1 more"):
+        write_numbered(folder, (6,), first=50)
+    assert contents(folder) == before
+
+
+def test_files_that_appear_while_shards_are_written_are_kept(folder):
+    (folder / ".DS_Store").write_text("hidden")
+    with writing(folder, {"a": 1}) as writer:
+        writer.write(numbered_rows(4))
+        (folder / "vqvae.safetensors").write_text("mine")
+    names = {".DS_Store", ".lock", "000000.safetensors", INDEX, "vqvae.safetensors"}
+    assert contents(folder).keys() == names
+
+
+def test_file_in_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "shards").write_text("mine")
+    with pytest.raises(DataError, match="no folder: choose another"):
+        write_numbered(tmp_path / "shards", SIZES)
 
 
 # ---------------------------------------------------------------- damage

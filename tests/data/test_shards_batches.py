@@ -5,12 +5,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from shard_files import write_numbered
+from shard_files import WholeOrder, write_numbered
 
 from oasis_utils.config import VQVAEConfig
 from oasis_utils.data.batches import Batches, TrainingBatches
 from oasis_utils.data.shards_batches import ShardedBatches, mixed
-from oasis_utils.data.shards_order import BlockOrder, WholeOrder
+from oasis_utils.data.shards_order import BlockOrder
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import DataError
 from oasis_utils.runtime.symmetry import LEFT_RIGHT
@@ -102,8 +102,11 @@ def test_damage_found_by_a_worker_is_told(numbered):
     shards, _ = numbered
     path = shards.files[1].path
     path.write_bytes(path.read_bytes()[:-1] + b"\x55")
-    with pytest.raises(DataError, match="checksum differs"):
+    with pytest.raises(DataError, match="checksum differs") as found:
         list(ShardedBatches(shards, 8, workers=1).epoch(0))
+    with pytest.raises(DataError) as expected:
+        list(ShardedBatches(shards, 8).epoch(0))
+    assert str(found.value) == str(expected.value)  # without the worker's traceback
 
 
 # ---------------------------------------------------------------- processes
@@ -144,6 +147,17 @@ def test_mixture_draws_from_both_sets_by_weight(numbered, tmp_path):
     assert set(numbers) == {*range(40), *range(1000, 1200)}
     again = mixed([(numbered[0], 1), (other, 3)], 16, seed=1, mirror=LEFT_RIGHT)
     assert equal(again.epoch(2, start_batch=4), list(batches.epoch(2))[4:])
+
+
+def test_mixture_has_its_shares_exactly_where_batches_do_not_divide_an_epoch(numbered, tmp_path):
+    other, _ = write_numbered(tmp_path / "other", (9, 8), first=1000)
+    batches = mixed([(numbered[0], 1), (other, 3)], 16)
+    numbers = [n for epoch in range(86) for n in numbers_of(batches, epoch)]
+    assert len(batches) == 3 and 57 % 16 and len(numbers) == 86 * 48
+    drawn = np.array(numbers[:4096])
+    assert (drawn < 40).sum() == 1024
+    first_epochs = np.array([n for n in numbers if n >= 1000][: 17 * 100]).reshape(100, 17)
+    assert all(sorted(epoch) == list(range(1000, 1017)) for epoch in first_epochs)
 
 
 # ---------------------------------------------------------------- training

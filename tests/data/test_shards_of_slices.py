@@ -7,14 +7,15 @@ import sys
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from slice_files import make_tree
 
 from oasis_utils import data
 from oasis_utils.config import DataConfig
-from oasis_utils.data import shards_of_slices
+from oasis_utils.data import cache_folder, shards_of_slices
 from oasis_utils.data.batches import Batches
 from oasis_utils.data.dataset import build_cache, open_or_build
-from oasis_utils.data.shards import open_shards
+from oasis_utils.data.shards import open_shards, writing
 from oasis_utils.data.shards_of_slices import (
     read_images,
     shards_of,
@@ -48,9 +49,10 @@ def test_shards_hold_the_slices_of_the_split(dataset, tmp_path, split):
 
 def test_slices_of_an_array_and_of_its_memory_map_are_read_alike(dataset):
     images = dataset.split("test").images
-    assert np.array_equal(read_images(images, slice(1, 4)), images[1:4])
-    assert np.array_equal(read_images(images[2:], slice(1, 4)), images[3:6])
-    assert np.array_equal(read_images(np.array(images), slice(1, 4)), images[1:4])
+    with open(dataset.folder / "slices.npy", "rb") as file:
+        assert np.array_equal(read_images(images, slice(1, 4), file), images[1:4])
+        assert np.array_equal(read_images(images[2:], slice(1, 4), file), images[3:6])
+        assert np.array_equal(read_images(np.array(images), slice(1, 4), file), images[1:4])
 
 
 def test_progress_counts_shards(dataset):
@@ -87,7 +89,49 @@ def test_linked_cache_has_the_shards_of_the_prepared_one(dataset, tmp_path):
     assert len(shards_of(linked)) == 9
     file = "shards/000000.safetensors"
     assert (linked.folder / file).samefile(dataset.folder / file)
-    open_or_build(dataset.folder, tmp_path / "run", CONFIG)  # a second time
+    again = open_or_build(dataset.folder, tmp_path / "run", CONFIG)  # a second time
+    assert len(shards_of(again)) == 9
+    assert {p.name for p in again.folder.iterdir()} == {"manifest.json", "slices.npy", "shards"}
+
+
+def test_only_finished_shards_are_linked(dataset, tmp_path):
+    write_shards(dataset, shard_bytes=2500)
+    own = {path.name for path in (dataset.folder / "shards").glob("[!.]*")}
+    for name in ("000001.safetensors.7-a0.partial", "000009.safetensors"):
+        (dataset.folder / "shards" / name).write_bytes(b"of a running writer")
+    linked = open_or_build(dataset.folder, tmp_path / "run", CONFIG)
+    assert {path.name for path in (linked.folder / "shards").iterdir()} == own
+    (dataset.folder / "shards" / "index.json").unlink()
+    assert shards_of(open_or_build(dataset.folder, tmp_path / "run", CONFIG)) is None
+
+
+@pytest.mark.parametrize("done", range(9))
+def test_interrupted_linking_is_finished_by_whoever_opens(dataset, tmp_path, monkeypatch, done):
+    """The slices, no masks, the manifest, five shards and the index are put in their places."""
+    write_shards(dataset, shard_bytes=2500)
+    put, calls = cache_folder._put, []
+
+    def interrupted(path, folder):
+        if len(calls) == done:
+            raise KeyboardInterrupt
+        calls.append(path)
+        put(path, folder)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(cache_folder, "_put", interrupted)
+        open_or_build(dataset.folder, tmp_path / "run", CONFIG)
+    linked = data.open_cache(tmp_path / "run")
+    assert len(shards_of(linked).read(np.arange(9))["ages"]) == 9
+    assert {p.name for p in linked.folder.iterdir()} == {"manifest.json", "slices.npy", "shards"}
+
+
+def test_shards_that_a_process_writes_are_left_to_it(dataset, tmp_path):
+    write_shards(dataset)
+    linked = open_or_build(dataset.folder, tmp_path / "run", CONFIG)
+    with writing(linked.folder / "shards", {"a": 1}) as writer:
+        writer.write({"images": np.zeros((2, 4, 4), np.uint8)})
+        open_or_build(dataset.folder, tmp_path / "run", CONFIG)
+    assert len(open_shards(linked.folder / "shards")) == 2
 
 
 def test_foreign_folder_of_this_name_is_refused(tmp_path):
@@ -101,6 +145,42 @@ def test_shards_of_other_data_are_refused(dataset, tmp_path):
     write_shards(other, folder=dataset.folder / "shards")
     with pytest.raises(DataError, match=r"other data.*prepare --shards"):
         shards_of(dataset)
+
+
+def replace_after_first_shard(dataset, source, stop=None):
+    """A progress of `write_shards` that puts another cache in the place of this one."""
+
+    def progress(done, total):
+        if done == 1:
+            build_cache(source, dataset.folder, CONFIG)
+        if done == stop:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_cache_replaced_meanwhile_leaves_no_shards(dataset, tmp_path):
+    progress = replace_after_first_shard(dataset, make_tree(tmp_path / "more", positions=4))
+    with pytest.raises(DataError, match="replaced meanwhile.*write the shards again"):
+        write_shards(dataset, progress=progress, shard_bytes=2500)
+    new = data.open_cache(dataset.folder)
+    assert shards_of(new) is None
+    write_shards(new)
+    with pytest.raises(DataError, match="replaced meanwhile"):
+        write_shards(dataset)
+    assert len(shards_of(new)) == len(new.split("train"))  # those of the new cache stay
+
+
+def test_shards_never_hold_the_slices_of_another_cache(dataset, tmp_path):
+    other = make_tree(tmp_path / "more", positions=4)
+    old = np.array(dataset.split("train").images)
+    progress = replace_after_first_shard(dataset, other, stop=3)
+    with pytest.raises(KeyboardInterrupt):
+        write_shards(dataset, folder=tmp_path / "own", progress=progress, shard_bytes=2500)
+    assert not np.array_equal(data.open_cache(dataset.folder).split("train").images[2:6], old[2:6])
+    for number in (1, 2):
+        written = load_file(tmp_path / "own" / f"{number:06d}.safetensors")["images"]
+        assert np.array_equal(written, old[2 * number : 2 * number + 2])
 
 
 # ---------------------------------------------------------------- batches of a training

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from shard_files import WholeOrder
 
-from oasis_utils.data.shards_order import BlockOrder, MixedOrder, WholeOrder
+from oasis_utils.data.shards_order import BlockOrder, MixedOrder
 from oasis_utils.runtime import DataError
 
 SIZES = (5, 8, 3, 8, 8, 7)

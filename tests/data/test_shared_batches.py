@@ -1,17 +1,27 @@
 """Batches of which several processes take a part each."""
 
+from pathlib import Path
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
+from slice_files import make_tree
+from two_processes import in_two
 
+from oasis_utils.config import DataConfig
 from oasis_utils.data.batches import (
     Batches,
     Streamed,
     TrainingBatches,
+    batches_in_epoch,
     first_of,
     rows_of_process,
+    smallest_batch,
 )
-from oasis_utils.runtime import DataError
+from oasis_utils.data.dataset import MAX_MEMORY_SHARE, build_cache
+from oasis_utils.data.shards_of_slices import training_batches, write_shards
+from oasis_utils.runtime import DataError, processes
 from oasis_utils.runtime.symmetry import LEFT_RIGHT
 
 
@@ -77,6 +87,14 @@ def test_streamed_images_are_read_by_one_process_only(monkeypatch):
     assert sorted(read) == list(range(12))
 
 
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("n", [3, 8, 17, 24])
+def test_number_and_least_size_are_those_of_the_batches_of_an_epoch(n, shuffle):
+    sizes = [len(batch["positions"]) for batch in Batches(numbered(n), 8, shuffle)]
+    assert batches_in_epoch(n, 8, shuffle) == len(sizes)
+    assert smallest_batch(n, 8, shuffle) == min(sizes)
+
+
 @pytest.mark.parametrize(
     ("batches", "count", "neighbours"),
     [
@@ -88,6 +106,57 @@ def test_streamed_images_are_read_by_one_process_only(monkeypatch):
 def test_a_batch_too_small_for_all_is_refused(batches, count, neighbours):
     with pytest.raises(DataError, match=r"is too small for . processes: train with at most"):
         batches.shared(0, count, neighbours)
+
+
+# ---------------------------------------------------------------- shards or memory
+
+
+def read_with_free_memory(folder, sizes):
+    """What each process reads in an epoch, whose free memory, in slices, differs."""
+    from oasis_utils.data import open_cache, shards_of_slices
+
+    dataset = open_cache(Path(folder) / "cache")
+    free = sizes[processes.rank()] * 1024 / MAX_MEMORY_SHARE
+    with mock.patch.object(shards_of_slices, "free_memory", return_value=free):
+        batches = training_batches(dataset, torch.device("cpu"), 4, seed=1)
+    own = batches.shared(processes.rank(), processes.count())
+    return {
+        "kind": type(batches).__name__,
+        "streamed": isinstance(getattr(batches, "tensors", {}).get("images"), Streamed),
+        "rows": [batch["positions"] + 10 * batch["subjects"] for batch in own],
+    }
+
+
+@pytest.fixture
+def small_cache(tmp_path):
+    return build_cache(make_tree(tmp_path / "tree"), tmp_path / "cache", DataConfig(image_size=32))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sizes", "kind"),
+    [((10, 10), "Batches"), ((10, 8), "ShardedBatches"), ((8, 10), "ShardedBatches")],
+)
+def test_one_process_short_of_memory_makes_all_read_shards(
+    small_cache, tmp_path, sizes, kind, capfd
+):
+    """The training split has 9 slices. Parts of two orders would hold some of them twice."""
+    write_shards(small_cache)
+    found = in_two(read_with_free_memory, tmp_path, sizes)
+    assert [part["kind"] for part in found] == [kind, kind]
+    rows = torch.cat([row for part in found for row in part["rows"]]).tolist()
+    assert len(rows) == 8 and len(set(rows)) == 8
+    assert capfd.readouterr().out.count("are read from shards") == (kind == "ShardedBatches")
+
+
+@pytest.mark.parametrize(("processes_here", "streamed"), [(1, False), (2, True)])
+def test_on_a_cpu_the_slices_of_all_processes_count(
+    small_cache, tmp_path, monkeypatch, processes_here, streamed
+):
+    monkeypatch.setenv("RANK", "0")
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, str(processes_here))
+    assert read_with_free_memory(tmp_path, [10])["streamed"] is streamed
 
 
 def test_batches_are_what_the_training_loop_asks_for():

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from shard_files import write_numbered
+from shard_files import WholeOrder, write_numbered
 from small_models import small_model
 
 from oasis_utils.config import CodesConfig
 from oasis_utils.data.batches import Batches
 from oasis_utils.data.shards import open_shards, writing
 from oasis_utils.data.shards_batches import ShardedBatches
-from oasis_utils.data.shards_order import WholeOrder
 from oasis_utils.models import code_shards
 from oasis_utils.models.code_shards import encode_shards, index_type
 from oasis_utils.models.codes import encode_images
+from oasis_utils.runtime import DataError
 from oasis_utils.runtime.symmetry import LEFT_RIGHT, Symmetry
 
 CPU = torch.device("cpu")
@@ -113,6 +113,36 @@ def test_maps_of_another_model_are_made_again(slices, tmp_path):
     )
     expected = encode_images(model, slices[1]["images"], CPU)
     assert np.array_equal(everything(again)["indices"], expected)
+
+
+@pytest.mark.parametrize("missing", ["ages", "images"])
+def test_slices_without_a_column_are_refused(slices, tmp_path, missing):
+    rows = {name: values for name, values in slices[1].items() if name != missing}
+    with writing(tmp_path / "less", {"made": "here"}) as writer:
+        writer.write(rows)
+    with pytest.raises(DataError, match=f"have no {missing}: write them with"):
+        encoded(open_shards(tmp_path / "less"), tmp_path / "codes")
+    assert not (tmp_path / "codes").exists()
+
+
+def test_maps_do_not_replace_their_slices_or_checkpoints(slices, tmp_path):
+    with pytest.raises(DataError, match="holds the slices themselves"):
+        encoded(slices[0], tmp_path / "slices")
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("vqvae.safetensors", "vqvae.json"):
+        (tmp_path / "checkpoints" / name).write_text("mine")
+    with pytest.raises(DataError, match=r"vqvae\.json and 1 more"):
+        encoded(slices[0], tmp_path / "checkpoints")
+    assert len(open_shards(tmp_path / "slices")) == 150
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+
+
+def test_size_of_a_shard_is_rounded_up_to_whole_batches(slices, tmp_path):
+    folder = tmp_path / "codes"
+    maps = encode_shards(
+        varied_vqvae(), slices[0], folder, CPU, PLAIN, LEFT_RIGHT, maps_of_shard=65
+    )
+    assert maps.sizes == [128, 22]
 
 
 def test_batches_of_maps_are_what_a_prior_takes(slices, tmp_path):
