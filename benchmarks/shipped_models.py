@@ -1,6 +1,6 @@
 """The models in checkpoints/, from a finished run of `demo` on sample brains.
 
-    python benchmarks/shipped_models.py runs/demo
+    python benchmarks/shipped_models.py runs/demo [--out FOLDER]
 
 The DCGAN is kept in half precision, which halves the largest file; a loaded model computes in
 float32.
@@ -38,7 +38,10 @@ def ship(run: RunFolder, folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", help="run folder, such as runs/demo")
-    ship(RunFolder(Path(parser.parse_args().run).resolve()), project_root() / "checkpoints")
+    parser.add_argument("--out", type=Path, default=project_root() / "checkpoints")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    ship(RunFolder(Path(options.run).resolve()), options.out)
 
 
 if __name__ == "__main__":
