@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from oasis_utils.cli.argument_types import count, device, seed
+from oasis_utils.cli.argument_types import count
+from oasis_utils.cli.options import add_device, add_parameters, add_profile, add_seed
 from oasis_utils.config import PROFILES
 from oasis_utils.pipeline.series import UsageError
-from oasis_utils.runtime import DEVICES, RunFolder, processes
+from oasis_utils.runtime import RunFolder, processes
 
 MODELS = ("vqvae", "pixelcnn", "dcgan")
 RUN_FOLDER_HELP = "run folder that holds what the training reads, such as runs/demo"
@@ -31,9 +32,7 @@ def add_train(parsers) -> None:
     )
     parser.add_argument("model", choices=MODELS)
     parser.add_argument("--run", required=True, metavar="DIR", help=RUN_FOLDER_HELP)
-    parser.add_argument(
-        "--profile", default="demo", help=f"one of {', '.join(PROFILES)} (default: demo)"
-    )
+    add_profile(parser)
     parser.add_argument(
         "--devices",
         type=count,
@@ -54,18 +53,9 @@ def add_train(parsers) -> None:
         metavar="HOST:PORT",
         help="with --nodes: where the machines meet, a free port of one of them",
     )
-    parser.add_argument("--device", type=device, default="auto", help=f"{DEVICES}; default: auto")
-    parser.add_argument(
-        "--seed", type=seed, default=0, help="decides every random choice (default: 0)"
-    )
-    parser.add_argument(
-        "-p",
-        dest="parameters",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="set a parameter of the notebook, such as epochs=50; may be repeated",
-    )
+    add_device(parser)
+    add_seed(parser)
+    add_parameters(parser, "its notebook")
     parser.set_defaults(action=train)
 
 

@@ -8,14 +8,14 @@ import pytest
 from PIL import Image
 from slice_files import make_collection, make_tree
 
-from oasis_utils.cli import commands
+from oasis_utils.cli import folders
 from oasis_utils.cli.parser import main
 from oasis_utils.config import PixelCNNConfig, VQVAEConfig
 from oasis_utils.models.checkpoints import save_model, weights_digest
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.pipeline.series import NotebookFailed, UsageError
-from oasis_utils.runtime import DataError
+from oasis_utils.runtime import DataError, project_root
 
 COMMANDS = (
     *("run", "prepare", "sample", "reconstruct", "evaluate", "report", "app", "page", "readers"),
@@ -109,7 +109,7 @@ def test_debug_raises_errors_before_and_after_the_command(monkeypatch, capsys, c
     def fail(_args):
         raise error("no such thing")
 
-    monkeypatch.setattr(commands, command, fail)
+    monkeypatch.setattr(f"oasis_utils.cli.{command}.{command}", fail)
     whole = [command, *ARGUMENTS[command]]
     assert main(whole) == (2 if error is UsageError else 1)
     assert capsys.readouterr().err == "error: no such thing\n"
@@ -309,10 +309,10 @@ def test_results_of_the_series_are_not_replaced(tmp_path, capsys, command, name)
 def test_a_folder_with_checkpoints_of_others_is_no_run(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "resnet.pt").touch()
-    commands._refuse_results(str(tmp_path / "samples" / "new.npz"))
+    folders.refuse_results(str(tmp_path / "samples" / "new.npz"))
     (tmp_path / "checkpoints" / "vqvae.safetensors").touch()
     with pytest.raises(DataError, match="among the results of the run"):
-        commands._refuse_results(str(tmp_path / "samples" / "new.npz"))
+        folders.refuse_results(str(tmp_path / "samples" / "new.npz"))
 
 
 def test_two_outputs_need_two_files(tmp_path, monkeypatch, capsys):
@@ -340,4 +340,4 @@ def test_the_app_takes_a_run_folder_from_where_it_is_called(tmp_path, monkeypatc
     assert "no run folder" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [tmp_path / "mine"]
     assert main(["app"]) == 0
-    assert served[1] == commands.project_root() / "runs" / "demo"
+    assert served[1] == project_root() / "runs" / "demo"

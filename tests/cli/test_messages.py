@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from test_cli import ARGUMENTS, COMMANDS
 
-from oasis_utils.cli import commands
 from oasis_utils.cli.messages import in_words
 from oasis_utils.cli.parser import main
 from oasis_utils.runtime import StorageError
@@ -45,7 +44,9 @@ def unforeseen():
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("name", unforeseen())
 def test_what_nobody_foresaw_is_one_line_with_its_place(monkeypatch, capsys, command, name):
-    monkeypatch.setattr(commands, command, lambda _args: unforeseen()[name]())
+    monkeypatch.setattr(
+        f"oasis_utils.cli.{command}.{command}", lambda _args: unforeseen()[name]()
+    )
     assert main([command, *ARGUMENTS[command]]) == 1
     line = capsys.readouterr().err
     assert line.count("\n") == 1 and "Traceback" not in line
@@ -76,7 +77,7 @@ def test_what_nobody_foresaw_is_one_line_with_its_place(monkeypatch, capsys, com
     ],
 )
 def test_meant_messages_are_kept_and_files_are_named(monkeypatch, capsys, error, words):
-    monkeypatch.setattr(commands, "report", fails_with(error))
+    monkeypatch.setattr("oasis_utils.cli.report.report", fails_with(error))
     assert main(["report", "none"]) == 1
     line = capsys.readouterr().err
     assert line.startswith(f"error: {words}") and line.count("\n") == 1
@@ -99,13 +100,13 @@ def test_a_write_without_a_name_has_advice():
 
 SAY = """
 import sys
-from oasis_utils.cli import commands, parser
+from oasis_utils.cli import parser, report
 def say(args):
     print("… ü " + args.run)
     print("… ü", file=sys.stderr)
     if args.out:
         raise ValueError("… ü " + args.run)
-commands.report = say
+report.report = say
 sys.exit(parser.main(sys.argv[1:]))
 """
 
