@@ -135,24 +135,54 @@ def test_an_entry_is_short_and_says_where_the_term_is_explained(term):
 
 
 def plans():
-    """{title: [(number of the notebook, minutes, sections to skip)]} of docs/teaching.md."""
+    """{title: [(name of the notebook, minutes, what to do, sections to skip)]} of
+    docs/teaching.md.
+    """
     found = {}
     for title, table in re.findall(r"^### (\w+ hours)\n(.+?)(?=^##)", TEACHING, re.M | re.S):
         rows = re.findall(r"^\| (\d\d) \| (\d+) \| (.*?) \|(.*?)\|$", table, re.M)
-        found[title] = [(number, int(minutes), skip) for number, minutes, _, skip in rows]
+        named = {name[:2]: name for name in NOTEBOOKS}
+        found[title] = [
+            (named[number], int(minutes), do, set(re.findall(r"\*(.+?)\*", skip)))
+            for number, minutes, do, skip in rows
+        ]
     return found
+
+
+def minutes_of_sections(name):
+    """{heading: minutes to read the section}, the part before the first one included."""
+    found, heading = {}, ""
+    for cell in cells(name):
+        if cell["cell_type"] == "code":
+            found[heading] += MINUTES_A_FIGURE * ("save_figure(" in text(cell))
+            continue
+        for part in re.split(r"^(?=## )", text(cell), flags=re.M):
+            heading = next(iter(re.findall(r"^## (.+)", part)), heading)
+            words = re.findall(r"\w+", re.sub(r"\]\([^)]*\)", "]", part))
+            found[heading] = found.get(heading, 0) + len(words) / WORDS_A_MINUTE
+    return found
+
+
+def minutes_of_tasks(name, do):
+    """Minutes of the tasks that a plan names, such as "all, tasks 1, 4"."""
+    numbers = re.findall(r"\d", re.sub(r".*?tasks? ", "", do) if "task" in do else "")
+    sizes = [re.match(r"\d+\. \((.+?)\)", tasks(name)[int(n) - 1])[1] for n in numbers]
+    return sum({"short": 20, "one line": 5, "words": 5}[size] for size in sizes)
 
 
 @pytest.mark.parametrize(
     ("title", "hours"), [("Two hours", 2), ("Four hours", 4), ("Eight hours", 8)]
 )
-def test_a_plan_fills_its_hours_and_skips_sections_that_exist(title, hours):
+def test_a_plan_fills_its_hours_as_its_sections_and_tasks_do(title, hours):
     rows = plans()[title]
-    assert sum(minutes for _, minutes, _ in rows) == 60 * hours
-    for number, _, skip in rows:
-        (name,) = [name for name in NOTEBOOKS if name.startswith(number)]
-        headings = re.findall(r"^## (.+)$", "\n".join(map(text, cells(name, "markdown"))), re.M)
-        assert set(re.findall(r"\*(.+?)\*", skip)) <= set(headings)
+    assert sum(minutes for _, minutes, _, _ in rows) == 60 * hours
+    for name, minutes, do, skip in rows:
+        sections = minutes_of_sections(name)
+        assert skip <= set(sections)
+        at_home = {"Exercises", "Quiz", "Limits", "References"}
+        read = sum(time for title, time in sections.items() if title not in skip | at_home)
+        expected = 1.5 * read + minutes_of_tasks(name, do)
+        assert abs(minutes - expected) <= max(5, 0.2 * expected), f"{name}: {expected:.0f}"
 
 
 def test_the_batch_script_is_valid_and_its_command_parses():

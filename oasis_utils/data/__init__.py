@@ -17,9 +17,11 @@ from oasis_utils.data.sample_brains import make_sample_brains
 from oasis_utils.data.shards import Shards, open_shards
 from oasis_utils.data.shards_batches import ShardedBatches, mixed
 from oasis_utils.data.shards_of_slices import training_batches, write_shards
+from oasis_utils.data.shown_slices import captions, nearest_slices
 from oasis_utils.data.sources import OASIS_ACKNOWLEDGEMENT
 from oasis_utils.data.splits import balance
 from oasis_utils.data.summary import data_results, notes
+from oasis_utils.data.tissues import mask_levels
 
 __all__ = [
     "FOREGROUND",
@@ -32,10 +34,13 @@ __all__ = [
     "Split",
     "balance",
     "build_cache",
+    "captions",
     "data_results",
     "is_cache",
     "make_sample_brains",
+    "mask_levels",
     "mixed",
+    "nearest_slices",
     "notes",
     "one_slice_per_subject",
     "open_cache",

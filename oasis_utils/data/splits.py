@@ -116,12 +116,14 @@ def balance(entries: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int | f
     Returns:
         By split: number of "subjects", "mean age", "youngest", "oldest" (years), "women" and
         "CDR > 0" (shares, 0 to 1, of the subjects of whom it is known); "unknown" where it is known
-        of none.
+        of none. What no split knows is left out.
     """
     people: dict[str, dict[Any, Mapping[str, Any]]] = {}
     for entry in entries:
         people.setdefault(entry["split"], {}).setdefault(entry["subject"], entry)
-    return {split: _summary(list(some.values())) for split, some in people.items()}
+    found = {split: _summary(list(some.values())) for split, some in people.items()}
+    known = {name for row in found.values() for name in row if row[name] != "unknown"}
+    return {split: {k: v for k, v in row.items() if k in known} for split, row in found.items()}
 
 
 def _summary(entries: Sequence[Mapping[str, Any]]) -> dict[str, int | float | str]:

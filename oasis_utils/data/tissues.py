@@ -10,6 +10,22 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import UInt8
 
+NAMES = ("fluid", "grey matter", "white matter")
+
+
+def mask_levels(masks: UInt8[np.ndarray, "n height width"] | None) -> dict[str, int]:
+    """Which value of a mask stands for which tissue.
+
+    Args:
+        masks: of a split: 1, 2, 3 as in FSL_SEG, or grey levels as in the OASIS PNG slices. None:
+            there are none, and the grey levels are given.
+
+    Returns:
+        {"fluid", "grey matter", "white matter": value}; 0 is always the background.
+    """
+    grey_levels = masks is None or masks.max() > len(NAMES)
+    return dict(zip(NAMES, (85, 170, 255) if grey_levels else (1, 2, 3), strict=True))
+
 
 def _coding(fluid: str, grey: str, white: str) -> UInt8[np.ndarray, " 256"]:
     """The tissue of each label 0 to 255 by label numbers in text; labels that are not named are

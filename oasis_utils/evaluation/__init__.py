@@ -4,11 +4,12 @@ from oasis_utils.evaluation import groups, membership, model_card, verdicts
 from oasis_utils.evaluation.evaluate import code_use, evaluate_images, generate, sensitivities
 from oasis_utils.evaluation.final_table import evaluation_summary, final_rows, summary_of
 from oasis_utils.evaluation.giveaways import giveaway_rows
-from oasis_utils.evaluation.groups import audit_groups, group_rows
+from oasis_utils.evaluation.groups import audit_groups, group_values
 from oasis_utils.evaluation.image_sets import load_images, require_images
 from oasis_utils.evaluation.likelihood import prior_nats
 from oasis_utils.evaluation.measured_sets import SPACES, resolution
 from oasis_utils.evaluation.membership import audit_membership
+from oasis_utils.evaluation.planting import pooled
 from oasis_utils.evaluation.reconstruction import (
     mean_image,
     position_means,
@@ -26,7 +27,7 @@ from oasis_utils.evaluation.reference import (
 from oasis_utils.evaluation.sample_sizes import enough_slices
 from oasis_utils.evaluation.scorecard import scorecard_lines
 from oasis_utils.evaluation.utility import utility, utility_rows, utility_verdicts
-from oasis_utils.evaluation.verdicts import compare_priors, verdict_rows
+from oasis_utils.evaluation.verdicts import anatomy_rows, compare_priors, verdict_rows
 
 __all__ = [
     "DECODED_VS_DECODED",
@@ -35,6 +36,7 @@ __all__ = [
     "SPACES",
     "TRAINING_VS_REAL",
     "Reference",
+    "anatomy_rows",
     "audit_groups",
     "audit_membership",
     "code_use",
@@ -45,12 +47,13 @@ __all__ = [
     "final_rows",
     "generate",
     "giveaway_rows",
-    "group_rows",
+    "group_values",
     "groups",
     "load_images",
     "mean_image",
     "membership",
     "model_card",
+    "pooled",
     "position_means",
     "prior_nats",
     "reconstruct_split",

@@ -103,8 +103,13 @@ DAMAGES: dict[str, tuple[Damage, float]] = {
 
 
 def possible(anatomist: Anatomist) -> list[str]:
-    """The DAMAGES that slices can take: no mirroring without a mid-line, no painting where no
-    tissue is known.
+    """The DAMAGES that slices can take.
+
+    Args:
+        anatomist: Knows the mid-line and the tissues of the slices.
+
+    Returns:
+        Their names: no mirroring without a mid-line, no painting where no tissue is known.
     """
     left_out: dict[Damage, bool] = {
         flip: not anatomist.symmetry,
@@ -120,11 +125,20 @@ def damaged(
     anatomist: Anatomist | None = None,
     positions: Integer[np.ndarray, " n"] | None = None,
 ) -> UInt8[np.ndarray, "n height width"]:
-    """The slices with one of DAMAGES; the same noise for the same seed.
+    """The slices with one of DAMAGES.
 
-    anatomist, positions: say where the mid-line and the brain are; by default the slices are taken
-    as upright and skull-stripped. ValueError for a damage that the slices cannot take, see
-    `possible`.
+    Args:
+        images: The slices.
+        name: Of the damage.
+        seed: Of the random numbers; the same ones for the same seed.
+        anatomist: Says where the mid-line and the brain are; None: upright, skull-stripped slices.
+        positions: Of the slices; needed for whole heads.
+
+    Returns:
+        Damaged copies.
+
+    Raises:
+        ValueError: The slices cannot take the damage, see `possible`, or positions are missing.
     """
     if anatomist and name not in possible(anatomist):
         raise ValueError(

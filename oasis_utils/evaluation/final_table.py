@@ -6,73 +6,67 @@ from collections.abc import Sequence
 from typing import Any
 
 from oasis_utils.evaluation.measured_sets import resolution
+from oasis_utils.evaluation.model_card import cell
 from oasis_utils.evaluation.reference import REAL_VS_REAL, Reference
-from oasis_utils.models import PRIORS
 from oasis_utils.runtime.report import EvaluationSummary, checked, plain
 
-PRIOR_ROWS = (  # text, entry of an evaluation, better, ending of its reference
-    ("KID to real", "kid", "lower", "_real_vs_real"),
-    ("KID to decoded", "kid_prior", "lower", "_decoded_vs_decoded"),
-    ("AUC to real", "two_sample_auc", "near 0.5", "_real_vs_real"),
-    ("AUC to decoded", "two_sample_auc_prior", "near 0.5", "_decoded_vs_decoded"),
-)
 
-
-def final_rows(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Rows of the final table.
+def final_rows(report: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """What the notebooks before the evaluation measured on the models, as a table.
 
     Args:
         report: A whole report, see `runtime.report.Report`.
 
     Returns:
-        {metric: {"value", "95 %", "better", "reference", "which"}}; "95 %" holds the ends of the
-        interval over people, None where there is none; reference is the value of `which`.
+        {metric: {"value", "better", "reference", "which"}}; value and reference with 95 % intervals
+        over people in brackets where these are known, reference is the value of `which`.
     """
-    rows = {**_reconstruction(report["reconstruction"]), **_likelihood(report)}
-    people = report["evaluation"]["controls"]["other people"]["copy_gap"]
-    for name, evaluation in report["priors"].items():
-        title = PRIORS[name].__name__
-        rows |= {f"{title}, {text}": row for text, row in _prior(evaluation, people).items()}
-    return rows
+    return {**_reconstruction(report["reconstruction"]), **_likelihood(report)}
 
 
 def _row(
-    value: Any, ends: Sequence[float] | None, better: str, reference: Any = "", which: str = ""
-) -> dict[str, Any]:
+    value: float,
+    ends: Sequence[float] | None,
+    better: str,
+    reference: float | None = None,
+    which: str = "",
+    ends_of_reference: Sequence[float] | None = None,
+) -> dict[str, str]:
     return {
-        "value": value,
-        "95 %": ends,
+        "value": cell({"value": value, "interval": ends}),
         "better": better,
-        "reference": reference,
+        "reference": cell({"value": reference, "interval": ends_of_reference}),
         "which": which,
     }
 
 
-def _reconstruction(scores: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _reconstruction(scores: dict[str, Any]) -> dict[str, dict[str, str]]:
     names = {
         "ssim": "reconstruction SSIM",
         "brain_ssim": f"reconstruction SSIM in the {scores['region']}",
         "psnr": "reconstruction PSNR (dB)",
     }
-    trivial, ends = scores["trivial_baselines"], scores["intervals"]
-    return {
-        text: _row(
-            scores[key], ends[key], "higher", max(trivial[key].values()), "best trivial baseline"
-        )
-        for key, text in names.items()
-    }
+    rows = {}
+    for key, text in names.items():
+        trivial = scores["trivial_baselines"][key]
+        best = max(trivial, key=trivial.__getitem__)
+        which = f"{best.replace('_', ' ')} image, the best trivial baseline"
+        rows[text] = _row(scores[key], scores["intervals"][key], "higher", trivial[best], which)
+    return rows
 
 
-def _likelihood(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _likelihood(report: dict[str, Any]) -> dict[str, dict[str, str]]:
     prior, anomalies = report["pixelcnn"], report["anomalies"]
+    ends = prior["intervals"]
     return {
         "share of codes used": _row(report["codebook"]["used_fraction"], None, "higher"),
         "PixelCNN, nats per code": _row(
             prior["nats_per_code"],
-            prior["intervals"]["PixelCNN"],
+            ends["PixelCNN"],
             "lower",
             prior["markov_cell_nats"],
-            "best baseline: Markov chain + cell",
+            "Markov chain with the cell",
+            ends["Markov chain + cell"],
         ),
         **{
             f"planted anomaly, {kind}, AUROC": _row(
@@ -81,34 +75,6 @@ def _likelihood(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
             for kind, value in anomalies["auroc"].items()
         },
     }
-
-
-def _prior(evaluation: dict[str, Any], people: float) -> dict[str, dict[str, Any]]:
-    rows = {}
-    for text, key, better, ending in PRIOR_ROWS:
-        reference, which = evaluation[key.removesuffix("_prior") + ending], ending[1:]
-        ends = evaluation[f"{key}_interval"]
-        rows[text] = _row(evaluation[key], ends, better, reference, which.replace("_", " "))
-    sides, variety = evaluation["comparisons"], evaluation["variety"]
-    for key in ("precision", "recall", "coverage"):
-        found, reference = (
-            sides[side]["learned"][key] for side in ("decoded", "decoded_vs_decoded")
-        )
-        rows[f"{key} to decoded"] = _row(
-            *_both(found), "higher", reference["value"], "decoded vs decoded"
-        )
-    rows["MS-SSIM of pairs"] = _row(
-        *_both(variety["generated"]["pair_ms_ssim"]),
-        "as reference",
-        variety["decoded"]["pair_ms_ssim"]["value"],
-        "decoded real slices",
-    )
-    rows["copy gap"] = _row(evaluation["copy_gap"], None, "near 0", people, "other real people")
-    return rows
-
-
-def _both(found: dict[str, Any]) -> tuple[float, Sequence[float] | None]:
-    return found["value"], found["interval"]
 
 
 def summary_of(evaluations: dict[str, dict[str, Any]], reference: Reference) -> str:

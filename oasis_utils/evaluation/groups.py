@@ -25,7 +25,6 @@ from oasis_utils.data.batches import Batches
 from oasis_utils.data.dataset import Dataset, Split
 from oasis_utils.evaluation.image_sets import require_images
 from oasis_utils.evaluation.likelihood import prior_nats
-from oasis_utils.evaluation.model_card import cell
 from oasis_utils.evaluation.people_groups import PeopleGroup, groups_of
 from oasis_utils.evaluation.reference import reference_rows
 from oasis_utils.evaluation.verdicts import FEW, differs
@@ -290,18 +289,36 @@ def _verdict(attribute: str, gaps: dict[str, GapResults]) -> str:
     return f"Largest gaps by {attribute}: {'; '.join(parts)}."
 
 
-def group_rows(results: GroupResults) -> dict[str, dict[str, str]]:
-    """The audit as a table.
+PANELS = {  # metric: the model that it judges where it is one, which direction is better
+    "reconstruction SSIM": ("VQ-VAE", "higher"),
+    "nats per code": ("PixelCNN", "lower"),
+    "coverage": ("", "higher"),
+    "KID": ("", "lower"),
+}
+
+
+def group_values(results: GroupResults) -> dict[str, dict[str, dict[str, dict[str, Any] | None]]]:
+    """The audit for `plotting.forest`, one panel for each metric.
 
     Args:
         results: See `audit_groups`.
 
     Returns:
-        {group: {"people": their number, metric: value and 95 % interval, empty if not taken}}.
+        {metric and which direction is better: {group with the number of its people: {model: value
+        and interval, None if it is not judged by this metric}}}; empty without groups. All rows
+        have the same models in one order, so that colours agree.
     """
-    return {
-        name if name == row.who else f"{name}, {row.who}": {"people": str(row.people)}
-        | {metric: cell(plain(item)) for metric, item in row.estimates().items()}
-        for found in results.attributes.values()
-        for name, row in found.groups.items()
-    }
+    panels: dict[str, dict[str, dict[str, dict[str, Any] | None]]] = {}
+    rows = [item for found in results.attributes.values() for item in found.groups.items()]
+    models = dict.fromkeys(
+        [*(prior for _, row in rows for prior in row.coverage), "PixelCNN", "VQ-VAE"]
+    )
+    for name, row in rows:
+        who = name if name == row.who else f"{name}, {row.who}"
+        for metric, item in row.estimates().items():
+            text, _, prior = metric.partition(", ")
+            model, better = PANELS[text]
+            panel = panels.setdefault(f"{text} ({better} is better)", {})
+            group = panel.setdefault(f"{who} (n = {row.people})", dict(models))
+            group[prior or model] = plain(item)
+    return panels

@@ -376,8 +376,8 @@ def attack_rows(rows: Mapping[str, MembershipRow]) -> dict[str, dict[str, str]]:
         rows: {model: its attack}, of `MembershipResults`.
 
     Returns:
-        {model: {"score", AUC by slices and by people, share found, "null", "alarm"}}, of the
-        calibrated attack where not said to be plain; of the plain one where there is no other.
+        {model: {"score", AUC by slices and by people, share found, "alarm"}}, of the calibrated
+        attack; of the plain one where there is no other.
     """
     found = {}
     for name, row in rows.items():
@@ -385,10 +385,8 @@ def attack_rows(rows: Mapping[str, MembershipRow]) -> dict[str, dict[str, str]]:
         found[name] = {
             "score": row.score,
             "AUC, slices": _brief(best.slice_auc),
-            "AUC, people, plain": _brief(row.plain.person_auc),
             "AUC, people": _brief(best.person_auc),
             "found at 1 %": _brief(best.person_found),
-            "null": _brief(row.null.person_auc) if row.null else "",
             "alarm": row.alarm,
         }
     return found

@@ -186,6 +186,14 @@ def covered(mask: Bool[np.ndarray, "n height width"], grid: int) -> Bool[np.ndar
 
 
 def pooled(images: np.ndarray, grid: int) -> Float[np.ndarray, "n grid grid"]:
-    """Mean of each cell."""
+    """Mean of each cell.
+
+    Args:
+        images: Slices or maps of any numbers (n, side, side); the side is a multiple of grid.
+        grid: Cells of a side.
+
+    Returns:
+        One number for each cell.
+    """
     n, cell = len(images), images.shape[1] // grid
     return images.reshape(n, grid, cell, grid, cell).mean(axis=(2, 4))

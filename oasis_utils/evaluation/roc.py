@@ -8,17 +8,20 @@ once for each pair of people, and a resample of people weighs the sums (clustere
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Bool, Float, Integer, UInt8
 
+from oasis_utils.evaluation.anomalies import auroc_by_kind
 from oasis_utils.evaluation.planting import Planted, covered
 from oasis_utils.metrics.bootstrap import MIN_GROUPS, central, draw_weights, number_groups
 from oasis_utils.metrics.ranking import group_wins
 
 Images = UInt8[np.ndarray, "n height width"]
 Scores = Float[np.ndarray, "n rows cols"]
+FOUND, PARTLY_FOUND = 0.8, 0.5  # AUROC above which the lower end of the interval must lie
 
 
 def cached(score: Callable[[Images], Scores]) -> Callable[[Images], Scores]:
@@ -132,6 +135,58 @@ def differences(
     """
     mine, theirs = (_resampled_kinds(one, images, planted, subjects) for one in (score, other))
     return {kind: _interval(mine[kind] - theirs[kind]) for kind in planted}
+
+
+def compared(
+    scores: Mapping[str, Callable[[Images], Scores]],
+    images: Images,
+    planted: dict[str, Planted],
+    subjects: Integer[np.ndarray, " n"],
+    region: Bool[np.ndarray, "n height width"] | None = None,
+    region_name: str = "brain",
+) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
+    """AUROC of several scores on planted anomalies, as rows for `plotting.forest`.
+
+    Args:
+        scores: {name: slices to cell scores}.
+        images: The untouched slices.
+        planted: Anomalies of each kind in the same slices.
+        subjects: Person of each slice.
+        region: Pixels of the brain; None takes the foreground.
+        region_name: Name of the region in the keys, see `Split.region_name`.
+
+    Returns:
+        {unchanged cells: {kind: {name of the score: {"value", "interval"}}}} against "the same
+        cells" and "all cells in the brain" of the untouched slices; intervals over people are of
+        the first only.
+    """
+    found: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
+    for name, score in scores.items():
+        ends = intervals(score, images, planted, subjects)
+        for kind, values in auroc_by_kind(score, images, planted, region, region_name).items():
+            same, all_cells = values
+            for against, key in (("the same cells", same), (all_cells, all_cells)):
+                item = {"value": values[key], "interval": ends[kind] if key == same else None}
+                found.setdefault(against, {}).setdefault(kind, {})[name] = item
+    return found
+
+
+def detected(ends: Sequence[float]) -> str:
+    """Whether a kind of anomaly is found, by the interval of its AUROC.
+
+    Args:
+        ends: Lower and upper end; nan for too few people.
+
+    Returns:
+        "found" where the lower end is above `FOUND`, "partly found" above `PARTLY_FOUND`, "not
+        shown to be found" or "too few people to say".
+    """
+    low = ends[0]
+    if not np.isfinite(low):
+        return "too few people to say"
+    if low > FOUND:
+        return "found"
+    return "partly found" if low > PARTLY_FOUND else "not shown to be found"
 
 
 def _resampled_kinds(

@@ -109,6 +109,13 @@ def verdict_rows(evaluations: dict[str, dict[str, Any]]) -> dict[str, dict[str, 
         for text, (family, key, form) in FINDINGS.items():
             found = {name: e["comparisons"][side][family][key] for name, e in evaluations.items()}
             rows[f"{text}, against {side}"] = _verdict_row(some, found, null[family][key], form)
+        joint = {
+            name: e["comparisons"][side].get("anatomy_joint") for name, e in evaluations.items()
+        }
+        if null.get("anatomy_joint") and all(joint.values()):
+            rows[f"anatomy together, against {side}"] = _verdict_row(
+                some, joint, null["anatomy_joint"], ".2f"
+            )
     like = "decoded" if some["comparisons"]["decoded"] else "real"
     pairs = {name: e["variety"]["generated"]["pair_ms_ssim"] for name, e in evaluations.items()}
     reference = some["variety"][like]["pair_ms_ssim"]
@@ -121,6 +128,48 @@ def verdict_rows(evaluations: dict[str, dict[str, Any]]) -> dict[str, dict[str, 
         found = {name: _share(e["anatomy"]["generated"], key) for name, e in evaluations.items()}
         rows[text] = _verdict_row(some, found, _share(some["anatomy"][like], key), form)
     return rows
+
+
+def anatomy_rows(evaluations: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """The anatomy of several sets in short, for `plotting.table`.
+
+    Args:
+        evaluations: {name: evaluation}, see `evaluate_images`.
+
+    Returns:
+        {name of a set: {"farthest, against real" and "decoded": the measure that lies farthest
+        beyond its reference, in real deviations; "all together" and its reference: squared distance
+        of all measures to decoded slices; "largest effect size"}}; what was not measured is left
+        out.
+    """
+    rows: dict[str, dict[str, str]] = {}
+    for name, e in evaluations.items():
+        sides, row = e["comparisons"], {}
+        for side in ("real", "decoded"):
+            if sides[side] is not None:
+                measure, beyond = _farthest(sides[side], sides[f"{side}_vs_{side}"])
+                row[f"farthest, against {side}"] = f"{measure} ({beyond:+.2f})"
+        found, null = sides["decoded"] or {}, sides["decoded_vs_decoded"] or {}
+        if found.get("anatomy_joint") and null.get("anatomy_joint"):
+            row["all together"] = _brief(found["anatomy_joint"], ".2f")
+            row["decoded vs decoded"] = _brief(null["anatomy_joint"], ".2f")
+        if effects := found.get("anatomy_effects"):
+            measure, effect = max(effects.items(), key=lambda item: abs(item[1]["value"]))
+            row["largest effect size"] = f"{measure} {_brief(effect, '+.2f')}"
+        rows[name] = row
+    return rows
+
+
+def _farthest(found: dict[str, Any], null: dict[str, Any]) -> tuple[str, float]:
+    """The anatomical measure that lies farthest beyond its reference, and by how much: the measures
+    differ in bias.
+    """
+    beyond = {
+        measure: item["value"] - null["anatomy"][measure]["value"]
+        for measure, item in found["anatomy"].items()
+    }
+    measure = max(beyond, key=beyond.__getitem__)
+    return measure, beyond[measure]
 
 
 def _verdict_row(
@@ -217,10 +266,7 @@ def _anatomy(e: dict[str, Any]) -> str:
     name = "decoded" if decoded else "real"
     found = e["comparisons"]["decoded" if decoded else "real"]["anatomy"]
     null = e["comparisons"]["decoded_vs_decoded" if decoded else "real_vs_real"]["anatomy"]
-    worst = max(
-        found, key=lambda measure: found[measure]["value"] - null[measure]["value"]
-    )  # they differ in bias
-
+    worst, _ = _farthest({"anatomy": found}, {"anatomy": null})
     outside = _against(
         e,
         _share(generated, "outside_share"),

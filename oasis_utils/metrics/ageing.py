@@ -172,6 +172,18 @@ class DarkAreaTrends:
         difference = after - self.dark["real"]
         return float(difference.mean()), interval(difference, split.subjects[rows])
 
+    def line_of(
+        self,
+        changed: UInt8[np.ndarray, "n height width"],
+        split: LabelledSlices,
+        rows: Integer[np.ndarray, " n"],
+    ) -> AgeTrend | None:
+        """Regression on age of the dark central area of the real slices after a change; the
+        arguments are those of `shift`. Resamples are of the same people as those of the real line.
+        """
+        after = 100.0 * DarkArea.fit(split).share(changed, split.positions[rows])
+        return AgeTrend.fit(after, self.ages, split.subjects[rows], seed=1)
+
     def curves(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """{name: (ages, dark central area, value of the line)} for a figure; slices of unknown age
         are left out.
@@ -199,21 +211,25 @@ def darkest_rows(split: LabelledSlices) -> tuple[int, Integer[np.ndarray, " n"]]
     return level, rows[np.linspace(0, len(rows) - 1, min(len(rows), MAX_SLICES)).astype(int)]
 
 
-def compared(generated: AgeTrend | None, real: AgeTrend | None) -> dict[str, dict[str, str]]:
-    """Rows of a table: both lines and, where both exist, their difference.
+def compared(
+    generated: AgeTrend | None, real: AgeTrend | None, decoded: AgeTrend | None = None
+) -> dict[str, dict[str, str]]:
+    """Rows of a table: the lines and, where they exist, the differences from the generated one.
 
     Args:
         generated: Line of the generated slices, None where there is none.
         real: Line of the real slices, None where there is none.
+        decoded: Line of the real slices after encoding and decoding; None: no such rows.
 
     Returns:
-        {"generated", "real", "generated - real"}: values and intervals of `AgeTrend.as_text`.
+        {"generated", "real", "real, decoded", "generated - real", "generated - real, decoded"}:
+        values and intervals of `AgeTrend.as_text`.
     """
-    rows = {
-        name: line.as_text() for name, line in (("generated", generated), ("real", real)) if line
-    }
-    if generated and real:
-        rows["generated - real"] = (generated - real).as_text()
+    lines = {"generated": generated, "real": real, "real, decoded": decoded}
+    rows = {name: line.as_text() for name, line in lines.items() if line}
+    for name in ("real", "real, decoded"):
+        if generated and (line := lines[name]):
+            rows[f"generated - {name}"] = (generated - line).as_text()
     return rows
 
 

@@ -288,6 +288,24 @@ def mean_patches(
         return sums / counts[:, None, None]
 
 
+def mean_greys(
+    images: Float[np.ndarray, "n height width"],
+    indices: Integer[np.ndarray, "n rows cols"],
+    n_codes: int,
+) -> Float[np.ndarray, " n_codes"]:
+    """Mean grey level of the cells that use each code.
+
+    Args:
+        images: Slices, in any unit of grey.
+        indices: Their index maps.
+        n_codes: Size of the codebook.
+
+    Returns:
+        In the unit of the images; nan for unused codes.
+    """
+    return mean_patches(images, indices, n_codes, context=1).mean(axis=(1, 2))
+
+
 def nearest_other_code(codes: Float[np.ndarray, "n_codes dim"]) -> Integer[np.ndarray, " n_codes"]:
     """For each code the index of the code nearest to it.
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from oasis_utils.config import DCGANConfig
 
 # real minus drawn score (odds of 55 to 1) from which the discriminator overpowers the generator
 MARGIN_LIMIT = 4.0
@@ -40,6 +43,29 @@ def symptoms(history: Sequence[Mapping[str, float]]) -> list[str]:
             " collapse): try loss='relativistic', a larger gamma or a larger batch_size"
         )
     return found
+
+
+def with_adversarial_losses(
+    history: Sequence[Mapping[str, Any]], config: DCGANConfig
+) -> list[dict[str, Any]]:
+    """Records of a training with the losses that compare scores, without penalty and commitment.
+
+    Args:
+        history: records as from `DCGAN.step` and `DCGAN.validate`.
+        config: the weights `gamma` and `commitment`.
+
+    Returns:
+        The records; those with losses also have "discriminator_adversarial" and
+        "generator_adversarial".
+    """
+    records = [dict(record) for record in history]
+    for record in records:
+        if "generator_loss" in record:  # not at step 0
+            penalty = 0.5 * config.gamma * record.get("discriminator_penalty", 0.0)
+            commitment = config.commitment * record["generator_commitment"]
+            record["discriminator_adversarial"] = record["discriminator_loss"] - penalty
+            record["generator_adversarial"] = record["generator_loss"] - commitment
+    return records
 
 
 def position_spread(vectors: Float[Tensor, "n dim"], positions: Int[Tensor, " n"]) -> float:

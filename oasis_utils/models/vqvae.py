@@ -55,7 +55,14 @@ def _halvings(config: VQVAEConfig) -> int:
 
 
 def build_encoder(config: VQVAEConfig) -> nn.Sequential:
-    """Image (batch 1 size size) to latents (batch code_dim grid grid)."""
+    """Image (batch 1 size size) to latents (batch code_dim grid grid).
+
+    Args:
+        config: sizes of the network.
+
+    Returns:
+        The layers in order; strided convolutions only where `downsampling` is above 4.
+    """
     channels, halvings = config.channels, _halvings(config)
     widths = [max(channels // 2 ** (halvings - i), 32) for i in range(halvings)] + [channels]
     layers: list[nn.Module] = [
@@ -73,7 +80,14 @@ def build_encoder(config: VQVAEConfig) -> nn.Sequential:
 
 
 def build_decoder(config: VQVAEConfig) -> nn.Sequential:
-    """Codes (batch code_dim grid grid) to image (batch 1 size size)."""
+    """Codes (batch code_dim grid grid) to image (batch 1 size size).
+
+    Args:
+        config: sizes of the network.
+
+    Returns:
+        The layers in order; each pixel shuffle doubles the grid.
+    """
     channels, halvings = config.channels, _halvings(config)
     widths = [channels] + [max(channels // 2 ** (i + 1), 32) for i in range(halvings)]
     layers: list[nn.Module] = [nn.Conv2d(config.code_dim, channels, 3, padding=1)]

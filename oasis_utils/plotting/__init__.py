@@ -2,7 +2,7 @@
 
 from oasis_utils.plotting import diagrams
 from oasis_utils.plotting.animations import animation, save_animation
-from oasis_utils.plotting.cell_figures import code_cells, code_probabilities
+from oasis_utils.plotting.cell_figures import code_cells, code_patches, code_probabilities
 from oasis_utils.plotting.charts import (
     bars,
     curves,
@@ -18,6 +18,7 @@ from oasis_utils.plotting.code_figures import (
     compare_codebooks,
     compare_usage,
     index_maps,
+    nearest_regions,
     usage,
     usage_overview,
 )
@@ -40,7 +41,7 @@ from oasis_utils.plotting.style import (
     save_figure,
     use_style,
 )
-from oasis_utils.plotting.tables import settings, source, span, table
+from oasis_utils.plotting.tables import outcome, settings, source, span, table
 
 __all__ = [
     "BLUE",
@@ -52,6 +53,7 @@ __all__ = [
     "animation",
     "bars",
     "code_cells",
+    "code_patches",
     "code_probabilities",
     "codes_among_vectors",
     "compare_codebooks",
@@ -66,6 +68,8 @@ __all__ = [
     "lines",
     "mark_sides",
     "matrix",
+    "nearest_regions",
+    "outcome",
     "overlay",
     "reconstructions",
     "reconstructions_over_training",

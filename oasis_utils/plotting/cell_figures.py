@@ -9,7 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
+from oasis_utils.plotting.slice_figures import slices
 from oasis_utils.plotting.style import COLOURS, ORANGE, grey_limit, label_rows
 
 TINT = 0.85  # share of the colour in a highlighted cell
@@ -33,6 +35,30 @@ def highlighted(
     tint = TINT * cells.repeat(side, 1).repeat(side, 2)[..., None]
     colour = 255 * np.array(to_rgb(ORANGE))
     return ((1 - tint) * grey[..., None] + tint * colour).round().astype(np.uint8)
+
+
+def code_patches(
+    patches: Float[np.ndarray, "n side side"],
+    codes: Sequence[int] | Integer[np.ndarray, " n"],
+    title: str = "",
+) -> Figure:
+    """Mean pictures around some codes, two cells wide, with a frame around the cell of the code.
+
+    Args:
+        patches: Of each code, as from `metrics.codebook.mean_patches`, in [0, 1].
+        codes: Their numbers.
+        title: Above the figure.
+
+    Returns:
+        A new figure.
+    """
+    figure = slices(patches, [f"code {k}" for k in codes], size=0.95, title=title)
+    cell = patches.shape[1] // 2
+    corner = cell // 2 - 0.5
+    for ax in figure.axes[: len(patches)]:
+        frame = Rectangle((corner, corner), cell, cell, fill=False, color="orange", linewidth=0.7)
+        ax.add_patch(frame)
+    return figure
 
 
 def code_cells(

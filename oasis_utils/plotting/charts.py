@@ -144,6 +144,7 @@ def histograms(
     ylabel: str,
     title: str = "",
     ax: Axes | None = None,
+    values: dict[str, np.ndarray] | None = None,
 ) -> Figure:
     """Outlines of several histograms over the same bins.
 
@@ -154,6 +155,7 @@ def histograms(
         ylabel: With the unit.
         title: Above the axes.
         ax: Axes to draw on; None: a new figure.
+        values: {name: all values of that histogram}, each as a tick below the outlines.
 
     Returns:
         The figure of the axes.
@@ -161,6 +163,12 @@ def histograms(
     ax = axes_or_new(ax, 5.5, 2.8)
     for colour, (name, heights) in zip(COLOURS, counts.items(), strict=False):
         ax.stairs(heights, edges, color=colour, label=name, linewidth=1.3)
+    top = ax.get_ylim()[1]
+    for row, (name, x) in enumerate((values or {}).items(), start=1):
+        colour = COLOURS[list(counts).index(name)]
+        ax.plot(x, np.full(len(x), -0.06 * row * top), "|", color=colour, markersize=6)
+    if values:
+        ax.set_yticks([tick for tick in ax.get_yticks() if tick >= 0])
     return _labelled(ax, xlabel, ylabel, title)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -18,7 +19,9 @@ from oasis_utils.plotting.style import (
     axes_or_new,
     figure_of,
     grey_limit,
+    hide_axes,
     label_rows,
+    legend_below,
     log_y_axis,
 )
 
@@ -266,3 +269,48 @@ def codes_among_vectors(
     figure.colorbar(axes[0, -1].collections[-1], ax=axes, label=label)
     figure.suptitle(title)
     return figure
+
+
+def nearest_regions(
+    vectors: Float[np.ndarray, "n 2"],
+    codebooks: Mapping[str, Float[np.ndarray, "n_codes 2"]],
+    title: str = "",
+) -> Figure:
+    """The plane divided by the nearest code (Voronoi cells), one panel for each codebook.
+
+    Args:
+        vectors: Points that are quantised.
+        codebooks: {title of a panel: codes}.
+        title: Above the figure.
+
+    Returns:
+        A new figure; codes that are the nearest one of no vector are crosses.
+    """
+    every = np.concatenate([vectors, *codebooks.values()])
+    (left, low), (right, high) = every.min(axis=0) - 0.3, every.max(axis=0) + 0.3
+    places = np.stack(
+        np.meshgrid(np.linspace(left, right, 240), np.linspace(low, high, 240)), axis=-1
+    )
+    figure, axes = plt.subplots(
+        1, len(codebooks), figsize=(3.6 * len(codebooks), 3.0), squeeze=False
+    )
+    for ax, (name, codes) in zip(axes[0], codebooks.items(), strict=True):
+        used = np.isin(np.arange(len(codes)), _nearest(vectors, codes))
+        regions = _nearest(places, codes)
+        ax.imshow(regions, cmap="Pastel1", origin="lower", extent=(left, right, low, high))
+        ax.scatter(*vectors.T, s=4, color=GREY, linewidths=0, label="encoder vectors")
+        for group, marker, colour, label in (
+            (used, "o", BLUE, "codes"),
+            (~used, "X", ORANGE, "codes that are never the nearest"),
+        ):
+            ax.scatter(*codes[group].T, s=50, marker=marker, color=colour, label=label)
+        ax.set_title(name)
+        hide_axes(ax)
+    legend_below(figure)
+    figure.suptitle(title)
+    return figure
+
+
+def _nearest(points: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """The row of the code nearest to each point."""
+    return ((points[..., None, :] - codes) ** 2).sum(-1).argmin(-1)

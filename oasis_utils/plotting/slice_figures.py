@@ -13,6 +13,8 @@ from matplotlib.patches import Patch
 
 from oasis_utils.plotting.style import COLOURS, grey_limit, hide_axes, label_rows
 
+LARGEST_ERROR = 0.15  # grey level (from 0 to 1) of the brightest colour in maps of errors
+
 
 def slices(
     images: np.ndarray,
@@ -54,6 +56,7 @@ def reconstructions(
     titles: Sequence[str],
     title: str = "",
     labels: Sequence[str] = ("original", "reconstruction", "|error|"),
+    largest: float = LARGEST_ERROR,
 ) -> Figure:
     """Original, reconstruction and absolute error, one column for each slice.
 
@@ -63,6 +66,7 @@ def reconstructions(
         titles: One text for each slice.
         title: Above the figure.
         labels: Names of the three rows.
+        largest: Error that has the brightest colour, as have those above it.
 
     Returns:
         A new figure.
@@ -73,12 +77,24 @@ def reconstructions(
     for i in range(len(a)):
         axes[0, i].imshow(a[i], cmap="gray", vmin=0, vmax=1)
         axes[1, i].imshow(b[i], cmap="gray", vmin=0, vmax=1)
-        axes[2, i].imshow(np.abs(a[i] - b[i]), cmap="magma", vmin=0, vmax=0.3)
+        axes[2, i].imshow(np.abs(a[i] - b[i]), cmap="magma", vmin=0, vmax=largest)
         axes[0, i].set_title(titles[i], fontsize=8)
     label_rows(axes, labels)
-    figure.colorbar(axes[2, -1].images[0], ax=axes[2], shrink=0.8, label="error (grey from 0 to 1)")
+    _error_bar(figure, axes[2], 0.8, largest)
     figure.suptitle(title)
     return figure
+
+
+def _error_bar(figure: Figure, axes: np.ndarray, shrink: float, largest: float) -> None:
+    """The colour bar of maps of errors beside their axes; its arrow stands for larger ones."""
+    bar = figure.colorbar(
+        axes.flat[-1].images[0],
+        ax=axes,
+        shrink=shrink,
+        extend="max",
+        ticks=np.linspace(0, largest, 4),
+    )
+    bar.set_label("error (grey from 0 to 1)", fontsize=8)
 
 
 def reconstructions_over_training(
@@ -106,14 +122,15 @@ def reconstructions_over_training(
         for column, outputs in enumerate(stages.values(), start=1):
             axes[2 * i, column].imshow(outputs[i] / scale, cmap="gray", vmin=0, vmax=1)
             axes[2 * i + 1, column].imshow(
-                np.abs(original / scale - outputs[i] / scale), cmap="magma", vmin=0, vmax=0.3
+                np.abs(original / scale - outputs[i] / scale),
+                cmap="magma",
+                vmin=0,
+                vmax=LARGEST_ERROR,
             )
     for ax, text in zip(axes[0], ("original", *stages), strict=True):
         ax.set_title(text, fontsize=8)
     label_rows(axes, ("slice", "|error|") * n)
-    figure.colorbar(
-        axes[-1, -1].images[0], ax=axes[1::2], shrink=0.6, label="error (grey from 0 to 1)"
-    )
+    _error_bar(figure, axes[1::2], 0.6, LARGEST_ERROR)
     figure.suptitle(title)
     return figure
 

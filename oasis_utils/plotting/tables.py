@@ -61,6 +61,23 @@ def span(ends: Sequence[float], digits: int = 3) -> str:
     )
 
 
+def outcome(ends: Sequence[float], above: str, below: str) -> str:
+    """What the interval of a difference shows, in words.
+
+    Args:
+        ends: Lower and upper end; nan where too few subjects allow no interval.
+        above: The words for an interval that lies above 0.
+        below: The words for one that lies below 0.
+
+    Returns:
+        `above`, `below`, "not shown to differ" or "too few subjects to say".
+    """
+    low, high = ends
+    if not np.isfinite([low, high]).all():
+        return "too few subjects to say"
+    return above if low > 0 else below if high < 0 else "not shown to differ"
+
+
 def settings(meanings: dict[str, str], *configs):
     """A table of configuration fields with their values.
 
@@ -87,13 +104,14 @@ def settings(meanings: dict[str, str], *configs):
     return table(rows, "setting")
 
 
-def source(thing):
+def source(thing, folded: str = ""):
     """The source of a function or method as a listing for a notebook.
 
     Docstrings are cut after their first paragraph, and remarks for the type checker are left out.
 
     Args:
         thing: A function, method or class written in Python.
+        folded: Line that a reader clicks to see the listing. Default: the listing is open.
 
     Returns:
         An `IPython.display.Markdown`.
@@ -103,7 +121,10 @@ def source(thing):
 
     from IPython.display import Markdown
 
-    return Markdown(f"```python\n{_shortened(textwrap.dedent(inspect.getsource(thing)))}```")
+    listing = f"```python\n{_shortened(textwrap.dedent(inspect.getsource(thing)))}```"
+    if folded:
+        listing = f"<details><summary>{folded}</summary>\n\n{listing}\n\n</details>"
+    return Markdown(listing)
 
 
 def _shortened(text: str) -> str:

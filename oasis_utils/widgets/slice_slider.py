@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from oasis_utils.plotting.slice_figures import LARGEST_ERROR
 from oasis_utils.widgets.controls import LABEL, column, png, png_sheet, side_by_side
 
-LARGEST_ERROR = 0.3  # grey level of the brightest colour, as in `plotting.reconstructions`
 LARGEST_TILE, SHEET_WIDTH = 192, 880  # pixels on the screen
 
 

@@ -26,6 +26,7 @@ from oasis_utils.widgets.controls import (
 from oasis_utils.widgets.painter import PICTURE_SIDE, PictureGrid
 
 SHOWN = 16  # codes
+DARK = 110  # grey level up to which a cell is left out
 START = SamplingOptions(temperature=0.7, top_p=0.95)
 
 
@@ -52,6 +53,30 @@ def cell_probabilities(
     one = torch.from_numpy(np.array(logits, dtype=np.float32))[None]
     named = {"as predicted": AS_LEARNED} | {settings_text(option): option for option in settings}
     return {name: probabilities(one, option)[0].numpy() for name, option in named.items()}
+
+
+def uncertain_cell(
+    logits: Float[np.ndarray, "n_codes rows cols"],
+    image: UInt8[np.ndarray, "height width"],
+    codes: float = 8.0,
+) -> tuple[int, int]:
+    """The cell of a map that is about as uncertain as so many equally likely codes.
+
+    Args:
+        logits: A prior's prediction of every cell of the map.
+        image: The slice of the map; its sides are multiples of those of the map.
+        codes: The perplexity that is looked for, 1 or more.
+
+    Returns:
+        Row and column of the cell of the nearest perplexity, in ratio; dark cells are left out.
+    """
+    predicted = torch.from_numpy(np.array(logits))
+    entropy = -(predicted.softmax(0) * predicted.log_softmax(0)).sum(0).numpy()
+    rows, cols = entropy.shape
+    grey = image.reshape(rows, -1, cols, image.shape[1] // cols).mean((1, 3))
+    distance = np.where(grey > DARK, np.abs(entropy - np.log(codes)), np.inf)
+    row, col = divmod(int(distance.argmin()), cols)
+    return row, col
 
 
 class SoftmaxSliders:

@@ -127,6 +127,12 @@ def test_balance_says_how_alike_splits_are():
     assert found["test"] == {"subjects": 1} | dict.fromkeys(
         ("mean age", "youngest", "oldest", "women", "CDR > 0"), "unknown"
     )
+    assert list(balance([entry(1, "train", 20.0), entry(2, "test", None)])["test"]) == [
+        "subjects",
+        "mean age",
+        "youngest",
+        "oldest",
+    ]
 
 
 # ---------------------------------------------------------------- shares

@@ -12,7 +12,7 @@ from oasis_utils.data.cache_folder import SLICES
 from oasis_utils.data.dataset import Dataset
 from oasis_utils.evaluation import groups as audit
 from oasis_utils.evaluation.evaluate import generate
-from oasis_utils.evaluation.groups import Drawn, Measured, audit_groups, group_rows
+from oasis_utils.evaluation.groups import Drawn, Measured, audit_groups, group_values
 from oasis_utils.evaluation.people_groups import groups_of
 from oasis_utils.models.sampler import Samples
 from oasis_utils.runtime.report import GroupResults, checked, plain
@@ -255,14 +255,24 @@ def test_the_audit_of_small_models(samplers, cheap_features):
     young = found.attributes["age"].groups["young"]
     assert set(young.coverage) == {"PixelCNN", "DCGAN"} and set(young.kid) == {"PixelCNN"}
     assert not found.attributes["sex"].groups["men"].kid
-    rows = group_rows(found)
-    assert list(rows)[:4] == [
-        "young, 20 to 35 years",
-        "middle, 40 to 55 years",
-        "old, 60 to 75 years",
-        "women",
+    panels = group_values(found)
+    assert list(panels)[-2:] == ["coverage (higher is better)", "KID (lower is better)"]
+    nats = panels["nats per code (lower is better)"]
+    assert list(nats)[:4] == [
+        "young, 20 to 35 years (n = 4)",
+        "middle, 40 to 55 years (n = 4)",
+        "old, 60 to 75 years (n = 4)",
+        "women (n = 6)",
     ]
-    assert rows["women"]["people"] == "6" and "CDR above 0" in rows
+    assert nats["women (n = 6)"] == {
+        "PixelCNN": plain(found.attributes["sex"].groups["women"].nats_per_code),
+        "DCGAN": None,
+        "VQ-VAE": None,
+    }
+    every = [list(row) for panel in panels.values() for row in panel.values()]
+    assert all(models == every[0] for models in every)  # so that colours agree
+    assert all(panels["coverage (higher is better)"]["women (n = 6)"][name] for name in samplers)
+    assert len(panels["KID (lower is better)"]) == 3  # of ages only
     assert found.summary().startswith("metrics that differ between groups: age: too few people")
 
 
@@ -271,7 +281,7 @@ def test_nothing_known_of_the_people_is_no_error(samplers, cheap_features):
     prior = samplers["PixelCNN"]
     samples = {"PixelCNN": generate(prior, 24, 0)}
     found = audit_groups(dataset, prior.vqvae, prior.prior, samples, CPU)
-    assert found.attributes == {} and group_rows(found) == {} and cheap_features == []
+    assert found.attributes == {} and group_values(found) == {} and cheap_features == []
     assert found.summary() == "groups: age, sex and CDR are unknown or the same for all test people"
 
 

@@ -11,7 +11,14 @@ from oasis_utils.config import DCGANConfig, PixelCNNConfig, TrainingConfig, VQVA
 from oasis_utils.data.batches import Batches
 from oasis_utils.data.dataset import Split
 from oasis_utils.evaluation import membership as module
-from oasis_utils.evaluation.membership import NEGATIVE, POSITIVE, Group, audit_membership, scorers
+from oasis_utils.evaluation.membership import (
+    NEGATIVE,
+    POSITIVE,
+    Group,
+    attack_rows,
+    audit_membership,
+    scorers,
+)
 from oasis_utils.models.codes import decode_maps
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.pixelcnn import PixelCNN
@@ -20,6 +27,7 @@ from oasis_utils.runtime.report import (
     AttackResults,
     EstimateResults,
     MembershipResults,
+    MembershipRow,
     checked,
     plain,
 )
@@ -180,3 +188,13 @@ def test_an_alarm_is_beyond_what_the_draw_of_people_gives(found, null, alarm):
     assert answer == alarm
     assert ("unclear" in sentence) == (alarm == "unclear")
     assert ("not shown" in sentence) == (alarm == "no")
+
+
+def test_the_table_is_of_the_calibrated_attack_where_there_is_one():
+    plain_one, null = attack(0.4, 0.5), attack(0.45, 0.55)
+    row = MembershipRow("nats", plain_one, attack(0.7, 0.9), null, "yes", "text")
+    rows = attack_rows({"a": row, "b": dataclasses.replace(row, calibrated=None)})
+    columns = ["AUC, slices", "AUC, people", "found at 1 %"]
+    assert list(rows["a"]) == ["score", *columns, "alarm"]
+    assert [rows["a"][key] for key in columns] == ["0.80 (0.70 to 0.90)"] * 3
+    assert [rows["b"][key] for key in columns] == ["0.45 (0.40 to 0.50)"] * 3

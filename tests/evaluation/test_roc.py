@@ -1,6 +1,7 @@
 """The AUROC's interval over people: its width, its coverage, and the cells that it takes."""
 
 import numpy as np
+import pytest
 
 from oasis_utils.evaluation import roc
 from oasis_utils.evaluation.planting import Planted, pooled
@@ -86,3 +87,37 @@ def test_intervals_of_planted_anomalies_take_the_cells_of_their_masks():
     assert found == {"bright": (1.0, 1.0), "nothing": (0.5, 0.5)}
     roc.intervals(once, images, {"bright": bright}, np.arange(6))
     assert len(asked) == 2  # the untouched and the bright slices, once each
+
+
+def test_scores_are_compared_against_the_same_cells_and_against_all():
+    """Where the slice is brighter by nature, the same cells tell less from the changed ones."""
+    images = np.full((6, 8, 8), 100, np.uint8)
+    images[:, 4:] = 220
+    mask = np.zeros(images.shape, bool)
+    mask[:, :4, :4] = True
+    planted = {"bright": Planted(np.where(mask, np.uint8(200), images), mask)}
+    scores = {
+        "grey": lambda slices: pooled(slices / 255.0, 4),
+        "nothing": lambda slices: np.zeros((len(slices), 4, 4)),
+    }
+    region = np.ones(images.shape, bool)
+    found = roc.compared(scores, images, planted, np.arange(6), region, "head")
+    assert list(found) == ["the same cells", "all cells in the head"]
+    assert found["the same cells"]["bright"] == {
+        "grey": {"value": 1.0, "interval": (1.0, 1.0)},
+        "nothing": {"value": 0.5, "interval": (0.5, 0.5)},
+    }
+    assert found["all cells in the head"]["bright"]["grey"] == {"value": 0.5, "interval": None}
+
+
+@pytest.mark.parametrize(
+    ("low", "words"),
+    [
+        (0.81, "found"),
+        (0.8, "partly found"),
+        (0.5, "not shown to be found"),
+        (np.nan, "too few people to say"),
+    ],
+)
+def test_an_anomaly_is_found_by_the_lower_end_of_its_interval(low, words):
+    assert roc.detected((low, 0.95)) == words

@@ -13,7 +13,13 @@ from oasis_utils.evaluation.model_card import (
     plain_text,
     variety_rows,
 )
-from oasis_utils.evaluation.verdicts import compare_priors, differs, verdict_rows, verdicts
+from oasis_utils.evaluation.verdicts import (
+    anatomy_rows,
+    compare_priors,
+    differs,
+    verdict_rows,
+    verdicts,
+)
 from oasis_utils.runtime.report import EvaluationResults, checked
 
 FORM = [field.name for field in fields(EvaluationResults) if field.default is MISSING]
@@ -327,3 +333,40 @@ def test_the_table_of_verdicts_judges_no_few_people_and_leaves_out_what_is_unkno
     rows = verdict_rows({"a": alone})
     assert all(row["a"].endswith(": too few people to say") for row in rows.values())
     assert not [name for name in rows if "decoded" in name]
+
+
+def test_the_anatomy_of_all_measures_has_a_row_where_it_was_taken():
+    with_joint = evaluation()
+    for name, value in {"decoded": 0.3, "decoded_vs_decoded": 0.0}.items():
+        with_joint["comparisons"][name]["anatomy_joint"] = item(value)
+    rows = verdict_rows({"a": with_joint})
+    assert rows["anatomy together, against decoded"] == {
+        "reference": "0.00 (-0.01 to 0.01)",
+        "a": "0.30 (0.29 to 0.31): higher",
+    }
+    assert "anatomy together, against real" not in rows
+
+
+def test_anatomy_in_short_names_the_measure_farthest_beyond_its_reference():
+    some = evaluation()
+    some["comparisons"]["real"]["anatomy"]["fluid"] = item(0.4)
+    some["comparisons"]["real_vs_real"]["anatomy"]["fluid"] = item(0.35)
+    some["comparisons"]["real_vs_real"]["anatomy"]["ventricles"] = item(0.02)
+    some["comparisons"]["decoded"]["anatomy_effects"] = {
+        "ventricles": item(-0.5),
+        "fluid": item(0.2),
+    }
+    for name, value in {"decoded": 0.3, "decoded_vs_decoded": -0.1}.items():
+        some["comparisons"][name]["anatomy_joint"] = item(value)
+    assert anatomy_rows({"a": some}) == {
+        "a": {
+            "farthest, against real": "ventricles (+0.08)",
+            "farthest, against decoded": "ventricles (+0.40)",
+            "all together": "0.30 (0.29 to 0.31)",
+            "decoded vs decoded": "-0.10 (-0.11 to -0.09)",
+            "largest effect size": "ventricles -0.50 (-0.51 to -0.49)",
+        }
+    }
+    alone = evaluation()
+    alone["comparisons"] = alone["comparisons"] | {"decoded": None, "decoded_vs_decoded": None}
+    assert list(anatomy_rows({"a": alone})["a"]) == ["farthest, against real"]

@@ -107,6 +107,11 @@ def test_rows_of_a_table_hold_both_lines_and_their_difference():
     rows = compared(low, real)
     assert rows["generated - real"] == (low - real).as_text() and rows["real"] == real.as_text()
     assert list(compared(low, None)) == ["generated"]
+    high = AgeTrend.fit(*people(60, level=23.0, seed=3))
+    more = compared(low, real, high)
+    assert {name: more[name] for name in rows} == rows
+    assert more["real, decoded"] == high.as_text()
+    assert more["generated - real, decoded"] == (low - high).as_text()
 
 
 def test_likeness_tells_the_same_noise_from_another():
@@ -154,6 +159,11 @@ def test_a_change_of_the_real_slices_shifts_their_dark_area_by_so_much():
     change, (low, high) = study.shift(half, split, rows)
     assert change == pytest.approx(-study.dark["real"].mean() / 2)
     assert low < change < high < 0
+    line = study.line_of(half, split, rows)
+    assert line.level == pytest.approx(study.lines["real"].level / 2, rel=0.02)
+    assert line.slope == pytest.approx(study.lines["real"].slope / 2, rel=1e-6)
+    unchanged = study.line_of(split.images[rows], split, rows)
+    assert unchanged.as_text() == study.lines["real"].as_text()
 
 
 def test_a_study_without_ages_has_no_lines():

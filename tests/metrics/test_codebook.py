@@ -254,6 +254,12 @@ def test_mean_patches_of_one_cell_are_the_mean_cells():
     assert np.isnan(patches[3]).all()
 
 
+def test_the_mean_grey_of_a_code_is_that_of_its_cells():
+    images = np.array([[[1, 1, 5, 5], [1, 1, 5, 5]], [[3, 3, 7, 9], [3, 3, 7, 9]]], float)
+    greys = codebook.mean_greys(images, np.array([[[0, 2]], [[0, 1]]]), 4)
+    np.testing.assert_array_equal(greys, [2, 8, 5, np.nan])
+
+
 def test_mean_patches_show_the_surroundings_and_black_outside():
     image = np.arange(1.0, 17).reshape(1, 4, 4)
     patches = codebook.mean_patches(image, np.array([[[0, 1], [1, 1]]]), 2, context=2)

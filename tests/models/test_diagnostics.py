@@ -6,7 +6,13 @@ import pytest
 import torch
 from small_dcgan import normal
 
-from oasis_utils.models.diagnostics import code_divergence, position_spread, symptoms
+from oasis_utils.config import DCGANConfig
+from oasis_utils.models.diagnostics import (
+    code_divergence,
+    position_spread,
+    symptoms,
+    with_adversarial_losses,
+)
 
 # ------------------------------------------------------------ distances
 
@@ -61,3 +67,17 @@ def test_symptoms_warn_of_a_failing_training_and_say_what_to_try(history, words)
         word in text for word, text in zip(words, found, strict=True)
     )
     assert all("try" in text for text in found)
+
+
+def test_adversarial_losses_are_what_is_left_without_penalty_and_commitment():
+    config = DCGANConfig(gamma=2.0, commitment=0.25)
+    start = {"steps": 0, "kernel_distance": 1.0}
+    losses = {"discriminator_loss": 3.0, "generator_loss": 2.0, "generator_commitment": 4.0}
+    first, classical, relativistic = with_adversarial_losses(
+        [start, losses, losses | {"discriminator_penalty": 0.5}], config
+    )
+    assert first == start
+    assert classical["discriminator_adversarial"] == 3.0
+    assert relativistic["discriminator_adversarial"] == 3.0 - 0.5 * 2.0 * 0.5
+    assert classical["generator_adversarial"] == 2.0 - 0.25 * 4.0
+    assert "discriminator_adversarial" not in losses

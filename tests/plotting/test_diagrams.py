@@ -96,6 +96,7 @@ FIGURES = {
     **{f"kernels {name}": lambda name=name: kernels(PIXELCNNS[name]) for name in PIXELCNNS},
     "pipeline": lambda: pipeline(None),
     "pipeline slice": lambda: pipeline({"slice": SLICE}),
+    "membership": lambda: diagrams.membership_attack({"person": SLICE}, "title"),
     "gradient": lambda: diagrams.gradient_route(
         np.array([0.3, 0.1]), CODES, np.array([0.2, 0.4]), np.array([0.3, 0.3]), "title"
     ),
@@ -204,8 +205,17 @@ def test_given_pictures_are_shown():
 def test_the_pipeline_names_the_notebooks_and_refuses_unknown_stages():
     words = {text.get_text() for text in texts(pipeline(None))}
     assert {f"notebook 0{i}" for i in range(1, 8)} <= words
+    series = {text.get_text() for text in texts(diagrams.pipeline())}
+    assert {"notebook 01", "notebook 05", "notebooks 02, 07"} <= series
     with pytest.raises(ValueError, match="unknown stages"):
         diagrams.pipeline({"training": "02"})
+
+
+def test_the_attack_shows_the_slices_that_it_is_given():
+    pictures = {"training": SLICE, "sample": SLICE[::-1], "person": SLICE[:, ::-1]}
+    shown = images_of(diagrams.membership_attack(pictures))
+    assert len(shown) == 3 and not images_of(diagrams.membership_attack())
+    assert all(any(np.array_equal(x, p) for x in shown) for p in pictures.values())
 
 
 def test_kernels_and_fields_are_shown_as_given():

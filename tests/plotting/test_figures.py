@@ -8,6 +8,7 @@ from matplotlib.offsetbox import AnnotationBbox
 from PIL import Image
 
 from oasis_utils import plotting
+from oasis_utils.plotting.slice_figures import LARGEST_ERROR
 
 pytestmark = pytest.mark.usefixtures("shared_style")
 
@@ -82,6 +83,8 @@ EVERY_FIGURE = {
     "code_cells": lambda: plotting.code_cells(
         GREY, INDICES, {2: GREY[0], 5: GREY[1]}, np.arange(8), TITLES, "title"
     ),
+    "code_patches": lambda: plotting.code_patches(FLOATS, [4, 2, 0, 1, 3], "title"),
+    "nearest_regions": lambda: plotting.nearest_regions(CLOUD, {"two": CLOUD[:2]}, "title"),
     "code_probabilities": lambda: plotting.code_probabilities(
         {"before": np.arange(8) / 28, "after": np.eye(8)[7]}, GREY[[0] * 8], 4, "title"
     ),
@@ -128,6 +131,8 @@ def test_every_function_gives_a_titled_figure_that_can_be_saved(name, tmp_path):
         ("lines", {"pixels", "share"}),
         ("histograms", {"age", "subjects", "a"}),
         ("code_cells", {"decodes to", "code 2\n7.14% of cells", *TITLES}),
+        ("code_patches", {"code 4", "code 0"}),
+        ("nearest_regions", {"two", "codes", "codes that are never the nearest"}),
         ("code_probabilities", {"probability", "before", "after", "7", "6", "5", "4"}),
         ("overlay", {"slice", "with mask", "fluid", "white", *TITLES}),
         ("slices", {"row", *TITLES}),
@@ -160,7 +165,7 @@ def test_every_public_function_is_covered():
         and name[0] != "_"
     }
     no_figures = {"use_style", "save_figure", "legend_below", "mark_sides"}
-    no_figures |= {"table", "settings", "span", "source"}
+    no_figures |= {"table", "settings", "span", "outcome", "source"}
     assert public - no_figures - {"animation", "save_animation"} == set(EVERY_FIGURE)
 
 
@@ -216,6 +221,16 @@ def test_histograms_are_outlines_of_the_counts():
     assert all(data.edges.tolist() == [0, 1, 5] for data in drawn)
 
 
+def test_each_value_of_a_histogram_is_a_tick_below_it():
+    values = {"a": np.array([0.2, 4.0]), "b": np.array([2.0])}
+    counts = {"a": np.array([3, 4]), "b": np.array([1, 0])}
+    (ax,) = plotting.histograms(np.array([0, 1, 5]), counts, "x", "y", values=values).axes
+    assert [line.get_xdata().tolist() for line in ax.lines] == [[0.2, 4.0], [2.0]]
+    first, second = (line.get_ydata().max() for line in ax.lines)
+    assert second < first < 0 and min(ax.get_yticks()) >= 0
+    assert [line.get_color() for line in ax.lines] == list(plotting.COLOURS[:2])
+
+
 def test_overlay_tints_the_pixels_of_each_label():
     labels = np.zeros_like(GREY[:1])
     labels[0, 2:5] = 85
@@ -232,6 +247,20 @@ def test_error_is_the_absolute_difference_in_grey_levels():
     errors = [image.get_array() for ax in figure.axes[10:15] for image in ax.images]
     expected = np.abs(GREY.astype(float) - GREY[::-1]) / 255
     assert len(errors) == 5 and np.array(errors) == pytest.approx(expected)
+
+
+def test_all_maps_of_errors_share_one_scale_whose_bar_says_that_larger_ones_exist():
+    figures = [
+        plotting.reconstructions(GREY, GREY[::-1], TITLES),
+        plotting.reconstructions_over_training(GREY[:2], {"epoch 1": GREY[2:4]}, "title"),
+    ]
+    for figure in figures:
+        errors = [image for image in images_of(figure) if image.get_cmap().name == "magma"]
+        assert {image.get_clim() for image in errors} == {(0, LARGEST_ERROR)}
+        (bar,) = [image.colorbar for image in errors if image.colorbar]
+        assert bar.extend == "max"
+    wide = images_of(plotting.reconstructions(GREY, GREY[::-1], TITLES, largest=0.5))
+    assert wide[-1].get_clim() == (0, 0.5)
 
 
 def test_slices_of_a_training_stand_above_their_errors():
@@ -410,6 +439,30 @@ def test_axes_of_a_subfigure_are_refused():
     part = plt.figure().subfigures(1, 2)[0]
     with pytest.raises(TypeError, match="not in a subfigure"):
         plotting.usage(np.array([2, 1]), ax=part.subplots())
+
+
+def test_the_frame_of_a_picture_encloses_the_cell_of_its_code():
+    figure = plotting.code_patches(np.zeros((2, 8, 8)), [3, 5])  # two cells of 4 pixels wide
+    for ax in figure.axes[:2]:
+        (frame,) = ax.patches
+        assert frame.get_bbox().bounds == (1.5, 1.5, 4, 4)  # pixels 2 to 5
+    assert not any(ax.patches for ax in figure.axes[2:])
+
+
+def test_regions_are_those_of_the_nearest_code_and_unused_codes_are_crosses():
+    vectors = np.array([[0.0, 0.0], [0.1, 1.0], [2.0, 0.0]])
+    codes = np.array([[0.0, 0.0], [2.0, 0.0], [9.0, 0.0]])
+    figure = plotting.nearest_regions(vectors, {"far": codes, "revived": codes[:2]})
+    far, revived = figure.axes
+    (regions,) = images_of(figure)[:1]
+    assert set(np.unique(regions.get_array())) == {0, 1, 2}
+    row = regions.get_array()[0]
+    x = np.linspace(*regions.get_extent()[:2], len(row))
+    assert (row == np.digitize(x, [1.0, 5.5])).all()
+    used, unused = far.collections[1:]
+    assert used.get_offsets().tolist() == codes[:2].tolist()
+    assert unused.get_offsets().tolist() == codes[2:].tolist()
+    assert not len(revived.collections[2].get_offsets())
 
 
 def test_only_the_cells_of_a_code_are_tinted():

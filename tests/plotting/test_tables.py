@@ -55,6 +55,14 @@ def test_an_interval_is_two_numbers_or_a_reason():
     assert plotting.span((float("nan"), float("nan"))) == "too few subjects"
 
 
+def test_an_interval_of_a_difference_in_words():
+    intervals = (0.1, 2.0), (-2.0, -0.1), (-1.0, 1.0)
+    words = [plotting.outcome(ends, "more", "less") for ends in intervals]
+    assert words == ["more", "less", "not shown to differ"]
+    assert plotting.outcome((0.0, 1.0), "more", "less") == "not shown to differ"
+    assert plotting.outcome((float("nan"),) * 2, "more", "less") == "too few subjects to say"
+
+
 class Example:
     def method(self):
         """What is shown."""
@@ -74,6 +82,13 @@ def test_source_is_a_listing_without_indentation():
     listing = plotting.source(Example.method).data
     assert listing.startswith('```python\ndef method(self):\n    """What is shown."""')
     assert listing.endswith("    return 1\n```")
+
+
+def test_a_folded_listing_is_the_same_below_a_line_to_click():
+    listing = plotting.source(Example.method).data
+    assert plotting.source(Example.method, folded="as code").data == (
+        f"<details><summary>as code</summary>\n\n{listing}\n\n</details>"
+    )
 
 
 def test_a_listing_leaves_out_what_no_reader_needs():

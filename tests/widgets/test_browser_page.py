@@ -63,8 +63,8 @@ def test_a_model_without_ages_has_no_age_control(small_page):
 
 def test_only_the_page_of_a_book_leads_back_to_it(small_page, tmp_path):
     assert "Back to the book" not in small_page.read_text(encoding="utf-8")
-    page = browser_page.write_page(small_run(tmp_path), tmp_path / "page", back="../index.html")
-    assert '<a href="../index.html" target="_top">Back' in page.read_text(encoding="utf-8")
+    page = browser_page.write_page(small_run(tmp_path), tmp_path / "page", back="../draw.html")
+    assert '<a href="../draw.html">Back' in page.read_text(encoding="utf-8")
 
 
 def test_the_command_names_a_run_of_the_project_and_hides_other_paths(tmp_path):
@@ -251,6 +251,47 @@ def test_it_fits_a_phone_and_a_missing_file_is_named(tab, small_page, tmp_path):
     other.goto((part / "index.html").as_uri())
     other.get_by_text("The file model.js is missing").wait_for(timeout=LONG)
     other.close()
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_what_a_browser_lacks_is_named(chromium, small_page):
+    other = chromium.new_page()
+    other.add_init_script("delete window.WebAssembly")
+    other.goto(small_page.as_uri())
+    other.get_by_text("This browser lacks WebAssembly: use one from 2023").wait_for(timeout=LONG)
+    other.close()
+
+
+HOST = """<!doctype html><html data-theme="light"><h1>In a book</h1>
+<script>const DOCUMENTATION_OPTIONS = {};</script><script src="book.js"></script>
+<iframe class="draw" src="page/index.html" style="width: 100%; height: 200px; border: 0"></iframe>
+"""
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390])
+def test_in_the_frame_of_a_book_it_has_no_title_of_its_own_and_no_bars(tab, tmp_path, width):
+    page = browser_page.write_page(small_run(tmp_path), tmp_path / "page", back="../host.html")
+    shutil.copy(project_root() / "book/static/book.js", tmp_path)
+    (tmp_path / "host.html").write_text(HOST, encoding="utf-8")
+    tab.set_viewport_size({"width": width, "height": 800})
+    tab.goto((tmp_path / "host.html").as_uri())
+    framed = tab.frame_locator("iframe")
+    settled(framed)
+    assert not framed.get_by_role("heading", level=1).is_visible()
+    assert not framed.get_by_text("Back to the book").is_visible()
+    root = framed.locator("html")
+    tab.wait_for_timeout(200)  # the frame follows the page
+    assert root.evaluate("r => r.scrollHeight <= r.clientHeight && r.scrollWidth <= r.clientWidth")
+    tab.evaluate("document.documentElement.dataset.theme = 'dark'")
+    tab.wait_for_timeout(200)
+    assert root.evaluate("r => getComputedStyle(r).colorScheme") == "dark"
+    tab.goto(page.as_uri())
+    assert tab.get_by_role("heading", level=1).is_visible()
+    tab.get_by_text("Back to the book").click()
+    tab.get_by_role("heading", name="In a book").wait_for()
 
 
 @pytest.mark.browser

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from oasis_utils.widgets.slice_slider import LARGEST_ERROR, SliceSlider
+from oasis_utils.plotting.slice_figures import LARGEST_ERROR
+from oasis_utils.widgets.slice_slider import SliceSlider
 
 RNG = np.random.default_rng(0)
 ORIGINALS = RNG.integers(0, 256, (3, 16, 16), dtype=np.uint8)

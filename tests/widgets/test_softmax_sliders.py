@@ -10,6 +10,7 @@ from oasis_utils.widgets.softmax_sliders import (
     SoftmaxSliders,
     cell_probabilities,
     settings_text,
+    uncertain_cell,
 )
 
 RNG = np.random.default_rng(0)
@@ -77,3 +78,14 @@ def test_settings_are_named():
         "as predicted",
         "temperature 0.5",
     ]
+
+
+def test_the_uncertain_cell_has_the_perplexity_asked_for_and_is_not_dark():
+    """Cell (0, 0) has 2 likely codes, (0, 1) and (1, 1) have 8, (1, 0) has 12."""
+    logits = np.full((12, 2, 2), -50, np.float32)
+    for (row, col), likely in {(0, 0): 2, (0, 1): 8, (1, 0): 12, (1, 1): 8}.items():
+        logits[:likely, row, col] = 0
+    image = np.kron([[200, 50], [200, 200]], np.ones((4, 4))).astype(np.uint8)
+    assert uncertain_cell(logits, image) == (1, 1)  # (0, 1) is dark
+    assert uncertain_cell(logits, image, codes=2.0) == (0, 0)
+    assert uncertain_cell(logits, image, codes=12.0) == (1, 0)

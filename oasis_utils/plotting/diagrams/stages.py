@@ -17,10 +17,19 @@ PICTURES = {
     "generated map": (6.5, "viridis"),
     "generated slice": (8.75, "gray"),
 }
+NOTEBOOKS = {
+    "data": "01",
+    "vqvae": "02",
+    "codebook": "03",
+    "dcgan": "04",
+    "pixelcnn": "05",
+    "generation": "02, 07",
+    "evaluation": "08",
+}
 
 
 def pipeline(
-    notebooks: Mapping[str, str],
+    notebooks: Mapping[str, str] = NOTEBOOKS,
     pictures: Mapping[str, np.ndarray] | None = None,
     title: str = "",
 ) -> Figure:
@@ -33,6 +42,7 @@ def pipeline(
     Args:
         notebooks: {stage: number of its notebook}, such as "02" or "02, 07"; stages are data,
             vqvae, codebook, dcgan, pixelcnn, generation and evaluation. A stage may be missing.
+            Default: those of this series.
         pictures: "slice" and "generated slice" (height, width), uint8 or float in [0, 1]; "index
             map" and "generated map" (rows, cols) of numbers to colour. An empty grid stands for
             each that is missing.
