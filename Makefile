@@ -1,19 +1,19 @@
 # make demo: set-up and the whole series on sample brains · make test: set-up and all tests · make app: slider panels
 # make page: a page that draws in the browser, runs/page/index.html
 # make test-fast: the tests of the daily loop · make lint: style, imports, docstrings
-# make book: a static site of an executed run (RUN=runs/demo) and the docs · make worksheets: exercises to fill in
+# make book: a static site of an executed run (RUN=runs/demo) and the docs
+# make solutions: executes the solutions of the exercises on a run once; each later book of it has their outputs
+# make worksheets: exercises to fill in
 # make bench: measure this machine, beside the usual ways of doing the same
 PYTHON ?= python3
 # make demo TORCH=cpu: without the CUDA libraries; TORCH_INDEX names an index of torch's CPU wheels
 TORCH ?=
 TORCH_INDEX ?=
 # make book RUN=DIR REPOSITORY=ADDRESS: of another run; with links and launch buttons of a repository
-# SOLUTIONS=yes: executes the solutions of the exercises first, to show their outputs
 # PUBLISH=yes: its data are not sample brains, and you have the right to publish their pictures
 RUN ?= runs/demo
 REPOSITORY ?=
 PUBLISH ?=
-SOLUTIONS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -21,14 +21,16 @@ BROWSER := $(VENV)/.browser
 BOOK := $(VENV)/.book
 
 FAST := not slow and not browser and not faults and not fuzz
+APART := --maxprocesses 4 --dist loadgroup --no-loadscope-reorder  # see tests/conftest.py
 
-.PHONY: demo test test-fast lab app page book worksheets bench lint clean
+.PHONY: demo test test-fast lab app page book solutions worksheets bench lint clean
 
 demo: $(READY)
 	$(BIN)/python -m oasis_utils run --profile demo
 
+# on two cores or more, in that many processes of one thread
 test: lint $(BROWSER)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(APART)
 
 test-fast: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadscope -m '$(FAST)'
@@ -43,7 +45,10 @@ page: $(READY)
 	$(BIN)/python -m oasis_utils page --out runs/page
 
 book: $(BOOK)
-	$(BIN)/python -m book --run '$(RUN)' $(if $(REPOSITORY),--repository '$(REPOSITORY)') $(if $(filter yes,$(SOLUTIONS)),--solutions) $(if $(filter yes,$(PUBLISH)),--publish-pictures)
+	$(BIN)/python -m book --run '$(RUN)' $(if $(REPOSITORY),--repository '$(REPOSITORY)') $(if $(filter yes,$(PUBLISH)),--publish-pictures)
+
+solutions: $(READY)
+	$(BIN)/python -m book.solutions --run '$(RUN)'
 
 worksheets: $(READY)
 	$(BIN)/python -m book.worksheets

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from book.site import build
-from book.solutions import execute_solutions
+from book.solutions import without_outputs
 from oasis_utils.cli.messages import in_words
 from oasis_utils.pipeline.series import UsageError
 from oasis_utils.runtime import RunFolder, project_root
@@ -27,11 +27,6 @@ def parser() -> argparse.ArgumentParser:
         help="address of the repository: adds links and launch buttons; default: none",
     )
     options.add_argument("--branch", default="main", help="its branch; default: main")
-    options.add_argument(
-        "--solutions",
-        action="store_true",
-        help="execute the solutions of the exercises first (minutes), to show their outputs",
-    )
     options.add_argument(
         "--publish-pictures",
         action="store_true",
@@ -53,8 +48,6 @@ def main(arguments: list[str] | None = None) -> int:
     repository = f"{args.repository.rstrip('/')}@{args.branch}" if args.repository else ""
     run = RunFolder.at(args.run)
     try:
-        if args.solutions and run.report.exists():
-            execute_solutions(project_root(), run)
         page = build(
             project_root(),
             run,
@@ -65,6 +58,12 @@ def main(arguments: list[str] | None = None) -> int:
     except (UsageError, ValueError, OSError) as error:
         print(f"error: {in_words(error)}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    missing = without_outputs(project_root(), run)
+    if missing:
+        print(
+            f"solutions of {', '.join(missing)} have no outputs: `make solutions` executes them,"
+            " once for a run; then build the book again"
+        )
     print(f"open {page}")
     return 0
 

@@ -12,7 +12,8 @@ from oasis_utils.pipeline.series import UsageError
 from oasis_utils.runtime import DataError, RunFolder, read_json
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
-PER_MACHINE = ("papermill", "execution", "widgets")  # metadata: times, paths, states of widgets
+# metadata: times, paths, states of widgets
+PER_MACHINE = ("papermill", "execution", "widgets", "finished")
 
 
 def executed_notebooks(run: RunFolder, names: list[str], publish: bool = False) -> list[Path]:

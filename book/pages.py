@@ -21,6 +21,10 @@ The DCGAN and the decoder of this run, without a server
 
 <iframe src="page/index.html" title="Sliders that draw brain slices" class="draw"></iframe>
 """
+NO_OUTPUTS = (
+    "*This book was made without the outputs of these solutions: run the notebook to see them, or"
+    " `make solutions` before `make book`.*"
+)
 
 
 def draws(run: RunFolder) -> bool:
@@ -77,7 +81,12 @@ def origin(report: dict[str, Any]) -> str:
         "time": clock(report["seconds"]["total"]) if report.get("seconds") else None,
     }
     shown = " · ".join(f"{name}: {value}" for name, value in facts.items() if value is not None)
-    return f"**This book** shows one executed run of the notebooks. {shown}"
+    run = f"one run ({shown})" if shown else "one run"
+    return (
+        "**Two kinds of numbers.** The notebooks of this book, and its solutions where they have"
+        f" outputs, show {run}. Numbers and pictures on this page and in the documentation are of"
+        " recorded runs, which are named beside them; they can differ a little."
+    )
 
 
 def modules(name: str, folder: Path) -> Iterator[str]:

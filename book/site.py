@@ -52,7 +52,7 @@ def build(
     finally:
         shutil.rmtree(source, ignore_errors=True)
     if draws(run):
-        write_page(run, html / "page", back="../index.html")  # before Sphinx sets up its logging
+        write_page(run, html / "page", back="../draw.html")  # before Sphinx sets up its logging
     sphinx(out, repository)
     found = faults(html, secrets=[str(run.root), str(root)])
     if found:

@@ -11,6 +11,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from nbformat.v4 import new_markdown_cell
+
 from book import pages
 from book.executed import executed_notebooks, read_notebook, without_machine
 from book.links import LinkRewriter
@@ -44,10 +46,12 @@ def stage(root: Path, run: RunFolder, target: Path, repository: str = "", publis
         if page.endswith(".md"):
             _write(target / page, links.rewrite((root / page).read_text("utf-8"), page))
             continue
-        source = executed_solution(run, page)
+        source = executed_solution(root, run, page)
         if page.startswith("notebooks/"):
             source = executed.get(Path(page).stem)
         notebook = without_machine(read_notebook(source or root / page), run)
+        if source is None:
+            notebook["cells"].insert(1, new_markdown_cell(pages.NO_OUTPUTS, id="no-outputs"))
         _rewrite_cells(notebook["cells"], links, page)
         _write(target / page, json.dumps(notebook, ensure_ascii=False, indent=1))
     reference = pages.api_pages()

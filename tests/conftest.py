@@ -1,4 +1,6 @@
-"""Shared set-up: figures without a screen, one torch thread so that results repeat."""
+"""Shared set-up: figures without a screen, data and a finished series, and what goes to which of
+several test processes.
+"""
 
 import os
 import shutil
@@ -7,6 +9,23 @@ import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
+
+EACH_BY_ITSELF = ("test_odd_series", "test_commands_on_sources")  # tests of minutes
+
+
+def pytest_collection_modifyitems(config, items):
+    """With `-n`: modules stay together, as do all that use the finished series, which is made once;
+    what takes minutes comes first.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    served = {item.path for item in items if "series" in item.fixturenames}
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    for item in items:
+        alone = item.path.stem in EACH_BY_ITSELF
+        group = "series" if item.path in served else item.nodeid if alone else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: (item.path not in served, item.path not in long))
 
 
 @pytest.fixture(scope="session")

@@ -82,14 +82,14 @@ def make_checkout(root):
         "[results](../results), `[code](none.md)`\n\n```text\n[code](none.md)\n```\n",
         "docs/glossary.md": "# Glossary\n\n## Code\n\n[01](../notebooks/01_first.ipynb#A-figure)\n",
         "docs/added.md": "# Added\n",
-        "exercises/README.md": "# Exercises\n\n[One](one.ipynb)\n",
+        "exercises/README.md": "# Exercises\n\n[First](01_first.ipynb)\n",
         "results/x.json": "{}",
         "LICENSE": "MIT",
     }
     for path, text in pages.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text, encoding="utf-8")
-    write_json(root / "exercises" / "one.ipynb", notebook("One", run, outputs=False))
+    write_json(root / "exercises" / "01_first.ipynb", notebook("First", run, outputs=False))
     for name in NAMES:
         write_json(root / "notebooks" / f"{name}.ipynb", notebook(name, run, outputs=False))
     return run

@@ -7,6 +7,7 @@ import shutil
 import pytest
 from small_book import NAMES, WIDGET, make_checkout, make_run
 
+from book import solutions
 from book.__main__ import main
 from book.check import faults
 from book.docstrings import escaped, returned_as_list
@@ -97,26 +98,93 @@ def test_a_refused_run_keeps_the_earlier_book(checkout, run):
 def test_pages_are_found_in_order(checkout):
     found = find_pages(checkout)
     assert found["Notebooks"] == [f"notebooks/{name}.ipynb" for name in NAMES]
-    assert found["Solutions"] == ["exercises/README.md", "exercises/one.ipynb"]
+    assert found["Solutions"] == ["exercises/README.md", "exercises/01_first.ipynb"]
     names = ["index", "data", "glossary", "added"]
     assert found["Documentation"] == [f"docs/{name}.md" for name in names]
     shutil.rmtree(checkout / "exercises")
     assert find_pages(checkout)["Solutions"] == []
 
 
-def test_executed_solutions_are_shown_with_their_outputs(checkout, run):
-    stage(checkout, run, checkout / "without")
-    copy = json.loads((checkout / "exercises" / "one.ipynb").read_text(encoding="utf-8"))
-    shown = {"output_type": "stream", "name": "stdout", "text": ["an answer\n"]}
-    next(c for c in copy["cells"] if c["cell_type"] == "code")["outputs"] = [shown]
-    (run.root / "exercises").mkdir()
-    (run.root / "exercises" / "one.ipynb").write_text(json.dumps(copy), encoding="utf-8")
-    stage(checkout, run, checkout / "with")
-    texts = [
-        (checkout / name / "exercises" / "one.ipynb").read_text(encoding="utf-8")
-        for name in ("without", "with")
-    ]
-    assert ["an answer" in text for text in texts] == [False, True]
+@pytest.fixture
+def executing(monkeypatch, run):
+    """The executions of `execute_solutions`: (name, parameters). Each shows an answer."""
+    calls = []
+
+    def execute(source, output, parameters):
+        calls.append((source.name, parameters))
+        copy = json.loads(source.read_text(encoding="utf-8"))
+        injected = {"cell_type": "code", "metadata": {"tags": ["injected-parameters"]}}
+        shown = {"output_type": "stream", "name": "stdout", "text": "an answer\n"}
+        copy["cells"][2] = injected | {"source": "seed = 5", "outputs": []}
+        copy["cells"][-1]["outputs"] = [shown]
+        output.write_text(json.dumps(copy), encoding="utf-8")
+
+    write_json(run.report, {"profile": "smoke", "provenance": {"seed": 5}})
+    monkeypatch.setattr(solutions, "execute_notebook", execute)
+    return calls
+
+
+def solution_shown(checkout, run):
+    """The first solution, as the book would show it."""
+    shutil.rmtree(checkout / "shown", ignore_errors=True)
+    stage(checkout, run, checkout / "shown")
+    return (checkout / "shown/exercises/01_first.ipynb").read_text(encoding="utf-8")
+
+
+def test_solutions_are_executed_once_and_every_later_book_shows_their_outputs(
+    checkout, run, executing
+):
+    assert solutions.without_outputs(checkout, run) == ["01"]
+    text = solution_shown(checkout, run)
+    assert "an answer" not in text and "without the outputs" in text
+    for _ in range(2):
+        solutions.execute_solutions(checkout, run)
+        text = solution_shown(checkout, run)
+        assert "an answer" in text and "without the outputs" not in text
+        assert "seed = 5" not in text and solutions.OF_RUN not in json.loads(text)["metadata"]
+    given = {"profile": "smoke", "run_folder": str(run.root), "seed": 5}
+    assert executing == [("01_first.ipynb", given)]
+    assert solutions.without_outputs(checkout, run) == []
+
+
+@pytest.mark.parametrize("changed", ["solution", "run", "copy"])
+def test_outdated_outputs_of_solutions_are_not_shown(checkout, run, executing, changed):
+    solutions.execute_solutions(checkout, run)
+    if changed == "solution":
+        path = checkout / "exercises" / "01_first.ipynb"
+        path.write_text(path.read_text("utf-8").replace("show()", "show(2)"), encoding="utf-8")
+    elif changed == "run":
+        for path in (run.root / "cache_keys").iterdir():
+            record = read_json(path)
+            later = {name: time + 9 for name, time in record["earlier"].items()}
+            write_json(path, record | {"earlier": later, "finished": record["finished"] + 9})
+    else:
+        (run.root / "exercises" / "01_first.ipynb").write_text("{}")
+    assert "an answer" not in solution_shown(checkout, run)
+    solutions.execute_solutions(checkout, run)
+    assert "an answer" in solution_shown(checkout, run) and len(executing) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [(UsageError("no run"), 2, "error: no run"), (KeyboardInterrupt(), 130, "the same command")],
+)
+def test_the_command_of_the_solutions_ends_in_one_line(monkeypatch, capsys, error, code, words):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(solutions, "execute_solutions", fail)
+    assert solutions.main([]) == code
+    shown = capsys.readouterr()
+    (line,) = (shown.out + shown.err).splitlines()
+    assert words in line
+
+
+def test_solutions_of_an_unfinished_run_are_not_executed(checkout, run, executing):
+    (run.notebooks / "02_second.ipynb").unlink()
+    with pytest.raises(UsageError, match="02_second has not run"):
+        solutions.execute_solutions(checkout, run)
+    assert executing == []
 
 
 @pytest.fixture
@@ -138,7 +206,13 @@ def test_staged_notebooks_show_nothing_of_the_machine(staged, run):
 def test_the_front_page_has_the_contents(staged):
     text = (staged / "index.md").read_text(encoding="utf-8")
     assert "TREE" not in text and "## Kept" in text
-    pages = ["notebooks/02_second", "exercises/one", "docs/added", "api/models", "CONTRIBUTING"]
+    pages = [
+        "notebooks/02_second",
+        "exercises/01_first",
+        "docs/added",
+        "api/models",
+        "CONTRIBUTING",
+    ]
     assert [page for page in pages if f"\n{page}\n" not in text] == []
     assert (staged / "results" / "x.json").exists() and (staged / "LICENSE").exists()
 
@@ -260,7 +334,7 @@ def test_the_site_has_every_page_and_no_fault(site):
     pages = [
         "index",
         "notebooks/01_first",
-        "exercises/one",
+        "exercises/01_first",
         "docs/glossary",
         "api/models",
         "search",

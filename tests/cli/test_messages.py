@@ -44,9 +44,7 @@ def unforeseen():
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("name", unforeseen())
 def test_what_nobody_foresaw_is_one_line_with_its_place(monkeypatch, capsys, command, name):
-    monkeypatch.setattr(
-        f"oasis_utils.cli.{command}.{command}", lambda _args: unforeseen()[name]()
-    )
+    monkeypatch.setattr(f"oasis_utils.cli.{command}.{command}", lambda _args: unforeseen()[name]())
     assert main([command, *ARGUMENTS[command]]) == 1
     line = capsys.readouterr().err
     assert line.count("\n") == 1 and "Traceback" not in line

@@ -1,6 +1,6 @@
 // Loads the files beside this page, then draws slices as the controls ask for them.
 
-const OLD_BROWSER = "This browser is too old for this page: use one from 2023 or later.";
+const NEEDED = ["WebAssembly", "DecompressionStream"];
 const byId = (id) => document.getElementById(id);
 let session = null;
 
@@ -165,9 +165,26 @@ function connectControls() {
   });
 }
 
+// A book that shows this page in a frame makes the frame as high as the page, and names its theme.
+function fitFrame() {
+  if (window.parent === window) return;
+  const tell = () => window.parent.postMessage({ oasisPage: document.body.offsetHeight }, "*");
+  new ResizeObserver(tell).observe(document.body);
+  window.addEventListener("message", ({ source, data }) => {
+    if (source !== window.parent || !["light", "dark"].includes(data?.oasisTheme)) return;
+    document.documentElement.style.colorScheme = data.oasisTheme;
+    document.documentElement.style.overflow = "hidden"; // the frame is as high: no bars
+  });
+}
+
 async function start() {
+  fitFrame();
   showSettings();
-  if (!window.WebAssembly || !window.DecompressionStream) throw new Error(OLD_BROWSER);
+  const missing = NEEDED.filter((name) => !(name in window));
+  if (missing.length) {
+    throw new Error(`This browser lacks ${missing.join(" and ")}: use one from 2023 or later, or ` +
+      "allow it for this page, if its settings switch it off.");
+  }
   showProgress(0, "loading the page's library");
   await startRuntime();
   showProgress(2, "loading the models");
