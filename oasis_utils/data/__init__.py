@@ -12,7 +12,7 @@ from oasis_utils.data.dataset import (
     subsample,
 )
 from oasis_utils.data.grey_levels import FOREGROUND
-from oasis_utils.data.picture_marks import PictureMarks
+from oasis_utils.data.picture_marks import PictureMarks, named_places
 from oasis_utils.data.sample_brains import make_sample_brains
 from oasis_utils.data.shards import Shards, open_shards
 from oasis_utils.data.shards_batches import ShardedBatches, mixed
@@ -21,7 +21,7 @@ from oasis_utils.data.shown_slices import captions, nearest_slices
 from oasis_utils.data.sources import OASIS_ACKNOWLEDGEMENT
 from oasis_utils.data.splits import balance
 from oasis_utils.data.summary import data_results, notes
-from oasis_utils.data.tissues import mask_levels
+from oasis_utils.data.tissues import mask_levels, tissue_shares
 
 __all__ = [
     "FOREGROUND",
@@ -40,6 +40,7 @@ __all__ = [
     "make_sample_brains",
     "mask_levels",
     "mixed",
+    "named_places",
     "nearest_slices",
     "notes",
     "one_slice_per_subject",
@@ -47,6 +48,7 @@ __all__ = [
     "open_or_build",
     "open_shards",
     "subsample",
+    "tissue_shares",
     "training_batches",
     "write_shards",
 ]

@@ -8,7 +8,7 @@ and FreeSurfer (Fischl 2012, NeuroImage 62:774).
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, Int, UInt8
 
 NAMES = ("fluid", "grey matter", "white matter")
 
@@ -25,6 +25,30 @@ def mask_levels(masks: UInt8[np.ndarray, "n height width"] | None) -> dict[str, 
     """
     grey_levels = masks is None or masks.max() > len(NAMES)
     return dict(zip(NAMES, (85, 170, 255) if grey_levels else (1, 2, 3), strict=True))
+
+
+def tissue_shares(
+    masks: UInt8[np.ndarray, "n height width"] | None, subjects: Int[np.ndarray, " n"]
+) -> dict[str, Float[np.ndarray, " n_people"]]:
+    """The share of each tissue in the brain of each person, over all slices of this person.
+
+    Args:
+        masks: of a split. None: there are none.
+        subjects: the person of each mask.
+
+    Returns:
+        {"fluid", "grey matter", "white matter": one share in [0, 1] for each person, in the order
+        of their numbers; nan for a person without brain}; empty without masks.
+    """
+    if masks is None:
+        return {}
+    levels, people = mask_levels(masks), np.unique(subjects)
+    shares = np.full((len(levels), len(people)), np.nan)
+    for i, person in enumerate(people):
+        mask = np.asarray(masks[subjects == person])
+        if (brain := np.count_nonzero(mask)) > 0:
+            shares[:, i] = [np.count_nonzero(mask == level) / brain for level in levels.values()]
+    return dict(zip(levels, shares, strict=True))
 
 
 def _coding(fluid: str, grey: str, white: str) -> UInt8[np.ndarray, " 256"]:

@@ -25,8 +25,13 @@ from oasis_utils.evaluation.reference import (
     reference_rows,
 )
 from oasis_utils.evaluation.sample_sizes import enough_slices
-from oasis_utils.evaluation.scorecard import scorecard_lines
-from oasis_utils.evaluation.utility import utility, utility_rows, utility_verdicts
+from oasis_utils.evaluation.scorecard import scorecard_lines, scorecard_rows
+from oasis_utils.evaluation.utility import (
+    utility,
+    utility_groups,
+    utility_rows,
+    utility_verdicts,
+)
 from oasis_utils.evaluation.verdicts import anatomy_rows, compare_priors, verdict_rows
 
 __all__ = [
@@ -62,9 +67,11 @@ __all__ = [
     "resolution",
     "score_reconstruction",
     "scorecard_lines",
+    "scorecard_rows",
     "sensitivities",
     "summary_of",
     "utility",
+    "utility_groups",
     "utility_rows",
     "utility_verdicts",
     "verdict_rows",

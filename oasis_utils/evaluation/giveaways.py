@@ -12,33 +12,29 @@ from oasis_utils.runtime.symmetry import Symmetry
 
 
 class Meaning(NamedTuple):
-    """What a difference in a number means, and what may help."""
+    """What a difference in a number means."""
 
     negative: str
     positive: str
-    help: str
 
 
-RIM = "longer training; DCGAN: another gamma"
-HALVES = "longer training; PixelCNN: a layout, wider kernels"
-SIZE = Meaning("too small", "too large", "longer training; PixelCNN: a layout")
+SIZE = Meaning("too small", "too large")
 MEANINGS = {
-    "outline": Meaning("too plain", "ragged or speckled", RIM),
-    "around the outline": Meaning("dark rim", "bright rim", RIM),
-    "fill": Meaning("holes or specks", "too full", RIM),
-    "column": Meaning("too far left", "too far right", "prepare older data into a new folder"),
-    "row": Meaning("too high", "too low", "PixelCNN: a layout"),
-    "overlap": Meaning("halves do not match", "halves match too well", HALVES),
-    "asymmetry": Meaning("halves match too well", "halves do not match", HALVES),
+    "outline": Meaning("too plain", "ragged or speckled"),
+    "around the outline": Meaning("dark rim", "bright rim"),
+    "fill": Meaning("holes or specks", "too full"),
+    "column": Meaning("too far left", "too far right"),
+    "row": Meaning("too high", "too low"),
+    "overlap": Meaning("halves do not match", "halves match too well"),
+    "asymmetry": Meaning("halves match too well", "halves do not match"),
     "height": SIZE,
     "width": SIZE,
     "area": SIZE,
 }
-DETAIL = "longer training; PixelCNN: top-p (larger if too smooth)"
-SHARP = Meaning("too smooth", "too noisy", DETAIL)
-BLUNT = Meaning("too noisy", "too smooth", DETAIL)
-GREY = Meaning("too low", "too high", "longer training; look at the ages asked for")
-COARSE = Meaning("too little", "too much", "look at the finer frequencies, to which it gives way")
+SHARP = Meaning("too smooth", "too noisy")
+BLUNT = Meaning("too noisy", "too smooth")
+GREY = Meaning("too low", "too high")
+COARSE = Meaning("too little", "too much")
 SEEN = 0.25  # deviations from which on a difference is put into words
 SHARPNESS = ("sharpness", "gradient", "contrast", "0.12 to", "0.25 to")  # rise with noise
 SMOOTHNESS = ("homogeneity", "energy", "correlation")  # fall with noise
@@ -69,15 +65,14 @@ def giveaways(
 
 
 def giveaway_rows(evaluations: dict[str, dict[str, Any]], count: int = 8) -> dict[str, dict]:
-    """Rows of a table: the numbers in which any prior differs most, and what may help.
+    """Rows of a table: the numbers in which any prior differs most.
 
     Args:
         evaluations: Of each prior, as from `evaluate_images`.
         count: Number of rows.
 
     Returns:
-        {number: {prior: difference in standard deviations and what it means, "what may help":
-        text}}.
+        {number: {prior: difference in standard deviations and what it means}}.
     """
     found = {name: e["giveaways"] or {} for name, e in evaluations.items()}
     numbers = {number for some in found.values() for number in some}
@@ -87,10 +82,7 @@ def giveaway_rows(evaluations: dict[str, dict[str, Any]], count: int = 8) -> dic
     }
     chosen = sorted(numbers, key=lambda number: (-largest[number], number))[:count]
     return {
-        number: {
-            **{name: in_words(number, some.get(number)) for name, some in found.items()},
-            "what may help": meaning_of(number).help,
-        }
+        number: {name: in_words(number, some.get(number)) for name, some in found.items()}
         for number in chosen
     }
 

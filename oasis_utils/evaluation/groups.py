@@ -289,6 +289,30 @@ def _verdict(attribute: str, gaps: dict[str, GapResults]) -> str:
     return f"Largest gaps by {attribute}: {'; '.join(parts)}."
 
 
+def gap_sentences(results: GroupResults) -> list[str]:
+    """Which of the largest gaps are shown, with both values, in a sentence for each attribute.
+
+    Args:
+        results: See `audit_groups`.
+
+    Returns:
+        Sentences; none without groups.
+    """
+    return [_shown_gaps(name, found) for name, found in results.attributes.items()]
+
+
+def _shown_gaps(attribute: str, found: AttributeResults) -> str:
+    parts: dict[str, list[str]] = {words: [] for words in WORDS.values()}
+    for metric, gap in found.gaps.items():
+        ends = ", ".join(
+            f"{who} {found.groups[who].estimates()[metric].value:.3f}"
+            for who in (gap.higher, gap.lower)
+        )
+        parts[WORDS[gap.shown]].append(f"{metric} ({ends})")
+    listed = [f"*{words}*: {'; '.join(names)}" for words, names in parts.items() if names]
+    return f"Largest gaps by {attribute}. {'. '.join(listed) or 'None is known'}."
+
+
 PANELS = {  # metric: the model that it judges where it is one, which direction is better
     "reconstruction SSIM": ("VQ-VAE", "higher"),
     "nats per code": ("PixelCNN", "lower"),

@@ -95,11 +95,13 @@ def _thirds(ages: dict[int, float]) -> dict[str, PeopleGroup]:
     if not len(people):
         return {}
     edges = [-np.inf, *np.quantile(years, [1 / 3, 2 / 3], method="lower").tolist(), np.inf]
-    found = {}
+    found, last = {}, ""
     for name, low, high in zip(AGES, edges, edges[1:], strict=False):
         inside = (years > low) & (years <= high)
         if inside.any():
-            ends = dict.fromkeys(f"{x:.0f}" for x in (years[inside].min(), years[inside].max()))
-            who = f"{' to '.join(ends)} years"
-            found[name] = PeopleGroup(who, people[inside], (low, high))
+            first, end = (f"{x:.0f}" for x in (years[inside].min(), years[inside].max()))
+            # 29.1 and 28.9 are both 29 years
+            start = f"above {first}" if first == last else first
+            who = f"{first if first == end else f'{start} to {end}'} years"
+            found[name], last = PeopleGroup(who, people[inside], (low, high)), end
     return found

@@ -68,6 +68,29 @@ def scorecard_lines(report: dict[str, Any]) -> list[str]:
     return lines
 
 
+def scorecard_rows(report: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """The scorecard in brief: one or two numbers of each prior under each heading.
+
+    Args:
+        report: As for `scorecard`.
+
+    Returns:
+        {heading: {"question", each prior, "reference, or not measured": text}}, rows for
+        `plotting.table`. Bold: shown to differ from the reference, or an alarm.
+    """
+    named = dict(_named(report))
+    brief = {name: _brief(report, name, evaluation) for name, evaluation in named.items()}
+    beside = _brief_references(report, next(iter(named.values()), None))
+    return {
+        heading: {
+            "question": question,
+            **{name: cells[heading] for name, cells in brief.items()},
+            "reference, or not measured": beside[heading],
+        }
+        for heading, question in HEADINGS.items()
+    }
+
+
 def _named(report: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """(name of the prior's class, its evaluation)."""
     for name, evaluation in (report.get("priors") or {}).items():
@@ -212,7 +235,16 @@ def _completeness(report: dict[str, Any]) -> Iterator[str]:
 
 def _compliance(report: dict[str, Any]) -> Iterator[str]:
     for name, evaluation in _named(report):
-        yield f"{name}, copies: {evaluation['verdicts']['privacy']}"
+        found = evaluation["memorisation"]
+        word = "shown" if evaluation["memorised"] else "not shown"
+        yield (
+            f"{name}, copies: {word}; {found['suspicious']} of {evaluation['images']} samples are"
+            " suspiciously near a training slice. Of slices of real people who are in neither set,"
+            f" {found['suspicious_share_real']:.1%} are (upper bound"
+            f" {found['suspicious_share_limit']:.1%})."
+        )
+    if report.get("priors"):
+        yield "The copy test finds whole slices, also moved; it is no proof of privacy."
     membership = report.get("membership")
     if membership is None:
         yield f"Membership: {NOT_MEASURED}."
@@ -257,3 +289,96 @@ def _used(book: dict[str, Any]) -> str:
     share = book["perplexity"] / book["n_codes"]
     word = "well used" if share >= 1 / FEW_USED else "poorly used: few codes do most of the work"
     return f"Codebook {word}: perplexity {book['perplexity']:.0f} of {book['n_codes']} codes."
+
+
+# ---------------------------------------------------------------- in brief
+Pair = tuple[str, dict[str, Any], dict[str, Any], int]  # name, value, its reference, digits
+
+
+def _pairs(evaluation: dict[str, Any]) -> dict[str, list[Pair]]:
+    """The numbers of the first three headings beside their references."""
+    found, null, _ = _sides(evaluation)
+    anatomy, pairs = evaluation["anatomy"], evaluation["variety"]
+    drawn, like = anatomy["generated"], anatomy["decoded"] or anatomy["real"]
+    alike = pairs["decoded"] or pairs["real"]
+    outside, error = (
+        (_ends(drawn, key), _ends(like, key)) for key in ("outside_share", "position_error")
+    )
+    return {
+        "congruence": [
+            ("KID", found["learned"]["kid"], null["learned"]["kid"], 3),
+            ("AUC", found["two_sample"]["network"], null["two_sample"]["network"], 2),
+        ],
+        "coverage": [
+            ("coverage", found["learned"]["coverage"], null["learned"]["coverage"], 2),
+            ("MS-SSIM", pairs["generated"]["pair_ms_ssim"], alike["pair_ms_ssim"], 2),
+        ],
+        "constraint": [
+            ("share outside", *outside, 2),
+            ("position error", *error, 1),
+        ],
+    }
+
+
+def _brief(report: dict[str, Any], name: str, evaluation: dict[str, Any]) -> dict[str, str]:
+    """What each heading says of a prior."""
+
+    def marked(item: Any, reference: Any, digits: Any) -> str:
+        differ = "too few" not in (words := _beside(evaluation, item, reference, digits))
+        text = f"{item['value']:.{digits}f}"
+        return f"**{text}**" if differ and "not shown" not in words else text
+
+    cells = {
+        heading: ", ".join(f"{what} {marked(*values)}" for what, *values in pairs)
+        for heading, pairs in _pairs(evaluation).items()
+    }
+    largest = next(iter((evaluation.get("giveaways") or {}).items()), None)
+    sizes = list((evaluation.get("sample_sizes") or {}).items())
+    stable = NOT_MEASURED
+    if sizes and sizes[-1][1]["interval"]:
+        stable = f"KID of {sizes[-1][0]} slices {_value(sizes[-1][1], 3)}"
+    return cells | {
+        "completeness": f"{evaluation['images']} slices",
+        "compliance": _brief_privacy(report, name, evaluation),
+        "comprehension": f"{largest[0]}: {largest[1]:+.1f} deviations" if largest else NOT_MEASURED,
+        "consistency": stable,
+    }
+
+
+def _brief_privacy(report: dict[str, Any], name: str, evaluation: dict[str, Any]) -> str:
+    copies = "**shown**" if evaluation["memorised"] else "not shown"
+    row = ((report.get("membership") or {}).get("models") or {}).get(name)
+    if row is None:
+        return f"copies {copies}"
+    auc = (row["calibrated"] or row["plain"])["person_auc"]["value"]
+    alarm = f"**{row['alarm']}**" if row["alarm"] == "yes" else row["alarm"]
+    return f"copies {copies}; members told apart: {alarm}, AUC {auc:.2f}"
+
+
+def _brief_references(report: dict[str, Any], evaluation: dict[str, Any] | None) -> dict[str, str]:
+    """The references of the priors, and what is not measured, under each heading."""
+    beside: dict[str, list[str]] = {heading: [] for heading in HEADINGS}
+    if evaluation is not None:
+        for heading, pairs in _pairs(evaluation).items():
+            beside[heading] += [f"{what} {null['value']:.{n}f}" for what, _, null, n in pairs]
+        beside["comprehension"].append("real slices: 0 deviations")
+    if report.get("data"):
+        people = report["data"]["splits"]["train"]["subjects"]
+        beside["completeness"].append(f"{report['data']['source']}; {people} training people")
+    if report.get("membership"):
+        beside["compliance"].append("AUC by chance 0.50")
+    lacking = {
+        "utility": ("congruence", "as training data"),
+        "groups": ("coverage", "groups"),
+        "membership": ("compliance", "membership"),
+    }
+    for section, (heading, what) in lacking.items():
+        if not report.get(section):
+            beside[heading].append(f"{what}: {NOT_MEASURED}")
+    known = (report.get("groups") or {}).get("attributes", ATTRIBUTES)
+    if unknown := [name for name in ATTRIBUTES if name not in known]:
+        beside["coverage"].append(f"groups by {', '.join(unknown)}: {NOT_MEASURED}")
+    if not any(found.get("readers") for _, found in _named(report)):
+        beside["congruence"].append(f"readers: {NOT_MEASURED}")
+    beside["consistency"].append(f"other trainings: {NOT_MEASURED}")
+    return {heading: "; ".join(parts) or NOT_MEASURED for heading, parts in beside.items()}

@@ -82,12 +82,12 @@ def compare_priors(evaluations: dict[str, dict[str, Any]]) -> str:
     return f"Against {side} slices, {'; '.join(parts)}."
 
 
-FINDINGS = {  # row of the table: family and metric, form of the numbers
-    "KID": ("learned", "kid", ".3f"),
-    "AUC of the network": ("two_sample", "network", ".2f"),
-    "precision": ("learned", "precision", ".2f"),
-    "recall": ("learned", "recall", ".2f"),
-    "coverage": ("learned", "coverage", ".2f"),
+FINDINGS = {  # row of the table: family and metric, form of the numbers, which is better
+    "KID": ("learned", "kid", ".3f", "lower"),
+    "AUC of the network": ("two_sample", "network", ".2f", "lower"),
+    "precision": ("learned", "precision", ".2f", "higher"),
+    "recall": ("learned", "recall", ".2f", "higher"),
+    "coverage": ("learned", "coverage", ".2f", "higher"),
 }
 
 
@@ -98,23 +98,25 @@ def verdict_rows(evaluations: dict[str, dict[str, Any]]) -> dict[str, dict[str, 
         evaluations: {name: evaluation}, see `evaluate_images`.
 
     Returns:
-        {finding: {"reference": its value and 95 % interval, name of a set: the same and the
-        verdict}}.
+        {finding: {"better": lower, higher or as the reference, "reference": its value and 95 %
+        interval, name of a set: the same and the verdict}}.
     """
     some, rows = next(iter(evaluations.values())), {}
     for side in ("real", "decoded"):
         null = some["comparisons"][f"{side}_vs_{side}"]
         if some["comparisons"][side] is None or null is None:
             continue
-        for text, (family, key, form) in FINDINGS.items():
+        for text, (family, key, form, better) in FINDINGS.items():
             found = {name: e["comparisons"][side][family][key] for name, e in evaluations.items()}
-            rows[f"{text}, against {side}"] = _verdict_row(some, found, null[family][key], form)
+            rows[f"{text}, against {side}"] = _verdict_row(
+                some, found, null[family][key], form, better
+            )
         joint = {
             name: e["comparisons"][side].get("anatomy_joint") for name, e in evaluations.items()
         }
         if null.get("anatomy_joint") and all(joint.values()):
             rows[f"anatomy together, against {side}"] = _verdict_row(
-                some, joint, null["anatomy_joint"], ".2f"
+                some, joint, null["anatomy_joint"], ".2f", "lower"
             )
     like = "decoded" if some["comparisons"]["decoded"] else "real"
     pairs = {name: e["variety"]["generated"]["pair_ms_ssim"] for name, e in evaluations.items()}
@@ -173,14 +175,18 @@ def _farthest(found: dict[str, Any], null: dict[str, Any]) -> tuple[str, float]:
 
 
 def _verdict_row(
-    some: dict[str, Any], found: dict[str, dict[str, Any]], reference: dict[str, Any], form: str
+    some: dict[str, Any],
+    found: dict[str, dict[str, Any]],
+    reference: dict[str, Any],
+    form: str,
+    better: str = "as reference",
 ) -> dict[str, str]:
     people = min(some["real_subjects"], some["reference_subjects"])
 
     def word(item: dict[str, Any]) -> str:
         return differs(item, reference) if people >= FEW else "too few people to say"
 
-    return {"reference": _brief(reference, form)} | {
+    return {"better": better, "reference": _brief(reference, form)} | {
         name: f"{_brief(item, form)}: {word(item)}" for name, item in found.items()
     }
 
@@ -297,21 +303,14 @@ def _privacy(e: dict[str, Any]) -> str:
     m = e["memorisation"]
     share = (
         f"{m['suspicious']} of {e['images']} samples ({m['suspicious_share']:.1%}) are suspiciously"
-        " near a training slice. Of a real person's slices, with a threshold from all other"
-        f" people, the share is {m['suspicious_share_real']:.1%} (95 % upper bound"
-        f" {m['suspicious_share_limit']:.1%})."
+        " near a training slice. Of slices of real people who are in neither set,"
+        f" {m['suspicious_share_real']:.1%} (95 % upper bound {m['suspicious_share_limit']:.1%})"
+        " are."
     )
     if e["memorised"]:
         return (
             f"The samples contain copies of training slices: {share} Do not release them: a person"
             " in the training data may be recognisable."
         )
-    listed = (
-        " Look at each pair under `suspicious_pairs` in report.json before using those samples."
-        if m["suspicious"]
-        else ""
-    )
-    return (
-        f"Copying is not shown: {share}{listed} This finds whole-slice copies, also moved and,"
-        " where slices have a mid-line, mirrored; it is no proof of privacy."
-    )
+    listed = " See `suspicious_pairs` in report.json before using them." if m["suspicious"] else ""
+    return f"Copying is not shown: {share}{listed} Whole-slice copies only: no proof of privacy."

@@ -16,7 +16,6 @@ from oasis_utils.metrics.bootstrap import MIN_GROUPS
 from oasis_utils.metrics.bootstrap import central as central_95
 from oasis_utils.metrics.dark_area import DarkArea
 from oasis_utils.metrics.features import as_floats
-from oasis_utils.metrics.likelihood import interval
 from oasis_utils.metrics.slices import LabelledSlices
 
 MIDDLE_AGE = 60.0  # years, where levels are compared: within the ages of most data sets
@@ -86,11 +85,11 @@ class AgeTrend:
             for name, found in ends.items()
         }
 
-    def as_text(self) -> dict[str, str]:
+    def as_text(self, digits: int = 1) -> dict[str, str]:
         """{"change in 10 years", "at 60 years"} with their 95 % intervals."""
         return {
-            "change in 10 years": interval_text(10 * self.slope, 10 * self.slopes),
-            f"at {MIDDLE_AGE:.0f} years": interval_text(self.level, self.levels),
+            "change in 10 years": interval_text(10 * self.slope, 10 * self.slopes, digits),
+            f"at {MIDDLE_AGE:.0f} years": interval_text(self.level, self.levels, digits),
         }
 
 
@@ -152,13 +151,13 @@ class DarkAreaTrends:
             {name: middle.age_correlation(x, positions, ages) for name, x in images.items()},
         )
 
-    def shift(
+    def line_of(
         self,
         changed: UInt8[np.ndarray, "n height width"],
         split: LabelledSlices,
         rows: Integer[np.ndarray, " n"],
-    ) -> tuple[float, tuple[float, float]]:
-        """How much the dark central area of the real slices differs after a change.
+    ) -> AgeTrend | None:
+        """Regression on age of the dark central area of the real slices after a change.
 
         Args:
             changed: The real slices, changed; such as decoded after encoding.
@@ -166,20 +165,8 @@ class DarkAreaTrends:
             rows: The real slices in it, as given to `of`.
 
         Returns:
-            Mean of the difference in per cent of the pixels, and its 95 % interval over people.
-        """
-        after = 100.0 * DarkArea.fit(split).share(changed, split.positions[rows])
-        difference = after - self.dark["real"]
-        return float(difference.mean()), interval(difference, split.subjects[rows])
-
-    def line_of(
-        self,
-        changed: UInt8[np.ndarray, "n height width"],
-        split: LabelledSlices,
-        rows: Integer[np.ndarray, " n"],
-    ) -> AgeTrend | None:
-        """Regression on age of the dark central area of the real slices after a change; the
-        arguments are those of `shift`. Resamples are of the same people as those of the real line.
+            The line, None as from `AgeTrend.fit`. Resamples are of the same people as those of the
+            real line.
         """
         after = 100.0 * DarkArea.fit(split).share(changed, split.positions[rows])
         return AgeTrend.fit(after, self.ages, split.subjects[rows], seed=1)
@@ -212,7 +199,10 @@ def darkest_rows(split: LabelledSlices) -> tuple[int, Integer[np.ndarray, " n"]]
 
 
 def compared(
-    generated: AgeTrend | None, real: AgeTrend | None, decoded: AgeTrend | None = None
+    generated: AgeTrend | None,
+    real: AgeTrend | None,
+    decoded: AgeTrend | None = None,
+    digits: int = 1,
 ) -> dict[str, dict[str, str]]:
     """Rows of a table: the lines and, where they exist, the differences from the generated one.
 
@@ -220,25 +210,27 @@ def compared(
         generated: Line of the generated slices, None where there is none.
         real: Line of the real slices, None where there is none.
         decoded: Line of the real slices after encoding and decoding; None: no such rows.
+        digits: After the point; two show the sign of an end near 0.
 
     Returns:
         {"generated", "real", "real, decoded", "generated - real", "generated - real, decoded"}:
         values and intervals of `AgeTrend.as_text`.
     """
     lines = {"generated": generated, "real": real, "real, decoded": decoded}
-    rows = {name: line.as_text() for name, line in lines.items() if line}
+    rows = {name: line.as_text(digits) for name, line in lines.items() if line}
     for name in ("real", "real, decoded"):
         if generated and (line := lines[name]):
-            rows[f"generated - {name}"] = (generated - line).as_text()
+            rows[f"generated - {name}"] = (generated - line).as_text(digits)
     return rows
 
 
-def verdict(generated: AgeTrend | None, real: AgeTrend | None) -> str:
+def verdict(generated: AgeTrend | None, real: AgeTrend | None, name: str = "real") -> str:
     """One sentence on level and slope: which of them differ from the real ones by more than chance.
 
     Args:
         generated: Line of the generated slices, None where there is none.
-        real: Line of the real slices, None where there is none.
+        real: Line of the real slices, as they are or decoded; None where there is none.
+        name: Of those slices.
 
     Returns:
         The sentence; it also covers missing lines and too few people.
@@ -258,7 +250,7 @@ def verdict(generated: AgeTrend | None, real: AgeTrend | None) -> str:
         f"the {name} is {found[key]}" if beyond[key] else f"no difference in {name} is shown"
         for key, name in names.items()
     ]
-    return f"Generated against real, by the 95 % interval of each difference: {'; '.join(parts)}."
+    return f"Generated against {name}, by the 95 % interval of each difference: {'; '.join(parts)}."
 
 
 def noise_similarity(

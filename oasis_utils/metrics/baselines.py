@@ -1,7 +1,8 @@
 """Baselines of a reconstruction: the scores of trivial and of informed answers.
 
-Trivial answers know nothing about the slice: black, the mean image, another subject. Informed ones
-know its position, its neighbour or its blurred copy.
+Trivial answers know no pixel of the slice and no average over its position: black, the mean image,
+another subject (chosen by position). Informed ones know the mean of its position, its neighbour or
+its blurred copy.
 """
 
 from __future__ import annotations

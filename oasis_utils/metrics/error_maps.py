@@ -1,4 +1,5 @@
-"""Mean absolute errors of a reconstruction by region: edges, flat regions, the middle, the border.
+"""Errors of a reconstruction by place: edges, flat regions, the middle, the border; where they are
+largest.
 
 Images are uint8 slices; errors are in grey levels from 0 to 1. `region` marks the pixels of the
 brain or of the head.
@@ -7,7 +8,8 @@ brain or of the head.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
+from numpy.lib.stride_tricks import sliding_window_view
 
 Images = UInt8[np.ndarray, "n height width"]
 Region = Bool[np.ndarray, "n height width"]
@@ -58,6 +60,54 @@ def error_by_region(images: Images, outputs: Images, region: Region) -> dict[str
     middle[rows:-rows, cols:-cols] = True
     error = absolute_error(images, outputs)
     return {"middle": _mean(error[region & middle]), "around": _mean(error[region & ~middle])}
+
+
+def largest_changes(
+    images: Images, outputs: Images, window: int
+) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, "n 2"]]:
+    """Where the mean of a small window is changed most: a structure that was lost or invented.
+
+    At an edge that is drawn a little beside its place the differences cancel; where something is
+    darker or brighter as a whole they remain.
+
+    Args:
+        images: The slices.
+        outputs: Their reconstructions.
+        window: Pixels along a side of the window.
+
+    Returns:
+        (change, centre): output - image in the window with the largest absolute one, in grey levels
+        of [-1, 1], and the (row, column) of its centre.
+    """
+    change = (outputs.astype(np.float32) - images) / np.float32(255)
+    for axis in (1, 2):
+        change = sliding_window_view(change, window, axis=axis).mean(axis=-1)
+    flat = change.reshape(len(change), -1)
+    place = np.abs(flat).argmax(axis=1)
+    centre = np.stack(np.unravel_index(place, change.shape[1:]), axis=1) + window // 2
+    return flat[np.arange(len(flat)), place], centre
+
+
+def crops(
+    images: Images, centres: Int[np.ndarray, "n 2"], side: int
+) -> UInt8[np.ndarray, "n side side"]:
+    """A square of each slice around its centre, moved inwards where it would leave the slice.
+
+    Args:
+        images: The slices.
+        centres: (row, column) in each slice.
+        side: Pixels along a side of the square, at most those of a slice.
+
+    Returns:
+        The squares.
+    """
+    corners = np.clip(centres - side // 2, 0, np.array(images.shape[1:]) - side)
+    return np.stack(
+        [
+            image[top : top + side, left : left + side]
+            for image, (top, left) in zip(images, corners, strict=True)
+        ]
+    )
 
 
 def _mean(values: np.ndarray) -> float:

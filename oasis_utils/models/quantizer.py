@@ -315,7 +315,12 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def _update(self, flat: Float[Tensor, "n dim"], indices: Int[Tensor, " n"]) -> None:
-        """N_k and m_k are moving averages, e_k = m_k / N_k (appendix A.1, eq. 6 to 8)."""
+        """N_k and m_k are moving averages, e_k = m_k / N_k (appendix A.1, eq. 6 to 8).
+
+        Args:
+            flat: the latents of a batch, one row a cell.
+            indices: the nearest code of each.
+        """
         counts = processes.summed(
             torch.zeros_like(self.counts).index_add_(0, indices, torch.ones_like(flat[:, 0]))
         )

@@ -14,18 +14,18 @@ from oasis_utils.plotting.charts import (
     trends,
 )
 from oasis_utils.plotting.code_figures import (
-    codes_among_vectors,
+    code_pairs,
     compare_codebooks,
     compare_usage,
     index_maps,
     nearest_regions,
     usage,
-    usage_overview,
 )
 from oasis_utils.plotting.slice_figures import (
     heat,
     mark_sides,
     overlay,
+    point_out,
     reconstructions,
     reconstructions_over_training,
     slices,
@@ -53,9 +53,9 @@ __all__ = [
     "animation",
     "bars",
     "code_cells",
+    "code_pairs",
     "code_patches",
     "code_probabilities",
-    "codes_among_vectors",
     "compare_codebooks",
     "compare_usage",
     "curves",
@@ -71,6 +71,7 @@ __all__ = [
     "nearest_regions",
     "outcome",
     "overlay",
+    "point_out",
     "reconstructions",
     "reconstructions_over_training",
     "save_animation",
@@ -83,6 +84,5 @@ __all__ = [
     "table",
     "trends",
     "usage",
-    "usage_overview",
     "use_style",
 ]

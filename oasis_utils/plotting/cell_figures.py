@@ -64,17 +64,20 @@ def code_patches(
 def code_cells(
     images: np.ndarray,
     indices: Integer[np.ndarray, "n rows cols"],
-    codes: Mapping[int, np.ndarray],
+    codes: Sequence[int] | Integer[np.ndarray, " n"],
+    pictures: Mapping[str, np.ndarray],
     counts: Integer[np.ndarray, " n_codes"],
     titles: Sequence[str],
     title: str = "",
 ) -> Figure:
-    """All cells of some slices that use a code, one row for each code.
+    """Pictures of some codes and all cells of some slices that use them, one row for each code.
 
     Args:
         images: (n, height, width), uint8 or float in [0, 1].
         indices: Index maps of the slices.
-        codes: {code: grey picture of what it decodes to}; the picture is the first column.
+        codes: Numbers of the codes.
+        pictures: {name: (n_codes, side, side) grey pictures, uint8 or float in [0, 1]}, one column
+            each, before the slices.
         counts: Uses of each code, such as in a whole split.
         titles: One text for each slice.
         title: Above the figure.
@@ -82,15 +85,17 @@ def code_cells(
     Returns:
         A new figure.
     """
-    rows, columns = len(codes), len(images) + 1
+    rows, first = len(codes), len(pictures)
+    columns = first + len(images)
     figure, axes = plt.subplots(
         rows, columns, figsize=(1.35 * columns + 0.9, 1.4 * rows + 0.7), squeeze=False
     )
-    for row, (code, picture) in zip(axes, codes.items(), strict=True):
-        row[0].imshow(picture, cmap="gray", vmin=0, vmax=grey_limit(picture))
-        for ax, image in zip(row[1:], highlighted(images, indices == code), strict=True):
+    for row, code in zip(axes, codes, strict=True):
+        for ax, picture in zip(row, pictures.values(), strict=False):
+            ax.imshow(picture[code], cmap="gray", vmin=0, vmax=grey_limit(picture))
+        for ax, image in zip(row[first:], highlighted(images, indices == code), strict=True):
             ax.imshow(image)
-    for ax, text in zip(axes[0], ("decodes to", *titles), strict=True):
+    for ax, text in zip(axes[0], (*pictures, *titles), strict=True):
         ax.set_title(text, fontsize=8)
     label_rows(axes, [f"code {k}\n{counts[k] / counts.sum():.2%} of cells" for k in codes])
     figure.suptitle(title)
@@ -102,6 +107,7 @@ def code_probabilities(
     pictures: UInt8[np.ndarray, "n_codes side side"],
     count: int = 16,
     title: str = "",
+    there: int | None = None,
 ) -> Figure:
     """Bars of the likeliest codes of one cell, under several settings, above their pictures.
 
@@ -110,6 +116,7 @@ def code_probabilities(
         pictures: What each code decodes to.
         count: Number of codes that are shown.
         title: Above the figure.
+        there: The code that is in the cell, which is marked where it is shown; None: no mark.
 
     Returns:
         A new figure.
@@ -124,6 +131,16 @@ def code_probabilities(
         place = np.arange(len(shown)) + (i - (len(settings) - 1) / 2) * width
         bars.bar(place, shares[shown], width, color=colour, label=name)
     bars.set(ylabel="probability", ylim=(0, None))
+    for place in np.flatnonzero(shown == there):
+        top = max(shares[there] for shares in settings.values())
+        bars.plot(place, top, "kv", markersize=6, label="the code that is there")
+        bars.annotate(
+            f"-ln {first[there]:.3f} = {-np.log(first[there]):.2f} nats",
+            (place, top),
+            xytext=(8, 4),
+            textcoords="offset points",
+            fontsize=8,
+        )
     bars.legend(fontsize=8)
     side, frame = pictures.shape[1], max(1, pictures.shape[1] // 16)
     strip = np.pad(

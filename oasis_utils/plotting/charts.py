@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.ticker import MaxNLocator
@@ -22,12 +22,18 @@ from oasis_utils.plotting.style import (
     log_y_axis,
 )
 
+BANDS: tuple[dict[str, Any], ...] = (  # looks of the references in a forest plot
+    {"facecolor": "#D9D9D9"},
+    {"facecolor": "none", "edgecolor": GREY, "linestyle": "--"},
+)
+
 
 def curves(
     history: Sequence[dict],
     panels: dict[str, Sequence[str] | dict[str, str]],
     reference_lines: dict[str, dict[str, float]] | None = None,
     title: str = "",
+    lowest: dict[str, float] | None = None,
 ) -> Figure:
     """Training curves over the number of steps.
 
@@ -36,11 +42,13 @@ def curves(
         panels: {y label: names of metrics, or {name: label}}; one panel for each y label.
         reference_lines: {y label: {label: level of a dashed line}}.
         title: Above the figure.
+        lowest: {y label: where its axis begins}, to cut off what would flatten the rest.
 
     Returns:
         A new figure with the panels side by side.
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 3), squeeze=False)
+    width = max(5.2, 3.4 * len(panels))  # a single panel leaves room for the title
+    figure, axes = plt.subplots(1, len(panels), figsize=(width, 3), squeeze=False)
     for ax, (label, names) in zip(axes[0], panels.items(), strict=True):
         labels = names if isinstance(names, dict) else {name: name for name in names}
         for colour, (name, text) in zip(COLOURS, labels.items(), strict=False):
@@ -55,6 +63,7 @@ def curves(
         ax.set_xlabel("training steps")
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ax.set_ylabel(label)
+        ax.set_ylim(bottom=(lowest or {}).get(label))
         ax.legend(
             fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2
         )  # above: inside it hides lines
@@ -70,6 +79,7 @@ def lines(
     title: str = "",
     ax: Axes | None = None,
     log: bool = False,
+    marker: str = "",
 ) -> Figure:
     """Several curves over one axis, with a legend if there are two or more.
 
@@ -81,13 +91,14 @@ def lines(
         title: Above the axes.
         ax: Axes to draw on; None: a new figure.
         log: Whether the y axis is logarithmic.
+        marker: Of the points of a curve, such as "o"; empty: none.
 
     Returns:
         The figure of the axes.
     """
     ax = axes_or_new(ax, 5.0, 2.8)
     for colour, (name, y) in zip(COLOURS, series.items(), strict=False):
-        ax.plot(x, y, color=colour, label=name)
+        ax.plot(x, y, color=colour, marker=marker, markersize=3, label=name)
     if log:
         log_y_axis(ax)
     return _labelled(ax, xlabel, ylabel, title, legend=len(series) > 1)
@@ -225,6 +236,7 @@ def forest(
     neutral: float | None = None,
     title: str = "",
     ax: Axes | None = None,
+    bands: Sequence[str] = (),
 ) -> Figure:
     """Values with their intervals, one row for each metric, one colour for each set (forest plot).
 
@@ -235,15 +247,18 @@ def forest(
         neutral: Place of a dashed vertical line, such as 0.5 for an AUC.
         title: Above the axes.
         ax: Axes to draw on, which then get no legend; None: a new figure.
+        bands: Sets that are references, at most two: grey bands behind the others.
 
     Returns:
         The figure of the axes.
     """
-    sets = list(next(iter(rows.values())))
+    sets = [name for name in next(iter(rows.values())) if name not in bands]
     legend = ax is None and len(sets) > 1
     ax = axes_or_new(ax, 6.0, (0.16 * len(sets) + 0.14) * len(rows) + 0.9)
     if neutral is not None:
         ax.axvline(neutral, color=GREY, linestyle="--", linewidth=1)
+    for name, look in zip(bands, BANDS, strict=False):
+        _band(ax, [row.get(name) for row in rows.values()], name, look)
     for i, (name, colour, marker) in enumerate(zip(sets, COLOURS, "osD^v<", strict=False)):
         offset = 0.7 * ((i + 0.5) / len(sets) - 0.5)
         known = [(y + offset, row[name]) for y, row in enumerate(rows.values()) if row.get(name)]
@@ -260,6 +275,15 @@ def forest(
     if legend:
         legend_below(figure_of(ax))
     return figure_of(ax)
+
+
+def _band(ax: Axes, items: list[dict[str, Any] | None], name: str, look: dict[str, Any]) -> None:
+    """The intervals of a reference, one box a row."""
+    known = [(y, item["interval"]) for y, item in enumerate(items) if item and item["interval"]]
+    places, widths = [y for y, _ in known], [high - low for _, (low, high) in known]
+    left = [low for _, (low, _) in known]
+    ax.use_sticky_edges = False  # else the axis ends at the edge of a box
+    ax.barh(places, widths, 0.8, left, label=name, zorder=0, linewidth=1, **look)
 
 
 def scatter(
@@ -333,12 +357,12 @@ def _spread_out(places: np.ndarray, most: int, apart: float) -> list[int]:
 def matrix(
     values: dict[str, dict[str, float]], label: str, limit: float, title: str = ""
 ) -> Figure:
-    """A table of numbers with colours.
+    """A table of numbers with colours, on a logarithmic scale from 1.
 
     Args:
-        values: {row: {column: number}}; numbers below 1 are written in grey.
+        values: {row: {column: number}}; those below 1 are left white and written "<1".
         label: Of the colour bar, with the unit.
-        limit: Number from which the colour is darkest.
+        limit: Number above 1 from which the colour is darkest.
         title: Above the axes.
 
     Returns:
@@ -347,22 +371,16 @@ def matrix(
     names, columns = list(values), list(next(iter(values.values())))
     numbers = np.array([[values[name][column] for column in columns] for name in names])
     figure, ax = plt.subplots(figsize=(0.85 * len(columns) + 2.6, 0.3 * len(names) + 1.4))
-    shown = ax.imshow(numbers, cmap="Blues", vmin=0, vmax=limit, aspect="auto")
+    shades = plt.get_cmap("Blues").with_extremes(under="white")
+    shown = ax.imshow(numbers, cmap=shades, norm=LogNorm(1, limit), aspect="auto")
     for (i, j), number in np.ndenumerate(numbers):
-        colour = GREY if number < 1 else "white" if number > 0.6 * limit else "black"
-        ax.text(
-            j,
-            i,
-            f"{number:.0f}" if abs(number) >= 10 else f"{number:.1f}",
-            ha="center",
-            va="center",
-            fontsize=8,
-            color=colour,
-        )
+        colour = GREY if number < 1 else "white" if number > limit**0.6 else "black"
+        text = "<1" if number < 1 else f"{number:.1f}" if number < 10 else f"{number:.0f}"
+        ax.text(j, i, text, ha="center", va="center", fontsize=8, color=colour)
     ax.set_xticks(
         range(len(columns)), [column.replace(" ", "\n") for column in columns], fontsize=8
     )
     ax.set_yticks(range(len(names)), names, fontsize=8)
-    figure.colorbar(shown, ax=ax, label=label, extend="max")
+    figure.colorbar(shown, ax=ax, label=label, extend="both", format="{x:g}")
     ax.set_title(title)
     return figure

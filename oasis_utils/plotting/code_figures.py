@@ -25,6 +25,8 @@ from oasis_utils.plotting.style import (
     log_y_axis,
 )
 
+RARE = 0.05  # of an even use: where the axes of `compare_usage` begin
+
 
 def index_maps(
     originals: np.ndarray,
@@ -74,7 +76,8 @@ def compare_codebooks(
 ) -> Figure:
     """Two or more codebooks on the same slices: index maps, reconstructions and training curves.
 
-    The losses may differ in kind, so each is divided by its first value.
+    The losses may differ in kind, so each is divided by its first value. The first and the
+    last number of codes are written above their points.
 
     Args:
         originals: (n, height, width), uint8 or float in [0, 1].
@@ -111,20 +114,32 @@ def compare_codebooks(
                 "used_fraction": len(shown[name][1]),
                 "validation_loss": 1 / history[0]["validation_loss"],
             }
-            ax.plot(
-                [record["steps"] for record in history],
-                [scale.get(key, 1) * record[key] for record in history],
-                color=colour,
-                marker="o",
-                markersize=3,
-                label=name,
-            )
+            steps = [record["steps"] for record in history]
+            values = [scale.get(key, 1) * record[key] for record in history]
+            ax.plot(steps, values, color=colour, marker="o", markersize=3, label=name)
+            if key == "used_fraction":
+                for end in (0, -1):
+                    _number_above(ax, float(steps[end]), float(values[end]), colour)
         ax.set(xlabel="training steps", ylabel=label)
         if key == "used_fraction":
             log_y_axis(ax)
+            ax.margins(y=0.15)
         ax.legend(fontsize=7)
     figure.suptitle(title)
     return figure
+
+
+def _number_above(ax: Axes, x: float, y: float, colour: str) -> None:
+    """A whole number just above its point."""
+    ax.annotate(
+        f"{y:.0f}",
+        (x, y),
+        xytext=(0, 4),
+        textcoords="offset points",
+        ha="center",
+        color=colour,
+        fontsize=7,
+    )
 
 
 def usage(counts: np.ndarray, title: str = "", ax: Axes | None = None) -> Figure:
@@ -175,22 +190,42 @@ def _few_ticks(ax: Axes) -> None:
     ax.yaxis.set_minor_formatter(NullFormatter())
 
 
-def usage_overview(counts: np.ndarray, title: str = "") -> Figure:
-    """Rank curve as in `usage`, and a histogram of the uses of a code beside it.
+def code_pairs(
+    values: Float[np.ndarray, "n_codes n_codes"],
+    tones: Float[np.ndarray, " n_codes"],
+    black: float,
+    label: str,
+    limit: float,
+    title: str = "",
+) -> Figure:
+    """A number for each pair of codes, both axes from dark to bright.
 
     Args:
-        counts: (n_codes,) uses of each code.
-        title: Above the figure.
+        values: Of each pair.
+        tones: Mean grey level of the cells of each code, in [0, 1]; nan: unused, drawn last.
+        black: Thin lines part the codes that are darker than this from the others.
+        label: Of the colour bar, with the unit.
+        limit: Ends of the colour scale are -limit and limit.
+        title: Above the axes.
 
     Returns:
         A new figure.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(9, 2.6), width_ratios=(2, 1))
-    usage(counts, "rank curve", axes[0])
-    edges = np.linspace(0, np.log10(counts.max() + 1), 25)
-    axes[1].hist(np.log10(counts + 1), bins=edges, color=BLUE)
-    axes[1].set(xlabel="uses, log10(1 + n)", ylabel="codes", title="histogram")
-    figure.suptitle(title)
+    order = tones.argsort(kind="stable")
+    figure, ax = plt.subplots(figsize=(5.2, 4.4))
+    values = values[np.ix_(order, order)]
+    image = ax.imshow(values, origin="lower", cmap="coolwarm", vmin=-limit, vmax=limit)
+    figure.colorbar(image, ax=ax, shrink=0.8, label=label, extend="both")
+    edge = np.searchsorted(tones[order], black) - 0.5
+    ax.axvline(edge, color="black", linewidth=0.6)
+    ax.axhline(edge, color="black", linewidth=0.6)
+    levels = [grey for grey in (0.7, 0.5, 0.3, black) if grey <= np.nanmax(tones)]
+    ticks = {np.searchsorted(tones[order], grey) - 0.5: f"{grey:g}" for grey in levels}
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_ticks(list(ticks), ticks.values())
+        axis.set_label_text("mean grey of the code, dark to bright")
+    ax.tick_params(axis="x", rotation=90)
+    ax.set_title(title)
     return figure
 
 
@@ -207,15 +242,21 @@ def compare_usage(
         title: Above the axes.
 
     Returns:
-        A new figure with equal, logarithmic axes; a code that never occurs stands at half a use.
+        A new figure with equal, logarithmic axes from about a twentieth of an even use; a code
+        that is rarer in a set, or never occurs, stands at the edge.
     """
     figure, ax = plt.subplots(figsize=(4.8, 4.4))
-    shares = {name: (uses + 0.5) / uses.sum() for name, uses in {"": counts, **others}.items()}
+    edge = RARE / len(counts)
+    shares = {
+        name: np.maximum((uses + 0.5) / uses.sum(), edge)
+        for name, uses in {"": counts, **others}.items()
+    }
     x = shares.pop("")
+    dots = {"s": 16, "alpha": 0.6, "linewidths": 0, "clip_on": False}  # whole at the edge too
     for colour, marker, (name, y) in zip(COLOURS, "os^D", shares.items(), strict=False):
-        ax.scatter(x, y, s=16, marker=marker, color=colour, alpha=0.6, linewidths=0, label=name)
+        ax.scatter(x, y, marker=marker, color=colour, label=name, **dots)
     drawn = np.concatenate([x, *shares.values()])
-    ends = drawn.min() / 1.5, drawn.max() * 1.5
+    ends = max(drawn.min() / 1.5, edge), drawn.max() * 1.5
     ax.plot(ends, ends, color=GREY, linestyle="--", linewidth=1, label="equal use")
     ax.set(xscale="log", yscale="log", xlim=ends, ylim=ends, xlabel=xlabel, ylabel=ylabel)
     ax.set_aspect("equal")
@@ -229,46 +270,6 @@ def compare_usage(
 
 def _per_cent(share: float, _: int) -> str:
     return f"{100 * share:g} %"
-
-
-def codes_among_vectors(
-    layouts: dict[str, tuple[np.ndarray, np.ndarray]],
-    values: np.ndarray,
-    label: str,
-    title: str = "",
-) -> Figure:
-    """Codes on top of encoder vectors in two dimensions.
-
-    Args:
-        layouts: {name of the coordinates: (vectors (n, 2), codes (n_codes, 2))}.
-        values: (n_codes,) numbers that colour the codes.
-        label: Of the colour bar, with the unit.
-        title: Above the figure.
-
-    Returns:
-        A new figure with one panel for each name.
-    """
-    figure, axes = plt.subplots(1, len(layouts), figsize=(4.2 * len(layouts), 3.4), squeeze=False)
-    for ax, (name, (vectors, codes)) in zip(axes[0], layouts.items(), strict=True):
-        ax.scatter(
-            *vectors.T, s=3, color="#C8C8C8", linewidths=0, label=f"{len(vectors)} encoder vectors"
-        )
-        ax.scatter(
-            *codes.T,
-            c=values,
-            s=14,
-            cmap="viridis",
-            edgecolors="black",
-            linewidths=0.3,
-            label=f"{len(codes)} codes",
-        )
-        ax.set(xlabel=f"{name} 1", ylabel=f"{name} 2", xticks=[], yticks=[])
-    figure.legend(
-        *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, markerscale=2
-    )
-    figure.colorbar(axes[0, -1].collections[-1], ax=axes, label=label)
-    figure.suptitle(title)
-    return figure
 
 
 def nearest_regions(

@@ -246,3 +246,29 @@ def mark_sides(axes: Axes, front: bool, left: bool, millimetres: float | None) -
             [0.03 * side, 0.03 * side + 50 / millimetres], [0.96 * side] * 2, color="white", lw=2
         )
         axes.text(0.03 * side, 0.92 * side, "50 mm", color="white", fontsize=8)
+
+
+def point_out(axes: Axes, places: dict[str, tuple[int, int]]) -> None:
+    """Names in the dark corners of a slice, each with a thin line to its place.
+
+    Args:
+        axes: Of one slice, with one unit a pixel.
+        places: {name: (row, column)}; any number, none included.
+    """
+    side = axes.get_xlim()[1]
+    for right in (False, True):
+        half = [place for place in places.items() if (place[1][1] >= side / 2) == right]
+        half.sort(key=lambda place: abs(place[1][1] - side / 2))  # so that lines do not cross
+        for i, (name, (row, col)) in enumerate(half):
+            low = right and row > 0.45 * side  # at the lower left is the scale
+            corner = side * (0.98 if right else 0.02), side * (0.95 if low else 0.05 + 0.07 * i)
+            axes.annotate(
+                name,
+                xy=(col, row),
+                xytext=corner,
+                fontsize=8,
+                color="white",
+                ha="right" if right else "left",
+                va="center",
+                arrowprops={"arrowstyle": "-", "color": COLOURS[4], "lw": 0.8, "shrinkB": 0},
+            )

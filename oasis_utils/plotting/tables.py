@@ -9,13 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def table(rows: dict[str, dict[str, object]], corner: str = "", digits: int = 3):
+def table(rows: dict[str, dict[str, object]], corner: str = "", digits: int = 3, folded: str = ""):
     """A Markdown table for a notebook: words to the left, numbers to the right.
 
     Args:
         rows: {row: {column: value}}; missing values are left empty.
         corner: Heading of the first column.
         digits: After the point, of floats.
+        folded: Line that a reader clicks to see the table. Default: the table is open.
 
     Returns:
         An `IPython.display.Markdown`, which a notebook shows as a table.
@@ -34,7 +35,7 @@ def table(rows: dict[str, dict[str, object]], corner: str = "", digits: int = 3)
     ]
     head = f"| {corner} | {' | '.join(columns)} |\n|---|{''.join(f'{side}|' for side in sides)}\n"
     body = "\n".join(f"| {name} | {' | '.join(row)} |" for name, row in cells.items())
-    return Markdown(head + body)
+    return Markdown(_folded(head + body, folded))
 
 
 def _is_number(text: str) -> bool:
@@ -122,9 +123,14 @@ def source(thing, folded: str = ""):
     from IPython.display import Markdown
 
     listing = f"```python\n{_shortened(textwrap.dedent(inspect.getsource(thing)))}```"
-    if folded:
-        listing = f"<details><summary>{folded}</summary>\n\n{listing}\n\n</details>"
-    return Markdown(listing)
+    return Markdown(_folded(listing, folded))
+
+
+def _folded(text: str, summary: str) -> str:
+    """The text under a line that opens it; without a line, the text."""
+    if not summary:
+        return text
+    return f"<details><summary>{summary}</summary>\n\n{text}\n\n</details>"
 
 
 def _shortened(text: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Integer
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 from oasis_utils.config import TrainingConfig, VQVAEConfig
@@ -196,15 +196,18 @@ def ssim_with_near_codes(
     shares: list[float],
     seed: int = 0,
     among: int = 5,
+    kept: Bool[np.ndarray, " n_codes"] | None = None,
 ) -> dict[float, float]:
     """How well the decoder bears codes that are nearly right, as those of a prior are.
 
     Args:
         model: the VQ-VAE.
         images: in [0, 1].
-        shares: of the cells, each in [0, 1]; so many take one of the codes nearest to theirs.
+        shares: of the cells that may change, each in [0, 1]; so many take one of the codes nearest
+            to theirs.
         seed: of the choice of cells and codes.
         among: so many nearest codes, the code itself not counted.
+        kept: codes whose cells never change; None: no such code.
 
     Returns:
         Mean SSIM of the reconstructions, by share.
@@ -218,6 +221,8 @@ def ssim_with_near_codes(
     random = torch.Generator().manual_seed(seed)
     chance = torch.rand(indices.shape, generator=random).to(images.device)
     pick = torch.randint(near.shape[1], indices.shape, generator=random).to(images.device)
+    if kept is not None:
+        chance[torch.from_numpy(kept).to(images.device)[indices]] = 1.0  # never below a share
     found = {}
     for share in shares:
         changed = torch.where(chance < share, near[indices, pick], indices)

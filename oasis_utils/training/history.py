@@ -106,20 +106,20 @@ class Snapshots:
             raise DataError(f"{self.path} is a file of another kind: {SNAPSHOTS_AGAIN}")
         return {int(name): arrays[name] for name in sorted(arrays, key=int)}
 
-    def rows(self, best: np.ndarray, steps: int) -> dict[str, np.ndarray]:
+    def rows(self, kept: np.ndarray, steps: int) -> dict[str, np.ndarray]:
         """The arrays by the titles of their rows in a figure.
 
         Args:
-            best: array of the best model.
+            kept: array of the model that was kept, which need not be the best at any step.
             steps: at which that model was kept.
 
         Returns:
-            {"16 steps": array, ...} in order, with that of the best model as the last; a snapshot
+            {"16 steps": array, ...} in order, with that of the kept model as the last; a snapshot
             of the same steps that equals it is left out.
         """
         earlier = {
             f"{moment} steps": array
             for moment, array in self.arrays().items()
-            if not (moment == steps and np.array_equal(array, best))
+            if not (moment == steps and np.array_equal(array, kept))
         }
-        return {**earlier, f"best\n({steps} steps)": best}
+        return {**earlier, f"kept\n({steps} steps)": kept}

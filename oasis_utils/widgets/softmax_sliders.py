@@ -31,11 +31,10 @@ START = SamplingOptions(temperature=0.7, top_p=0.95)
 
 
 def settings_text(options: SamplingOptions) -> str:
-    """Sampling options in words, such as "temperature 0.8, top-p 0.95"."""
+    """Sampling options in words, such as "temperature 0.8, top-p 1"."""
     parts = [f"temperature {options.temperature:g}"]
     parts += [f"top-k {options.top_k}"] if options.top_k else []
-    parts += [f"top-p {options.top_p:g}"] if options.top_p < 1 else []
-    return ", ".join(parts)
+    return ", ".join([*parts, f"top-p {options.top_p:g}"])
 
 
 def cell_probabilities(
@@ -48,7 +47,8 @@ def cell_probabilities(
         *settings: Sampling options.
 
     Returns:
-        {"as predicted": probabilities, "temperature 0.8": ...}, for `plotting.code_probabilities`.
+        {"as predicted": probabilities, "temperature 0.8, top-p 1": ...}, for
+        `plotting.code_probabilities`.
     """
     one = torch.from_numpy(np.array(logits, dtype=np.float32))[None]
     named = {"as predicted": AS_LEARNED} | {settings_text(option): option for option in settings}

@@ -1,6 +1,9 @@
+import dataclasses
+
+import numpy as np
 import pytest
 
-from oasis_utils.data import Dataset, PictureMarks
+from oasis_utils.data import Dataset, PictureMarks, mask_levels, named_places
 from oasis_utils.data.keras_layout import EXPORT_RECORD
 
 
@@ -46,3 +49,24 @@ def test_the_sample_brains_have_a_front_and_a_scale(brains):
     marks = PictureMarks.of(brains)
     assert marks.front and not marks.left
     assert marks.millimetres == brains.manifest["crop"]["side"] / 64
+
+
+def test_places_of_a_sample_brain_lie_in_their_tissue(brains):
+    split = brains.split("train")
+    row = int(np.flatnonzero(split.positions == brains.n_positions // 4)[0])
+    places, mask = named_places(brains, split, row), np.asarray(split.masks[row])
+    levels = mask_levels(split.masks)
+    assert mask[places["ventricle"]] == mask[places["furrow"]] == levels["fluid"]
+    assert mask[places["cortex"]] == levels["grey matter"]
+    assert mask[places["white matter"]] == levels["white matter"]
+    columns = np.nonzero(mask)[1]
+    middle = (columns.min() + columns.max()) / 2
+    assert abs(places["mid-line"][1] - middle) < abs(places["deep nucleus"][1] - middle)
+    assert places["mid-line"][0] < places["ventricle"][0] < places["deep nucleus"][0]
+
+
+def test_places_of_other_data_are_not_known(brains):
+    split = brains.split("train")
+    assert named_places(brains, dataclasses.replace(split, masks=None), 0) == {}
+    others = Dataset(brains.folder, brains.manifest | {"kind": "nifti"}, brains.arrays)
+    assert named_places(others, split, 0) == {}

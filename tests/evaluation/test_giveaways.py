@@ -60,10 +60,10 @@ def test_rows_hold_the_largest_differences_of_any_prior():
     assert rows["mean"]["B"] == "-4.00, too low"
     assert rows["outline"]["B"] == "+0.20"  # too small for words
     assert rows["outline"]["C"] == ""
-    assert "gamma" in rows["outline"]["what may help"]
+    assert list(rows["outline"]) == ["A", "B", "C"]
 
 
-def test_every_number_has_advice():
+def test_every_number_has_a_meaning():
     names = list(radiomic_table(blobs(2, 1)))
     texts = {name: meaning_of(name) for name in names}
     assert texts["0.25 to 0.5 cycles a pixel"] == texts["sharpness"] == SHARP
@@ -72,7 +72,7 @@ def test_every_number_has_advice():
     assert texts["0.03 to 0.06 cycles a pixel"] == COARSE
 
 
-def test_the_sign_of_the_advice_is_that_of_noise_and_blur():
+def test_the_sign_of_the_meaning_is_that_of_noise_and_blur():
     images, random = blobs(24, 1), np.random.default_rng(0)
     changed = {
         "noisy": np.where(images > 0, images + random.normal(0, 12, images.shape), 0),

@@ -12,7 +12,13 @@ from oasis_utils.data.cache_folder import SLICES
 from oasis_utils.data.dataset import Dataset
 from oasis_utils.evaluation import groups as audit
 from oasis_utils.evaluation.evaluate import generate
-from oasis_utils.evaluation.groups import Drawn, Measured, audit_groups, group_values
+from oasis_utils.evaluation.groups import (
+    Drawn,
+    Measured,
+    audit_groups,
+    gap_sentences,
+    group_values,
+)
 from oasis_utils.evaluation.people_groups import groups_of
 from oasis_utils.models.sampler import Samples
 from oasis_utils.runtime.report import GroupResults, checked, plain
@@ -78,6 +84,15 @@ def test_people_of_one_age_stay_together():
     ages = [30.0] * 5 + [40.0, 50.0]
     assert members(dataset_of(ages))["age"] == {"young": [0, 1, 2, 3, 4], "old": [5, 6]}
     assert members(dataset_of([30.0] * 7)) == {}
+
+
+def test_the_ages_of_two_thirds_do_not_share_a_bound():
+    found = groups_of(dataset_of([18.0, 28.9, 29.1, 40.0, 41.0, 50.0]), "test", np.arange(6))["age"]
+    assert [group.who for group in found.values()] == [
+        "18 to 29 years",
+        "above 29 to 40 years",
+        "41 to 50 years",
+    ]
 
 
 def test_unknown_people_are_in_no_group():
@@ -188,6 +203,19 @@ def test_a_planted_gap_is_shown_where_it_was_planted():
     assert [name for name, gap in found.gaps.items() if gap.shown] == ["reconstruction SSIM"]
 
 
+def test_the_sentence_on_gaps_gives_both_values():
+    some = measured()
+    old = some.subjects >= 20
+    found = judged(changed(some, reconstruction=some.reconstruction - 0.05 * old))
+    row, low = found.groups, found.groups["old"].reconstruction.value
+    (text,) = gap_sentences(GroupResults("brain", 30, 240, {"age": found}, 0.0))
+    higher = found.gaps["reconstruction SSIM"].higher
+    values = f"{higher} {row[higher].reconstruction.value:.3f}, old {low:.3f}"
+    assert text.startswith(
+        f"Largest gaps by age. *shown*: reconstruction SSIM ({values}). *not shown*: nats per code"
+    )
+
+
 def test_slices_drawn_for_an_age_are_compared_with_people_of_that_age():
     """Slices for the young are off: the young lose distance, the others do not."""
     some = measured()
@@ -282,6 +310,7 @@ def test_nothing_known_of_the_people_is_no_error(samplers, cheap_features):
     samples = {"PixelCNN": generate(prior, 24, 0)}
     found = audit_groups(dataset, prior.vqvae, prior.prior, samples, CPU)
     assert found.attributes == {} and group_values(found) == {} and cheap_features == []
+    assert gap_sentences(found) == []
     assert found.summary() == "groups: age, sex and CDR are unknown or the same for all test people"
 
 

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from oasis_utils.evaluation.model_card import write_card
-from oasis_utils.evaluation.scorecard import HEADINGS, NOT_MEASURED, scorecard, scorecard_lines
+from oasis_utils.evaluation.scorecard import (
+    HEADINGS,
+    NOT_MEASURED,
+    scorecard,
+    scorecard_lines,
+    scorecard_rows,
+)
 
 RECORD = Path(__file__).parents[2] / "benchmarks/results/demo_2_cpu_cores.json"
 
@@ -98,3 +104,53 @@ def test_the_card_of_a_run_holds_the_scorecard(report, tmp_path):
         assert card.count(heading + "\n") == 1
     assert "\n".join(scorecard_lines(report)) in card
     assert "![a.png](a.png)\n\n## Scorecard" in card
+
+
+LAST = "reference, or not measured"
+
+
+def test_in_brief_an_empty_report_is_not_measured():
+    rows = scorecard_rows({})
+    assert list(rows) == list(HEADINGS)
+    assert all(list(row) == ["question", LAST] for row in rows.values())
+    assert all(NOT_MEASURED in row[LAST] for row in rows.values())
+
+
+def test_in_brief_each_prior_stands_beside_its_reference(report):
+    sides = report["priors"]["pixelcnn"]["comparisons"]
+    sides["decoded"]["learned"]["kid"] = {"value": 0.5, "interval": [0.4, 0.6]}
+    sides["decoded_vs_decoded"]["learned"]["kid"] = {"value": 0.01, "interval": [0, 0.02]}
+    row = scorecard_rows(report)["congruence"]
+    assert list(row) == ["question", "PixelCNN", "DCGAN", LAST]
+    assert row["PixelCNN"].startswith("KID **0.500**, AUC ")
+    assert row[LAST].startswith("KID 0.010; AUC ")
+    assert row[LAST].endswith(f"as training data: {NOT_MEASURED}; readers: {NOT_MEASURED}")
+    sides["decoded"]["learned"]["kid"]["interval"] = [0.0, 0.6]  # contains the reference
+    assert scorecard_rows(report)["congruence"]["PixelCNN"].startswith("KID 0.500, AUC ")
+
+
+def test_in_brief_few_people_show_no_difference(report):
+    for evaluation in report["priors"].values():
+        evaluation["real_subjects"] = 9
+    rows = scorecard_rows(report)
+    assert not any(
+        "**" in rows[heading][name]
+        for heading in ("congruence", "coverage", "constraint")
+        for name in ("PixelCNN", "DCGAN")
+    )
+
+
+@pytest.mark.parametrize(("alarm", "text"), [("yes", "**yes**"), ("unclear", "unclear")])
+def test_in_brief_an_alarm_is_bold(report, alarm, text):
+    row = scorecard_rows(report | {"membership": membership(alarm)})["compliance"]
+    assert row["PixelCNN"] == f"copies not shown; members told apart: {text}, AUC 0.90"
+    assert row["DCGAN"] == "copies not shown"  # not among the attacked
+    assert row[LAST] == "AUC by chance 0.50"
+
+
+def test_copies_and_what_their_test_cannot_say_are_told_once(report):
+    sentences = scorecard(report)["compliance"]
+    assert sum("no proof of privacy" in text for text in sentences) == 1
+    found = report["priors"]["dcgan"]
+    found["memorised"], found["memorisation"]["suspicious"] = True, 77
+    assert f"copies: shown; 77 of {found['images']} samples" in scorecard(report)["compliance"][1]

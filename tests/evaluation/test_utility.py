@@ -19,7 +19,7 @@ from oasis_utils.evaluation.utility.study import (
     share_name,
     utility,
 )
-from oasis_utils.evaluation.utility.table import utility_rows, utility_verdicts
+from oasis_utils.evaluation.utility.table import utility_groups, utility_rows, utility_verdicts
 from oasis_utils.evaluation.utility.tasks import Described, shuffled
 from oasis_utils.models.sampler import Samples
 from oasis_utils.models.vqvae import VQVAE
@@ -155,6 +155,23 @@ def test_table_and_sentences(results):
     few = dataclasses.replace(results.age, test_people=5)
     told = utility_verdicts(dataclasses.replace(results, age=few))["wrong"]["age"]
     assert "5 test people are too few" in told and "worse" not in told
+
+
+def test_gains_in_dice_have_a_digit_more_than_dice(results):
+    row = utility_rows(results.segmentation)["noise"]
+    assert len(row["mean Dice"].split()[0]) == len("0.917")
+    assert len(row["better by"].split()[0]) == len("-0.0017")
+
+
+def test_a_figure_shows_sets_alone_and_what_they_add(results):
+    alone, *others = utility_groups(results.age)
+    assert list(alone) == [REAL, "people", "wrong", "noise"]  # no shuffled labels
+    priors = results.priors
+    assert [list(group) for group in others] == [
+        [added_name(REAL, name) for name in priors],
+        *([share, *(added_name(share, name) for name in priors)] for share in (FEW, FEWER)),
+    ]
+    assert alone["people"] is results.age.rows["people"]
 
 
 # ---------------------------------------------------------------- what data may lack

@@ -319,10 +319,12 @@ def test_names_in_a_card_are_no_markup():
 def test_the_table_of_verdicts_follows_the_rule_of_the_sentences():
     rows = verdict_rows({"a": evaluation(), "b": evaluation(kid=0.005, prior=0.0)})
     assert rows["KID, against real"] == {
+        "better": "lower",
         "reference": "0.000 (-0.010 to 0.010)",
         "a": "0.200 (0.190 to 0.210): higher",
         "b": "0.005 (-0.005 to 0.015): not shown to differ",
     }
+    assert rows["share outside the real range"]["better"] == "as reference"
     assert rows["KID, against decoded"]["a"] == "0.050 (0.040 to 0.060): higher"
     assert list(rows)[-2:] == ["share outside the real range", "error of the position, in slices"]
 
@@ -341,6 +343,7 @@ def test_the_anatomy_of_all_measures_has_a_row_where_it_was_taken():
         with_joint["comparisons"][name]["anatomy_joint"] = item(value)
     rows = verdict_rows({"a": with_joint})
     assert rows["anatomy together, against decoded"] == {
+        "better": "lower",
         "reference": "0.00 (-0.01 to 0.01)",
         "a": "0.30 (0.29 to 0.31): higher",
     }

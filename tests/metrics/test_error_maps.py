@@ -45,3 +45,22 @@ def test_an_empty_region_has_no_error():
     assert np.isnan(list(error_maps.error_by_region(IMAGE, IMAGE, nothing).values())).all()
     assert np.isnan(error_maps.error_by_gradient(IMAGE, IMAGE, nothing)["steepest quarter"])
     assert error_maps.error_by_gradient(IMAGE, IMAGE, nothing)["outside"] == 0
+
+
+def test_the_largest_change_is_a_patch_and_not_a_shifted_edge():
+    images = np.zeros((2, 16, 16), np.uint8)
+    images[:, :, 8:] = 200
+    outputs = np.roll(images, 1, axis=2)
+    outputs[:, :, 0] = 0  # the edge only is shifted
+    outputs[0, 9:13, 2:6] = 102
+    outputs[1, 9:13, 11:15] = 98
+    change, centre = error_maps.largest_changes(images, outputs, 4)
+    assert change == pytest.approx([0.4, -0.4])
+    assert centre.tolist() == [[11, 4], [11, 13]]
+
+
+def test_crops_stay_inside_the_slice():
+    images = np.arange(72, dtype=np.uint8).reshape(2, 6, 6)
+    found = error_maps.crops(images, np.array([[3, 3], [5, 0]]), 4)
+    assert np.array_equal(found[0], images[0, 1:5, 1:5])
+    assert np.array_equal(found[1], images[1, 2:6, 0:4])

@@ -227,7 +227,8 @@ def test_kernels_and_fields_are_shown_as_given():
     assert np.array_equal(first, kernel) and np.array_equal(second, ~kernel)
     assert one[1, 2] == 2 and one[2, 2] == 3  # new, the cell
     assert two[1, 2] == 1 and two[0, 2] == 2 and (two == 0).sum() == 22
-    assert {"1 cell", "2 cells"} <= {text.get_text() for text in texts(figure)}
+    words = {text.get_text() for text in texts(figure)}
+    assert {"1 cell", "2 cells", "horizontal stack"} <= words
 
 
 def test_a_deep_network_shows_its_first_and_last_field():

@@ -26,6 +26,7 @@ CODEBOOK_HISTORY = [
     {"steps": 2, "used_fraction": 1.0, "ssim": 0.4, "validation_loss": 1.0},
 ]
 CLOUD = RNG.standard_normal((8, 2))
+TONES = np.array([0.6, 0.01, np.nan, 0.4])  # of four codes, the third unused
 FOREST = {
     "network": {"ours": {"value": 0.7, "interval": (0.6, 0.8)}, "theirs": None},
     "logistic": {
@@ -55,12 +56,11 @@ EVERY_FIGURE = {
     ),
     "curves": lambda: plotting.curves(HISTORY, {"loss in nats": ["loss"]}, title="title"),
     "usage": lambda: plotting.usage(np.array([5, 3, 0, 1]), "title"),
-    "usage_overview": lambda: plotting.usage_overview(np.array([5, 3, 0, 1]), "title"),
     "compare_usage": lambda: plotting.compare_usage(
         np.array([5, 3, 0, 90]), {"drawn": np.array([9, 0, 1, 90])}, "held-out", "drawn", "title"
     ),
-    "codes_among_vectors": lambda: plotting.codes_among_vectors(
-        {"PCA": (CLOUD, CLOUD[:3])}, np.arange(3), "use", "title"
+    "code_pairs": lambda: plotting.code_pairs(
+        np.arange(16.0).reshape(4, 4), TONES, 0.03, "nats", 9.0, "title"
     ),
     "reconstructions_over_training": lambda: plotting.reconstructions_over_training(
         GREY[:2], {"epoch 1": GREY[2:4], "epoch 4": GREY[:2]}, "title"
@@ -81,7 +81,13 @@ EVERY_FIGURE = {
         np.arange(4), {"a": np.arange(3)}, "age", "subjects", "title"
     ),
     "code_cells": lambda: plotting.code_cells(
-        GREY, INDICES, {2: GREY[0], 5: GREY[1]}, np.arange(8), TITLES, "title"
+        GREY,
+        INDICES,
+        [2, 4],
+        {"mean picture": FLOATS, "decodes to": GREY},
+        np.arange(8),
+        TITLES,
+        "title",
     ),
     "code_patches": lambda: plotting.code_patches(FLOATS, [4, 2, 0, 1, 3], "title"),
     "nearest_regions": lambda: plotting.nearest_regions(CLOUD, {"two": CLOUD[:2]}, "title"),
@@ -110,8 +116,7 @@ def test_every_function_gives_a_titled_figure_that_can_be_saved(name, tmp_path):
         ("curves", {"training steps", "loss in nats"}),
         ("usage", {"code, most used first", "share of all cells"}),
         ("scatter", {"PCA 1", "PCA 2", "use"}),
-        ("codes_among_vectors", {"PCA 1", "8 encoder vectors", "3 codes", "use"}),
-        ("usage_overview", {"uses, log10(1 + n)", "codes"}),
+        ("code_pairs", {"mean grey of the code, dark to bright", "nats", "0.03", "0.5"}),
         ("reconstructions_over_training", {"original", "epoch 1", "epoch 4", "|error|"}),
         (
             "compare_codebooks",
@@ -130,7 +135,7 @@ def test_every_function_gives_a_titled_figure_that_can_be_saved(name, tmp_path):
         ("forest", {"KID", "network", "logistic", "ours", "theirs"}),
         ("lines", {"pixels", "share"}),
         ("histograms", {"age", "subjects", "a"}),
-        ("code_cells", {"decodes to", "code 2\n7.14% of cells", *TITLES}),
+        ("code_cells", {"mean picture", "decodes to", "code 2\n7.14% of cells", *TITLES}),
         ("code_patches", {"code 4", "code 0"}),
         ("nearest_regions", {"two", "codes", "codes that are never the nearest"}),
         ("code_probabilities", {"probability", "before", "after", "7", "6", "5", "4"}),
@@ -164,7 +169,7 @@ def test_every_public_function_is_covered():
         and getattr(thing, "__module__", "").startswith(plotting.__name__)
         and name[0] != "_"
     }
-    no_figures = {"use_style", "save_figure", "legend_below", "mark_sides"}
+    no_figures = {"use_style", "save_figure", "legend_below", "mark_sides", "point_out"}
     no_figures |= {"table", "settings", "span", "outcome", "source"}
     assert public - no_figures - {"animation", "save_animation"} == set(EVERY_FIGURE)
 
@@ -180,6 +185,18 @@ def test_sides_and_scale_are_marked_as_far_as_they_are_known():
     words, bar = marks(True, True, 5.0)
     assert words == {"front", "left", "50 mm"}
     assert np.ptp(bar.get_xdata()) == pytest.approx(10)  # pixels of 5 mm
+
+
+def test_names_stand_apart_and_point_to_their_places():
+    figure = plotting.slices(GREY[:1], TITLES[:1], columns=1)
+    places = {"left": (5, 3), "far left": (6, 1), "right": (4, 12), "below": (12, 11)}
+    plotting.point_out(figure.axes[0], places)
+    names = {note.get_text(): note for note in figure.axes[0].texts}
+    assert {name: note.xy[::-1] for name, note in names.items()} == places
+    corners = {note.get_position() for note in names.values()}
+    assert len(corners) == len(places)
+    assert names["left"].get_position()[0] < 8 < names["right"].get_position()[0]
+    assert names["right"].get_position()[1] < 8 < names["below"].get_position()[1]
 
 
 def test_shared_style_is_set():
@@ -277,6 +294,7 @@ def test_compared_codebooks_show_numbers_of_codes_and_maps_by_rank():
     )
     used, loss, ssim = (ax.lines[0].get_ydata() for ax in figure.axes if ax.lines)
     assert list(used) == [4, 8] and list(loss) == [1, 0.25] and list(ssim) == [0.2, 0.4]
+    assert [text.get_text() for ax in figure.axes for text in ax.texts] == ["4", "8"]
     assert (images_of(figure)[5].get_array() == 7 - INDICES[0]).all()
 
 
@@ -303,6 +321,12 @@ def test_marks_are_level_lines_with_their_names():
     figure = plotting.curves(HISTORY, {"nats": ["loss"]}, {"nats": {"uniform": 2.5}})
     mark = figure.axes[0].lines[1]
     assert set(mark.get_ydata()) == {2.5} and {"uniform", "loss"} <= texts(figure)
+
+
+def test_an_axis_of_curves_may_be_cut_from_below():
+    figure = plotting.curves(HISTORY, {"nats": ["loss"], "SSIM": ["ssim"]}, lowest={"SSIM": 0.5})
+    assert figure.axes[1].get_ylim()[0] == 0.5
+    assert figure.axes[0].get_ylim()[0] < 1.0
 
 
 def test_legends_of_curves_hide_nothing():
@@ -338,6 +362,24 @@ def test_full_use_marks_nothing():
     assert not any("never used" in text for text in texts(plotting.usage(np.array([1, 6]))))
 
 
+def test_pairs_of_codes_are_sorted_from_dark_to_bright_and_parted_at_black():
+    ax = EVERY_FIGURE["code_pairs"]().axes[0]
+    order = [1, 3, 0, 2]  # the unused code last
+    values = np.arange(16).reshape(4, 4)
+    assert np.array_equal(ax.images[0].get_array(), values[order][:, order])
+    assert ax.images[0].get_clim() == (-9, 9) and ax.get_ylim()[0] < ax.get_ylim()[1]
+    vertical, horizontal = ax.lines
+    assert set(vertical.get_xdata()) == set(horizontal.get_ydata()) == {0.5}
+    assert list(ax.get_xticks()) == list(ax.get_yticks()) == [1.5, 0.5]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0.5", "0.03"]  # 0.3 has no room
+
+
+def test_points_of_lines_are_marked_on_demand():
+    plain = plotting.lines(np.arange(3), {"a": np.arange(3)}, "x", "y")
+    marked = plotting.lines(np.arange(3), {"a": np.arange(3)}, "x", "y", marker="o")
+    assert [figure.axes[0].lines[0].get_marker() for figure in (plain, marked)] == ["", "o"]
+
+
 def test_uses_are_drawn_as_shares_on_equal_axes():
     figure = plotting.compare_usage(
         np.array([49, 49, 2]), {"drawn": np.array([90, 10, 0])}, "held-out", "drawn"
@@ -345,7 +387,9 @@ def test_uses_are_drawn_as_shares_on_equal_axes():
     (ax,) = figure.axes
     assert ax.get_xlim() == ax.get_ylim() and ax.get_xscale() == ax.get_yscale() == "log"
     drawn = np.asarray(ax.collections[0].get_offsets())
-    np.testing.assert_allclose(drawn, [[0.495, 0.905], [0.495, 0.105], [0.025, 0.005]])
+    edge = 0.05 / 3  # a twentieth of an even use; rarer codes stand there
+    assert ax.get_ylim()[0] == edge
+    np.testing.assert_allclose(drawn, [[0.495, 0.905], [0.495, 0.105], [0.025, edge]])
 
 
 def test_the_bar_of_a_heat_map_shows_that_values_lie_beyond_it():
@@ -467,7 +511,8 @@ def test_regions_are_those_of_the_nearest_code_and_unused_codes_are_crosses():
 
 def test_only_the_cells_of_a_code_are_tinted():
     figure = EVERY_FIGURE["code_cells"]()
-    shown = np.asarray(images_of(figure)[1].get_array())  # code 2 in the first slice
+    mean, decoded, shown, *_ = (np.asarray(image.get_array()) for image in images_of(figure))
+    assert np.array_equal(mean, FLOATS[2]) and np.array_equal(decoded, GREY[2])
     tinted = (shown != GREY[0][..., None]).any(2).reshape(4, 4, 4, 4).any((1, 3))
     assert np.array_equal(tinted, INDICES[0] == 2)
 
@@ -497,7 +542,30 @@ def test_panels_of_a_forest_share_one_legend():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ours", "theirs"]
 
 
+def test_a_matrix_leaves_white_what_is_no_response():
+    figure = EVERY_FIGURE["matrix"]()
+    assert {"12", "<1"} <= texts(figure) and "0.4" not in texts(figure)
+    (image,) = figure.axes[0].images
+    assert image.cmap(image.norm(0.4))[:3] == (1, 1, 1) and image.norm(20.0) == 1
+
+
+def test_the_references_of_a_forest_are_bands():
+    (ax,) = plotting.forest(FOREST, "KID", bands=["theirs"]).axes
+    assert [(box.get_x(), round(box.get_width(), 3)) for box in ax.patches] == [(0.4, 0.2)]
+    assert [line.get_label() for line in ax.lines] == ["ours"]
+
+
 def test_bars_of_codes_are_ordered_by_the_first_setting():
     bars = EVERY_FIGURE["code_probabilities"]().axes[0].containers
     heights = [[bar.get_height() for bar in group] for group in bars]
     assert heights[0] == [7 / 28, 6 / 28, 5 / 28, 4 / 28] and heights[1] == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("there", "marks"), [(5, 1), (0, 0), (None, 0)])
+def test_the_code_of_the_cell_is_marked_where_it_is_shown(there, marks):
+    shares, pictures = {"predicted": np.arange(8) / 28}, GREY[[0] * 8]
+    bars = plotting.code_probabilities(shares, pictures, 4, there=there).axes[0]
+    assert len(bars.lines) == len(bars.texts) == marks
+    if marks:
+        assert bars.lines[0].get_xdata() == [2] and bars.lines[0].get_ydata() == [5 / 28]
+        assert bars.texts[0].get_text() == "-ln 0.179 = 1.72 nats"

@@ -31,6 +31,13 @@ def test_table_rounds_numbers_of_numpy_too():
     assert "| a | 0.912 |" in plotting.table({"a": {"x": np.float64(0.91234)}}).data
 
 
+def test_a_folded_table_stands_under_its_line():
+    rows = {"a": {"x": 1}}
+    assert plotting.table(rows, folded="a record").data == (
+        f"<details><summary>a record</summary>\n\n{plotting.table(rows).data}\n\n</details>"
+    )
+
+
 def test_settings_are_the_values_in_force():
     schedule = TrainingConfig(epochs=2, learning_rate=4e-4)
     lines = plotting.settings(

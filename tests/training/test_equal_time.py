@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import time
 
+import numpy as np
 import pytest
 import torch
 
@@ -153,6 +154,22 @@ def test_near_codes_cost_more_the_more_cells_take_them():
     changes = [abs(found[share] - exact) for share in (0.0, 0.3, 1.0)]
     assert changes[0] < changes[1] < changes[2]
     assert found == collapse.ssim_with_near_codes(model, images, [0.0, 0.3, 1.0], seed=1)
+
+
+def test_cells_of_kept_codes_never_change():
+    torch.manual_seed(0)
+    model = VQVAE(SMALL).eval()
+    images = next(iter(batches()))["images"]
+    own, decoded = model.encode_indices(images), []
+    kept = np.zeros(16, dtype=bool)
+    kept[int(own.flatten().mode().values)] = True
+    model.decode_indices = lambda indices: decoded.append(indices) or images
+    collapse.ssim_with_near_codes(model, images, [0.5, 1.0])
+    collapse.ssim_with_near_codes(model, images, [0.5, 1.0], kept=kept)
+    still = torch.from_numpy(kept)[own]
+    for free, bound in zip(decoded[:2], decoded[2:], strict=True):
+        assert torch.equal(bound, torch.where(still, own, free))
+    assert (decoded[0] != own)[still].any()
 
 
 def test_a_near_code_is_never_the_own_one():

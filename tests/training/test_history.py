@@ -66,16 +66,16 @@ def test_snapshots_of_a_resumed_training_are_those_of_one_left_alone(tmp_path):
     assert all(np.array_equal(again[moment], whole[moment]) for moment in whole)
 
 
-def test_the_best_model_is_a_row_of_its_own_after_the_moments(run):
+def test_the_kept_model_is_a_row_of_its_own_after_the_moments(run):
     snapshots = Snapshots(run.root / "seen.npz", lambda model: np.zeros(1))
     for moment in (0, 16, 20):
         snapshots.keep(nn.Identity(), moment)
     rows = snapshots.rows(np.ones(1), 16)
     assert (
-        list(rows) == ["0 steps", "16 steps", "20 steps", "best\n(16 steps)"]
-        and rows["best\n(16 steps)"] == 1
+        list(rows) == ["0 steps", "16 steps", "20 steps", "kept\n(16 steps)"]
+        and rows["kept\n(16 steps)"] == 1
     )
-    assert list(snapshots.rows(np.zeros(1), 16)) == ["0 steps", "20 steps", "best\n(16 steps)"]
+    assert list(snapshots.rows(np.zeros(1), 16)) == ["0 steps", "20 steps", "kept\n(16 steps)"]
 
 
 def test_a_history_without_a_best_model_is_refused():

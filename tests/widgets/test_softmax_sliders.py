@@ -76,7 +76,7 @@ def test_settings_are_named():
     assert settings_text(SamplingOptions(0.8, 5, 0.95)) == "temperature 0.8, top-k 5, top-p 0.95"
     assert list(cell_probabilities(LOGITS[:, 0, 0], SamplingOptions(0.5))) == [
         "as predicted",
-        "temperature 0.5",
+        "temperature 0.5, top-p 1",
     ]
 
 

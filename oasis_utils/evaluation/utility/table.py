@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from oasis_utils.evaluation.utility.study import REAL, RELABELLED, SHUFFLED, added_name
+from oasis_utils.evaluation.utility.study import (
+    REAL,
+    RELABELLED,
+    SHARES,
+    SHUFFLED,
+    added_name,
+    share_name,
+)
 from oasis_utils.evaluation.verdicts import FEW
 from oasis_utils.models.sampler import PRIORS
 from oasis_utils.runtime.report.utility import UtilityResults, UtilityRow, UtilityTask
@@ -22,7 +29,9 @@ def utility_rows(task: UtilityTask) -> dict[str, dict[str, str]]:
     """
     digits, rows = _digits(task), {}
     for name, row in task.rows.items():
-        gain = "" if row.gain is None else _text(row.gain, row.gain_interval, digits, "+")
+        gain = ""
+        if row.gain is not None:
+            gain = _text(row.gain, row.gain_interval, _gain_digits(task), "+")
         rows[_row_title(name, task)] = {
             "slices": _slices(row),
             task.measure: _text(row.value, row.interval, digits),
@@ -31,6 +40,26 @@ def utility_rows(task: UtilityTask) -> dict[str, dict[str, str]]:
             "than": _row_title(row.base, task) if row.base else "",
         }
     return rows
+
+
+def utility_groups(task: UtilityTask) -> list[dict[str, UtilityRow]]:
+    """The training sets in groups for a figure: alone, added to all people, to a share of them.
+
+    Args:
+        task: One of the two of `UtilityResults`.
+
+    Returns:
+        {training set: its row} for each group, in the order of the task; without shuffled labels,
+        which would widen the axis.
+    """
+    shares = {share_name(share) for share in SHARES}
+    groups: dict[str, dict[str, UtilityRow]] = {}
+    for name, row in task.rows.items():
+        base, plus, _ = name.rpartition(" + ")
+        group = base if plus else name if name in shares else "alone"
+        if name != SHUFFLED:
+            groups.setdefault(group, {})[name] = row
+    return list(groups.values())
 
 
 def utility_verdicts(results: UtilityResults) -> dict[str, dict[str, str]]:
@@ -93,7 +122,7 @@ def _compared(task: UtilityTask, row: UtilityRow) -> str:
     low, high = sorted(abs(end) for end in row.gain_interval)
     if row.gain_interval[0] <= 0 <= row.gain_interval[1]:
         return "not shown to differ"
-    digits, word = _digits(task), "better" if row.gain > 0 else "worse"
+    digits, word = _gain_digits(task), "better" if row.gain > 0 else "worse"
     return f"{word} by {abs(row.gain):.{digits}f}, {low:.{digits}f} to {high:.{digits}f}"
 
 
@@ -107,6 +136,11 @@ def _text(value: float, ends: Ends, digits: int, sign: str = "") -> str:
 
 
 def _digits(task: UtilityTask) -> int:
+    return 1 if task.better == "lower" else 3
+
+
+def _gain_digits(task: UtilityTask) -> int:
+    """One more for Dice: the scatter of people cancels in a gain."""
     return 1 if task.better == "lower" else 4
 
 

@@ -146,7 +146,9 @@ def _discriminator(
     channels = (1 + config.linear) * config.output_dim
     words = "grey levels" if config.space == "index" else "vectors"
     words += "\nand deviations\nfrom the mean" if config.linear else ""
-    canvas.text((places[-1], DOWN + 0.78), "+ variety of the pack", GREY, va="bottom")
+    entry = (places[-1] + halves[-1] + places[-2] - halves[-2]) / 2
+    canvas.box((entry, DOWN + 0.96), (1.4, 0.28), "variety of the pack")
+    canvas.arrow([(entry, DOWN + 0.82), (entry, DOWN + 0.03)], GREY)
     size = shape_text((channels, config.grid, config.grid))
     canvas.text((7.67, DOWN - 0.1), f"{words}\n{size}", va="top")
     canvas.arrow([(MAP - 0.5, DOWN), (places[0] + halves[0] + 0.03, DOWN)])

@@ -25,8 +25,8 @@ def masked_kernels(
     block.
 
     Alt text: Small squares show the weights that a kernel of either stack has, in the first block
-    and in later ones. Maps below show the cells that a prediction depends on after some of the
-    blocks; those that are new are darker.
+    and in later ones, with a colour for each stack. Maps below show the cells that a prediction
+    depends on after some of the blocks; those that are new are darker.
 
     Args:
         kernels: {blocks: (vertical, horizontal)}, each (width, width), true where a weight is; the
@@ -83,10 +83,11 @@ def _fields(canvas: Canvas, fields: np.ndarray, cell: tuple[int, int]) -> None:
 def _legend(canvas: Canvas) -> None:
     entries: Sequence[tuple[str, str]] = (
         (ORANGE, "the predicted cell"),
-        (BLUE, "new in this map"),
+        (BLUE, "vertical stack; below: new with this block"),
+        (GREEN, "horizontal stack"),
         (LIGHT, "seen before"),
         (UNUSED, "not seen"),
     )
-    for x, (colour, words) in zip((1.9, 3.7, 5.75, 7.1), entries, strict=True):
+    for x, (colour, words) in zip((0.3, 2.0, 5.2, 6.8, 8.1), entries, strict=True):
         canvas.classes((x, 0.13), 0.13, np.zeros((1, 1)), (colour,))
         canvas.text((x + 0.13, 0.13), words, ha="left")

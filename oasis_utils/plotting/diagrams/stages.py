@@ -84,9 +84,9 @@ def _machines(canvas: Canvas) -> None:
         canvas.arrow([(middle + 0.63, y), (xs[2] - half, y)])
     canvas.text((middle, Y), "or")
     low = 0.5
-    canvas.arrow([(xs[3], Y - half), (xs[3], low), (5.65, low)], GREY)
-    canvas.arrow([(xs[0], Y - half - 0.31), (xs[0], low), (3.9, low)], GREY)
-    canvas.text(((3.9 + 5.65) / 2, low), "compared in\nthe evaluation")
+    canvas.arrow([(xs[3], Y - half), (xs[3], low), (5.25, low)], GREY)
+    canvas.arrow([(xs[0], Y - half - 0.31), (xs[0], low), (4.3, low)], GREY)
+    canvas.text(((4.3 + 5.25) / 2, low), "compared in\nthe evaluation")
 
 
 def _headings(canvas: Canvas) -> None:
