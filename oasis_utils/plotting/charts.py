@@ -278,12 +278,15 @@ def forest(
 
 
 def _band(ax: Axes, items: list[dict[str, Any] | None], name: str, look: dict[str, Any]) -> None:
-    """The intervals of a reference, one box a row."""
+    """The intervals of a reference, one box a row, with a tick at each estimate."""
     known = [(y, item["interval"]) for y, item in enumerate(items) if item and item["interval"]]
     places, widths = [y for y, _ in known], [high - low for _, (low, high) in known]
     left = [low for _, (low, _) in known]
     ax.use_sticky_edges = False  # else the axis ends at the edge of a box
     ax.barh(places, widths, 0.8, left, label=name, zorder=0, linewidth=1, **look)
+    for y, item in enumerate(items):
+        if item:
+            ax.vlines(item["value"], y - 0.4, y + 0.4, "0.35", linewidth=0.8, zorder=1)
 
 
 def scatter(

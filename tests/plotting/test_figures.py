@@ -553,6 +553,8 @@ def test_the_references_of_a_forest_are_bands():
     (ax,) = plotting.forest(FOREST, "KID", bands=["theirs"]).axes
     assert [(box.get_x(), round(box.get_width(), 3)) for box in ax.patches] == [(0.4, 0.2)]
     assert [line.get_label() for line in ax.lines] == ["ours"]
+    drawn = [lines.get_segments()[0][:, 0].tolist() for lines in ax.collections]
+    assert [0.5, 0.5] in drawn  # the tick at the estimate
 
 
 def test_bars_of_codes_are_ordered_by_the_first_setting():

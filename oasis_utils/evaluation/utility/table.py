@@ -140,8 +140,8 @@ def _digits(task: UtilityTask) -> int:
 
 
 def _gain_digits(task: UtilityTask) -> int:
-    """One more for Dice: the scatter of people cancels in a gain."""
-    return 1 if task.better == "lower" else 4
+    """One more than those of the value: the scatter of people cancels in a gain."""
+    return 2 if task.better == "lower" else 4
 
 
 def _slices(row: UtilityRow) -> str:
