@@ -97,7 +97,7 @@ def cell_sources(notebook, *ids):
 
 CELLS = {
     "vqvae": ("02-02", "02-04", "02-12"),
-    "dcgan": ("04-02", "04-04", "04-19", "04-08"),
+    "dcgan": ("04-02", "04-04", "04-19", "04-19b", "04-08"),
     "pixelcnn": ("05-02", "05-06", "05-47", "05-11", "05-x20"),
 }
 BEFORE = {"04-08": "fixed = seeds = None; untrained = new_dcgan(config)"}  # of cells between
