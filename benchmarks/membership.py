@@ -158,7 +158,8 @@ def distance(vqvae: VQVAE, prior: PixelCNN, test: Split) -> float:
     """Kernel distance of generated to decoded test slices."""
     options = SamplingOptions(DEMO.evaluation.temperature, top_p=DEMO.evaluation.top_p)
     samples = generate(BrainSampler(vqvae, prior), GENERATED, 0, options, test)
-    group = Group.of(test, np.unique(test.subjects), vqvae, CPU, GENERATED)
+    people = np.unique(test.subjects)
+    group = Group.of(test, people, vqvae, CPU, GENERATED // len(people))
     drawn, real = learned(samples.images, CPU), learned(decode_maps(vqvae, group.maps), CPU)
     return kid(drawn, real, np.arange(GENERATED), group.people)
 

@@ -40,7 +40,9 @@ from oasis_utils.runtime.report import (
     plain,
 )
 
-MAX_SLICES = 640  # of each group
+MAX_PEOPLE = 256  # of each group
+EACH = 8  # slices of a person: as many of everybody, so that all means scatter alike
+REFERENCE_TIMES = 4  # as many slices of each person of the reference, which are only counted
 MAPS_AT_ONCE = 64
 ASKED = ("indices", "positions", "ages")
 DETAIL = 4  # pixels a side of the squares whose inner detail makes a slice difficult
@@ -68,11 +70,11 @@ class Group:
 
     @classmethod
     def of(
-        cls, split: Split, people: np.ndarray, vqvae: VQVAE, device: torch.device, limit: int
+        cls, split: Split, people: np.ndarray, vqvae: VQVAE, device: torch.device, each: int = EACH
     ) -> Group:
-        """At most `limit` slices of these people of a split, spread evenly over them."""
-        rows = np.flatnonzero(np.isin(split.subjects, people))
-        rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), limit)).round().astype(int)]
+        """`each` slices of each of these people of a split, evenly; all of one who has fewer."""
+        owned = [np.flatnonzero(split.subjects == person) for person in people]
+        rows = np.concatenate([_evenly(mine, each) for mine in owned])
         images = np.array(split.images[rows])
         maps = encode_images(vqvae, images, device)
         return cls(images, maps, split.positions[rows], split.subjects[rows], split.ages[rows])
@@ -214,7 +216,7 @@ def audit_membership(
     priors: Mapping[str, PixelCNN | DCGAN],
     splits: Mapping[str, Split],
     device: torch.device,
-    limit: int = MAX_SLICES,
+    each: int = EACH,
 ) -> MembershipResults:
     """Attack all models by their scores of training and test people.
 
@@ -223,13 +225,13 @@ def audit_membership(
         priors: Models by name.
         splits: {"train", "validate", "test"}.
         device: Where the models are.
-        limit: Most slices of each group.
+        each: Slices of a person.
 
     Returns:
         The attacks, with intervals over people, and the two controls.
     """
     start = time.process_time()
-    groups, reference_group = _groups(vqvae, splits, device, limit)
+    groups, reference_group = _groups(vqvae, splits, device, each)
     reference = None
     if reference_group is not None:
         reference = reference_chain(reference_group, vqvae.config.n_codes)
@@ -252,7 +254,7 @@ def audit_membership(
 
 
 def _groups(
-    vqvae: VQVAE, splits: Mapping[str, Split], device: torch.device, limit: int
+    vqvae: VQVAE, splits: Mapping[str, Split], device: torch.device, each: int
 ) -> tuple[dict[str, Group], Group | None]:
     """Members, others and validation; and the reference group, None with too few test people."""
     test = np.unique(splits["test"].subjects)
@@ -263,12 +265,18 @@ def _groups(
         "validation": (splits["validate"], np.unique(splits["validate"].subjects)),
     }
     groups = {
-        name: Group.of(split, people, vqvae, device, limit)
+        name: Group.of(split, _evenly(people, MAX_PEOPLE), vqvae, device, each)
         for name, (split, people) in chosen.items()
     }
     if len(spared) == 0:
         return groups, None
-    return groups, Group.of(splits["test"], spared, vqvae, device, 2 * limit)
+    spared = _evenly(spared, MAX_PEOPLE)
+    return groups, Group.of(splits["test"], spared, vqvae, device, REFERENCE_TIMES * each)
+
+
+def _evenly(items: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the items, evenly spread over them."""
+    return items[np.linspace(0, len(items) - 1, min(len(items), most)).round().astype(int)]
 
 
 def _halves(people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -35,6 +35,7 @@ from oasis_utils.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 POSITIONS, SIDE = 8, 32
+COLUMNS = ("images", "subjects", "positions", "ages")
 
 
 def heads(name, n, seed):
@@ -77,7 +78,7 @@ def pixelcnn(**changes):
 def overfitted(vqvae, splits):
     """20 epochs on the plain maps of the training people."""
     train = splits["train"]
-    group = Group.of(train, np.unique(train.subjects), vqvae, CPU, len(train))
+    group = Group.of(train, np.unique(train.subjects), vqvae, CPU, POSITIONS)
     batches, model = (
         Batches(
             {
@@ -116,16 +117,26 @@ def test_it_alarms_for_an_overfitted_prior_and_not_for_an_untrained_one(vqvae, s
 def test_nobody_is_on_two_sides(vqvae, splits):
     from oasis_utils.evaluation.membership import _groups
 
-    groups, spared = _groups(vqvae, splits, CPU, 640)
+    groups, spared = _groups(vqvae, splits, CPU, POSITIONS)
     sides = [set(g.people.tolist()) for g in (*groups.values(), spared)]
     assert sum(map(len, sides)) == len(set().union(*sides))
 
 
-def test_fewer_slices_are_spread_over_all_people(vqvae, splits):
+def test_everybody_gives_equally_many_slices(vqvae, splits):
     test = splits["test"]
-    group = Group.of(test, np.unique(test.subjects), vqvae, CPU, 64)
-    assert np.unique(group.people, return_counts=True)[1].tolist() == [2] * 32
-    assert len(np.unique(group.positions)) > 2
+    some = np.arange(len(test)) > POSITIONS - 2  # one slice of the first person is left
+    gaps = Split("test", *(getattr(test, name)[some] for name in COLUMNS))
+    group = Group.of(gaps, np.unique(test.subjects), vqvae, CPU, 3)
+    assert np.unique(group.people, return_counts=True)[1].tolist() == [1] + [3] * 31
+    second = group.positions[1:4].tolist()
+    assert second[0] == 0 and second[-1] == POSITIONS - 1
+
+
+def test_of_many_people_some_are_asked(vqvae, splits, monkeypatch):
+    monkeypatch.setattr(module, "MAX_PEOPLE", 12)
+    result = audit_membership(vqvae, {}, splits, CPU, each=2)
+    assert set(result.people.values()) == {12}
+    assert result.slices == {"members": 24, "others": 24, "validation": 24, "reference": 96}
 
 
 def test_few_people_give_scores_without_a_verdict(vqvae):
@@ -153,7 +164,7 @@ def test_every_model_is_asked_for_what_its_training_changed(vqvae, splits):
         DCGANConfig(grid=8, n_codes=16, code_dim=4, n_positions=POSITIONS, noise_dim=4, channels=8)
     ).eval()
     train = splits["train"]
-    group = Group.of(train, np.unique(train.subjects)[:3], vqvae, CPU, 100)
+    group = Group.of(train, np.unique(train.subjects)[:3], vqvae, CPU, POSITIONS)
     asked = scorers(vqvae, {"PixelCNN": pixelcnn().eval(), "DCGAN": dcgan}, CPU)
     scores = {name: scorer(group) for name, (_, scorer) in asked.items()}
     assert {s.shape for s in scores.values()} == {(24,)}
