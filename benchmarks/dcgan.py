@@ -29,9 +29,10 @@ from oasis_utils.data.dataset import Split, open_cache
 from oasis_utils.metrics import features, kernel_distance, variety
 from oasis_utils.metrics.radiomic import radiomic as radiomic_numbers
 from oasis_utils.models import checkpoints, codes
-from oasis_utils.models import sampler as sampling
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.diagnostics import code_divergence
+from oasis_utils.models.sampler import BrainSampler
+from oasis_utils.models.samples import image_seeds, spread_positions
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import (
     RunFolder,
@@ -121,10 +122,8 @@ def evaluated(
     model: DCGAN, vqvae: VQVAE, maps: codes.CodeMaps, evaluator: Evaluator
 ) -> dict[str, float]:
     """Metrics of 256 drawn maps and of their slices."""
-    sampler = sampling.BrainSampler(vqvae, model)
-    drawn = sampler.sample(
-        sampling.spread_positions(SAMPLES, sampler.n_positions), sampling.image_seeds(0, SAMPLES)
-    )
+    sampler = BrainSampler(vqvae, model)
+    drawn = sampler.sample(spread_positions(SAMPLES, sampler.n_positions), image_seeds(0, SAMPLES))
     held_out = maps.indices["test"].astype(np.int64)
     metrics = model.validate(Batches(maps.to("test", CPU), 32))
     return {

@@ -10,7 +10,7 @@ from command_line import contents, oasis
 from oasis_utils import data
 from oasis_utils.config import PROFILES, SPLITS
 from oasis_utils.data.dataset import open_cache
-from oasis_utils.models.sampler import Samples
+from oasis_utils.models.samples import Samples
 from oasis_utils.runtime import RunFolder, read_json
 
 pytestmark = pytest.mark.slow

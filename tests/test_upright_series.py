@@ -12,7 +12,7 @@ from oasis_utils.data.sample_brains import write_sample_brains
 from oasis_utils.models.checkpoints import load_model
 from oasis_utils.models.codes import encode_images
 from oasis_utils.models.pixelcnn import PixelCNN
-from oasis_utils.models.sampler import Samples
+from oasis_utils.models.samples import Samples
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import RunFolder, read_json
 from oasis_utils.runtime.symmetry import Symmetry

@@ -73,14 +73,15 @@ def sample(args: argparse.Namespace) -> None:
 
     import numpy as np
 
-    from oasis_utils.models import sampler as sampling
     from oasis_utils.models.drawing import SamplingOptions
+    from oasis_utils.models.sampler import load_sampler
+    from oasis_utils.models.samples import image_seeds, spread_positions
     from oasis_utils.runtime import select_device
 
     if args.as_source:
         data_of_run(args.run)  # refused before anything is drawn
     refuse_results(args.out)
-    sampler = sampling.load_sampler(run_folder(args.run), args.prior, select_device(args.device))
+    sampler = load_sampler(run_folder(args.run), args.prior, select_device(args.device))
     if args.position is not None and args.position >= sampler.n_positions:
         raise UsageError(
             f"position {args.position} is unknown: this model knows 0 to {sampler.n_positions - 1}"
@@ -91,7 +92,7 @@ def sample(args: argparse.Namespace) -> None:
             " or train it on data with ages"
         )
     positions = (
-        sampling.spread_positions(args.n, sampler.n_positions)
+        spread_positions(args.n, sampler.n_positions)
         if args.position is None
         else np.full(args.n, args.position)
     )
@@ -99,7 +100,7 @@ def sample(args: argparse.Namespace) -> None:
     with Progress(f"sampling {sampler.name}", args.n) as progress:
         ages = None if args.age is None else np.full(args.n, args.age)
         samples = sampler.sample(
-            positions, sampling.image_seeds(args.seed, args.n), options, progress, ages
+            positions, image_seeds(args.seed, args.n), options, progress, ages
         )
     if args.as_source:
         samples = dataclasses.replace(

@@ -36,7 +36,8 @@ from oasis_utils.evaluation.verdicts import verdicts
 from oasis_utils.metrics import image_quality as metrics
 from oasis_utils.metrics.matching import balanced, matched
 from oasis_utils.models.drawing import SamplingOptions
-from oasis_utils.models.sampler import BrainSampler, Samples, image_seeds, spread_positions
+from oasis_utils.models.sampler import BrainSampler
+from oasis_utils.models.samples import Samples, image_seeds, spread_positions
 from oasis_utils.runtime import Progress
 from oasis_utils.runtime.report import EvaluationResults, checked, plain
 

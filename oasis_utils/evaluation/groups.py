@@ -37,7 +37,7 @@ from oasis_utils.metrics.neighbourhoods import Neighbourhoods
 from oasis_utils.metrics.slices import MIN_IMAGES
 from oasis_utils.models.codes import decode_maps, encode_images
 from oasis_utils.models.pixelcnn import PixelCNN
-from oasis_utils.models.sampler import Samples
+from oasis_utils.models.samples import Samples
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime.report import (
     AttributeResults,

@@ -8,15 +8,8 @@ from oasis_utils.models.drawing import SamplingOptions, uniform_noise
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.quantizer import VectorQuantizer, rotate, straight_through
 from oasis_utils.models.regions import hemisphere, region
-from oasis_utils.models.sampler import (
-    PRIORS,
-    BrainSampler,
-    Samples,
-    image_seeds,
-    load_sampler,
-    run_or_shipped,
-    spread_positions,
-)
+from oasis_utils.models.sampler import PRIORS, BrainSampler, load_sampler, run_or_shipped
+from oasis_utils.models.samples import Samples, image_seeds, spread_positions
 from oasis_utils.models.shapes import BlockShape, block_shapes, shape_table
 from oasis_utils.models.vqvae import VQVAE
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -23,85 +21,17 @@ from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.drawing import AS_LEARNED, SamplingOptions
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.prior import CompletingPrior, Prior
+from oasis_utils.models.samples import Samples
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import (
     Progress,
     RunFolder,
-    atomic,
     project_root,
-    read_arrays,
-    require_arrays,
 )
 from oasis_utils.runtime.gpu import exclusively
 
 PRIORS: dict[str, type[PixelCNN] | type[DCGAN]] = {"pixelcnn": PixelCNN, "dcgan": DCGAN}
 DRAWN_AT_ONCE = 64  # maps
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Generated slices and the codes they were decoded from.
-
-    Attributes:
-        images: grey levels in [0, 255].
-        indices: the codes, in [0, n_codes).
-        positions: the slice positions asked for.
-        ages: the ages asked for, in years, nan for none; None becomes nan everywhere.
-    """
-
-    images: UInt8[np.ndarray, "n height width"]
-    indices: Integer[np.ndarray, "n rows cols"]
-    positions: Integer[np.ndarray, " n"]
-    ages: Float[np.ndarray, " n"] | None = None
-
-    def __post_init__(self):
-        if self.ages is None:
-            object.__setattr__(self, "ages", np.full(len(self.positions), np.nan, np.float32))
-
-    def save(self, path: str | Path) -> None:
-        """An .npz file with the keys images, indices, positions, ages."""
-        assert self.ages is not None  # `__post_init__` sets them
-        with atomic(path) as partial, open(partial, "wb") as file:
-            np.savez_compressed(
-                file,
-                images=self.images,
-                indices=self.indices,
-                positions=self.positions,
-                ages=self.ages,
-            )
-
-    @classmethod
-    def load(cls, path: str | Path) -> Samples:
-        """A file that `save` wrote, of any version. DataError for another."""
-        arrays = read_arrays(path, "draw the samples again")
-        require_arrays(arrays, ("images", "indices", "positions"), path)
-        return cls(arrays["images"], arrays["indices"], arrays["positions"], arrays.get("ages"))
-
-
-def image_seeds(seed: int, n: int) -> list[int]:
-    """One seed for each image.
-
-    Args:
-        seed: of all images.
-        n: number of images.
-
-    Returns:
-        n seeds; seed i does not depend on n.
-    """
-    return [seed * 1_000_003 + i for i in range(n)]
-
-
-def spread_positions(n: int, n_positions: int) -> Integer[np.ndarray, " n"]:
-    """Slice positions that cover all of them as evenly as n allows.
-
-    Args:
-        n: number of positions asked for.
-        n_positions: number of positions there are.
-
-    Returns:
-        n positions in [0, n_positions).
-    """
-    return np.arange(n) * n_positions // n if n < n_positions else np.arange(n) % n_positions
 
 
 class BrainSampler:

@@ -14,7 +14,7 @@ from jaxtyping import Integer
 from oasis_utils.data.dataset import Split
 from oasis_utils.metrics.bootstrap import number_groups
 from oasis_utils.metrics.matching import matched
-from oasis_utils.models.sampler import Samples
+from oasis_utils.models.samples import Samples
 from oasis_utils.runtime import DataError
 
 

@@ -22,7 +22,7 @@ from oasis_utils.config import digest
 from oasis_utils.data.dataset import Dataset, Split, open_cache
 from oasis_utils.models.checkpoints import load_model
 from oasis_utils.models.codes import decode_maps, encode_images
-from oasis_utils.models.sampler import Samples
+from oasis_utils.models.samples import Samples
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.pipeline.reader_pairs import Pair, chosen_pairs
 from oasis_utils.runtime import DataError, RunFolder, read_json

@@ -23,7 +23,8 @@ from oasis_utils.models.codes import CodeMaps, load_codes, to_uint8
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.drawing import SamplingOptions
 from oasis_utils.models.pixelcnn import PixelCNN
-from oasis_utils.models.sampler import BrainSampler, image_seeds, spread_positions
+from oasis_utils.models.sampler import BrainSampler
+from oasis_utils.models.samples import image_seeds, spread_positions
 from oasis_utils.models.trainable import SizedBatches, Trainable
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import RunFolder

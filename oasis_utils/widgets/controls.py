@@ -19,7 +19,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from oasis_utils.models.drawing import SamplingOptions
-from oasis_utils.models.sampler import BrainSampler, Samples
+from oasis_utils.models.sampler import BrainSampler
+from oasis_utils.models.samples import Samples
 from oasis_utils.runtime import atomic
 from oasis_utils.widgets.worker import BackgroundWorker, Stopped, StopToken
 

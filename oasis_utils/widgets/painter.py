@@ -16,7 +16,8 @@ from jaxtyping import Integer, UInt8
 from PIL import Image
 
 from oasis_utils.models.codes import decode_maps
-from oasis_utils.models.sampler import BrainSampler, Samples, image_seeds
+from oasis_utils.models.sampler import BrainSampler
+from oasis_utils.models.samples import Samples, image_seeds
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.widgets.controls import (
     OutputArea,

@@ -14,7 +14,8 @@ from jaxtyping import Bool, Integer, UInt8
 from oasis_utils.data.dataset import Split
 from oasis_utils.models.drawing import SamplingOptions
 from oasis_utils.models.regions import REGIONS, region
-from oasis_utils.models.sampler import BrainSampler, Samples, image_seeds
+from oasis_utils.models.sampler import BrainSampler
+from oasis_utils.models.samples import Samples, image_seeds
 from oasis_utils.widgets.comparison import Comparison
 from oasis_utils.widgets.controls import (
     LABEL,

@@ -20,7 +20,7 @@ from oasis_utils.evaluation.groups import (
     group_values,
 )
 from oasis_utils.evaluation.people_groups import groups_of
-from oasis_utils.models.sampler import Samples
+from oasis_utils.models.samples import Samples
 from oasis_utils.runtime.report import GroupResults, checked, plain
 
 CPU = torch.device("cpu")

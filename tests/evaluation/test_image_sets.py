@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from oasis_utils.evaluation.image_sets import as_grey, load_images
-from oasis_utils.models.sampler import Samples
+from oasis_utils.models.samples import Samples
 
 
 def blobs(n, seed, size=32):

@@ -21,7 +21,7 @@ from oasis_utils.evaluation.utility.study import (
 )
 from oasis_utils.evaluation.utility.table import utility_groups, utility_rows, utility_verdicts
 from oasis_utils.evaluation.utility.tasks import Described, shuffled
-from oasis_utils.models.sampler import Samples
+from oasis_utils.models.samples import Samples
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.plotting.tables import table
 from oasis_utils.runtime.report import checked, plain

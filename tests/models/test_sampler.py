@@ -16,14 +16,8 @@ from oasis_utils.models.drawing import SamplingOptions
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.prior import Prior
 from oasis_utils.models.regions import REGIONS, hemisphere, region
-from oasis_utils.models.sampler import (
-    BrainSampler,
-    Samples,
-    image_seeds,
-    load_sampler,
-    run_or_shipped,
-    spread_positions,
-)
+from oasis_utils.models.sampler import BrainSampler, load_sampler, run_or_shipped
+from oasis_utils.models.samples import image_seeds
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import Progress, RunFolder
 from oasis_utils.runtime.symmetry import Symmetry
@@ -67,29 +61,6 @@ def save_run(root, names=("vqvae", "pixelcnn", "dcgan"), trained_on=None):
             run.checkpoint(name), model, inputs={"vqvae": trained_on or weights_digest(vqvae)}
         )
     return run
-
-
-# ---------------------------------------------------------------- seeds and positions
-
-
-def test_image_i_of_a_seed_is_the_same_whatever_n_is():
-    assert image_seeds(7, 20)[:5] == image_seeds(7, 5)
-
-
-def test_image_seeds_do_not_meet():
-    seeds = [s for seed in range(5) for s in image_seeds(seed, 2000)]
-    assert len(set(seeds)) == len(seeds) and min(seeds) >= 0
-
-
-@pytest.mark.parametrize("n_positions", [1, 3, 32])
-@pytest.mark.parametrize("n", [1, 2, 31, 32, 33, 100])
-def test_positions_cover_the_range_evenly(n, n_positions):
-    positions = spread_positions(n, n_positions)
-    counts = np.bincount(positions, minlength=n_positions)
-    assert len(positions) == n and len(counts) == n_positions
-    assert counts.max() - counts.min() <= 1
-    if n < n_positions:  # also from the last one to the end
-        assert np.ptp(np.diff([*positions, n_positions])) <= 1
 
 
 # ---------------------------------------------------------------- drawing
@@ -290,43 +261,6 @@ def test_ages_are_refused_by_priors_that_do_not_know_them(kind):
 
 
 # ---------------------------------------------------------------- files
-
-
-def test_samples_round_trip_with_their_keys(pixelcnn, tmp_path):
-    samples = pixelcnn.sample(POSITIONS, image_seeds(0, 5))
-    samples.save(tmp_path / "new" / "samples.npz")
-    loaded = Samples.load(tmp_path / "new" / "samples.npz")
-    for item in dataclasses.fields(Samples):
-        np.testing.assert_array_equal(getattr(loaded, item.name), getattr(samples, item.name))
-    with np.load(tmp_path / "new" / "samples.npz") as file:
-        assert (
-            sorted(file) == ["ages", "images", "indices", "positions"]
-            and np.isnan(file["ages"]).all()
-        )
-
-
-def test_samples_keep_the_ages_they_were_conditioned_on(samplers, tmp_path):
-    ages = np.array([30.0, np.nan, 80.0], np.float32)
-    samplers["PixelCNN"].sample(np.arange(3), image_seeds(0, 3), ages=ages).save(
-        tmp_path / "new.npz"
-    )
-    np.testing.assert_array_equal(Samples.load(tmp_path / "new.npz").ages, ages)
-
-
-def test_a_sample_file_without_ages_loads(pixelcnn, tmp_path):
-    samples = pixelcnn.sample(POSITIONS, image_seeds(0, 5))
-    np.savez(
-        tmp_path / "old.npz",
-        images=samples.images,
-        indices=samples.indices,
-        positions=samples.positions,
-    )
-    loaded = Samples.load(tmp_path / "old.npz")
-    assert (
-        np.array_equal(loaded.images, samples.images)
-        and np.isnan(loaded.ages).all()
-        and len(loaded.ages) == 5
-    )
 
 
 @pytest.mark.parametrize("prior", ["pixelcnn", "dcgan"])

@@ -19,7 +19,7 @@ from oasis_utils.config import VQVAEConfig
 from oasis_utils.data.dataset import Split
 from oasis_utils.models.checkpoints import CheckpointError, save_model
 from oasis_utils.models.codes import decode_maps, encode_images
-from oasis_utils.models.sampler import Samples
+from oasis_utils.models.samples import Samples
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.pipeline import reader_study
 from oasis_utils.pipeline.reader_pairs import chosen_pairs

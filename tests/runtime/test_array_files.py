@@ -9,7 +9,7 @@ import pytest
 from oasis_utils.config import SPLITS
 from oasis_utils.metrics import codebook
 from oasis_utils.models.codes import load_codes
-from oasis_utils.models.sampler import Samples
+from oasis_utils.models.samples import Samples
 from oasis_utils.runtime import DataError, read_arrays, require_arrays
 from oasis_utils.training.history import Snapshots
 

@@ -16,7 +16,8 @@ from oasis_utils.cli.parser import main
 from oasis_utils.config import DCGANConfig, VQVAEConfig
 from oasis_utils.models.checkpoints import save_model, weights_digest
 from oasis_utils.models.dcgan import DCGAN
-from oasis_utils.models.sampler import image_seeds, load_sampler, shipped
+from oasis_utils.models.sampler import load_sampler, shipped
+from oasis_utils.models.samples import image_seeds
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import DataError, RunFolder, project_root
 from oasis_utils.widgets import browser_page

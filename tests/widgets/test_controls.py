@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from oasis_utils.models.sampler import Samples
+from oasis_utils.models.samples import Samples
 from oasis_utils.widgets import controls as widgets
 from oasis_utils.widgets.controls import (
     TILE,

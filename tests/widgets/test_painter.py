@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from oasis_utils.models.sampler import image_seeds
+from oasis_utils.models.samples import image_seeds
 from oasis_utils.widgets.controls import png_sheet
 from oasis_utils.widgets.painter import PICTURE_SIDE, PainterPanel, code_pictures, coloured
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from oasis_utils.models.drawing import SamplingOptions
 from oasis_utils.models.regions import REGIONS, region
-from oasis_utils.models.sampler import image_seeds
+from oasis_utils.models.samples import image_seeds
 from oasis_utils.widgets.controls import TILE, png_sheet
 from oasis_utils.widgets.panels import (
     CompletionPanel,

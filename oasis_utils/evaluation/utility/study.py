@@ -37,7 +37,7 @@ from oasis_utils.evaluation.utility.tasks import (
 from oasis_utils.metrics.matching import balanced
 from oasis_utils.metrics.tissue_classifier import at_lattice
 from oasis_utils.models.codes import decode_maps, encode_images
-from oasis_utils.models.sampler import Samples
+from oasis_utils.models.samples import Samples
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import Progress
 from oasis_utils.runtime.report.utility import UtilityResults, UtilityTask
