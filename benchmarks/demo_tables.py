@@ -311,7 +311,8 @@ def real_size(report: Report) -> str:
     )
     return (
         markdown(("held-out sample brains, 256 pixels", "value", "reference"), rows)
-        + f"\n\nThe notebooks took {seconds['total'] / 60:.0f} minutes, beside other work"
+        + f"\n\nNotebooks {minutes[:2]} to {minutes.split(', ')[-1][:2]} took"
+        f" {seconds['total'] / 60:.0f} minutes, beside other work"
         f" ({minutes}), on {origin['hardware']}"
         f" ([report](../benchmarks/results/{LARGE.name}), revision {origin['revision'][:7]})."
         f"\n\n{beside_demo(report, read_json(RECORD))}"

@@ -1,0 +1,232 @@
+"""Speed records: CPU seconds of one thread until a model reaches a fixed quality.
+
+    OMP_NUM_THREADS=1 python benchmarks/speed_record.py vqvae PINS --change "first" --package OLD
+    OMP_NUM_THREADS=1 python benchmarks/speed_record.py pixelcnn PINS --change "Muon" --steps 600
+    python benchmarks/speed_record.py --table
+
+PINS is made by `speed_pins.py`. Each call trains several seeds and adds a line to
+`benchmarks/records/MODEL.json`: median and spread of the seconds to the first of 20 marks at which
+the validation people reach every target. A seed that does not reach them counts with its whole
+training, and the line says how many did. The first line is of revision 889d11c (`--package`: a
+checkout of it); later lines are recipes of the present package, the demo profile with the changes
+`--config` and `--training`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from copy_tables import markdown
+
+from oasis_utils.metrics import features
+from oasis_utils.metrics import image_quality as metrics
+from oasis_utils.metrics.kernel_distance import kid
+from oasis_utils.models.checkpoints import load_model
+from oasis_utils.models.codes import decode_maps, encode_images
+from oasis_utils.models.diagnostics import code_divergence
+from oasis_utils.models.vqvae import VQVAE
+from oasis_utils.runtime import hardware, project_root, read_json, revision, write_json
+
+CPU = torch.device("cpu")
+RECORDS = project_root() / "benchmarks/records"
+WORKER = Path(__file__).with_name("speed_worker.py")
+MARKS = 20
+# at least or at most: what the demo of 889d11c reached on its validation people
+TARGETS = {
+    "vqvae": {"ssim": (">=", 0.887), "kid": ("<=", 0.10)},
+    "pixelcnn": {"nats_per_code": ("<=", 2.79)},
+    "dcgan": {"kid": ("<=", 0.13), "code_divergence": ("<=", 0.05)},
+}
+Scores = dict[str, float]
+
+
+class Judge:
+    """Scores what the workers wrote, for all versions alike."""
+
+    def __init__(self, pins: Path):
+        self.pins = pins
+        self.slices = dict(np.load(pins / "slices.npz"))
+        self.real = features.learned(self.slices["test_images"], CPU)
+
+    def vqvae(self, found: dict[str, np.ndarray]) -> Scores:
+        """SSIM of the reconstructions, and their kernel distance to slices of the test people."""
+        truth = features.as_floats(self.slices["validate_images"])
+        ssim = float(metrics.ssim(features.as_floats(found["images"]), truth).mean())
+        return {"ssim": ssim, "kid": self._kid(found["images"])}
+
+    def pixelcnn(self, found: dict[str, np.ndarray]) -> Scores:
+        """Nats per code of the validation maps."""
+        return {"nats_per_code": float(found["nats"])}
+
+    def dcgan(self, found: dict[str, np.ndarray]) -> Scores:
+        """Kernel distance of the decoded maps, and divergence of their codes from real maps."""
+        vqvae, _ = load_model(self.pins / "vqvae.safetensors", VQVAE, CPU)
+        images = decode_maps(vqvae, found["indices"])
+        if found["settled"]:
+            found["indices"] = encode_images(vqvae, images, CPU)
+            images = decode_maps(vqvae, found["indices"])
+        real = np.load(self.pins / "maps.npz")["indices_validate"].astype(np.int64)
+        drawn = torch.from_numpy(found["indices"].astype(np.int64))
+        divergence = code_divergence(torch.from_numpy(real), drawn, vqvae.config.n_codes)
+        return {"kid": self._kid(images), "code_divergence": divergence}
+
+    def _kid(self, images: np.ndarray) -> float:
+        people = self.slices["validate_subjects"], self.slices["test_subjects"]
+        return kid(features.learned(images, CPU), self.real, *people)
+
+
+def reached(scores: Scores, targets: dict[str, tuple[str, float]]) -> bool:
+    """Whether every target is met."""
+    return all(
+        scores[name] >= value if sign == ">=" else scores[name] <= value
+        for name, (sign, value) in targets.items()
+    )
+
+
+def first_mark(times: dict[int, float], score: Callable[[int], Scores], model: str) -> dict:
+    """{"seconds", "steps", "reached", scores}: of the first mark with every target, or the last."""
+    targets, scores, mark = TARGETS[model], {}, 0
+    for mark in sorted(times):
+        scores = score(mark)
+        if reached(scores, targets):
+            return {"seconds": times[mark], "steps": mark, "reached": True, **scores}
+    return {"seconds": times[mark], "steps": mark, "reached": False, **scores}
+
+
+def one_seed(job: dict[str, Any], package: Path, judge: Judge) -> dict[str, Any]:
+    """Train one seed in a process of its own, then judge its marks."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "job.json").write_text(json.dumps(job))
+        path = {"PYTHONPATH": str(package.resolve()), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, str(WORKER), name]
+        subprocess.run(command, check=True, env=os.environ | path, cwd=name)
+        times = {int(k): v for k, v in json.loads((folder / "times.json").read_text()).items()}
+        score = getattr(judge, job["model"])
+        return first_mark(
+            times, lambda mark: score(dict(np.load(folder / f"{mark}.npz"))), job["model"]
+        )
+
+
+def usual_steps(model: str, pins: Path) -> int:
+    """Steps of the demo of 889d11c."""
+    if model == "vqvae":
+        return 14 * len(np.load(pins / "slices.npz")["train_images"]) // 8
+    maps = len(np.load(pins / "maps.npz")["indices_train"])
+    return 2 * maps // 8 if model == "pixelcnn" else 3 * (maps // 32)
+
+
+def line(args: argparse.Namespace) -> dict[str, Any]:
+    """A line of the record: all seeds of one recipe."""
+    steps = args.steps or usual_steps(args.model, args.pins)
+    job = {
+        "model": args.model,
+        "pins": str(args.pins.resolve()),
+        "steps": steps,
+        "marks": [round(steps * i / MARKS) for i in range(1, MARKS + 1)],
+        "config": args.config,
+        "training": args.training,
+    }
+    judge = Judge(args.pins)
+    with ThreadPoolExecutor(args.processes) as pool:
+        runs = list(
+            pool.map(
+                lambda seed: one_seed(job | {"seed": seed}, args.package, judge), range(args.seeds)
+            )
+        )
+    for run in runs:
+        print(json.dumps(run), flush=True)
+    seconds = [run["seconds"] for run in runs]
+    return {
+        "change": args.change,
+        "cpu_seconds": round(statistics.median(seconds), 1),
+        "spread": [round(min(seconds), 1), round(max(seconds), 1)],
+        "seeds": args.seeds,
+        "reached": sum(run["reached"] for run in runs),
+        "steps": statistics.median(run["steps"] for run in runs),
+        "scores": {k: round(statistics.median(r[k] for r in runs), 4) for k in TARGETS[args.model]},
+        "command": "python " + " ".join(_told(sys.argv)),
+        "revision": args.revision or revision(),
+        "hardware": hardware(CPU),
+    }
+
+
+def _told(words: list[str]) -> list[str]:
+    """The command as it was given, without this machine's folders."""
+    return [Path(w).name if os.sep in w and Path(w).exists() else w for w in words]
+
+
+def table() -> str:
+    """All records as Markdown tables."""
+    parts = []
+    for model, targets in TARGETS.items():
+        if not (RECORDS / f"{model}.json").exists():
+            continue
+        goal = ", ".join(f"{name} {sign} {value}" for name, (sign, value) in targets.items())
+        records = read_json(RECORDS / f"{model}.json")["records"]
+        first = records[0]["cpu_seconds"]
+        head = [
+            f"{model} to {goal}",
+            "CPU seconds",
+            "of the first",
+            "steps",
+            "seeds that reached it",
+        ]
+        rows = [
+            [
+                item["change"],
+                "{:.0f} ({:.0f} to {:.0f})".format(item["cpu_seconds"], *item["spread"]),
+                f"{item['cpu_seconds'] / first:.0%}",
+                f"{item['steps']:.0f}",
+                f"{item['reached']} of {item['seeds']}",
+            ]
+            for item in records
+        ]
+        parts.append(markdown(head, rows))
+    return "\n\n".join(parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("model", nargs="?", choices=TARGETS)
+    parser.add_argument("pins", nargs="?", type=Path, help="folder that speed_pins.py made")
+    parser.add_argument("--change", default="", help="what is new in this line")
+    parser.add_argument(
+        "--package", type=Path, default=project_root(), help="checkout to train with"
+    )
+    parser.add_argument("--revision", default="", help="of that checkout, if it is not this one")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=0, help="0: as the demo of 889d11c")
+    parser.add_argument("--processes", type=int, default=1, help="seeds at once, a thread each")
+    parser.add_argument("--config", type=json.loads, default={}, help="changes as JSON")
+    parser.add_argument("--training", type=json.loads, default={}, help="changes as JSON")
+    parser.add_argument("--try", dest="only_try", action="store_true", help="print, do not record")
+    parser.add_argument("--table", action="store_true", help="print all records")
+    args = parser.parse_args()
+    if args.table:
+        return print(table())
+    if not args.model or not args.pins:
+        parser.error("say which model, and where the pins are")
+    torch.set_num_threads(1)
+    found, path = line(args), RECORDS / f"{args.model}.json"
+    print(json.dumps(found, indent=2))
+    if not args.only_try:
+        old = read_json(path)["records"] if path.exists() else []
+        targets = {k: {"sign": s, "value": v} for k, (s, v) in TARGETS[args.model].items()}
+        write_json(path, {"target": targets, "records": [*old, found]})
+
+
+if __name__ == "__main__":
+    main()
