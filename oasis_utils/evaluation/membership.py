@@ -41,7 +41,7 @@ from oasis_utils.runtime.report import (
 )
 
 MAX_PEOPLE = 256  # of each group
-EACH = 8  # slices of a person: as many of everybody, so that all means scatter alike
+EACH = 8  # slices of everybody who has as many, so that means over them scatter alike
 REFERENCE_TIMES = 4  # as many slices of each person of the reference, which are only counted
 MAPS_AT_ONCE = 64
 ASKED = ("indices", "positions", "ages")

@@ -99,9 +99,17 @@ def _thirds(ages: dict[int, float]) -> dict[str, PeopleGroup]:
     for name, low, high in zip(AGES, edges, edges[1:], strict=False):
         inside = (years > low) & (years <= high)
         if inside.any():
-            first, end = (f"{x:.0f}" for x in (years[inside].min(), years[inside].max()))
-            # 29.1 and 28.9 are both 29 years
-            start = f"above {first}" if first == last else first
-            who = f"{first if first == end else f'{start} to {end}'} years"
-            found[name], last = PeopleGroup(who, people[inside], (low, high)), end
+            span, last = _span(years[inside].min(), years[inside].max(), last)
+            found[name] = PeopleGroup(f"{span} years", people[inside], (low, high))
     return found
+
+
+def _span(least: float, most: float, last: str) -> tuple[str, str]:
+    """(ages of a group in words, its end), where the group before it ends at `last`."""
+    first, end = f"{least:.0f}", f"{most:.0f}"
+    if first != last:
+        return (first if first == end else f"{first} to {end}"), end
+    if first != end:  # 29.1 and 28.9 are both 29 years
+        return f"above {first} to {end}", end
+    first, end = f"{least:.1f}", f"{most:.1f}"
+    return (first if first == end else f"{first} to {end}"), f"{most:.0f}"

@@ -253,7 +253,7 @@ def forest(
         The figure of the axes.
     """
     sets = [name for name in next(iter(rows.values())) if name not in bands]
-    legend = ax is None and len(sets) > 1
+    legend = ax is None and len(sets) + len(bands) > 1
     ax = axes_or_new(ax, 6.0, (0.16 * len(sets) + 0.14) * len(rows) + 0.9)
     if neutral is not None:
         ax.axvline(neutral, color=GREY, linestyle="--", linewidth=1)

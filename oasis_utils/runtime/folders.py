@@ -87,8 +87,9 @@ class RunFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether a notebook has begun to write here."""
-        return any((self.root / name).is_dir() for name in ("notebooks", "summaries", "cache_keys"))
+        """Whether a notebook has begun to write here; a folder called notebooks alone is no run."""
+        own = any((self.root / name).is_dir() for name in ("summaries", "cache_keys"))
+        return own or (self.lock.exists() and self.notebooks.is_dir())
 
     def checkpoint(self, name: str) -> Path:
         """Weights and configuration of a model: vqvae, pixelcnn or dcgan."""

@@ -26,7 +26,7 @@ from oasis_utils.widgets.controls import (
 from oasis_utils.widgets.painter import PICTURE_SIDE, PictureGrid
 
 SHOWN = 16  # codes
-DARK = 110  # grey level up to which a cell is left out
+DARK = 110  # grey level up to which a cell of a bright slice is left out
 START = SamplingOptions(temperature=0.7, top_p=0.95)
 
 
@@ -74,7 +74,8 @@ def uncertain_cell(
     entropy = -(predicted.softmax(0) * predicted.log_softmax(0)).sum(0).numpy()
     rows, cols = entropy.shape
     grey = image.reshape(rows, -1, cols, image.shape[1] // cols).mean((1, 3))
-    distance = np.where(grey > DARK, np.abs(entropy - np.log(codes)), np.inf)
+    bright = grey > min(DARK, grey.max() / 2)
+    distance = np.where(bright | ~bright.any(), np.abs(entropy - np.log(codes)), np.inf)
     row, col = divmod(int(distance.argmin()), cols)
     return row, col
 

@@ -95,6 +95,16 @@ def test_the_ages_of_two_thirds_do_not_share_a_bound():
     ]
 
 
+def test_a_third_within_one_year_has_a_name_of_its_own():
+    ages = [20.0, 28.9, 29.1, 29.3, 40.0, 50.0]
+    found = groups_of(dataset_of(ages), "test", np.arange(6))["age"]
+    assert [group.who for group in found.values()] == [
+        "20 to 29 years",
+        "29.1 to 29.3 years",
+        "40 to 50 years",
+    ]
+
+
 def test_unknown_people_are_in_no_group():
     ages = [20.0, None, 40.0, None, 60.0]
     dataset = dataset_of(ages, ["F", "M", None, "M", None], [None, 0.0, 0.0, 1.0, None])

@@ -62,3 +62,14 @@ def test_require_gives_the_path_or_names_the_notebook(tmp_path):
         run.require(run.codes, "03_codebook_analysis")
     run.codes.touch()
     assert run.require(run.codes, "03_codebook_analysis") == run.codes
+
+
+def test_a_folder_called_notebooks_alone_is_no_run(tmp_path):
+    run = RunFolder(tmp_path)
+    (tmp_path / "data").mkdir()
+    run.notebooks.mkdir()
+    assert not run.begun
+    run.lock.touch()
+    assert run.begun
+    (tmp_path / "other" / "summaries").mkdir(parents=True)
+    assert RunFolder(tmp_path / "other").begun

@@ -89,3 +89,12 @@ def test_the_uncertain_cell_has_the_perplexity_asked_for_and_is_not_dark():
     assert uncertain_cell(logits, image) == (1, 1)  # (0, 1) is dark
     assert uncertain_cell(logits, image, codes=2.0) == (0, 0)
     assert uncertain_cell(logits, image, codes=12.0) == (1, 0)
+
+
+@pytest.mark.parametrize("brightest", [0, 100])
+def test_an_uncertain_cell_is_found_in_a_dim_slice(brightest):
+    logits = np.full((12, 2, 2), -50, np.float32)
+    for (row, col), likely in {(0, 0): 8, (0, 1): 2, (1, 0): 2, (1, 1): 7}.items():
+        logits[:likely, row, col] = 0
+    image = np.kron([[0, 1], [1, 1]], np.full((4, 4), brightest)).astype(np.uint8)
+    assert uncertain_cell(logits, image) == ((1, 1) if brightest else (0, 0))
