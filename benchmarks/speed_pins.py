@@ -8,9 +8,6 @@ Writes PINS/slices.npz (64 training, 8 validation, 8 test sample people), PINS/v
 revision only.
 """
 
-# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportCallIssue=false
-# pyright: reportArgumentType=false
-
 from __future__ import annotations
 
 import sys

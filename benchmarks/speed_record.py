@@ -79,8 +79,8 @@ class Judge:
             maps = encode_images(vqvae, images, CPU)
             images = decode_maps(vqvae, maps)
         real = np.load(self.pins / "maps.npz")["indices_validate"]
-        sets = (torch.from_numpy(x.astype(np.int64)) for x in (real, maps))
-        yield "code_divergence", code_divergence(*sets, vqvae.config.n_codes)
+        a, b = (torch.from_numpy(x.astype(np.int64)) for x in (real, maps))
+        yield "code_divergence", code_divergence(a, b, vqvae.config.n_codes)
         yield "kid", self._kid(images)
 
     def _kid(self, images: np.ndarray) -> float:

@@ -6,9 +6,6 @@ trainer and the models. Everything that is judged is written to files, so that o
 versions. Time is the CPU time of this process on one thread, without the looks at the marks.
 """
 
-# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportCallIssue=false
-# pyright: reportArgumentType=false
-
 from __future__ import annotations
 
 import json

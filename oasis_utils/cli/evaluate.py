@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from oasis_utils.cli.folders import opened_dataset, refuse_in_data, refuse_results
-from oasis_utils.cli.options import add_device
+from oasis_utils.cli.options import add_data, add_device
 from oasis_utils.config import SPLITS, DataConfig
 from oasis_utils.pipeline.series import UsageError
 from oasis_utils.runtime.files import json_text, write_texts
@@ -22,12 +22,7 @@ def add_evaluate(parsers) -> None:
     parser.add_argument(
         "images", metavar="IMAGES", help=".npz file as `sample` writes it, or a folder of grey PNGs"
     )
-    parser.add_argument(
-        "--against",
-        required=True,
-        metavar="DATA",
-        help="PNG slices, volumes, or a folder made by `prepare`",
-    )
+    add_data(parser, "--against", required=True)
     parser.add_argument("--json", metavar="FILE", help="also write the metrics there")
     parser.add_argument("--card", metavar="FILE.md", help="also write a one-page model card there")
     _add_answers(parser)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from oasis_utils.cli.argument_types import device, seed
 from oasis_utils.config import PROFILES
+from oasis_utils.pipeline.series import UsageError
 from oasis_utils.runtime import DEVICES
 
 
@@ -61,6 +63,26 @@ def add_parameters(parser: argparse.ArgumentParser, what: str) -> None:
         metavar="NAME=VALUE",
         help=f"set a parameter of {what}, such as epochs=50; may be repeated",
     )
+
+
+def name_and_value(item: str) -> tuple[str, str]:
+    """The two parts of an item of `parameters`; UsageError without an equals sign."""
+    name, separator, value = item.partition("=")
+    if not separator:
+        raise UsageError(f"-p {item!r}: expected NAME=VALUE, such as epochs=50")
+    return name, value
+
+
+def add_data(parser: argparse.ArgumentParser, name: str, **more: Any) -> None:
+    """Add slices that a command reads.
+
+    Args:
+        parser: Of a command.
+        name: Of the argument.
+        more: Of `add_argument`.
+    """
+    what = "PNG slices, volumes, or a folder made by `prepare`"
+    parser.add_argument(name, metavar="DATA", help=what, **more)
 
 
 def add_models(parser: argparse.ArgumentParser) -> None:

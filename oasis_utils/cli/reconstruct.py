@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from oasis_utils.cli.folders import opened_dataset, refuse_in_data, refuse_results, run_folder
-from oasis_utils.cli.options import add_models
+from oasis_utils.cli.options import add_data, add_models
 from oasis_utils.config import DataConfig, from_dict
 
 
@@ -16,9 +16,7 @@ def add_reconstruct(parsers) -> None:
         parsers: The commands so far.
     """
     parser = parsers.add_parser("reconstruct", help="encode and decode a split")
-    parser.add_argument(
-        "data", metavar="DATA", help="PNG slices, volumes, or a folder made by `prepare`"
-    )
+    add_data(parser, "data")
     add_models(parser)
     parser.add_argument("--split", choices=("train", "validate", "test"), default="test")
     parser.set_defaults(action=reconstruct)

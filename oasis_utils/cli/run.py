@@ -6,11 +6,17 @@ import argparse
 from pathlib import Path
 
 from oasis_utils.cli.folders import require_utf8
-from oasis_utils.cli.options import add_device, add_parameters, add_profile, add_seed
+from oasis_utils.cli.options import (
+    add_device,
+    add_parameters,
+    add_profile,
+    add_seed,
+    name_and_value,
+)
 from oasis_utils.pipeline.parameters import plan
 from oasis_utils.pipeline.results import table
 from oasis_utils.pipeline.runner import run_series
-from oasis_utils.pipeline.series import UsageError, unpack_notebooks
+from oasis_utils.pipeline.series import unpack_notebooks
 from oasis_utils.runtime import RunFolder, project_root
 
 
@@ -55,12 +61,7 @@ def add_run(parsers) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Execute the notebooks and print the final table."""
-    parameters = {}
-    for item in args.parameters:
-        name, separator, value = item.partition("=")
-        if not separator:
-            raise UsageError(f"-p {item!r}: expected NAME=VALUE, such as epochs=50")
-        parameters[name] = value
+    parameters = dict(map(name_and_value, args.parameters))
     folder = RunFolder(
         Path(args.out).resolve() if args.out else project_root() / "runs" / args.profile
     )

@@ -99,9 +99,7 @@ def sample(args: argparse.Namespace) -> None:
     options = SamplingOptions(args.temperature, args.top_k, args.top_p)
     with Progress(f"sampling {sampler.name}", args.n) as progress:
         ages = None if args.age is None else np.full(args.n, args.age)
-        samples = sampler.sample(
-            positions, image_seeds(args.seed, args.n), options, progress, ages
-        )
+        samples = sampler.sample(positions, image_seeds(args.seed, args.n), options, progress, ages)
     if args.as_source:
         samples = dataclasses.replace(
             samples, images=data_of_run(args.run).as_source(samples.images)

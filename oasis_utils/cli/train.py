@@ -7,10 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from oasis_utils.cli.argument_types import count
-from oasis_utils.cli.options import add_device, add_parameters, add_profile, add_seed
+from oasis_utils.cli.folders import run_folder
+from oasis_utils.cli.options import (
+    add_device,
+    add_parameters,
+    add_profile,
+    add_seed,
+    name_and_value,
+)
 from oasis_utils.config import PROFILES
 from oasis_utils.pipeline.series import UsageError
-from oasis_utils.runtime import RunFolder, processes
+from oasis_utils.runtime import processes
 
 MODELS = ("vqvae", "pixelcnn", "dcgan")
 RUN_FOLDER_HELP = "run folder that holds what the training reads, such as runs/demo"
@@ -67,13 +74,11 @@ def train(args: argparse.Namespace) -> None:
         raise UsageError(
             f"--nodes {args.nodes} needs --rdzv-endpoint HOST:PORT, where the machines meet"
         )
-    folder = Path(args.run).resolve()
-    if not folder.is_dir():
-        raise UsageError(f"no run folder {folder}: make one with `python -m oasis_utils run`")
+    run = run_folder(args.run)
     from oasis_utils.training.stages import require_inputs
 
-    require_inputs(args.model, RunFolder(folder))
-    changes = _changes(args.model, args.parameters)
+    require_inputs(args.model, run)
+    folder, changes = run.root, _changes(args.model, args.parameters)
     if processes.launched():
         _train_with_others(args, folder, changes)
     elif args.devices * args.nodes > 1:
@@ -97,10 +102,7 @@ def _changes(model: str, items: list[str]) -> dict[str, Any]:
     from oasis_utils.training.stages import parameter_types
 
     known, changes = parameter_types(model), {}
-    for item in items:
-        name, separator, text = item.partition("=")
-        if not separator:
-            raise UsageError(f"-p {item!r}: expected NAME=VALUE, such as epochs=50")
+    for name, text in map(name_and_value, items):
         if name not in known:
             raise UsageError(f"unknown parameter {name!r}: {model} has {', '.join(sorted(known))}")
         try:

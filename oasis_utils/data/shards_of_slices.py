@@ -166,14 +166,16 @@ def training_batches(
     """
     train = dataset.split("train")
     copies = processes.count_here() if device.type == "cpu" else 1
-    need, free = copies * train.images.nbytes / GIB, free_memory(device) / GIB
-    large = any(processes.gathered(need > MAX_MEMORY_SHARE * free))  # orders must not differ
+    size, free = train.images.nbytes / GIB, free_memory(device) / GIB
+    short = copies * size > MAX_MEMORY_SHARE * free
+    large = any(processes.gathered(short))  # orders must not differ
     shards = shards_of(dataset) if from_shards or (large and from_shards is None) else None
     if shards is None:
         if from_shards:
             raise DataError(f"{dataset.folder} holds no shards: run `prepare --shards` first")
         return Batches(train.to(device, large), batch_size, True, train.symmetry, seed)
     if processes.is_first():
+        each = f" for each of {copies} processes" if copies > 1 else ""
         memory = f"{device} has {free:.1f} GiB free"
-        print(f"train: {need:.2f} GiB of slices are read from shards, {memory}")
+        print(f"train: {size:.2f} GiB of slices{each} are read from shards, {memory}")
     return ShardedBatches(shards, batch_size, seed, train.symmetry, device)

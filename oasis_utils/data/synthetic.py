@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from oasis_utils.config.data import SAMPLE_SLICES as SLICES
 from oasis_utils.data.template import Template
+from oasis_utils.data.tissues import MASK_LEVELS
 
 IMAGE_SIZE = 256  # pixels, height and width of a written slice
 FIELD_OF_VIEW = (SLICES, 208, 176)  # mm, the part of the picture that a head can reach
@@ -31,10 +32,6 @@ YOUNGEST, OLDEST = 18, 96
 # subjects.
 TISSUE_MEANS = (36, 138, 214)
 TISSUE_SPREADS = (5, 7, 6)
-
-# Grey levels of the masks, as in OASIS's keras_png_slices_seg folders: background, fluid, grey and
-# white matter.
-MASK_LEVELS = (0, 85, 170, 255)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,9 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 NAMES = ("fluid", "grey matter", "white matter")
+# Grey levels of the masks in OASIS's keras_png_slices_seg folders: background and the tissues.
+MASK_LEVELS = (0, 85, 170, 255)
+FEW_ROWS = 16  # enough to tell masks of grey levels from masks of numbers
 
 
 def mask_levels(masks: UInt8[np.ndarray, "n height width"] | None) -> dict[str, int]:
@@ -23,8 +26,14 @@ def mask_levels(masks: UInt8[np.ndarray, "n height width"] | None) -> dict[str, 
     Returns:
         {"fluid", "grey matter", "white matter": value}; 0 is always the background.
     """
-    grey_levels = masks is None or masks.max() > len(NAMES)
-    return dict(zip(NAMES, (85, 170, 255) if grey_levels else (1, 2, 3), strict=True))
+    grey_levels = masks is None or _highest(masks) > len(NAMES)
+    return dict(zip(NAMES, MASK_LEVELS[1:] if grey_levels else (1, 2, 3), strict=True))
+
+
+def _highest(masks: UInt8[np.ndarray, "n height width"]) -> int:
+    """The highest value in a few rows; in all, which are slow to read, only if those are empty."""
+    few = masks[np.linspace(0, len(masks) - 1, FEW_ROWS).astype(int)]
+    return int(few.max() or masks.max())
 
 
 def tissue_shares(

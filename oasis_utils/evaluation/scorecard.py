@@ -10,10 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from oasis_utils.evaluation.verdicts import FEW, differs
+from oasis_utils.evaluation.readers import LEVEL
+from oasis_utils.evaluation.scorecard_numbers import (
+    NOT_MEASURED,
+    Pair,
+    enough_people,
+    estimate_text,
+    evaluations,
+    outcome,
+    pairs_of,
+    sides_of,
+    title,
+    with_interval,
+)
+from oasis_utils.evaluation.verdicts import FEW
 from oasis_utils.models.sampler import PRIORS
 
-NOT_MEASURED = "not measured"
 HEADINGS = {
     "congruence": "Are generated slices distributed like real ones, and of use like them?",
     "coverage": "Do they show the variety of people, in every group?",
@@ -24,6 +36,8 @@ HEADINGS = {
     "consistency": "How stable are models and results?",
 }
 ATTRIBUTES = ("age", "sex", "CDR")
+# of `UtilityResults`: what is measured, and digits
+TASKS = {"age": ("error of the age in years", 1), "segmentation": ("Dice of tissues", 3)}
 FEW_USED = 3  # a perplexity below 1 / FEW_USED of the codes means that few codes do the work
 WRONG_CELLS = 0.1  # share of cells with a near code in place of their own
 
@@ -69,16 +83,17 @@ def scorecard_lines(report: dict[str, Any]) -> list[str]:
 
 
 def scorecard_rows(report: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """The scorecard in brief: one or two numbers of each prior under each heading.
+    """The scorecard in brief: the main numbers of each prior under each heading.
 
     Args:
         report: As for `scorecard`.
 
     Returns:
         {heading: {"question", each prior, "reference, or not measured": text}}, rows for
-        `plotting.table`. Bold: shown to differ from the reference, or an alarm.
+        `plotting.table`. Bold: shown to differ from the reference or among groups, or
+        an alarm.
     """
-    named = dict(_named(report))
+    named = dict(evaluations(report))
     brief = {name: _brief(report, name, evaluation) for name, evaluation in named.items()}
     beside = _brief_references(report, next(iter(named.values()), None))
     return {
@@ -91,47 +106,18 @@ def scorecard_rows(report: dict[str, Any]) -> dict[str, dict[str, str]]:
     }
 
 
-def _named(report: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(name of the prior's class, its evaluation)."""
-    for name, evaluation in (report.get("priors") or {}).items():
-        yield PRIORS[name].__name__ if name in PRIORS else name, evaluation
-
-
-def _value(item: dict[str, Any], digits: int = 2) -> str:
-    ends = item["interval"]
-    return f"{item['value']:.{digits}f}" + (
-        f" ({ends[0]:.{digits}f} to {ends[1]:.{digits}f})" if ends else ""
-    )
-
-
 def _beside(
     evaluation: dict[str, Any], item: dict[str, Any], reference: dict[str, Any], digits: int = 2
 ) -> str:
     """A value beside its reference, with the verdict on their difference."""
-    known = item["interval"] is not None and reference["interval"] is not None
-    word = "too few people to say"
-    if known and _enough(evaluation):
-        word = differs(item, reference)
-    return f"{_value(item, digits)}, reference {_value(reference, digits)}: {word}"
-
-
-def _enough(evaluation: dict[str, Any]) -> bool:
-    """Whether both real sides have people enough for their intervals to be trusted."""
-    return min(evaluation["real_subjects"], evaluation["reference_subjects"]) >= FEW
-
-
-def _sides(evaluation: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """(comparison, its reference, with what): decoded slices where there is a VQ-VAE."""
-    sides = evaluation["comparisons"]
-    if sides["decoded"]:
-        return sides["decoded"], sides["decoded_vs_decoded"], "decoded real slices"
-    return sides["real"], sides["real_vs_real"], "real slices"
+    word = outcome(evaluation, item, reference) or "too few people to say"
+    return f"{estimate_text(item, digits)}, reference {estimate_text(reference, digits)}: {word}"
 
 
 # ---------------------------------------------------------------- the headings
 def _congruence(report: dict[str, Any]) -> Iterator[str]:
-    for name, evaluation in _named(report):
-        found, null, what = _sides(evaluation)
+    for name, evaluation in evaluations(report):
+        found, null, what = sides_of(evaluation)
         kid = _beside(evaluation, found["learned"]["kid"], null["learned"]["kid"], 3)
         auc = _beside(evaluation, found["two_sample"]["network"], null["two_sample"]["network"])
         yield f"{name}: KID to {what} {kid}; AUC of a classifier {auc}."
@@ -140,7 +126,7 @@ def _congruence(report: dict[str, Any]) -> Iterator[str]:
         yield f"As training data: {NOT_MEASURED}."
     else:
         yield from _utility(utility)
-    read = [e["readers"] for _, e in _named(report) if e.get("readers")]
+    read = [e["readers"] for _, e in evaluations(report) if e.get("readers")]
     if not read:
         yield f"Readers: {NOT_MEASURED} in the run (`readers` writes a study, `evaluate` reads it)."
     for found in read:
@@ -148,17 +134,14 @@ def _congruence(report: dict[str, Any]) -> Iterator[str]:
 
 
 def _utility(utility: dict[str, Any]) -> Iterator[str]:
-    tasks = (("age", "error of the age in years", 1), ("segmentation", "Dice of tissues", 3))
-    for task, what, digits in tasks:
+    for task, (what, digits) in TASKS.items():
         measured = utility.get(task)
         if measured is None:
             yield f"As training data, {task}: {NOT_MEASURED}."
             continue
         rows = measured["rows"]
         parts = [
-            f"{PRIORS[n].__name__ if n in PRIORS else n} {rows[n]['value']:.{digits}f}"
-            for n in utility["priors"]
-            if n in rows
+            f"{title(n)} {rows[n]['value']:.{digits}f}" for n in utility["priors"] if n in rows
         ]
         yield (
             f"As training data, {what}: {', '.join(parts)}; as many real slices"
@@ -168,8 +151,8 @@ def _utility(utility: dict[str, Any]) -> Iterator[str]:
 
 
 def _coverage(report: dict[str, Any]) -> Iterator[str]:
-    for name, evaluation in _named(report):
-        found, null, what = _sides(evaluation)
+    for name, evaluation in evaluations(report):
+        found, null, what = sides_of(evaluation)
         coverage = _beside(evaluation, found["learned"]["coverage"], null["learned"]["coverage"])
         pairs = evaluation["variety"]
         like = pairs["decoded"] or pairs["real"]
@@ -186,36 +169,38 @@ def _coverage(report: dict[str, Any]) -> Iterator[str]:
 
 
 def _constraint(report: dict[str, Any]) -> Iterator[str]:
-    for name, evaluation in _named(report):
+    for name, evaluation in evaluations(report):
         sides = evaluation["anatomy"]
         like = sides["decoded"] or sides["real"]
         drawn = sides["generated"]
-        outside = _beside(evaluation, _ends(drawn, "outside_share"), _ends(like, "outside_share"))
+        outside = _beside(
+            evaluation, with_interval(drawn, "outside_share"), with_interval(like, "outside_share")
+        )
         error = _beside(
-            evaluation, _ends(drawn, "position_error"), _ends(like, "position_error"), 1
+            evaluation,
+            with_interval(drawn, "position_error"),
+            with_interval(like, "position_error"),
+            1,
         )
         yield (
             f"{name}: share of slices outside the real range {outside}; error of the position in"
             f" slices {error}."
         )
-        found, null, what = _sides(evaluation)
+        found, null, what = sides_of(evaluation)
         together, alone = found.get("anatomy_joint"), null.get("anatomy_joint")
         if together and alone:
             distance = _beside(evaluation, together, alone)
             yield f"{name}: squared distance of all measures to {what} {distance}."
         effects = found.get("anatomy_effects") or {}
-        if effects and _enough(evaluation):
+        if effects and enough_people(evaluation):
             worst = max(effects, key=lambda m: abs(effects[m]["value"]))
-            yield f"{name}: largest effect size, {worst} {_value(effects[worst])} deviations."
+            size = estimate_text(effects[worst])
+            yield f"{name}: largest effect size, {worst} {size} deviations."
     for name, kind in PRIORS.items():
         lines = ((report.get(name) or {}).get("age_trend") or {}).get("generated - real")
         if lines and all("(" in text for text in lines.values()):  # with intervals
             parts = ", ".join(f"{what} {text}" for what, text in lines.items())
             yield f"{kind.__name__}, dark central area, generated minus real: {parts} per cent."
-
-
-def _ends(side: dict[str, Any], key: str) -> dict[str, Any]:
-    return {"value": side[key], "interval": side[f"{key}_interval"]}
 
 
 def _completeness(report: dict[str, Any]) -> Iterator[str]:
@@ -234,7 +219,7 @@ def _completeness(report: dict[str, Any]) -> Iterator[str]:
 
 
 def _compliance(report: dict[str, Any]) -> Iterator[str]:
-    for name, evaluation in _named(report):
+    for name, evaluation in evaluations(report):
         found = evaluation["memorisation"]
         word = "shown" if evaluation["memorised"] else "not shown"
         yield (
@@ -256,7 +241,7 @@ def _compliance(report: dict[str, Any]) -> Iterator[str]:
 
 
 def _comprehension(report: dict[str, Any]) -> Iterator[str]:
-    for name, evaluation in _named(report):
+    for name, evaluation in evaluations(report):
         for number, difference in list((evaluation.get("giveaways") or {}).items())[:1]:
             yield f"{name}, largest difference: {number} ({difference:+.1f} deviations)."
     prior = report.get("pixelcnn")
@@ -278,10 +263,10 @@ def _consistency(report: dict[str, Any]) -> Iterator[str]:
             f"With {share:.0%} of the codes replaced by a near one, the SSIM of reconstructions is"
             f" {near[share]:.3f}; without, {near[min(near)]:.3f}."
         )
-    for name, evaluation in _named(report):
+    for name, evaluation in evaluations(report):
         sizes = evaluation.get("sample_sizes") or {}
-        if sizes and _enough(evaluation):
-            parts = ", ".join(f"{n}: {_value(item, 3)}" for n, item in sizes.items())
+        if sizes and enough_people(evaluation):
+            parts = ", ".join(f"{n}: {estimate_text(item, 3)}" for n, item in sizes.items())
             yield f"{name}, KID by the number of slices: {parts}."
 
 
@@ -292,51 +277,20 @@ def _used(book: dict[str, Any]) -> str:
 
 
 # ---------------------------------------------------------------- in brief
-Pair = tuple[str, dict[str, Any], dict[str, Any], int]  # name, value, its reference, digits
-
-
-def _pairs(evaluation: dict[str, Any]) -> dict[str, list[Pair]]:
-    """The numbers of the first three headings beside their references."""
-    found, null, _ = _sides(evaluation)
-    anatomy, pairs = evaluation["anatomy"], evaluation["variety"]
-    drawn, like = anatomy["generated"], anatomy["decoded"] or anatomy["real"]
-    alike = pairs["decoded"] or pairs["real"]
-    outside, error = (
-        (_ends(drawn, key), _ends(like, key)) for key in ("outside_share", "position_error")
-    )
-    return {
-        "congruence": [
-            ("KID", found["learned"]["kid"], null["learned"]["kid"], 3),
-            ("AUC", found["two_sample"]["network"], null["two_sample"]["network"], 2),
-        ],
-        "coverage": [
-            ("coverage", found["learned"]["coverage"], null["learned"]["coverage"], 2),
-            ("MS-SSIM", pairs["generated"]["pair_ms_ssim"], alike["pair_ms_ssim"], 2),
-        ],
-        "constraint": [
-            ("share outside", *outside, 2),
-            ("position error", *error, 1),
-        ],
-    }
-
-
 def _brief(report: dict[str, Any], name: str, evaluation: dict[str, Any]) -> dict[str, str]:
     """What each heading says of a prior."""
-
-    def marked(item: Any, reference: Any, digits: Any) -> str:
-        differ = "too few" not in (words := _beside(evaluation, item, reference, digits))
-        text = f"{item['value']:.{digits}f}"
-        return f"**{text}**" if differ and "not shown" not in words else text
-
     cells = {
-        heading: ", ".join(f"{what} {marked(*values)}" for what, *values in pairs)
-        for heading, pairs in _pairs(evaluation).items()
+        heading: ", ".join(_compared(evaluation, pair) for pair in pairs)
+        for heading, pairs in pairs_of(evaluation).items()
     }
+    use = [*_brief_utility(report.get("utility") or {}, name), *_brief_readers(evaluation)]
+    cells["congruence"] = "; ".join([cells["congruence"], *use])
+    cells["coverage"] = "; ".join([cells["coverage"], *_brief_groups(report, name)])
     largest = next(iter((evaluation.get("giveaways") or {}).items()), None)
     sizes = list((evaluation.get("sample_sizes") or {}).items())
     stable = NOT_MEASURED
     if sizes and sizes[-1][1]["interval"]:
-        stable = f"KID of {sizes[-1][0]} slices {_value(sizes[-1][1], 3)}"
+        stable = f"KID of {sizes[-1][0]} slices {estimate_text(sizes[-1][1], 3)}"
     return cells | {
         "completeness": f"{evaluation['images']} slices",
         "compliance": _brief_privacy(report, name, evaluation),
@@ -345,13 +299,68 @@ def _brief(report: dict[str, Any], name: str, evaluation: dict[str, Any]) -> dic
     }
 
 
+def _bold(text: str, bold: bool | None) -> str:
+    return f"**{text}**" if bold else text
+
+
+def _compared(evaluation: dict[str, Any], pair: Pair) -> str:
+    what, item, reference, digits = pair
+    if item["value"] is None:
+        return f"{what} {NOT_MEASURED}"
+    differ = outcome(evaluation, item, reference) in ("higher", "lower")
+    return f"{what} {_bold(format(item['value'], f'.{digits}f'), differ)}"
+
+
+def _brief_utility(utility: dict[str, Any], name: str) -> Iterator[str]:
+    """What slices of a prior are worth as training data, in each task that was measured."""
+    for what, digits, measured in _measured_tasks(utility):
+        row = measured["rows"].get(name)
+        if row is None:
+            yield f"{what}: {NOT_MEASURED}"
+            continue
+        low, high = row["gain_interval"] or (0, 0)
+        differ = measured["test_people"] >= FEW and not low <= 0 <= high
+        yield f"{what} {_bold(format(row['value'], f'.{digits}f'), differ)}"
+
+
+def _utility_references(utility: dict[str, Any]) -> Iterator[str]:
+    """What each task has in place of generated slices, and tasks that were not measured."""
+    for what, digits, measured in _measured_tasks(utility):
+        rows = measured["rows"]
+        base = next((rows[name]["base"] for name in utility["priors"] if name in rows), "real")
+        yield f"{what} {rows[base]['value']:.{digits}f}"
+    yield from (
+        f"{TASKS[task][0]}: {NOT_MEASURED}" for task in TASKS if utility and not utility.get(task)
+    )
+
+
+def _measured_tasks(utility: dict[str, Any]) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    for task, (what, digits) in TASKS.items():
+        if utility.get(task):
+            yield what, digits, utility[task]
+
+
+def _brief_readers(evaluation: dict[str, Any]) -> Iterator[str]:
+    for name, found in (evaluation.get("readers") or {}).items():
+        text = _bold(f"{found['accuracy']:.0%}", found["p_value"] < LEVEL)
+        yield f"readers point at {title(name)} in {text}"
+
+
+def _brief_groups(report: dict[str, Any], name: str) -> Iterator[str]:
+    """The largest gap of each attribute in coverage, which is the prior's own."""
+    for attribute, found in ((report.get("groups") or {}).get("attributes") or {}).items():
+        gap = found["gaps"].get(f"coverage, {name}")
+        text = _bold(f"{gap['difference']:.2f}", gap["shown"]) if gap else NOT_MEASURED
+        yield f"largest gap of coverage by {attribute}: {text}"
+
+
 def _brief_privacy(report: dict[str, Any], name: str, evaluation: dict[str, Any]) -> str:
-    copies = "**shown**" if evaluation["memorised"] else "not shown"
+    copies = _bold("shown", True) if evaluation["memorised"] else "not shown"
     row = ((report.get("membership") or {}).get("models") or {}).get(name)
     if row is None:
         return f"copies {copies}"
     auc = (row["calibrated"] or row["plain"])["person_auc"]["value"]
-    alarm = f"**{row['alarm']}**" if row["alarm"] == "yes" else row["alarm"]
+    alarm = _bold(row["alarm"], row["alarm"] == "yes")
     return f"copies {copies}; members told apart: {alarm}, AUC {auc:.2f}"
 
 
@@ -359,8 +368,11 @@ def _brief_references(report: dict[str, Any], evaluation: dict[str, Any] | None)
     """The references of the priors, and what is not measured, under each heading."""
     beside: dict[str, list[str]] = {heading: [] for heading in HEADINGS}
     if evaluation is not None:
-        for heading, pairs in _pairs(evaluation).items():
-            beside[heading] += [f"{what} {null['value']:.{n}f}" for what, _, null, n in pairs]
+        for heading, pairs in pairs_of(evaluation).items():
+            beside[heading] += [
+                f"{what} {estimate_text({**null, 'interval': None}, n)}"
+                for what, _, null, n in pairs
+            ]
         beside["comprehension"].append("real slices: 0 deviations")
     if report.get("data"):
         people = report["data"]["splits"]["train"]["subjects"]
@@ -378,7 +390,8 @@ def _brief_references(report: dict[str, Any], evaluation: dict[str, Any] | None)
     known = (report.get("groups") or {}).get("attributes", ATTRIBUTES)
     if unknown := [name for name in ATTRIBUTES if name not in known]:
         beside["coverage"].append(f"groups by {', '.join(unknown)}: {NOT_MEASURED}")
-    if not any(found.get("readers") for _, found in _named(report)):
-        beside["congruence"].append(f"readers: {NOT_MEASURED}")
+    beside["congruence"] += _utility_references(report.get("utility") or {})
+    read = any(found.get("readers") for _, found in evaluations(report))
+    beside["congruence"].append("readers by guessing: 50%" if read else f"readers: {NOT_MEASURED}")
     beside["consistency"].append(f"other trainings: {NOT_MEASURED}")
     return {heading: "; ".join(parts) or NOT_MEASURED for heading, parts in beside.items()}

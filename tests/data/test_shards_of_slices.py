@@ -22,7 +22,7 @@ from oasis_utils.data.shards_of_slices import (
     training_batches,
     write_shards,
 )
-from oasis_utils.runtime import DataError
+from oasis_utils.runtime import DataError, processes
 
 CONFIG, CPU = DataConfig(image_size=32), torch.device("cpu")
 
@@ -192,6 +192,18 @@ def test_training_reads_shards_only_where_memory_is_short(dataset, little_memory
     assert isinstance(batches, data.ShardedBatches) and len(batches) == 3
     assert "are read from shards" in capsys.readouterr().out
     assert isinstance(training_batches(dataset, CPU, 3, from_shards=False), Batches)
+
+
+@pytest.mark.parametrize(("count", "each"), [(1, ""), (4, " for each of 4 processes")])
+def test_size_that_is_told_is_that_of_the_slices(
+    dataset, little_memory, monkeypatch, capsys, count, each
+):
+    write_shards(dataset)
+    monkeypatch.setattr(shards_of_slices, "GIB", dataset.split("train").images.nbytes)
+    monkeypatch.setattr(processes, "count_here", lambda: count)
+    training_batches(dataset, CPU, 3)
+    told = capsys.readouterr().out
+    assert told.startswith(f"train: 1.00 GiB of slices{each} are read from shards, cpu has ")
 
 
 def test_training_that_fits_into_memory_is_as_without_shards(dataset):

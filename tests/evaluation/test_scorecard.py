@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from oasis_utils.evaluation import scorecard_numbers
 from oasis_utils.evaluation.model_card import write_card
 from oasis_utils.evaluation.scorecard import (
     HEADINGS,
@@ -154,3 +155,62 @@ def test_copies_and_what_their_test_cannot_say_are_told_once(report):
     found = report["priors"]["dcgan"]
     found["memorised"], found["memorisation"]["suspicious"] = True, 77
     assert f"copies: shown; 77 of {found['images']} samples" in scorecard(report)["compliance"][1]
+
+
+# ---------------------------------------------------------------- bold and measured in brief
+
+
+@pytest.mark.parametrize(("word", "bold"), [("higher", True), ("lower", True), ("alike", False)])
+def test_in_brief_bold_follows_the_outcome_not_the_sentence(report, monkeypatch, word, bold):
+    monkeypatch.setattr(scorecard_numbers, "differs", lambda *_: word)
+    row = scorecard_rows(report)["congruence"]["PixelCNN"]
+    assert (row.count("**") == 4) is bold and ("**" in row) is bold
+
+
+@pytest.fixture
+def measured():
+    """A whole report, with utility and groups."""
+    return json.loads(RECORD.read_text(encoding="utf-8"))
+
+
+def test_in_brief_use_as_training_data_is_shown_beside_what_it_is_compared_with(measured):
+    row = scorecard_rows(measured)["congruence"]
+    age, dice = "error of the age in years", "Dice of tissues"
+    assert row["PixelCNN"].endswith(f"; {age} **6.7**; {dice} 0.915")
+    assert f"; {age} 5.8; {dice} 0.915; readers" in row[LAST]  # Dice: relabelled slices
+    measured["utility"]["age"]["test_people"] = 9
+    measured["utility"]["segmentation"] = None
+    row = scorecard_rows(measured)["congruence"]
+    assert row["PixelCNN"].endswith(f"; {age} 6.7")
+    assert f"{dice}: {NOT_MEASURED}" in row[LAST]
+    del measured["utility"]["age"]["rows"]["DCGAN"]
+    assert scorecard_rows(measured)["congruence"]["DCGAN"].endswith(f"; {age}: {NOT_MEASURED}")
+
+
+@pytest.mark.parametrize(("shown", "text"), [(True, "**0.10**"), (False, "0.10"), (None, "0.10")])
+def test_in_brief_gaps_of_groups_are_shown(measured, shown, text):
+    gaps = measured["groups"]["attributes"]["age"]["gaps"]
+    gaps["coverage, PixelCNN"]["shown"] = shown
+    del gaps["coverage, DCGAN"]
+    row, what = scorecard_rows(measured)["coverage"], "largest gap of coverage by age"
+    assert row["PixelCNN"].endswith(f"; {what}: {text}")
+    assert row["DCGAN"].endswith(f"; {what}: {NOT_MEASURED}")
+
+
+@pytest.mark.parametrize(("p_value", "text"), [(0.01, "**90%**"), (0.2, "90%")])
+def test_in_brief_answers_of_readers_are_shown(report, p_value, text):
+    read = {"accuracy": 0.9, "p_value": p_value, "verdict": ""}
+    report["priors"]["dcgan"]["readers"] = {"dcgan": read}
+    row = scorecard_rows(report)["congruence"]
+    assert row["DCGAN"].endswith(f"; readers point at DCGAN in {text}")
+    assert "readers" not in row["PixelCNN"]
+    assert row[LAST].endswith("; readers by guessing: 50%")
+
+
+def test_slices_of_which_no_two_share_a_position_have_no_variety(report):
+    for evaluation in report["priors"].values():
+        for side in evaluation["variety"].values():
+            if side:
+                side["pair_ms_ssim"] = {"value": None, "interval": None}
+    assert "MS-SSIM of two slices not measured" in scorecard(report)["coverage"][0]
+    assert "MS-SSIM not measured" in scorecard_rows(report)["coverage"]["PixelCNN"]

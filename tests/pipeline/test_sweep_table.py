@@ -81,6 +81,19 @@ def test_a_report_is_what_the_up_to_date_notebooks_saved(tmp_path):
     assert rows([changed], tmp_path)[0].found == {}
 
 
+def test_what_follows_an_outdated_notebook_of_its_stage_does_not_count(tmp_path):
+    text = "profile: smoke\nstages: [01, [02, 03, 04, 05, 06, 07, 08]]"
+    path = sweep_file(tmp_path, text)
+    finish(planned(path)[0].preparation)
+    (run,) = planned(path)
+    finish(run)
+    write_report(run, 0.9, 0.8, 0.95)
+    assert {"reconstruction", "codebook", "priors", "seconds"} <= set(report_of(run))
+    (changed,) = planned(sweep_file(tmp_path, text, parameters="{revive_below: 0.5}"))  # of 02
+    assert set(report_of(changed)) & set(report_of(run)) == {"data"}
+    assert rows([changed], tmp_path)[0].found == {}
+
+
 def test_stages_of_an_earlier_file_do_not_count(made, tmp_path):
     _, runs = made
     assert set(rows(runs[:1], tmp_path)[0].found) == {"ssim", "brain_ssim", "seconds"}

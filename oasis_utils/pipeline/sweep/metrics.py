@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -108,7 +109,7 @@ def report_of(run: SweepRun) -> Sections:
     """The report of a run, from what its up-to-date notebooks saved.
 
     Sections of an earlier setting, which the run folder may still hold, are left out: those of
-    notebooks that are not up to date, and of all stages after one that has such a notebook.
+    the first notebook that is not up to date, and of all after it.
 
     Args:
         run: Of the sweep as it is now.
@@ -129,14 +130,10 @@ def report_of(run: SweepRun) -> Sections:
 
 
 def _up_to_date(run: SweepRun) -> tuple[list[str], bool]:
-    """Names of the notebooks that are, and whether all are."""
-    names: list[str] = []
-    for stage in run.stages:
-        done = [step.name for step in stage.steps if is_done(step, run.folder)]
-        names += done
-        if len(done) < len(stage.steps):
-            return names, False
-    return names, True
+    """Names of the notebooks before the first that is not, and whether all are."""
+    steps = [step for stage in run.stages for step in stage.steps]
+    done = list(itertools.takewhile(lambda step: is_done(step, run.folder), steps))
+    return [step.name for step in done], len(done) == len(steps)
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
