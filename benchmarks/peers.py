@@ -40,6 +40,7 @@ from oasis_utils.runtime import (
     hardware,
     keep_freed_memory,
     project_root,
+    read_json,
     revision,
     seed_everything,
     write_json,
@@ -318,17 +319,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("pins", type=Path)
     parser.add_argument("--seconds", type=float, nargs="+", default=[60.0, 240.0, 900.0])
-    parser.add_argument("--only", nargs="+", choices=RECIPES, default=list(RECIPES))
+    parser.add_argument(
+        "--only", nargs="+", choices=RECIPES, default=list(RECIPES), help="others are kept"
+    )
     parser.add_argument("--json", type=Path, default=RESULT)
     args = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    study, rows = Study(args.pins, 0), {}
+    study, about = Study(args.pins, 0), {"hardware": hardware(CPU), "seed": 0}
     for name in args.only:
-        rows[name] = RECIPES[name](study, sorted(args.seconds))
-        print(name, rows[name], flush=True)
-    about = {"revision": revision(), "hardware": hardware(CPU), "seed": 0}
-    write_json(args.json, about | {"rows": rows})
+        row = RECIPES[name](study, sorted(args.seconds))
+        print(name, row, flush=True)
+        rows = read_json(args.json)["rows"] if args.json.exists() else {}
+        rows[name] = {"revision": revision(), "after": row}
+        write_json(args.json, about | {"rows": {k: rows[k] for k in RECIPES if k in rows}})
 
 
 if __name__ == "__main__":
