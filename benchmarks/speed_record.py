@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/speed_record.py vqvae PINS --change "first" --package OLD
     OMP_NUM_THREADS=1 python benchmarks/speed_record.py pixelcnn PINS --change "Muon" --steps 600
-    python benchmarks/speed_record.py --table
+    python benchmarks/record_tables.py
 
 PINS is made by `speed_pins.py`. Each call trains several seeds and adds a line to
 `benchmarks/records/MODEL.json`: median and spread of the seconds to the first of 20 marks at which
@@ -29,7 +29,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from copy_tables import markdown
 
 from oasis_utils.metrics import features
 from oasis_utils.metrics import image_quality as metrics
@@ -167,40 +166,10 @@ def _told(words: list[str]) -> list[str]:
     return [Path(w).name if os.sep in w and Path(w).exists() else w for w in words]
 
 
-def table() -> str:
-    """All records as Markdown tables."""
-    parts = []
-    for model, targets in TARGETS.items():
-        if not (RECORDS / f"{model}.json").exists():
-            continue
-        goal = ", ".join(f"{name} {sign} {value}" for name, (sign, value) in targets.items())
-        records = read_json(RECORDS / f"{model}.json")["records"]
-        first = records[0]["cpu_seconds"]
-        head = [
-            f"{model} to {goal}",
-            "CPU seconds",
-            "of the first",
-            "steps",
-            "seeds that reached it",
-        ]
-        rows = [
-            [
-                item["change"],
-                "{:.0f} ({:.0f} to {:.0f})".format(item["cpu_seconds"], *item["spread"]),
-                f"{item['cpu_seconds'] / first:.0%}",
-                f"{item['steps']:.0f}",
-                f"{item['reached']} of {item['seeds']}",
-            ]
-            for item in records
-        ]
-        parts.append(markdown(head, rows))
-    return "\n\n".join(parts)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("model", nargs="?", choices=TARGETS)
-    parser.add_argument("pins", nargs="?", type=Path, help="folder that speed_pins.py made")
+    parser.add_argument("model", choices=TARGETS)
+    parser.add_argument("pins", type=Path, help="folder that speed_pins.py made")
     parser.add_argument("--change", default="", help="what is new in this line")
     parser.add_argument(
         "--package", type=Path, default=project_root(), help="checkout to train with"
@@ -212,12 +181,7 @@ def main() -> None:
     parser.add_argument("--config", type=json.loads, default={}, help="changes as JSON")
     parser.add_argument("--training", type=json.loads, default={}, help="changes as JSON")
     parser.add_argument("--try", dest="only_try", action="store_true", help="print, do not record")
-    parser.add_argument("--table", action="store_true", help="print all records")
     args = parser.parse_args()
-    if args.table:
-        return print(table())
-    if not args.model or not args.pins:
-        parser.error("say which model, and where the pins are")
     torch.set_num_threads(1)
     found, path = line(args), RECORDS / f"{args.model}.json"
     print(json.dumps(found, indent=2))
