@@ -52,7 +52,8 @@ def code_patches(
     Returns:
         A new figure.
     """
-    figure = slices(patches, [f"code {k}" for k in codes], size=0.95, title=title)
+    columns = min(8, len(patches))
+    figure = slices(patches, [f"code {k}" for k in codes], columns, size=0.95, title=title)
     cell = patches.shape[1] // 2
     corner = cell // 2 - 0.5
     for ax in figure.axes[: len(patches)]:
