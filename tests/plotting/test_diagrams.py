@@ -8,12 +8,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch, Polygon
 from matplotlib.text import Text
 
 from oasis_utils import models, plotting
 from oasis_utils.config import PROFILES, DCGANConfig, PixelCNNConfig, VQVAEConfig
 from oasis_utils.plotting import diagrams
+from oasis_utils.plotting.diagrams.canvas import Canvas
 
 pytestmark = pytest.mark.usefixtures("shared_style")
 
@@ -178,6 +179,24 @@ def test_the_gradient_and_the_losses_are_those_of_the_configuration():
     words = "\n".join(text.get_text() for text in texts(vqvae("odd weights")))
     assert "0.125 (1 − SSIM)" in words and "0.125 ‖z − sg[e]‖²" in words
     assert "rotation" in "\n".join(text.get_text() for text in texts(vqvae("no residuals")))
+
+
+def test_the_gradient_of_a_vqvae_goes_to_the_codes_and_from_there_to_the_latents(monkeypatch):
+    ways = []
+    monkeypatch.setattr(Canvas, "gradient", lambda _, points: ways.append(points))
+    faces = np.array([face.get_xy()[:4] for face in vqvae("demo").findobj(Polygon)])
+    to_codes, around, from_latents = ways
+
+    def touches(point, solid):
+        """Whether a point lies in the box of a solid, with 0.05 inches to spare."""
+        low, high = solid.min((0, 1)) - 0.05, solid.max((0, 1)) + 0.05
+        return (low <= point).all() and (point <= high).all()
+
+    last = faces[faces[:, :, 0].min(1) > 6.5]  # the solids of the last column
+    upper = last[:, :, 1].mean(1) > 2.75
+    latents, codes = last[upper], last[~upper]
+    assert touches(to_codes[-1], codes) and touches(around[0], codes)
+    assert touches(around[-1], latents) and touches(from_latents[0], latents)
 
 
 def test_equal_blocks_are_drawn_once_with_their_number():

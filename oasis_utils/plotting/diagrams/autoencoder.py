@@ -36,9 +36,9 @@ def vqvae(
     the gradient.
 
     Alt text: A slice passes the blocks of an encoder and becomes latents z. The nearest code of a
-    codebook replaces each latent, and a decoder turns the codes e into a reconstruction. A dashed
-    arrow follows the gradient from the reconstruction loss through the decoder, past the arg min,
-    and through the encoder.
+    codebook replaces each latent, and a decoder turns the codes e into a reconstruction. Dashed
+    arrows follow the gradient from the reconstruction loss through the decoder to the codes, past
+    the arg min to the latents, and through the encoder.
 
     Args:
         blocks: As from `models.block_shapes`; those of a patch discriminator are not drawn.
@@ -150,9 +150,14 @@ def _losses(canvas: Canvas, config: VQVAEConfig) -> None:
 
 
 def _gradient(canvas: Canvas, config: VQVAEConfig) -> None:
-    """From the loss through the decoder, past the arg min, through the encoder."""
-    low, high, end = DOWN - 0.22, UP - 0.22, LEFT + 0.6
-    canvas.gradient([(end, low), (PAST, low), (PAST, MIDDLE + 0.1)])
-    canvas.gradient([(PAST, MIDDLE + 0.1), (PAST, high), (end, high)])
+    """From the loss through the decoder to the codes, past the arg min to the latents, and through
+    the encoder.
+    """
+    low, high, end, solid = DOWN - 0.22, UP - 0.22, LEFT + 0.6, RIGHT - 0.38
+    canvas.gradient([(end, low), (solid, low)])
+    x, below, above = RIGHT - 0.2, DOWN + 0.57, UP - 0.6
+    around = [(x, DOWN + 0.37), (x, below), (PAST, below), (PAST, above), (x, above)]
+    canvas.gradient([*around, (x, UP - 0.38)])
+    canvas.gradient([(solid, high), (end, high)])
     words = f"gradient past the arg min:\n{config.gradient}"
     canvas.text((PAST - 0.12, MIDDLE), words, ORANGE, ha="right")
