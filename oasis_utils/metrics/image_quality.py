@@ -179,11 +179,17 @@ def slice_scores(
     images: Float[Tensor, "batch 1 height width"],
     region: Bool[Tensor, "batch 1 height width"] | None = None,
 ) -> dict[str, Float[Tensor, " batch"]]:
-    """{"ssim", "brain_ssim", "psnr"} of each slice: SSIM in the full frame and inside the brain
-    (nan where a slice has none), PSNR in dB, at most PSNR_LIMIT.
+    """How like each image is to its reference.
 
-    region: the pixels of the reference that "brain_ssim" covers, see `brain_ssim`;
-    `Split.region_name` names them.
+    Args:
+        reference: the true slices, in [0, 1].
+        images: others to compare with them, in [0, 1].
+        region: the pixels of the reference that "brain_ssim" covers, see `brain_ssim`;
+            `Split.region_name` names them.
+
+    Returns:
+        {"ssim", "brain_ssim", "psnr"}: SSIM in the full frame and inside the brain (nan where a
+        slice has none), PSNR in dB, at most PSNR_LIMIT.
     """
     reference, images = reference.double(), images.double()
     return {
