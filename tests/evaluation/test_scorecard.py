@@ -174,6 +174,10 @@ def measured():
 
 
 def test_in_brief_use_as_training_data_is_shown_beside_what_it_is_compared_with(measured):
+    for task, value in (("age", 6.7), ("segmentation", 0.915)):
+        measured["utility"][task]["rows"]["PixelCNN"] |= {"value": value}
+    measured["utility"]["age"]["rows"]["PixelCNN"]["gain_interval"] = [-1.6, -0.1]
+    measured["utility"]["segmentation"]["rows"]["PixelCNN"]["gain_interval"] = [-0.01, 0.01]
     row = scorecard_rows(measured)["congruence"]
     age, dice = "error of the age in years", "Dice of tissues"
     assert row["PixelCNN"].endswith(f"; {age} **6.7**; {dice} 0.915")
@@ -190,7 +194,7 @@ def test_in_brief_use_as_training_data_is_shown_beside_what_it_is_compared_with(
 @pytest.mark.parametrize(("shown", "text"), [(True, "**0.10**"), (False, "0.10"), (None, "0.10")])
 def test_in_brief_gaps_of_groups_are_shown(measured, shown, text):
     gaps = measured["groups"]["attributes"]["age"]["gaps"]
-    gaps["coverage, PixelCNN"]["shown"] = shown
+    gaps["coverage, PixelCNN"] |= {"shown": shown, "difference": 0.1}
     del gaps["coverage, DCGAN"]
     row, what = scorecard_rows(measured)["coverage"], "largest gap of coverage by age"
     assert row["PixelCNN"].endswith(f"; {what}: {text}")
