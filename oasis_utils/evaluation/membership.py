@@ -314,9 +314,6 @@ def _controls(groups: dict[str, Group], n_codes: int) -> dict[str, tuple[str, Sc
     }
 
 
-# ---------------------------------------------------------------- words
-
-
 def _estimate(found: tuple[float, tuple[float, float] | None]) -> EstimateResults:
     return EstimateResults(*found)
 
@@ -343,7 +340,8 @@ def _verdict(attack: AttackResults | None, null: AttackResults | None) -> tuple[
     if away > 0:
         return "unclear", (
             f"it is unclear whether members are told from others: the AUC {brief} leaves out 0.5,"
-            f" but the draw of people alone may give {0.5 - reach:.2f} to {0.5 + reach:.2f}"
+            f" but between people whom no model has seen it may be {0.5 - reach:.2f} to"
+            f" {0.5 + reach:.2f}"
         )
     return "no", f"members are not shown to be told from others: AUC {brief}"
 

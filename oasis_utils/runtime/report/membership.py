@@ -38,7 +38,7 @@ class MembershipRow(Strict):
         calibrated: The same, also adjusted for how difficult a slice is; None with too few people.
         null: As calibrated, validation against test people: no model has learned from either.
         alarm: Whether members are told from others: "yes"; "unclear" where the interval leaves out
-            chance, but not what the draw of people alone may give; "no"; or "too few people".
+            chance, but not what people whom no model has seen give; "no"; or "too few people".
         verdict: The same in words.
     """
 
