@@ -284,9 +284,10 @@ def _band(ax: Axes, items: list[dict[str, Any] | None], name: str, look: dict[st
     left = [low for _, (low, _) in known]
     ax.use_sticky_edges = False  # else the axis ends at the edge of a box
     ax.barh(places, widths, 0.8, left, label=name, zorder=0, linewidth=1, **look)
+    style = look.get("linestyle", "-")  # the tick of a dashed box is dashed
     for y, item in enumerate(items):
         if item:
-            ax.vlines(item["value"], y - 0.4, y + 0.4, "0.35", linewidth=0.8, zorder=1)
+            ax.vlines(item["value"], y - 0.4, y + 0.4, "0.35", style, linewidth=0.8, zorder=1)
 
 
 def scatter(

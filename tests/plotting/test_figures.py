@@ -557,6 +557,12 @@ def test_the_references_of_a_forest_are_bands():
     assert [0.5, 0.5] in drawn  # the tick at the estimate
 
 
+def test_the_tick_of_a_dashed_band_is_dashed():
+    (ax,) = plotting.forest(FOREST, "KID", bands=["ours", "theirs"]).axes
+    dashes = [lines.get_linestyle()[0][1] is not None for lines in ax.collections]
+    assert dashes == [False, False, True]
+
+
 def test_bars_of_codes_are_ordered_by_the_first_setting():
     bars = EVERY_FIGURE["code_probabilities"]().axes[0].containers
     heights = [[bar.get_height() for bar in group] for group in bars]
