@@ -259,10 +259,11 @@ def forest(
         ax.axvline(neutral, color=GREY, linestyle="--", linewidth=1)
     for name, look in zip(bands, BANDS, strict=False):
         _band(ax, [row.get(name) for row in rows.values()], name, look)
-    for i, (name, colour, marker) in enumerate(zip(sets, COLOURS, "osD^v<", strict=False)):
-        offset = 0.7 * ((i + 0.5) / len(sets) - 0.5)
-        known = [(y + offset, row[name]) for y, row in enumerate(rows.values()) if row.get(name)]
-        known = [(y, item) for y, item in known if item and item["value"] is not None]
+    found = {name: _measured(rows, name) for name in sets}
+    lanes = [name for name, items in found.items() if items]  # no room for a set without values
+    for name, colour, marker in zip(sets, COLOURS, "osD^v<", strict=False):
+        offset = 0.7 * ((lanes.index(name) + 0.5) / len(lanes) - 0.5) if found[name] else 0.0
+        known = [(y + offset, item) for y, item in found[name]]
         for y, item in known:
             if item["interval"] is not None and np.isfinite(item["interval"]).all():
                 ax.hlines(y, *item["interval"], color=colour, linewidth=1.2)
@@ -275,6 +276,14 @@ def forest(
     if legend:
         legend_below(figure_of(ax))
     return figure_of(ax)
+
+
+def _measured(
+    rows: dict[str, dict[str, dict[str, Any] | None]], name: str
+) -> list[tuple[int, dict[str, Any]]]:
+    """Rows of `forest` in which a set has a value."""
+    items = ((y, row.get(name)) for y, row in enumerate(rows.values()))
+    return [(y, item) for y, item in items if item is not None and item["value"] is not None]
 
 
 def _band(ax: Axes, items: list[dict[str, Any] | None], name: str, look: dict[str, Any]) -> None:

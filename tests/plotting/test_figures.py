@@ -533,6 +533,14 @@ def test_a_forest_shows_each_value_in_its_row_and_skips_what_was_not_measured():
     assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first row on top
 
 
+def test_a_set_without_values_takes_no_room_in_a_forest():
+    rows = {who: {"a": None, "b": {"value": 0.5, "interval": None}} for who in ("young", "old")}
+    (ax,) = plotting.forest(rows, "KID").axes
+    (markers,) = (line for line in ax.lines if len(line.get_xydata()))
+    assert markers.get_xydata()[:, 1].tolist() == [0, 1]  # on the ticks
+    assert markers.get_color() != plotting.COLOURS[0]  # that of a
+
+
 def test_panels_of_a_forest_share_one_legend():
     figure, axes = plt.subplots(1, 2)
     for ax in axes:
