@@ -1,4 +1,4 @@
-"""Writes the tables of the speed records and of the tutorials' recipes into docs/benchmarks.md.
+"""Writes the tables of the speed records into docs/benchmarks.md.
 
 python benchmarks/record_tables.py
 """
@@ -14,7 +14,6 @@ from oasis_utils.runtime import project_root, read_json
 from oasis_utils.runtime.files import write_texts
 
 RECORDS = project_root() / "benchmarks/records"
-PEERS = project_root() / "benchmarks/results/peers.json"
 PAGE = project_root() / "docs/benchmarks.md"
 BEGIN, END = "<!-- records: made by benchmarks/record_tables.py -->", "<!-- end of records -->"
 MODELS = {"vqvae": "VQ-VAE", "pixelcnn": "PixelCNN", "dcgan": "DCGAN"}
@@ -49,29 +48,12 @@ def of_model(model: str, record: dict[str, Any]) -> str:
     return markdown([*head, "steps", "seeds that reached it", "revision"], rows)
 
 
-def of_peers(found: dict[str, Any]) -> str:
-    """Quality of each recipe by CPU time."""
-    marks = list(dict.fromkeys(mark for row in found["rows"].values() for mark in row["after"]))
-    rows = [
-        [name] + [_look(row["after"].get(mark)) for mark in marks]
-        for name, row in found["rows"].items()
-    ]
-    return markdown(["recipe", *(f"{mark} CPU seconds" for mark in marks)], rows)
-
-
-def _look(item: dict[str, float] | None) -> str:
-    return "" if item is None else f"{item['value']:.3f} ({item['steps']:.0f} steps)"
-
-
 def text() -> str:
     """All tables, with the machines they were measured on."""
     records = {m: read_json(p) for m in MODELS if (p := RECORDS / f"{m}.json").exists()}
     lines = {item["hardware"] for record in records.values() for item in record["records"]}
     parts = [of_model(model, record) for model, record in records.items()]
-    peers = read_json(PEERS)
-    return "\n\n".join(
-        [*parts, f"{', '.join(sorted(lines))}.", of_peers(peers), f"{peers['hardware']}, one seed."]
-    )
+    return "\n\n".join([*parts, f"{', '.join(sorted(lines))}."])
 
 
 def with_tables(page: str, tables: str) -> str:

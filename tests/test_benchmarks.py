@@ -258,7 +258,7 @@ def test_records_have_five_seeds_and_begin_with_the_first_revision():
     from record_tables import RECORDS
 
     paths = sorted(RECORDS.glob("*.json"))
-    assert {"vqvae", "pixelcnn"} <= {path.stem for path in paths}
+    assert "vqvae" in {path.stem for path in paths}
     for path in paths:
         lines = json.loads(path.read_text(encoding="utf-8"))["records"]
         assert lines[0]["revision"].startswith("889d11c")
@@ -267,7 +267,7 @@ def test_records_have_five_seeds_and_begin_with_the_first_revision():
             assert line["spread"][0] <= line["cpu_seconds"] <= line["spread"][1]
 
 
-def test_the_page_shows_records_and_peers():
+def test_the_page_shows_the_speed_records():
     import record_tables
 
     assert record_tables.made() == record_tables.PAGE.read_text(encoding="utf-8")
