@@ -272,6 +272,7 @@ def forest(
     ax.set_ylim(len(rows) - 0.5, -0.5)  # the first row on top
     ax.set_yticks(range(len(rows)), list(rows), fontsize=8)
     ax.grid(axis="x", linewidth=0.4, alpha=0.5)
+    ax.locator_params(axis="x", nbins=5)  # room for labels of four decimals
     ax.set(xlabel=xlabel, title=title)
     if legend:
         legend_below(figure_of(ax))
