@@ -1,8 +1,8 @@
 """Verdicts on an evaluation in words.
 
-A verdict says "higher" or "lower" only where the difference of a metric and its reference exceeds
-its 95 % interval, and "not shown to differ" where it does not. With fewer than FEW people it says
-neither.
+A verdict says "higher" or "lower" only where the 95 % interval of the difference of a metric and
+its reference excludes 0, and "not shown to differ" where it contains 0. With fewer than FEW people
+it says neither.
 """
 
 from __future__ import annotations
