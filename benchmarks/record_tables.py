@@ -1,7 +1,4 @@
-"""Writes the tables of the speed records into docs/benchmarks.md.
-
-python benchmarks/record_tables.py
-"""
+"""Writes the tables of the speed records into docs/benchmarks.md; takes no arguments."""
 
 from __future__ import annotations
 
@@ -16,13 +13,8 @@ from oasis_utils.runtime.files import write_texts
 RECORDS = project_root() / "benchmarks/records"
 PAGE = project_root() / "docs/benchmarks.md"
 BEGIN, END = "<!-- records: made by benchmarks/record_tables.py -->", "<!-- end of records -->"
-MODELS = {"vqvae": "VQ-VAE", "pixelcnn": "PixelCNN", "dcgan": "DCGAN"}
-SCORES = {
-    "ssim": "SSIM",
-    "kid": "KID",
-    "nats_per_code": "nats per code",
-    "code_divergence": "code divergence",
-}
+MODELS = {"vqvae": "VQ-VAE", "pixelcnn": "PixelCNN"}
+SCORES = {"ssim": "SSIM", "kid": "KID", "nats_per_code": "nats per code"}
 SIGNS = {">=": "≥", "<=": "≤"}
 
 

@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 
 
 def main(out: Path) -> None:
-    """Make all three files; what is there is used again."""
+    """Make all three files; older ones are replaced."""
     settings, run = load_profile("demo"), RunFolder.at(out / "run")
     seed_everything(0)
     with Progress("making sample brains", 1) as progress:

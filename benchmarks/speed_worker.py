@@ -21,7 +21,6 @@ import torch
 try:
     from oasis_utils.config import load_profile
     from oasis_utils.data.batches import Batches
-    from oasis_utils.models.dcgan import DCGAN
     from oasis_utils.models.pixelcnn import PixelCNN
     from oasis_utils.models.vqvae import VQVAE
     from oasis_utils.runtime import keep_freed_memory, seed_everything
@@ -30,7 +29,6 @@ try:
 
     keep_freed_memory()  # as its commands and notebooks do
 except ImportError:  # revision 889d11c
-    from oasis_utils.dcgan import DCGAN
     from oasis_utils.pixelcnn import PixelCNN
     from oasis_utils.vqvae import VQVAE
 
@@ -61,55 +59,24 @@ class VQVAETask:
         return {"images": (torch.cat(parts) * 255).round().to(torch.uint8).numpy()}
 
 
-class PriorTask:
-    """What both priors are trained on: index maps with positions and ages."""
-
-    def __init__(self, training: Any, maps: Arrays, seed: int):
-        self.maps, self.train, self.held_out = maps, _told(maps, "train"), _told(maps, "validate")
-        self.batches = Batches(self.train, training.batch_size, True, seed=seed)
-        self.codebook = torch.from_numpy(maps["codebook"])
-        self.n_plain = int(maps["n_plain"])
-
-    @property
-    def known(self) -> tuple[torch.Tensor, ...]:
-        """Training maps, their positions and ages."""
-        return self.train["indices"], self.train["positions"], self.train["ages"]
-
-
-class PixelCNNTask(PriorTask):
-    """Judged by the nats per code of the validation maps."""
+class PixelCNNTask:
+    """Trains on index maps with positions and ages; judged by nats per code of validation maps."""
 
     def __init__(self, config: Any, training: Any, slices: Arrays, maps: Arrays, seed: int):
-        super().__init__(training, maps, seed)
+        train, self.held_out = _told(maps, "train"), _told(maps, "validate")
+        self.batches = Batches(train, training.batch_size, True, seed=seed)
         self.model = PixelCNN(config)
         if hasattr(self.model, "use_layouts"):
-            self.model.use_layouts(self.codebook, *self.known, self.n_plain)
+            known = train["indices"], train["positions"], train["ages"]
+            codebook = torch.from_numpy(maps["codebook"])
+            self.model.use_layouts(codebook, *known, int(maps["n_plain"]))
 
     def look(self, model: PixelCNN) -> Arrays:
         """{"nats"}: per code."""
         return {"nats": np.array(model.validate(Batches(self.held_out, 64))["nats_per_code"])}
 
 
-class DCGANTask(PriorTask):
-    """Judged by maps that are generated at the positions and ages of the validation maps."""
-
-    def __init__(self, config: Any, training: Any, slices: Arrays, maps: Arrays, seed: int):
-        super().__init__(training, maps, seed)
-        self.model = DCGAN(config)
-        uses = torch.bincount(self.train["indices"].flatten(), minlength=len(self.codebook))
-        self.model.use_codebook(self.codebook, uses)
-        extra = (self.n_plain,) if hasattr(self.model, "settled") else ()
-        self.model.use_maps(*self.known, *extra)
-
-    def look(self, model: DCGAN) -> Arrays:
-        """{"indices", "settled"}: maps, and whether they are decoded and encoded once more."""
-        positions, ages = self.held_out["positions"], self.held_out["ages"]
-        drawn = model.sample(positions, model.noise(list(range(len(positions)))), ages)
-        settled = np.array(getattr(model, "settled", False))
-        return {"indices": drawn.numpy().astype(np.uint16), "settled": settled}
-
-
-TASKS = {"vqvae": VQVAETask, "pixelcnn": PixelCNNTask, "dcgan": DCGANTask}
+TASKS = {"vqvae": VQVAETask, "pixelcnn": PixelCNNTask}
 
 
 def _told(maps: Arrays, split: str) -> dict[str, torch.Tensor]:
