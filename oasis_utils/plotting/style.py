@@ -43,7 +43,7 @@ def use_style() -> None:
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> Path:
-    """Write a PNG.
+    """Write a PNG. A title that is wider than the figure is broken at its dots (·) first.
 
     Args:
         figure: Any matplotlib figure.
@@ -53,10 +53,18 @@ def save_figure(figure: Figure, folder: Path, name: str) -> Path:
     Returns:
         The path of the file.
     """
+    _break_title(figure)
     path = folder / f"{name}.png"
     with atomic(path) as partial:
         figure.savefig(partial, format="png")
     return path
+
+
+def _break_title(figure: Figure) -> None:
+    title = figure.get_suptitle()
+    for text in figure.texts:
+        if text.get_text() == title and text.get_window_extent().width > figure.bbox.width:
+            text.set_text(title.replace(" · ", "\n"))
 
 
 def axes_or_new(ax: Axes | None, width: float, height: float) -> Axes:

@@ -30,6 +30,17 @@ def test_names_of_folders_are_shown_as_they_are(name, tmp_path):
         assert text.get_text() == name and not text.get_parse_math()
 
 
+@pytest.mark.parametrize(("width", "title"), [(3.0, "What is shown\nthe data"), (9.0, None)])
+def test_a_title_wider_than_the_figure_is_broken(width, title, tmp_path):
+    words = "What is shown · the data"
+    figure = plt.figure(figsize=(width, 2.0))
+    figure.suptitle(words, fontsize=20)
+    plotting.save_figure(figure, tmp_path, "figure")
+    assert figure.get_suptitle() == (title or words)
+    (text,) = figure.texts
+    assert text.get_window_extent().width <= figure.bbox.width
+
+
 def test_logarithmic_axes_have_plain_numbers():
     x = np.array([1.0, 2.0, 3.0])
     figure = plotting.lines(x, {"a": np.array([0.003, 0.2, 40])}, "x", "y", log=True)
