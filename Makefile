@@ -30,7 +30,7 @@ demo: $(READY)
 
 # on two cores or more, in that many processes of one thread
 test: lint $(BROWSER)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(APART)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations 30 -n auto $(APART)
 
 test-fast: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadscope -m '$(FAST)'
