@@ -148,7 +148,7 @@ def prior_of(vqvae: VQVAE, maps: CodeMaps, choice: Choice, n_positions: int) -> 
     )
     model, tensors = PixelCNN(config), maps.to("train", CPU)
     told = (tensors[key] for key in ("indices", "positions", "ages"))
-    model.use_layouts(vqvae.quantizer.codebook, *told, n_plain=maps.n_plain)
+    model.use_maps(vqvae.quantizer.codebook, *told, n_plain=maps.n_plain)
     training = replace(DEMO.pixelcnn_training, weight_decay=choice.weight_decay)
     batches = Batches(tensors, training.batch_size, shuffle=True, seed=0)
     return trained(model.train(), batches, training, choice.steps)

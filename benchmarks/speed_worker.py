@@ -66,10 +66,10 @@ class PixelCNNTask:
         train, self.held_out = _told(maps, "train"), _told(maps, "validate")
         self.batches = Batches(train, training.batch_size, True, seed=seed)
         self.model = PixelCNN(config)
-        if hasattr(self.model, "use_layouts"):
+        if hasattr(self.model, "use_maps"):
             known = train["indices"], train["positions"], train["ages"]
             codebook = torch.from_numpy(maps["codebook"])
-            self.model.use_layouts(codebook, *known, int(maps["n_plain"]))
+            self.model.use_maps(codebook, *known, int(maps["n_plain"]))
 
     def look(self, model: PixelCNN) -> Arrays:
         """{"nats"}: per code."""

@@ -120,10 +120,11 @@ def vqvae(**changes) -> nn.Module:
 
 def pixelcnn(**changes) -> nn.Module:
     """With layouts only if the changes say so; these are fitted."""
-    model = with_fixed_weights(PixelCNN(replace(SMOKE.pixelcnn, **{"layout": 0, **changes})))
+    plain = {"layout": 0, "start": "random"}
+    model = with_fixed_weights(PixelCNN(replace(SMOKE.pixelcnn, **(plain | changes))))
     if model.layout is not None:
         known = maps(2, 64)
-        model.use_layouts(codes_of_uneven_use(model.config), *(known[key] for key in known))
+        model.use_maps(codes_of_uneven_use(model.config), *(known[key] for key in known))
         same_signs(model.layout.linear)
     return model
 
@@ -175,6 +176,7 @@ CASES: dict[type, dict[str, Callable[[], nn.Module]]] = {
         "smoke": pixelcnn,
         "ages": lambda: pixelcnn(**AGES),
         "layouts": lambda: pixelcnn(layout=8, **AGES),
+        "start from the codebook": lambda: pixelcnn(layout=8, start="codebook", **AGES),
         MUON: pixelcnn,
     },
     DCGAN: {

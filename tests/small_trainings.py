@@ -149,7 +149,7 @@ def tiny_pixelcnn(layout=0):
     )
     model, maps = PixelCNN(config), map_batches(shuffle=False).tensors
     codebook = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
-    model.use_layouts(codebook, maps["indices"], maps["positions"])
+    model.use_maps(codebook, maps["indices"], maps["positions"])
     return model
 
 

@@ -50,7 +50,8 @@ CHANGES = {
     "kmeans": False,
     "gradient": "rotation",
     "space": "index",
-    "start": "blank",
+    "DCGANConfig.start": "blank",
+    "PixelCNNConfig.start": "codebook",
     "per_position": True,
     "settled": True,
     "loss": "bce",
@@ -61,7 +62,8 @@ FIELDS = [(kind, field.name) for kind in KINDS for field in dataclasses.fields(k
 
 def changed(kind, name):
     default = kind()
-    value = CHANGES[name] if name in CHANGES else getattr(default, name) + 1
+    of_kind = CHANGES.get(f"{kind.__name__}.{name}", CHANGES.get(name))
+    value = getattr(default, name) + 1 if of_kind is None else of_kind
     assert value != getattr(default, name)
     return dataclasses.replace(default, **{name: value})
 

@@ -105,9 +105,11 @@ class PixelCNNConfig:
         grid: Rows = columns of an index map.
         n_codes: K, size of the codebook.
         n_positions: Slice positions that the model is conditioned on.
+        start: Initialisation: "codebook", in which codes of similar vectors have similar weights
+            (models/codebook_start.py), or "random".
         layout: Numbers that describe the layout of a whole map (models/layout.py); 0: none.
         layout_noise: Standard deviation of the noise that training adds to these numbers.
-        code_dim: D, dimensions of the codes whose maps the layout describes.
+        code_dim: D, dimensions of the codes.
         channels: Feature maps of either stack.
         blocks: Gated blocks; the first one is masked (type A).
         first_kernel: Width of the first block's kernels, odd.
@@ -131,6 +133,7 @@ class PixelCNNConfig:
     grid: int = 16
     n_codes: int = 256
     n_positions: int = 32
+    start: str = "random"
     layout: int = 0
     layout_noise: float = 0.3
     code_dim: int = 16
@@ -151,6 +154,10 @@ class PixelCNNConfig:
         within(self, 1, 1024, "grid", "blocks")
         within(self, 2, 65_536, "n_codes")
         within(self, 1, 10_000, "n_positions")
+        require(
+            self.start in ("codebook", "random"),
+            f"start must be codebook or random, not {self.start!r}",
+        )
         within(self, 0, 4096, "layout", "layout_noise")
         within(self, 1, 4096, "channels", "hidden", "code_dim")
         require(self.layout_noise > 0, f"layout_noise must be positive, not {self.layout_noise}")

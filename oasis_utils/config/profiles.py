@@ -123,7 +123,9 @@ def _profile(
             ssim_weight=1.0,
             **vqvae,
         ),
-        pixelcnn=PixelCNNConfig(grid=grid, n_codes=n_codes, code_dim=code_dim, **pixelcnn),
+        pixelcnn=PixelCNNConfig(
+            grid=grid, n_codes=n_codes, code_dim=code_dim, start="codebook", **pixelcnn
+        ),
         dcgan=DCGANConfig(
             grid=grid,
             n_codes=n_codes,

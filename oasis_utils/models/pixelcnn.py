@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from oasis_utils.config import PixelCNNConfig
 from oasis_utils.models.cached_sampling import RowCache
+from oasis_utils.models.codebook_start import start_from_codebook
 from oasis_utils.models.drawing import (
     AS_LEARNED,
     SamplingOptions,
@@ -87,16 +88,14 @@ class PixelCNN(GatedNetwork, Trainable):
         return {"loss": F.cross_entropy(logits, indices)}
 
     def _noisy(self, indices: Tensor) -> Tensor:
-        """Maps of which a random share of cells holds random codes, so that training meets wrong
-        cells as sampling does (reAR, arXiv 2510.04450).
-        """
+        """Maps with wrong codes here and there, as sampling makes (reAR, arXiv 2510.04450)."""
         if not (self.training and self.config.context_noise):
             return indices
         share = self.config.context_noise * torch.rand(len(indices), 1, 1, device=indices.device)
         wrong = torch.rand(indices.shape, device=indices.device) < share
         return torch.where(wrong, torch.randint_like(indices, self.config.n_codes), indices)
 
-    def use_layouts(
+    def use_maps(
         self,
         codebook: Float[Tensor, "n_codes dim"],
         indices: Int[Tensor, "n rows cols"],
@@ -104,8 +103,8 @@ class PixelCNN(GatedNetwork, Trainable):
         ages: Float[Tensor, " n"] | None = None,
         n_plain: int | None = None,
     ) -> None:
-        """Fit the linear model of layouts to training maps, before the training. Does nothing in a
-        model without layouts (layout=0).
+        """Set the initial weights before the training: those of start="codebook" and the linear
+        model of layouts, as far as the configuration has them.
 
         Args:
             codebook: the codes of the VQ-VAE.
@@ -114,6 +113,8 @@ class PixelCNN(GatedNetwork, Trainable):
             ages: years, nan where unknown; None: all unknown.
             n_plain: so many of the first maps are of slices as they are. Default: all.
         """
+        if self.config.start == "codebook":
+            start_from_codebook(self, codebook, indices)
         if self.layout is not None:
             self.layout.fit(codebook, indices, positions, ages, n_plain)
 
@@ -124,9 +125,7 @@ class PixelCNN(GatedNetwork, Trainable):
         ages: Tensor | None,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor | None, Tensor | float]:
-        """(Layouts of the maps with noise, what telling them costs a map in nats); (None, 0)
-        without layouts.
-        """
+        """(Layouts with noise, what telling them costs a map in nats); (None, 0) without any."""
         if self.layout is None:
             return None, 0.0
         layouts, _ = self.layout.measure(indices, positions, ages)

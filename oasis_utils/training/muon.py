@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from oasis_utils.runtime import select_dtype
+
 # coefficients of the quintic iteration: singular values go to about 0.7 to 1.2, in five rounds
 QUINTIC = (3.4445, -4.7750, 2.0315)
 ROUNDS = 5
@@ -29,14 +31,15 @@ def orthogonalized(
         matrices: of any scale; zeros stay zeros.
 
     Returns:
-        U Vᵀ of each U S Vᵀ, up to singular values between about 0.7 and 1.2.
+        U Vᵀ of each U S Vᵀ, up to singular values between about 0.7 and 1.2. float32 is computed
+        in bfloat16 where the hardware multiplies it, which is fine enough for a direction.
 
     Reference:
         Newton-Schulz iteration of Jordan 2024, https://kellerjordan.github.io/posts/muon/.
     """
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.transpose(1, 2) if tall else matrices
-    x = x.to(torch.bfloat16 if x.device.type == "cuda" else x.dtype)
+    x = x.to(select_dtype(x.device)) if x.dtype == torch.float32 else x
     x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-7)
     a, b, c = QUINTIC
     for _ in range(ROUNDS):

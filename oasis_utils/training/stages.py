@@ -38,7 +38,7 @@ SCHEDULE = ("epochs", "batch_size", "learning_rate")
 MODEL_PARAMETERS = {
     "vqvae": ("downsampling", "n_codes", "code_dim", "commitment", "gradient", "revive_below"),
     "dcgan": ("start", "loss", "gamma"),
-    "pixelcnn": ("blocks", "channels", "dropout", "layout"),
+    "pixelcnn": ("start", "blocks", "channels", "dropout", "layout"),
 }
 
 
@@ -179,7 +179,7 @@ def _pixelcnn(given: Inputs) -> Stage:
     vqvae, maps = _read_codes(given)
     model = PixelCNN(given.config("pixelcnn", **_sizes(given, vqvae, maps))).to(given.device).eval()
     train = maps.to("train", given.device)
-    model.use_layouts(
+    model.use_maps(
         vqvae.quantizer.codebook,
         train["indices"],
         train["positions"],

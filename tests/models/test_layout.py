@@ -29,7 +29,7 @@ def fitted(**fields):
     )  # fmt: skip
     torch.manual_seed(0)
     model = PixelCNN(config).eval()
-    model.use_layouts(torch.randn(CODES, 3), *maps())
+    model.use_maps(torch.randn(CODES, 3), *maps())
     for parameter in model.parameters():
         parameter.data.mul_(3)  # so that cells and layouts matter
     return model
@@ -173,7 +173,7 @@ def test_noise_of_another_shape_is_refused():
 def test_a_model_without_layouts_ignores_training_maps():
     model = PixelCNN(PixelCNNConfig(grid=GRID, n_codes=CODES, n_positions=3, channels=4, blocks=2))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    model.use_layouts(torch.randn(CODES, 16), *maps()[:2])
+    model.use_maps(torch.randn(CODES, 16), *maps()[:2])
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert not any(name.startswith("layout") for name in before)
 

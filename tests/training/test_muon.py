@@ -10,6 +10,7 @@ from torch import nn
 from oasis_utils.config import PixelCNNConfig, TrainingConfig, VQVAEConfig
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.vqvae import VQVAE
+from oasis_utils.training import muon
 from oasis_utils.training.muon import Muon, orthogonalized
 from oasis_utils.training.trainer import Trainer, optimizers_of
 
@@ -22,13 +23,24 @@ def normal(*shape, seed=0):
 
 @pytest.mark.parametrize(("rows", "cols"), [(8, 8), (8, 40), (40, 8), (1, 9)])
 def test_singular_values_come_near_one_and_singular_vectors_stay(rows, cols):
-    matrices = normal(3, rows, cols) * torch.tensor([1e-4, 1.0, 1e3])[:, None, None]
+    matrices = normal(3, rows, cols).double() * torch.tensor([1e-4, 1.0, 1e3])[:, None, None]
     found = orthogonalized(matrices)
-    u, _, vt = torch.linalg.svd(matrices.double(), full_matrices=False)
-    values = u.transpose(1, 2) @ found.double() @ vt.transpose(1, 2)
+    u, _, vt = torch.linalg.svd(matrices, full_matrices=False)
+    values = u.transpose(1, 2) @ found @ vt.transpose(1, 2)
     diagonal = values.diagonal(dim1=1, dim2=2)
     assert diagonal.min() > 0.4 and diagonal.max() < 1.3  # small singular values rise last
-    assert (values - torch.diag_embed(diagonal)).abs().max() < 1e-3
+    assert (values - torch.diag_embed(diagonal)).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_single_precision_is_computed_as_fast_as_the_hardware_can(monkeypatch, dtype):
+    monkeypatch.setattr(muon, "select_dtype", lambda device: dtype)
+    matrices = normal(3, 8, 40)
+    found, exact = orthogonalized(matrices), orthogonalized(matrices.double())
+    assert found.dtype == torch.float32 and found.is_contiguous()
+    error = (found - exact).abs().max()
+    assert error < (1e-5 if dtype == torch.float32 else 0.05)
+    assert dtype == torch.float32 or error > 1e-4  # it is bfloat16 that was computed
 
 
 def test_a_zero_gradient_makes_no_step():
