@@ -41,7 +41,7 @@ def test_codes_of_similar_vectors_have_similar_weights():
     assert correlation(codebook, first) > 0.8 and correlation(codebook, last) > 0.9
     assert float(first.std()) == pytest.approx(1, abs=0.15)  # as that of a new embedding
     plain, codebook, _ = started("random")
-    assert abs(correlation(codebook, plain.embedding.weight.detach())) < 0.1
+    assert abs(correlation(codebook, plain.embedding.weight.detach())) < 0.3
 
 
 def test_no_two_codes_have_the_same_embedding():
