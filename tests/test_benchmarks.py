@@ -30,6 +30,7 @@ def _importable(monkeypatch):
         "scale",
         "speed_record",
         "record_tables",
+        "peers",
     ):
         sys.modules.pop(name, None)
 
@@ -270,3 +271,43 @@ def test_the_page_shows_the_speed_records():
     import record_tables
 
     assert record_tables.made() == record_tables.PAGE.read_text(encoding="utf-8")
+
+
+# ---------------------------------------------------------------- peers
+
+
+def test_a_masked_kernel_sees_only_cells_that_come_before():
+    from peers import KerasPixelCNN
+
+    torch.manual_seed(0)
+    model, maps = KerasPixelCNN(6).eval(), torch.randint(6, (1, 9, 9))
+    changed = maps.clone()
+    changed[0, 4, 5] = (changed[0, 4, 5] + 1) % 6
+    with torch.no_grad():
+        differ = (model(maps) != model(changed)).any(1)[0]
+    assert differ.any() and not differ[:4].any() and not differ[4, :6].any()
+
+
+def test_the_codes_of_the_tutorial_pass_the_gradient_straight_through():
+    from peers import KerasVQVAE
+
+    torch.manual_seed(0)
+    model = KerasVQVAE(0.1)
+    images = torch.rand(2, 1, 16, 16)
+    decoded, loss = model(images)
+    assert decoded.shape == images.shape
+    loss.backward()
+    assert model.codes.grad.abs().sum() > 0 and model.encoder[0].weight.grad.abs().sum() > 0
+
+
+def test_a_peer_is_looked_at_after_each_time_and_ours_is_as_long_as_it(monkeypatch):
+    import peers
+
+    clock = iter(range(10_000))
+    monkeypatch.setattr(peers.time, "process_time", lambda: float(next(clock)))
+    model = torch.nn.Linear(1, 1)
+    batches = peers.Batches({"x": torch.ones(8, 1)}, 4, True)
+    found = peers.peer(
+        model, lambda b: model(b["x"]).square().mean(), 0.1, batches, lambda m: 1.0, [5.0, 2.0]
+    )
+    assert found == {"2": {"value": 1.0, "steps": 2}, "5": {"value": 1.0, "steps": 5}}

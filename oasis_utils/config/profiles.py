@@ -172,7 +172,7 @@ def _pixelcnn_on_a_cpu(epochs: int, ema_decay: float, validate_every_steps: int)
     return _schedule(
         epochs,
         8,
-        3e-3,
+        1e-2,
         muon_rate=0.02,
         weight_decay=0.01,
         patience=4,
