@@ -1,4 +1,6 @@
-"""Writes the tables of the speed records into docs/benchmarks.md; takes no arguments."""
+"""Writes the tables of the speed records and of the comparison with tutorials into
+docs/benchmarks.md; takes no arguments.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,12 @@ from oasis_utils.runtime import project_root, read_json
 from oasis_utils.runtime.files import write_texts
 
 RECORDS = project_root() / "benchmarks/records"
+PEERS = project_root() / "benchmarks/results/peers.json"
 PAGE = project_root() / "docs/benchmarks.md"
-BEGIN, END = "<!-- records: made by benchmarks/record_tables.py -->", "<!-- end of records -->"
+MARKERS = {
+    name: (f"<!-- {name}: made by benchmarks/record_tables.py -->", f"<!-- end of {name} -->")
+    for name in ("records", "peers")
+}
 MODELS = {"vqvae": "VQ-VAE", "pixelcnn": "PixelCNN"}
 SCORES = {"ssim": "SSIM", "kid": "KID", "nats_per_code": "nats per code"}
 SIGNS = {">=": "≥", "<=": "≤"}
@@ -40,23 +46,40 @@ def of_model(model: str, record: dict[str, Any]) -> str:
     return markdown([*head, "steps", "seeds that reached it", "revision"], rows)
 
 
-def text() -> str:
-    """All tables, with the machines they were measured on."""
+def of_records() -> str:
+    """All records, with the machines they were measured on."""
     records = {m: read_json(p) for m in MODELS if (p := RECORDS / f"{m}.json").exists()}
     lines = {item["hardware"] for record in records.values() for item in record["records"]}
     parts = [of_model(model, record) for model, record in records.items()]
     return "\n\n".join([*parts, f"{', '.join(sorted(lines))}."])
 
 
-def with_tables(page: str, tables: str) -> str:
-    """The page with these between its markers."""
-    before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}\n{tables}\n{END}{rest.split(END)[1]}"
+def of_peers(found: dict[str, Any]) -> str:
+    """What each recipe reached, by CPU time."""
+    parts = []
+    for model, goal in (("VQ-VAE", "SSIM"), ("PixelCNN", "nats per code")):
+        rows = {k: v["after"] for k, v in found["rows"].items() if k.startswith(model)}
+        times = list(next(iter(rows.values())))
+        head = [f"{goal} after so many CPU seconds", *times]
+        cells = [
+            [name, *(f"{row[t]['value']:.3f} ({row[t]['steps']:,} steps)" for t in times)]
+            for name, row in rows.items()
+        ]
+        parts.append(markdown(head, cells))
+    return "\n\n".join([*parts, f"{found['hardware']}, seed {found['seed']}."])
+
+
+def with_tables(page: str, name: str, tables: str) -> str:
+    """The page with these between the markers of that name."""
+    begin, end = MARKERS[name]
+    before, rest = page.split(begin)
+    return f"{before}{begin}\n{tables}\n{end}{rest.split(end)[1]}"
 
 
 def made(path: Path = PAGE) -> str:
-    """The page as the records make it."""
-    return with_tables(path.read_text(encoding="utf-8"), text())
+    """The page as records and comparison make it."""
+    page = with_tables(path.read_text(encoding="utf-8"), "records", of_records())
+    return with_tables(page, "peers", of_peers(read_json(PEERS)))
 
 
 if __name__ == "__main__":

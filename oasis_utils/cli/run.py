@@ -73,5 +73,6 @@ def run(args: argparse.Namespace) -> None:
         print(f"notebooks: copied to {folder_of_copies}")
     if not data:
         print("data: synthetic sample brains made from the Colin27 template (not OASIS)")
+    print(f"figures appear in {folder.figures}")
     run_series(steps, folder, data, args.force)
     print(table(steps, folder))
