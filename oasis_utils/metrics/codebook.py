@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Integer
 
 from oasis_utils.config import digest
 from oasis_utils.runtime import DataError, atomic, read_arrays
+from oasis_utils.runtime.threads import kept_threads
 
 
 @dataclass(frozen=True)
@@ -214,13 +215,11 @@ def umap_coordinates(
     Reference:
         McInnes 2018, arXiv 1802.03426.
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="precomputed_knn"
-        )  # such a UMAP cannot transform new points, which is not needed here
-        warnings.filterwarnings(
-            "ignore", category=ImportWarning
-        )  # an optional part of UMAP wants TensorFlow
+    with warnings.catch_warnings(), kept_threads():
+        # such a UMAP cannot transform new points, which is not needed here
+        warnings.filterwarnings("ignore", message="precomputed_knn")
+        # an optional part of UMAP wants TensorFlow
+        warnings.filterwarnings("ignore", category=ImportWarning)
         from scipy.spatial import KDTree
         from umap import UMAP
 

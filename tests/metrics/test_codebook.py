@@ -2,6 +2,10 @@
 maps.
 """
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -220,6 +224,21 @@ def test_umap_is_repeatable_for_a_seed_and_keeps_groups_together():
     distance = np.linalg.norm(points[:, None] - points, axis=2)
     np.fill_diagonal(distance, np.inf)
     assert ((distance.argmin(1) < 24) == (np.arange(48) < 24)).all()
+
+
+@pytest.mark.slow
+def test_umap_leaves_the_threads_of_torch_as_they_are():
+    """In a process of its own, as numba may have started its threads here before."""
+    code = (
+        "import numpy as np, torch; from oasis_utils.metrics import codebook\n"
+        "codebook.umap_coordinates(np.random.default_rng(0).standard_normal((64, 8)))\n"
+        "print(torch.get_num_threads())"
+    )
+    alone = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=alone
+    )
+    assert done.stdout.strip() == "1"
 
 
 def test_kept_coordinates_are_computed_once_for_the_same_weights_vectors_and_seed(
