@@ -39,8 +39,7 @@ def _banded_matrix(size: int, device: str, dtype: torch.dtype) -> Float[Tensor, 
         return (windows @ (taps / taps.sum())).to(device, dtype)
 
 
-@torch.compiler.assume_constant_result  # torch.compile cannot see through the cache
-def _window_matrix(size: int, device: str, dtype: torch.dtype) -> Float[Tensor, "valid size"]:
+def window_matrix(size: int, device: str, dtype: torch.dtype) -> Float[Tensor, "valid size"]:
     """Gaussian filtering along one axis as a banded matrix: two products replace a convolution of
     one channel.
     """
@@ -49,7 +48,7 @@ def _window_matrix(size: int, device: str, dtype: torch.dtype) -> Float[Tensor, 
 
 def _filter(images: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 1 rows cols"]:
     rows, cols = (
-        _window_matrix(size, str(images.device), images.dtype) for size in images.shape[-2:]
+        window_matrix(size, str(images.device), images.dtype) for size in images.shape[-2:]
     )
     return rows @ images @ cols.t()
 

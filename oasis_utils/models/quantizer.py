@@ -239,10 +239,7 @@ class VectorQuantizer(nn.Module):
             self.uses.zero_()
         return super().train(mode)
 
-    @torch.compiler.disable  # little to fuse, and much that happens once
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]  # types of the decorator
-        self, latents: Float[Tensor, "batch dim rows cols"]
-    ) -> Quantized:
+    def forward(self, latents: Float[Tensor, "batch dim rows cols"]) -> Quantized:
         """Quantise; in training mode also move the codebook towards the latents.
 
         Args:

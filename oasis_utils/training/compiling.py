@@ -6,9 +6,12 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import cache, wraps
 
 import torch
+
+from oasis_utils.metrics import image_quality
+from oasis_utils.models.quantizer import VectorQuantizer
 
 # steps; measured on a CPU only: up to 30 s to compile, 5 to 18 ms saved a step of the demo
 COMPILE_FROM = 10_000
@@ -39,6 +42,7 @@ def compiled(step: Callable) -> Callable:
     """The step under torch.compile; where that fails, it goes on uncompiled, with a warning. The
     setting holds during the step only, so errors of other compilations are not hidden.
     """
+    _leave_out()
     fast = torch.compile(step)
 
     @wraps(step)
@@ -47,3 +51,15 @@ def compiled(step: Callable) -> Callable:
             return fast(*args)
 
     return run
+
+
+@cache
+def _leave_out() -> None:
+    """Mark what is not compiled. Decorators in its place would load the compiler, which takes two
+    seconds, in every command.
+    """
+    # the compiler cannot see through the cache
+    torch.compiler.assume_constant_result(image_quality.window_matrix)
+    # little to fuse, and much that happens once
+    slow = torch.compiler.disable(VectorQuantizer.forward)
+    VectorQuantizer.forward = slow  # pyright: ignore[reportAttributeAccessIssue]  # of the decorator

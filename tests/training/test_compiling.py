@@ -1,5 +1,8 @@
 """torch.compile: when a training uses it, and that its errors are hidden during a step only."""
 
+import subprocess
+import sys
+
 import jaxtyping
 import pytest
 import torch
@@ -87,3 +90,15 @@ def test_a_compiled_training_makes_the_same_steps(monkeypatch, request, in_float
     torch.compiler.reset()
     assert len(traced) == 1 and compiled_losses == losses
     assert all(torch.equal(compiled_weights[name], value) for name, value in weights.items())
+
+
+def test_the_compiler_is_loaded_only_where_something_is_compiled():
+    """It takes two seconds, and `sample` or a panel needs none."""
+    code = (
+        "import sys\n"
+        "from oasis_utils import evaluation, metrics, models, pipeline, plotting, training\n"
+        "from oasis_utils.widgets import app\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
