@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from oasis_utils.models.checkpoints import read_about
 from oasis_utils.runtime import project_root, read_json
 from oasis_utils.runtime.files import json_text, write_texts
 
@@ -297,8 +298,15 @@ def some_results(report: Report) -> str:
     return (
         markdown(("metric", "value", "reference"), [kept[name] for name in names])
         + f"\n\n{origin['hardware']}, [report](benchmarks/results/{RECORD.name}) of revision"
-        f" {origin['revision'][:7]}. [All results](docs/studies.md)."
+        f" {revisions(origin['revision'])}. [All results](docs/studies.md)."
     )
+
+
+def revisions(first: str) -> str:
+    """That of the first notebook, and that of the shipped PixelCNN if it was trained again later."""
+    path = project_root() / "checkpoints/pixelcnn.safetensors"
+    later = read_about(path)["provenance"]["revision"][:7]
+    return first[:7] if later == first[:7] else f"{first[:7]} (PixelCNN: {later})"
 
 
 def real_size(report: Report) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from copy_tables import markdown
+from demo_tables import revisions
 from measure import RESULTS
 
 from oasis_utils.runtime import project_root, read_json
@@ -146,7 +147,7 @@ def origin(record: dict[str, Any], name: str) -> str:
     about = record["provenance"]
     return (
         f"[Record](../benchmarks/results/{name}), `{record['command']}`, {about['hardware']},"
-        f" revision {about['revision'][:7]}."
+        f" revision {record.get('revision', about['revision'][:7])}."
     )
 
 
@@ -188,6 +189,7 @@ def audit_of(report: dict[str, Any]) -> dict[str, Any]:
     return {
         "command": "make demo",
         "provenance": report["provenance"],
+        "revision": revisions(report["provenance"]["revision"]),
         "copies": tests,
         "planted": report["evaluation"]["controls"]["planted copies, decoded"],
         **{name: report[name] for name in ("membership", "utility", "groups")},
