@@ -303,7 +303,7 @@ def some_results(report: Report) -> str:
 
 
 def revisions(first: str) -> str:
-    """That of the first notebook, and that of the shipped PixelCNN if it was trained again later."""
+    """Of the first notebook, and of the shipped PixelCNN if it was trained again later."""
     path = project_root() / "checkpoints/pixelcnn.safetensors"
     later = read_about(path)["provenance"]["revision"][:7]
     return first[:7] if later == first[:7] else f"{first[:7]} (PixelCNN: {later})"

@@ -79,7 +79,7 @@ def with_tables(page: str, name: str, tables: str) -> str:
 def made(path: Path = PAGE) -> str:
     """The page as records and comparison make it."""
     page = with_tables(path.read_text(encoding="utf-8"), "records", of_records())
-    return with_tables(page, "peers", of_peers(read_json(PEERS)))
+    return with_tables(page, "peers", of_peers(read_json(PEERS))) if PEERS.exists() else page
 
 
 if __name__ == "__main__":
