@@ -45,6 +45,8 @@ def use_style() -> None:
 def save_figure(figure: Figure, folder: Path, name: str) -> Path:
     """Write a PNG. A title that is wider than the figure is broken at its dots (·) first.
 
+    A notebook shows the figure at once, not at the end of the cell below what is made later.
+
     Args:
         figure: Any matplotlib figure.
         folder: Created if missing; usually `RunFolder.figures`.
@@ -57,6 +59,11 @@ def save_figure(figure: Figure, folder: Path, name: str) -> Path:
     path = folder / f"{name}.png"
     with atomic(path) as partial:
         figure.savefig(partial, format="png")
+    if in_notebook() and "inline" in plt.get_backend():
+        from IPython.display import display
+
+        display(figure)
+        plt.close(figure)  # else it is shown a second time
     return path
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from oasis_utils import plotting
+from oasis_utils.plotting import style
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +40,18 @@ def test_a_title_wider_than_the_figure_is_broken(width, title, tmp_path):
     assert figure.get_suptitle() == (title or words)
     (text,) = figure.texts
     assert text.get_window_extent().width <= figure.bbox.width
+
+
+@pytest.mark.parametrize("backend", ["inline", "module://ipympl.backend_nbagg", "agg"])
+def test_a_notebook_shows_a_saved_figure_once_and_at_once(backend, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(style, "in_notebook", lambda: backend != "agg")
+    monkeypatch.setattr(plt, "get_backend", lambda: backend)
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    figure = plt.figure()
+    plotting.save_figure(figure, tmp_path, "figure")
+    assert shown == [figure] * (backend == "inline")
+    assert plt.fignum_exists(figure.number) == (backend != "inline")
 
 
 def test_logarithmic_axes_have_plain_numbers():
