@@ -7,10 +7,12 @@ from oasis_utils.metrics.baselines import (
     other_subject,
     trivial_baselines,
 )
+from oasis_utils.metrics.coherence import Coherence, stack_coherence
 from oasis_utils.metrics.image_quality import brain_ssim, ms_ssim, psnr, score, slice_scores, ssim
 
 __all__ = [
     "BASELINES",
+    "Coherence",
     "brain_ssim",
     "informed_baselines",
     "ms_ssim",
@@ -20,5 +22,6 @@ __all__ = [
     "score",
     "slice_scores",
     "ssim",
+    "stack_coherence",
     "trivial_baselines",
 ]

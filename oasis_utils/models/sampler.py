@@ -288,8 +288,10 @@ def load_sampler(run: RunFolder, prior: str, device: torch.device) -> BrainSampl
 
 
 def shipped() -> RunFolder:
-    """The project itself as a run: its checkpoints/ holds models trained on synthetic sample
-    brains.
+    """The project itself as a run.
+
+    Returns:
+        A run folder whose checkpoints/ holds models trained on synthetic sample brains.
     """
     return RunFolder(project_root())
 

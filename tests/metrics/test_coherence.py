@@ -1,0 +1,56 @@
+"""Stacks of slices: which slices follow each other, and how alike they are."""
+
+import numpy as np
+import pytest
+
+from oasis_utils.metrics.coherence import next_slices, stack_coherence
+
+
+def stack(n=6, seed=0, drift=0.0):
+    """(images, maps) of one noise picture that changes by so much from slice to slice."""
+    rng = np.random.default_rng(seed)
+    pictures = [rng.uniform(0, 255, (16, 16))]
+    for _ in range(n - 1):
+        pictures.append((1 - drift) * pictures[-1] + drift * rng.uniform(0, 255, (16, 16)))
+    images = np.stack(pictures).astype(np.uint8)
+    return images, (images[:, ::4, ::4] // 32).astype(np.int64)
+
+
+def test_pairs_follow_positions_in_any_order_of_rows_and_stop_at_gaps():
+    stacks = np.array([7, 7, 7, 7, 3, 3])
+    positions = np.array([2, 0, 1, 5, 5, 6])
+    pairs = {tuple(pair) for pair in next_slices(stacks, positions).tolist()}
+    assert pairs == {(1, 2), (2, 0), (4, 5)}
+    further = {tuple(pair) for pair in next_slices(stacks, positions, 1).tolist()}
+    assert further == {(3, 5)}  # position 6 of the other stack
+
+
+def test_equal_slices_are_as_coherent_as_can_be_and_other_stacks_are_not():
+    images, maps = (np.concatenate(x) for x in zip(stack(seed=1), stack(seed=2), strict=True))
+    stacks, positions = np.repeat([4, 9], 6), np.tile(np.arange(6), 2)
+    same = stack_coherence(images, maps, stacks, positions)
+    assert same.ssim == pytest.approx([1, 1]) and same.same_code.tolist() == [1, 1]
+    other = stack_coherence(images, maps, stacks, positions, further=1)
+    assert other.ssim.max() < 0.2 and other.same_code.max() < 0.4
+
+
+def test_faster_change_is_less_coherence():
+    scores = []
+    for drift in (0.05, 0.2, 0.6):
+        images, maps = stack(drift=drift)
+        found = stack_coherence(images, maps, np.zeros(6, int), np.arange(6))
+        scores.append((found.ssim[0], found.same_code[0]))
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_each_stack_has_a_value_of_its_own():
+    still, moving = stack(seed=1), stack(seed=2, drift=0.5)
+    images, maps = (np.concatenate(x) for x in zip(still, moving, strict=True))
+    found = stack_coherence(images, maps, np.repeat([0, 1], 6), np.tile(np.arange(6), 2))
+    assert found.ssim[0] == pytest.approx(1) and found.ssim[1] < 0.9
+
+
+def test_slices_without_neighbours_are_refused():
+    images, maps = stack(2)
+    with pytest.raises(ValueError, match="give whole stacks"):
+        stack_coherence(images, maps, np.zeros(2, int), np.array([0, 4]))
