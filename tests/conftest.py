@@ -4,28 +4,50 @@ several test processes.
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
 
+ON_THE_SERIES = ("test_runner", "test_exercises", "test_upright_series")  # which is made once
 EACH_BY_ITSELF = ("test_odd_series", "test_commands_on_sources")  # tests of minutes
 
 
-def pytest_collection_modifyitems(config, items):
-    """With `-n`: modules stay together, as do all that use the finished series, which is made once;
-    what takes minutes comes first.
+def room(nodeid):
+    """What stays together in one of several processes: modules, and all that use the series.
+
+    xdist's own groups have no effect with pytest 9.
     """
-    if not hasattr(config, "workerinput"):
-        return
-    served = {item.path for item in items if "series" in item.fixturenames}
-    long = {item.path for item in items if item.get_closest_marker("slow")}
-    for item in items:
-        alone = item.path.stem in EACH_BY_ITSELF
-        group = "series" if item.path in served else item.nodeid if alone else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: (item.path not in served, item.path not in long))
+    path = nodeid.split("::")[0]
+    if Path(path).stem in ON_THE_SERIES:
+        return "series"
+    return nodeid if Path(path).stem in EACH_BY_ITSELF else path
+
+
+@pytest.hookimpl(optionalhook=True)  # of xdist
+def pytest_xdist_make_scheduler(config, log):
+    """With `--dist loadgroup`: tests of one room go to one process."""
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByRoom(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return room(nodeid)
+
+    return ByRoom(config, log)
+
+
+def pytest_collection_modifyitems(config, items):
+    """With `-n`, what takes minutes comes first."""
+    served = {item.path.stem for item in items if "series" in item.fixturenames}
+    if not served <= set(ON_THE_SERIES):
+        raise pytest.UsageError(f"{served} use the finished series: name them in ON_THE_SERIES")
+    if hasattr(config, "workerinput"):
+        long = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: (item.path.stem not in served, item.path not in long))
 
 
 @pytest.fixture(scope="session")
