@@ -73,15 +73,11 @@ def stack_coherence(
             knew nothing of each other.
 
     Returns:
-        A value for each stack that has two slices of neighbouring positions.
-
-    Raises:
-        ValueError: no stack has.
+        A value for each stack that has two slices of neighbouring positions; none if no stack has.
     """
-    pairs = next_slices(stacks, positions, further)
-    if not len(pairs):
-        raise ValueError("no two slices have neighbouring positions: give whole stacks")
-    first, second = pairs.T
+    first, second = next_slices(stacks, positions, further).T
+    if not len(first):
+        return Coherence(np.empty(0), np.empty(0))
     alike = ssim(as_floats(images[first]), as_floats(images[second])).numpy()
     same = (maps[first] == maps[second]).mean((1, 2))
     owner = stacks[first]
