@@ -35,7 +35,7 @@ def of_model(model: str, record: dict[str, Any]) -> str:
         [
             item["change"],
             "{:.0f} ({:.0f} to {:.0f})".format(item["cpu_seconds"], *item["spread"]),
-            f"{item['cpu_seconds'] / first:.0%}",
+            f"{item['cpu_seconds'] / first:.0%}" if item["reached"] else "not reached",
             f"{item['steps']:.0f}",
             f"{item['reached']} of {item['seeds']}",
             f"{item['revision'].rstrip('+')[:7]}",
