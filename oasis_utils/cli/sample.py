@@ -1,4 +1,4 @@
-"""The command `sample`: generated slices as an .npz file."""
+"""The command `sample`: generated slices as an .npz file, or whole heads as NIfTI files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from oasis_utils.cli.argument_types import (
 )
 from oasis_utils.cli.folders import data_of_run, refuse_results, run_folder
 from oasis_utils.cli.options import add_models, add_seed
+from oasis_utils.cli.sample_heads import MOST_HEADS, require_age, sample_heads
 from oasis_utils.pipeline.series import UsageError
 from oasis_utils.runtime import Progress
 
 MOST_SLICES = 100_000  # of one command; they are held in memory
+SLICES = 16  # where no number is given
 
 
 def add_sample(parsers) -> None:
@@ -29,7 +31,7 @@ def add_sample(parsers) -> None:
     add_models(parser)
     parser.add_argument("--prior", choices=("pixelcnn", "dcgan"), default="pixelcnn")
     parser.add_argument(
-        "--n", type=count_up_to(MOST_SLICES), default=16, help="how many slices (default: 16)"
+        "--n", type=count_up_to(MOST_SLICES), help=f"how many slices (default: {SLICES})"
     )
     parser.add_argument(
         "--position", type=not_negative(int), help="slice position (default: all, evenly)"
@@ -64,11 +66,22 @@ def add_sample(parsers) -> None:
         action="store_true",
         help="turn the slices to the orientation of the data of the run (index maps stay upright)",
     )
+    parser.add_argument(
+        "--heads",
+        type=count_up_to(MOST_HEADS),
+        metavar="N",
+        help="instead of slices, N whole heads as NIfTI files; --out is then a new folder",
+    )
+    parser.add_argument(
+        "--tissues",
+        action="store_true",
+        help="with --heads: also a label map of grey matter, white matter and fluid for each",
+    )
     parser.set_defaults(action=sample)
 
 
 def sample(args: argparse.Namespace) -> None:
-    """Generate slices with the models of a run."""
+    """Generate slices or heads with the models of a run."""
     import dataclasses
 
     import numpy as np
@@ -78,6 +91,12 @@ def sample(args: argparse.Namespace) -> None:
     from oasis_utils.models.samples import image_seeds, spread_positions
     from oasis_utils.runtime import select_device
 
+    if args.heads is not None:
+        sample_heads(args)
+        return
+    if args.tissues:
+        raise UsageError("--tissues is for whole heads: give --heads N, or leave it out")
+    n = SLICES if args.n is None else args.n
     if args.as_source:
         data_of_run(args.run)  # refused before anything is drawn
     refuse_results(args.out)
@@ -86,23 +105,19 @@ def sample(args: argparse.Namespace) -> None:
         raise UsageError(
             f"position {args.position} is unknown: this model knows 0 to {sampler.n_positions - 1}"
         )
-    if args.age is not None and not sampler.knows_age:
-        raise UsageError(
-            f"--age: the {args.prior} of {args.run} was trained without ages; leave the option out,"
-            " or train it on data with ages"
-        )
+    require_age(args, sampler.knows_age)
     positions = (
-        spread_positions(args.n, sampler.n_positions)
+        spread_positions(n, sampler.n_positions)
         if args.position is None
-        else np.full(args.n, args.position)
+        else np.full(n, args.position)
     )
     options = SamplingOptions(args.temperature, args.top_k, args.top_p)
-    with Progress(f"sampling {sampler.name}", args.n) as progress:
-        ages = None if args.age is None else np.full(args.n, args.age)
-        samples = sampler.sample(positions, image_seeds(args.seed, args.n), options, progress, ages)
+    with Progress(f"sampling {sampler.name}", n) as progress:
+        ages = None if args.age is None else np.full(n, args.age)
+        samples = sampler.sample(positions, image_seeds(args.seed, n), options, progress, ages)
     if args.as_source:
         samples = dataclasses.replace(
             samples, images=data_of_run(args.run).as_source(samples.images)
         )
     samples.save(args.out)
-    print(f"wrote {args.n} slices to {args.out} (keys images, indices, positions, ages)")
+    print(f"wrote {n} slices to {args.out} (keys images, indices, positions, ages)")

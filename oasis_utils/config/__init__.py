@@ -1,7 +1,13 @@
 """Frozen configurations of data, models and training, and the profiles, from smoke to full."""
 
 from oasis_utils.config.data import BRAIN_LEVEL, SPLITS, CodesConfig, DataConfig
-from oasis_utils.config.models import VQVAE_CHOICES, DCGANConfig, PixelCNNConfig, VQVAEConfig
+from oasis_utils.config.models import (
+    VQVAE_CHOICES,
+    DCGANConfig,
+    NeighbourConfig,
+    PixelCNNConfig,
+    VQVAEConfig,
+)
 from oasis_utils.config.profiles import PROFILES, Profile, load_profile
 from oasis_utils.config.serialization import digest, from_dict, override, to_dict
 from oasis_utils.config.training import EvaluationConfig, TrainingConfig
@@ -15,6 +21,7 @@ __all__ = [
     "DCGANConfig",
     "DataConfig",
     "EvaluationConfig",
+    "NeighbourConfig",
     "PixelCNNConfig",
     "Profile",
     "TrainingConfig",

@@ -178,6 +178,25 @@ class PixelCNNConfig:
 
 
 @dataclass(frozen=True)
+class NeighbourConfig(PixelCNNConfig):
+    """PixelCNN that is told the map of a neighbouring slice.
+
+    Attributes:
+        neighbour_noise: Largest share of the codes of the neighbour that are replaced by random
+            ones in training; the share is drawn for each map. In [0, 1].
+        stack_directions: Directions in which the layouts of whole stacks differ.
+    """
+
+    neighbour_noise: float = 0.2
+    stack_directions: int = 128
+
+    def __post_init__(self):
+        super().__post_init__()
+        within(self, 0, 1, "neighbour_noise")
+        within(self, 1, 4096, "stack_directions")
+
+
+@dataclass(frozen=True)
 class DCGANConfig:
     """DCGAN (Radford 2015) that generates maps of code vectors; relativistic loss with R1 and R2.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from oasis_utils.data.head_volumes import head_files, read_heads
 from oasis_utils.data.image_files import read_slice
 from oasis_utils.data.keras_layout import MAX_POSITION
 from oasis_utils.metrics.slices import require_enough
@@ -62,11 +63,18 @@ def as_grey(images: np.ndarray, source: str) -> UInt8[np.ndarray, "n height widt
 
 
 def load_images(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """(images uint8, positions or None) of an .npz file as `sample` writes it, or of a folder of
-    grey PNGs.
+    """Slices of an .npz file as `sample` writes it, of a folder as `sample --heads` writes it, or
+    of a folder of grey PNGs.
 
-    Positions of a folder are taken from names such as case_001_slice_7.png where all have one.
-    ValueError that names any other file.
+    Args:
+        path: the file or folder.
+
+    Returns:
+        (images uint8, positions or None). Positions of PNGs are taken from names such as
+        case_001_slice_7.png where all have one.
+
+    Raises:
+        ValueError: what is there is anything else, or damaged; the message names it.
     """
     if Path(path).is_dir():
         return _load_folder(Path(path))
@@ -124,11 +132,18 @@ def refuse_many(n: int, path: str | Path) -> None:
 
 
 def _load_folder(folder: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    files = sorted(folder.glob("*.png"))
+    files, heads = sorted(folder.glob("*.png")), head_files(folder)
+    if files and heads:
+        raise ValueError(
+            f"{folder} holds PNG files and heads, such as {files[0].name} and {heads[0].name}:"
+            " give a folder of one kind"
+        )
+    if heads:
+        return read_heads(heads, MAX_IMAGES)
     if not files:
         raise ValueError(
-            f"no .png files in {folder}: give a folder of grey slices or an .npz file that `sample`"
-            " wrote"
+            f"no .png files in {folder}, and no heads: give a folder of grey slices, or what"
+            " `sample` wrote, an .npz file or with --heads a folder"
         )
     refuse_many(len(files), folder)
     images, unpacked, packed = [], 0, 0

@@ -1,4 +1,9 @@
-"""How well the slices of a stack belong together: a head, or only a pile of slices?"""
+"""How well the slices of a stack belong together: a head, or only a pile of slices?
+
+Stacks are compared slice by slice, in order of position; blocks of complete heads also plane by
+plane after reslicing across the stack. The similarity is SSIM (Wang 2004, doi
+10.1109/TIP.2003.819861).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,10 @@ import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
 from oasis_utils.metrics.features import as_floats
-from oasis_utils.metrics.image_quality import ssim
+from oasis_utils.metrics.image_quality import WINDOW, ssim
+from oasis_utils.runtime.symmetry import LEFT_RIGHT, Symmetry
+
+PLANES = ("sagittal", "coronal")  # across a stack of axial slices
 
 Pairs = Integer[np.ndarray, "pairs 2"]
 
@@ -86,3 +94,78 @@ def stack_coherence(
         np.array([alike[mine].mean() for mine in of_stack], dtype=np.float64),
         np.array([same[mine].mean() for mine in of_stack]),
     )
+
+
+# ---------------------------------------------------------------- blocks of complete heads
+def neighbour_ssim(
+    heads: UInt8[np.ndarray, "heads positions height width"],
+) -> Float[np.ndarray, "heads pairs"]:
+    """SSIM of each slice of a head and the next one.
+
+    Args:
+        heads: Slices in order of position, at least 11 pixels a side.
+
+    Returns:
+        In [-1, 1], one value less than there are positions.
+    """
+    return np.array([_ssim_of_next(head) for head in heads]).reshape(len(heads), -1)
+
+
+def neighbour_same_code(
+    maps: Integer[np.ndarray, "heads positions rows cols"],
+) -> Float[np.ndarray, "heads pairs"]:
+    """Share of the cells that have the same code in a slice of a head and in the next one.
+
+    Args:
+        maps: Index maps in order of position.
+
+    Returns:
+        In [0, 1], one value less than there are positions.
+    """
+    return (maps[:, 1:] == maps[:, :-1]).mean((2, 3))
+
+
+def plane_ssim(
+    heads: UInt8[np.ndarray, "heads positions height width"],
+    plane: str,
+    symmetry: Symmetry = LEFT_RIGHT,
+) -> Float[np.ndarray, " heads"]:
+    """Mean SSIM of neighbouring planes across the stack.
+
+    Planes in which a head shows nothing count neither alone nor as a neighbour. The value says
+    whether planes are as alike as those of real heads, not whether slices belong together: a slice
+    of another person changes two neighbouring planes in the same way.
+
+    Args:
+        heads: Slices in order of position.
+        plane: "sagittal" (one column of each upright slice) or "coronal" (one row); so named for
+            axial slices.
+        symmetry: Where the mid-line of the slices is; without one they count as upright.
+
+    Returns:
+        In [-1, 1], one value for each head; nan for a head without two neighbouring planes and
+        where there are fewer than 11 positions, too few for SSIM.
+
+    Raises:
+        ValueError: For another plane.
+    """
+    if plane not in PLANES:
+        raise ValueError(f"unknown plane {plane!r}: choose one of {', '.join(PLANES)}")
+    axis = 3 if plane == "sagittal" else 2
+    planes = np.moveaxis(symmetry.upright(heads), axis, 1)
+    if min(planes.shape[2:]) < WINDOW:
+        return np.full(len(heads), np.nan)
+    return np.array([_shown_ssim(head) for head in planes])
+
+
+def _shown_ssim(planes: UInt8[np.ndarray, "planes rows cols"]) -> float:
+    shown = np.asarray(planes.any((1, 2)))
+    both = shown[1:] & shown[:-1]
+    return float(_ssim_of_next(planes)[both].mean()) if both.any() else float("nan")
+
+
+def _ssim_of_next(
+    slices: UInt8[np.ndarray, "slices height width"],
+) -> Float[np.ndarray, " pairs"]:
+    images = as_floats(slices)
+    return ssim(images[:-1], images[1:]).double().numpy()

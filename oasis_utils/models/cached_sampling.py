@@ -8,6 +8,8 @@ step of one cell as a CUDA graph.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -48,18 +50,19 @@ class RowCache:
         model: the network whose logits are computed; its weights are copied.
         positions: slice positions in [0, n_positions), one for each map of the batch.
         ages: years, nan where unknown; None: all unknown.
-        layouts: of the maps, if the network knows layouts.
+        context: what is known of the whole maps, see `GatedNetwork.at_cells`.
     """
 
     conditions: list[Condition]
     bias: Tensor  # what the first block adds, (rows, cols, batch or 1, 2 channels)
+    skip: Tensor | None  # what is added before the head, (rows, cols, batch, channels)
 
     def __init__(
         self,
         model: GatedNetwork,
         positions: Int[Tensor, " batch"],
         ages: Float[Tensor, " batch"] | None = None,
-        layouts: Float[Tensor, "batch layout"] | None = None,
+        context: Any = None,
     ):
         self.model, self.batch, self.grid = model, len(positions), model.config.grid
         self.blocks = model.gated_blocks
@@ -83,26 +86,28 @@ class RowCache:
         self.row_gate = ScaledGate(blank(self.grid * self.batch, 2 * channels))
         self.cell_gate = ScaledGate(blank(self.batch, 2 * channels))
         self._flatten_weights()
-        self.begin(positions, ages, layouts)
+        self.begin(positions, ages, context)
 
     def begin(
         self,
         positions: Int[Tensor, " batch"],
         ages: Float[Tensor, " batch"] | None = None,
-        layouts: Float[Tensor, "batch layout"] | None = None,
+        context: Any = None,
     ) -> None:
         """Start new maps, as many as before, in the same memory.
 
         Args:
             positions: slice positions in [0, n_positions).
             ages: years, nan where unknown; None: all unknown.
-            layouts: of the maps, if the network knows layouts.
+            context: what is known of the whole maps, see `GatedNetwork.at_cells`.
         """
         self.conditions = self.model.conditions(positions, ages)
-        self.bias = self.model.bias_of_cells(layouts, positions).permute(2, 3, 0, 1) * self.scale
+        bias, skip = self.model.at_cells(context, positions)
+        self.bias = bias.permute(2, 3, 0, 1) * self.scale
+        self.skip = None if skip is None else skip.permute(2, 3, 0, 1).contiguous()
         for rows in self.rows:
             rows.zero_()
-        self.col = 0
+        self.row = self.col = 0
 
     def _flatten_weights(self) -> None:
         """Kernels as matrices; what enters a gate is scaled, see `ScaledGate`."""
@@ -171,7 +176,7 @@ class RowCache:
             )
         self.codes_left.zero_()
         self.inputs_left.zero_()
-        self.col = 0
+        self.row, self.col = row, 0
 
     def _push(self, layer: int, fresh: Float[Tensor, "cols batch channels"]) -> None:
         """Append a finished row of this layer and drop its oldest one."""
@@ -191,14 +196,19 @@ class RowCache:
 
     def logits(self) -> Float[Tensor, "batch n_codes"]:
         """Logits of the next cell of the row, given the cells accepted so far."""
-        return self._logits(self.ready_first[self.col], self.ready[self.col])
+        return self._logits(self.ready_first[self.col], self.ready[self.col], self.skip_here)
+
+    @property
+    def skip_here(self) -> Tensor | None:
+        """What is added before the head at the next cell, (batch, channels)."""
+        return None if self.skip is None else self.skip[self.row, self.col]
 
     def accept(self, code: Int[Tensor, " batch"]) -> None:
         """Make the code of the cell known to those that follow it."""
         self._shift(code)
         self.col += 1
 
-    def _logits(self, ready_first: Tensor, ready: Tensor) -> Tensor:
+    def _logits(self, ready_first: Tensor, ready: Tensor, skip: Tensor | None) -> Tensor:
         gated = self.cell_gate(torch.addmm(ready_first, self.codes_left, self.kernel_first))
         matrix, bias = self.outputs[0]
         x = torch.addmm(bias, gated, matrix)
@@ -211,6 +221,7 @@ class RowCache:
                 inputs.append(x)
                 x = torch.addmm(x + bias, self.cell_gate(torch.addmm(share, x, kernel)), matrix)
             torch.stack(inputs, out=self.inputs)
+        x = x if skip is None else x + skip
         (hidden, hidden_bias), (last, last_bias) = self.head
         return torch.addmm(
             last_bias, torch.relu(torch.addmm(hidden_bias, torch.relu(x), hidden)), last
@@ -236,6 +247,8 @@ class RowCache:
         self.rows = [rows[:, parents] for rows in self.rows]
         if self.bias.shape[2] > 1:
             self.bias = self.bias[:, :, parents]
+        if self.skip is not None:
+            self.skip = self.skip[:, :, parents]
 
 
 def bias_of(layer: nn.Conv2d) -> Tensor:

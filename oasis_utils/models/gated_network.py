@@ -8,7 +8,7 @@ equation 2, conditions of equation 4, a layer as in figure 2.
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -162,15 +162,20 @@ class GatedNetwork(nn.Module):
             )
         return [block.conditions(positions, features) for block in self.gated_blocks]
 
-    def bias_of_cells(
-        self, layouts: Float[Tensor, "batch layout"] | None, positions: Int[Tensor, " batch"]
-    ) -> Tensor:
-        """What the first block adds at every cell: a learned bias, and what the layouts tell; of
-        shape (batch or 1, 2 channels, rows, cols).
+    def at_cells(
+        self, context: Any, positions: Int[Tensor, " batch"]
+    ) -> tuple[Tensor, Tensor | None]:
+        """What is added at every cell: to the gates of the first block, a learned bias and what the
+        context tells, of shape (batch or 1, 2 channels, rows, cols); and to the features that the
+        head reads, of shape (batch, channels, rows, cols), or None for nothing.
+
+        Args:
+            context: what is known of whole maps, here their layouts; None: nothing.
+            positions: slice positions in [0, n_positions).
         """
-        if self.layout is None or layouts is None:
-            return self.cell_bias[None]
-        return self.cell_bias + self.layout(layouts, positions)
+        if self.layout is None or context is None:
+            return self.cell_bias[None], None
+        return self.cell_bias + self.layout(context, positions), None
 
     def forward(
         self,
@@ -193,7 +198,17 @@ class GatedNetwork(nn.Module):
         """
         if self.layout is not None and layouts is None:
             layouts, _ = self.layout.measure(indices, positions, ages)
-        bias = self.bias_of_cells(layouts, positions)
+        return self.logits(indices, positions, ages, layouts)
+
+    def logits(
+        self,
+        indices: Int[Tensor, "batch rows cols"],
+        positions: Int[Tensor, " batch"],
+        ages: Float[Tensor, " batch"] | None,
+        context: Any,
+    ) -> Float[Tensor, "batch n_codes rows cols"]:
+        """Logits of every cell given the cells before it and the context, see `at_cells`."""
+        bias, skip = self.at_cells(context, positions)
         vertical = horizontal = self.embedding(indices).permute(0, 3, 1, 2)
         for block, condition in zip(
             self.gated_blocks, self.conditions(positions, ages), strict=True
@@ -201,5 +216,5 @@ class GatedNetwork(nn.Module):
             vertical, horizontal = block(
                 vertical, horizontal, condition, bias if block.first else 0.0
             )
-        logits = self.head(horizontal)
+        logits = self.head(horizontal if skip is None else horizontal + skip)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -35,6 +36,7 @@ class Step:
     def __init__(self, cache: RowCache, options: SamplingOptions, record: bool = True):
         self.cache, self.rule = cache, DrawingRule.of(options, cache.model.config.n_codes)
         self.ready_first, self.ready = cache.ready_first[0].clone(), cache.ready[0].clone()
+        self.skip = None if cache.skip_here is None else cache.skip_here.clone()
         device = self.ready.device
         self.noise = torch.zeros(cache.batch, device=device)
         self.given = torch.zeros(cache.batch, dtype=torch.long, device=device)
@@ -75,6 +77,8 @@ class Step:
         cache = self.cache
         self.ready_first.copy_(cache.ready_first[cache.col])
         self.ready.copy_(cache.ready[cache.col])
+        if self.skip is not None:
+            self.skip.copy_(cache.skip_here)
         self.noise.copy_(noise)
         if given is not None and keep is not None:
             self.given.copy_(given)
@@ -87,7 +91,7 @@ class Step:
         return self.code
 
     def _compute(self) -> Tensor:
-        logits = self.cache._logits(self.ready_first, self.ready)
+        logits = self.cache._logits(self.ready_first, self.ready, self.skip)
         code = draw_by(self.rule, logits, self.noise, self.temperature, self.top_k, self.top_p)
         code = torch.where(self.keep, self.given, code)
         self.cache._shift(code)
@@ -121,7 +125,7 @@ class KeptSteps:
         model: GatedNetwork,
         positions: Int[Tensor, " batch"],
         ages: Float[Tensor, " batch"] | None,
-        layouts: Float[Tensor, "batch layout"] | None,
+        context: Any,
         options: SamplingOptions,
     ) -> Iterator[Step]:
         """A step that begins new maps; no other caller gets it while it is in use.
@@ -130,7 +134,7 @@ class KeptSteps:
             model: the network to draw from.
             positions: slice positions in [0, n_positions).
             ages: years, nan where unknown; None: all unknown.
-            layouts: of the maps, if the network knows layouts.
+            context: what is known of the whole maps, see `GatedNetwork.at_cells`.
             options: temperature, top-k and top-p.
 
         Yields:
@@ -146,11 +150,16 @@ class KeptSteps:
             # its memory must serve callers of any mode
             with torch.inference_mode(False), torch.no_grad():
                 step = Step(
-                    RowCache(model, positions.clone(), None if ages is None else ages.clone()),
+                    RowCache(
+                        model,
+                        positions.clone(),
+                        None if ages is None else ages.clone(),
+                        cloned(context),
+                    ),
                     options,
                 )
         step.begin(options)
-        step.cache.begin(positions, ages, layouts)
+        step.cache.begin(positions, ages, context)
         try:
             yield step
         finally:
@@ -158,6 +167,13 @@ class KeptSteps:
                 self._steps[key] = step
                 while len(self._steps) > MOST_KEPT_STEPS:
                     self._steps.popitem(last=False)
+
+
+def cloned(context: Any) -> Any:
+    """A copy of the tensor or of the tuple of tensors that a context is; None stays."""
+    if context is None or isinstance(context, Tensor):
+        return None if context is None else context.clone()
+    return type(context)(*(cloned(part) for part in context))
 
 
 @torch.no_grad()

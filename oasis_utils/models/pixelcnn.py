@@ -9,12 +9,12 @@ spot.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from oasis_utils.config import PixelCNNConfig
 from oasis_utils.models.cached_sampling import RowCache
@@ -26,15 +26,13 @@ from oasis_utils.models.drawing import (
     great_circle,
     uniform_noise,
 )
-from oasis_utils.models.gated_network import GatedNetwork
 from oasis_utils.models.kept_steps import KeptSteps
+from oasis_utils.models.map_likelihood import MapLikelihood
 from oasis_utils.models.prior import check_ages, check_positions
 from oasis_utils.models.resampling import resample
-from oasis_utils.models.trainable import Trainable
-from oasis_utils.runtime import processes
 
 
-class PixelCNN(GatedNetwork, Trainable):
+class PixelCNN(MapLikelihood):
     """A distribution of index maps: p(indices | position, age) is the product over all cells, in
     raster order, of p(index | indices before it, position, age).
 
@@ -47,8 +45,6 @@ class PixelCNN(GatedNetwork, Trainable):
 
     Config = PixelCNNConfig
     version = 1  # of this code and all it uses: raise it when tests/test_golden.py says so
-    phases = ("likelihood",)
-    monitor = ("nats_per_code", "min")
     supports_options = supports_completion = True  # see `prior.Prior`
     gradual = settled = False
 
@@ -58,15 +54,6 @@ class PixelCNN(GatedNetwork, Trainable):
         self.to(memory_format=torch.channels_last)
 
     # ------------------------------------------------------------ training
-
-    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """All parameters, in the one phase "likelihood"."""
-        return {"likelihood": list(self.parameters())}
-
-    def hidden_kernels(self) -> list[Tensor]:
-        """Kernels of all blocks and of the head's first layer."""
-        layers = [*self.blocks.modules(), *self.head.modules()]
-        return [layer.weight for layer in layers if isinstance(layer, nn.Conv2d)][:-1]
 
     def step(self, batch: Mapping[str, Tensor], phase: str) -> dict[str, Tensor]:
         """Negative log-likelihood of one batch, in nats per code.
@@ -80,20 +67,10 @@ class PixelCNN(GatedNetwork, Trainable):
         Returns:
             {"loss"}.
         """
-        indices, positions, ages = batch["indices"], batch["positions"], batch.get("ages")
-        if ages is not None and self.training and self.config.knows_age:
-            ages = torch.where(torch.rand_like(ages) < self.config.age_dropout, math.nan, ages)
+        indices, positions, ages = batch["indices"], batch["positions"], self._some_ages(batch)
         layouts, _ = self._told_layouts(indices, positions, ages)
-        logits = self(self._noisy(indices), positions, ages, layouts)
+        logits = self(self._noisy(indices, self.config.context_noise), positions, ages, layouts)
         return {"loss": F.cross_entropy(logits, indices)}
-
-    def _noisy(self, indices: Tensor) -> Tensor:
-        """Maps with wrong codes here and there, as sampling makes (reAR, arXiv 2510.04450)."""
-        if not (self.training and self.config.context_noise):
-            return indices
-        share = self.config.context_noise * torch.rand(len(indices), 1, 1, device=indices.device)
-        wrong = torch.rand(indices.shape, device=indices.device) < share
-        return torch.where(wrong, torch.randint_like(indices, self.config.n_codes), indices)
 
     def use_maps(
         self,
@@ -117,24 +94,6 @@ class PixelCNN(GatedNetwork, Trainable):
             start_from_codebook(self, codebook, indices)
         if self.layout is not None:
             self.layout.fit(codebook, indices, positions, ages, n_plain)
-
-    def _told_layouts(
-        self,
-        indices: Tensor,
-        positions: Tensor,
-        ages: Tensor | None,
-        generator: torch.Generator | None = None,
-    ) -> tuple[Tensor | None, Tensor | float]:
-        """(Layouts with noise, what telling them costs a map in nats); (None, 0) without any."""
-        if self.layout is None:
-            return None, 0.0
-        layouts, _ = self.layout.measure(indices, positions, ages)
-        noise = torch.randn(layouts.shape, generator=generator).to(layouts)
-        cost = self.layout.nats(layouts, positions, ages)
-        told = layouts + self.config.layout_noise * noise
-        known = self.layout.standardize(ages, positions).isfinite()
-        told[:, 0] = torch.where(known, layouts[:, 0], told[:, 0])
-        return told, cost
 
     @torch.no_grad()
     def surprisal(
@@ -168,14 +127,9 @@ class PixelCNN(GatedNetwork, Trainable):
             nats = nats + (cost / self.config.grid**2)[:, None, None]
         return nats
 
-    @torch.no_grad()
-    def validate(self, batches: Iterable[dict[str, Tensor]]) -> dict[str, float]:
-        """Mean surprisal of all cells of a split, as {"nats_per_code"}."""
-        total, cells = 0.0, 0
-        for _, batch in processes.in_turn(batches):
-            nats = self.surprisal(batch["indices"], batch["positions"], batch.get("ages"))
-            total, cells = total + float(nats.double().sum()), cells + nats.numel()
-        return {"nats_per_code": processes.ratio(total, cells)}
+    def surprisal_of(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "batch rows cols"]:
+        """`surprisal` of a batch as for `step`."""
+        return self.surprisal(batch["indices"], batch["positions"], batch.get("ages"))
 
     # ------------------------------------------------------------ sampling
 
@@ -188,6 +142,19 @@ class PixelCNN(GatedNetwork, Trainable):
     def _uniform(self, seeds: list[int]) -> Float[Tensor, "batch rows cols"]:
         grid = self.config.grid
         return uniform_noise(seeds, grid, grid + math.ceil(self.config.layout / grid))
+
+    def noise_with_layouts(
+        self,
+        noise: Float[Tensor, "batch noise_rows cols"],
+        layouts: Float[Tensor, "batch layout"] | None,
+    ) -> Float[Tensor, "batch noise_rows cols"]:
+        """The same noise of the cells, with that of these layouts; None changes nothing."""
+        if layouts is None:
+            return noise
+        uniform = torch.special.ndtr(layouts.double()).float().clamp(max=1 - 2**-24)
+        rest = noise[:, self.config.grid :].flatten(1)[:, self.config.layout :]
+        rows = torch.cat([uniform.to(noise), rest], dim=1).view(len(noise), -1, self.config.grid)
+        return torch.cat([noise[:, : self.config.grid], rows], dim=1)
 
     def noise_path(self, ends: tuple[int, int], steps: int) -> Float[Tensor, "steps rows cols"]:
         """Uniform noise between that of two seeds: a great circle through the normal quantiles."""
