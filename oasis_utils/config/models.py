@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 from oasis_utils.config.checks import require, within
 
@@ -194,6 +194,11 @@ class NeighbourConfig(PixelCNNConfig):
         super().__post_init__()
         within(self, 0, 1, "neighbour_noise")
         within(self, 1, 4096, "stack_directions")
+
+    def sized_as(self, config: PixelCNNConfig) -> NeighbourConfig:
+        """The same noise and directions, with all sizes of a PixelCNN."""
+        sizes = {field.name: getattr(config, field.name) for field in fields(PixelCNNConfig)}
+        return replace(self, **sizes)
 
 
 @dataclass(frozen=True)

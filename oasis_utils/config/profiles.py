@@ -7,7 +7,7 @@ from typing import Any
 
 from oasis_utils.config.checks import require
 from oasis_utils.config.data import SAMPLE_SLICES, CodesConfig, DataConfig
-from oasis_utils.config.models import DCGANConfig, PixelCNNConfig, VQVAEConfig
+from oasis_utils.config.models import DCGANConfig, NeighbourConfig, PixelCNNConfig, VQVAEConfig
 from oasis_utils.config.serialization import override
 from oasis_utils.config.training import EvaluationConfig, TrainingConfig
 
@@ -24,6 +24,8 @@ class Profile:
         codes: Augmentation of the index maps that the priors are trained on.
         pixelcnn: Architecture of the PixelCNN.
         pixelcnn_training: Schedule of the PixelCNN.
+        neighbour: Architecture of the PixelCNN that is told the neighbouring slice.
+        neighbour_training: Schedule of its training.
         dcgan: Architecture and losses of the DCGAN.
         dcgan_training: Schedule of the DCGAN.
         evaluation: Sample sizes of the evaluation.
@@ -36,6 +38,8 @@ class Profile:
     codes: CodesConfig = field(default_factory=CodesConfig)
     pixelcnn: PixelCNNConfig = field(default_factory=PixelCNNConfig)
     pixelcnn_training: TrainingConfig = field(default_factory=TrainingConfig)
+    neighbour: NeighbourConfig = field(default_factory=NeighbourConfig)
+    neighbour_training: TrainingConfig = field(default_factory=TrainingConfig)
     dcgan: DCGANConfig = field(default_factory=DCGANConfig)
     dcgan_training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -63,7 +67,7 @@ class Profile:
         the epochs of the profile.
 
         Args:
-            model: vqvae, pixelcnn or dcgan.
+            model: vqvae, pixelcnn, neighbour or dcgan.
             samples: Training slices, or for a prior the training maps, which are slices times
                 `codes.variants`.
             changes: New values by field name; None keeps that of the profile. Another batch size
@@ -126,6 +130,9 @@ def _profile(
         pixelcnn=PixelCNNConfig(
             grid=grid, n_codes=n_codes, code_dim=code_dim, start="codebook", **pixelcnn
         ),
+        neighbour=NeighbourConfig(
+            grid=grid, n_codes=n_codes, code_dim=code_dim, start="codebook", **pixelcnn
+        ),
         dcgan=DCGANConfig(
             grid=grid,
             n_codes=n_codes,
@@ -153,6 +160,9 @@ _SMOKE = _profile(
     pixelcnn_training=_schedule(
         6, 8, 3e-3, muon_rate=0.02, warmup_steps=5, patience=3, validate_every_steps=16
     ),
+    neighbour_training=_schedule(
+        3, 8, 3e-3, muon_rate=0.015, warmup_steps=5, patience=3, validate_every_steps=16
+    ),
     dcgan=dict(channels=16, noise_dim=16),
     dcgan_training=_gan_schedule(
         5, 16, 1e-3, warmup_steps=5, ema_decay=0.9, validate_every_steps=4
@@ -168,12 +178,18 @@ _ON_A_CPU: dict[str, Any] = dict(
 )
 
 
-def _pixelcnn_on_a_cpu(epochs: int, ema_decay: float, validate_every_steps: int) -> TrainingConfig:
+def _pixelcnn_on_a_cpu(
+    epochs: int,
+    ema_decay: float,
+    validate_every_steps: int,
+    learning_rate: float = 1e-2,
+    muon_rate: float = 0.02,
+) -> TrainingConfig:
     return _schedule(
         epochs,
         8,
-        1e-2,
-        muon_rate=0.02,
+        learning_rate,
+        muon_rate=muon_rate,
         weight_decay=0.01,
         patience=4,
         ema_decay=ema_decay,
@@ -193,6 +209,7 @@ _DEMO = _profile(
     vqvae=dict(channels=64, codebook_decay=0.99),
     vqvae_training=_schedule(4, 8, 2e-3, muon_rate=0.01, validate_every_steps=256),
     pixelcnn_training=_pixelcnn_on_a_cpu(1, ema_decay=0.995, validate_every_steps=256),
+    neighbour_training=_pixelcnn_on_a_cpu(1, 0.995, 256, learning_rate=3e-3, muon_rate=0.015),
     # with 4e-4, as `large`, stripes appear in the second half
     dcgan_training=_gan_schedule(1, 32, 2e-4, ema_decay=0.99, validate_every_steps=64),
     codes=CodesConfig(variants=2),
@@ -209,6 +226,7 @@ _LARGE = _profile(
     vqvae=dict(channels=96, codebook_decay=0.99),
     vqvae_training=_schedule(12, 8, 2e-3, muon_rate=0.01),
     pixelcnn_training=_pixelcnn_on_a_cpu(1, ema_decay=0.998, validate_every_steps=512),
+    neighbour_training=_pixelcnn_on_a_cpu(1, 0.998, 512, learning_rate=3e-3, muon_rate=0.015),
     dcgan_training=_gan_schedule(2, 32, 4e-4, ema_decay=0.99, validate_every_steps=128),
     codes=CodesConfig(variants=4),
     **_ON_A_CPU,
@@ -223,9 +241,19 @@ _FULL = _profile(
     data=dict(train_subjects=302, validate_subjects=35, test_subjects=17),
     vqvae=dict(channels=192, residual_blocks=3, codebook_decay=0.98),
     vqvae_training=_schedule(30, 64, 1e-3, warmup_steps=200),
-    pixelcnn=dict(channels=128, blocks=12, hidden=256, dropout=0.2),
+    pixelcnn=dict(channels=128, blocks=12, hidden=256, dropout=0.2, layout=32),
     pixelcnn_training=_schedule(
         8,
+        64,
+        1e-3,
+        weight_decay=0.01,
+        patience=6,
+        ema_decay=0.999,
+        warmup_steps=200,
+        validate_every_steps=512,
+    ),
+    neighbour_training=_schedule(
+        2,
         64,
         1e-3,
         weight_decay=0.01,

@@ -5,6 +5,8 @@ from oasis_utils.evaluation.evaluate import code_use, evaluate_images, generate,
 from oasis_utils.evaluation.final_table import evaluation_summary, final_rows, summary_of
 from oasis_utils.evaluation.giveaways import giveaway_rows
 from oasis_utils.evaluation.groups import audit_groups, group_values
+from oasis_utils.evaluation.head_results import HEAD_TABLES, head_rows
+from oasis_utils.evaluation.heads import HeadReference, complete_stacks, judge_heads
 from oasis_utils.evaluation.image_sets import load_images, require_images
 from oasis_utils.evaluation.likelihood import prior_nats
 from oasis_utils.evaluation.measured_sets import SPACES, resolution
@@ -37,15 +39,18 @@ from oasis_utils.evaluation.verdicts import anatomy_rows, compare_priors, verdic
 __all__ = [
     "DECODED_VS_DECODED",
     "DECODED_VS_REAL",
+    "HEAD_TABLES",
     "REAL_VS_REAL",
     "SPACES",
     "TRAINING_VS_REAL",
+    "HeadReference",
     "Reference",
     "anatomy_rows",
     "audit_groups",
     "audit_membership",
     "code_use",
     "compare_priors",
+    "complete_stacks",
     "enough_slices",
     "evaluate_images",
     "evaluation_summary",
@@ -54,6 +59,8 @@ __all__ = [
     "giveaway_rows",
     "group_values",
     "groups",
+    "head_rows",
+    "judge_heads",
     "load_images",
     "mean_image",
     "membership",

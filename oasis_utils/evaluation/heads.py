@@ -16,13 +16,6 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from scipy.stats import binomtest
 
 from oasis_utils.data.dataset import Split
-from oasis_utils.evaluation.head_results import (
-    WHOLE,
-    Estimates,
-    HeadComparisonResults,
-    HeadResults,
-    HeadSetResults,
-)
 from oasis_utils.metrics import odd_even, smoothness
 from oasis_utils.metrics.bootstrap import MIN_GROUPS, mean_interval
 from oasis_utils.metrics.head_blocks import Heads, complete_rows
@@ -38,7 +31,13 @@ from oasis_utils.metrics.two_sample import (
     split_groups,
     two_sample,
 )
-from oasis_utils.runtime.report import EstimateResults
+from oasis_utils.runtime.report import (
+    EstimateResults,
+    HeadComparisonResults,
+    HeadResults,
+    HeadSetResults,
+)
+from oasis_utils.runtime.report.heads import WHOLE, Estimates
 
 SPLITS = 3  # random halves of the test people behind a reference: a single one may be uneven
 

@@ -229,5 +229,5 @@ class GaussianHeads:
 
 
 def seeds_of_slices(seeds: list[int], position: int) -> list[int]:
-    """The seed of one slice of each head."""
-    return [seed * SEEDS_OF_A_HEAD + position for seed in seeds]
+    """The seed of one slice of each head, in [0, 2^63)."""
+    return [(seed * SEEDS_OF_A_HEAD + position) % 2**63 for seed in seeds]

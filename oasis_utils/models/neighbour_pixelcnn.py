@@ -298,9 +298,7 @@ class NeighbourPixelCNN(MapLikelihood):
             raise ValueError(f"codes of neighbours must be in [0, {self.config.n_codes})")
 
 
-def chosen_neighbours(
-    batch: Mapping[str, Tensor], upwards: Tensor | None = None
-) -> Neighbours:
+def chosen_neighbours(batch: Mapping[str, Tensor], upwards: Tensor | None = None) -> Neighbours:
     """A neighbour of each map.
 
     Args:

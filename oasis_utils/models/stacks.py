@@ -44,8 +44,9 @@ def stacked_maps(
         device: where the tensors are placed.
 
     Returns:
-        "indices", "positions", "subjects" and "ages" as `CodeMaps.to`, "below" and "above" as
-        int32, `NO_SLICE` in all cells where there is no such slice.
+        "indices", "positions", "subjects" and "ages" as `CodeMaps.to`; "stacks", the number of the
+        stack of each map; "below" and "above", maps as int32, `NO_SLICE` in all cells where there
+        is no such slice.
 
     Raises:
         DataError: no slice has a neighbour.
@@ -65,6 +66,7 @@ def stacked_maps(
         there = torch.from_numpy(found[kept]).to(device)
         told = tensors["indices"][there.clamp(min=0)].int()
         tensors[name] = torch.where((there >= 0)[:, None, None], told, NO_SLICE)
+    tensors["stacks"] = torch.from_numpy(stacks.astype(np.int64)).to(device)
     chosen = torch.from_numpy(kept).to(device)
     return {
         name: values if name in ("below", "above") else values[chosen]

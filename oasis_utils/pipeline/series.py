@@ -20,6 +20,7 @@ PRODUCTS = {
     "07_generation": ("samples/pixelcnn.npz", "samples/dcgan.npz"),
     "08_evaluation": ("report.json",),
     "09_privacy_and_utility": ("report.json", "model_card.md"),
+    "10_whole_heads": ("checkpoints/pixelcnn_neighbour.safetensors", "samples/pixelcnn_heads.npz"),
 }
 # read by notebook 04
 RECORDED_RESULTS = "benchmarks/results/dcgan.json"

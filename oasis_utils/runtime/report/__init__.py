@@ -13,6 +13,7 @@ from oasis_utils.runtime.report.evaluation import (
     ReaderResults,
 )
 from oasis_utils.runtime.report.groups import AttributeResults, GapResults, GroupResults, GroupRow
+from oasis_utils.runtime.report.heads import HeadComparisonResults, HeadResults, HeadSetResults
 from oasis_utils.runtime.report.membership import (
     Alarm,
     AttackResults,
@@ -51,6 +52,9 @@ __all__ = [
     "GapResults",
     "GroupResults",
     "GroupRow",
+    "HeadComparisonResults",
+    "HeadResults",
+    "HeadSetResults",
     "KeyedTrial",
     "MembershipResults",
     "MembershipRow",

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_type_hints
 from oasis_utils.runtime.report.evaluation import EvaluationResults, EvaluationSummary
 from oasis_utils.runtime.report.fields import Strict
 from oasis_utils.runtime.report.groups import GroupResults
+from oasis_utils.runtime.report.heads import HeadResults
 from oasis_utils.runtime.report.membership import MembershipResults
 from oasis_utils.runtime.report.sections import (
     AnomalyResults,
@@ -48,6 +49,7 @@ class Report(Strict):
         membership: By notebook 09, as the two next.
         utility: Models trained on generated slices.
         groups: Metrics by age, sex and diagnosis.
+        heads: {prior: whole heads of it beside real ones}, by notebook 10.
         seconds: {notebook: wall time}, and their total.
     """
 
@@ -68,6 +70,7 @@ class Report(Strict):
     membership: MembershipResults | None = None
     utility: UtilityResults | None = None
     groups: GroupResults | None = None
+    heads: dict[str, HeadResults] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
