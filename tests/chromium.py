@@ -17,7 +17,7 @@ FLAGS = [
 
 
 @contextlib.contextmanager
-def launched(folder):
+def launched(folder, *flags):
     """Playwright's own Chromium, or the system's, with its files in a folder; a test is skipped
     where there is none.
     """
@@ -36,7 +36,7 @@ def launched(folder):
         context = started.chromium.launch_persistent_context(
             str(folder),
             executable_path=paths[0],
-            args=FLAGS,
+            args=[*FLAGS, *flags],
             headless=True,
             viewport={"width": 1280, "height": 1000},
         )

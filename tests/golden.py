@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from oasis_utils.config import load_profile
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.linear_maps import LinearMaps
+from oasis_utils.models.neighbour_pixelcnn import NO_SLICE, NeighbourPixelCNN
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.training import trainer as training
@@ -129,6 +130,16 @@ def pixelcnn(**changes) -> nn.Module:
     return model
 
 
+def neighbour(**changes) -> nn.Module:
+    """With layouts only if the changes say so; these are fitted."""
+    plain = {"layout": 0, "start": "random"}
+    model = with_fixed_weights(NeighbourPixelCNN(replace(SMOKE.neighbour, **(plain | changes))))
+    if model.layout is not None:
+        model.layout.fit(codes_of_uneven_use(model.config), *maps(2, 64).values())
+        same_signs(model.layout.linear)
+    return model
+
+
 def codes_of_uneven_use(config) -> Tensor:
     codes = np.random.RandomState(1).standard_normal((config.n_codes, config.code_dim))
     return torch.from_numpy(codes + 2 * np.linspace(-1, 1, config.n_codes)[:, None])
@@ -179,6 +190,11 @@ CASES: dict[type, dict[str, Callable[[], nn.Module]]] = {
         "start from the codebook": lambda: pixelcnn(layout=8, start="codebook", **AGES),
         MUON: pixelcnn,
     },
+    NeighbourPixelCNN: {
+        "smoke": neighbour,
+        "layouts": lambda: neighbour(layout=8, **AGES),
+        MUON: neighbour,
+    },
     DCGAN: {
         "smoke": dcgan,
         "ages": lambda: dcgan(**AGES),
@@ -189,6 +205,7 @@ CASES: dict[type, dict[str, Callable[[], nn.Module]]] = {
 TRAINING = {
     VQVAE: SMOKE.vqvae_training,
     PixelCNN: SMOKE.pixelcnn_training,
+    NeighbourPixelCNN: SMOKE.neighbour_training,
     DCGAN: SMOKE.dcgan_training,
 }
 
@@ -196,7 +213,16 @@ TRAINING = {
 def batches(kind: type) -> list[dict[str, Tensor]]:
     if kind is VQVAE:
         return [{"images": pictures(seed)} for seed in range(STEPS)]
+    if kind is NeighbourPixelCNN:
+        return [maps(10 + seed) | beside(20 + seed) for seed in range(STEPS)]
     return [maps(10 + seed) for seed in range(STEPS)]
+
+
+def beside(seed: int) -> dict[str, Tensor]:
+    """Maps below and above those of a batch; the first has none below, the second none above."""
+    below, above = (maps(seed + more)["indices"] for more in (0, 50))
+    below[0], above[1] = NO_SLICE, NO_SLICE
+    return {"below": below, "above": above}
 
 
 def losses(kind: type, case: str, steps: int = STEPS) -> Values:

@@ -5,15 +5,9 @@ Screenshots and times are kept in runs/browser/. Without a Chromium these tests 
 `chromium.py`.
 """
 
-import contextlib
 import json
-import os
 import secrets
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import time
 import urllib.request
 from functools import partial
@@ -22,6 +16,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from chromium import launched
+from jupyter_servers import LONG, free_port, lab_command, local_tab, run_all, server
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
@@ -32,81 +27,9 @@ from oasis_utils.widgets import app, painter
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "runs" / "browser"  # ignored by git
-MILLISECONDS = 1000
-LONG = 180 * MILLISECONDS
 
 
 # ---------------------------------------------------------------- servers and browser
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def environment(folder, base):
-    """Jupyter that reads and writes nothing of the user's own, and asks for no news; the package of
-    this checkout.
-    """
-    news = (
-        folder
-        / "settings"
-        / "@jupyterlab"
-        / "apputils-extension"
-        / "notification.jupyterlab-settings"
-    )
-    news.parent.mkdir(parents=True)
-    news.write_text('{"fetchNews": "false", "checkForUpdates": false}', encoding="utf-8")
-    own = {
-        f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")
-    }
-    own |= {
-        f"JUPYTERLAB_{name}_DIR": str(folder / name.lower()) for name in ("SETTINGS", "WORKSPACES")
-    }
-    paths = [str(ROOT), *filter(None, [base.get("PYTHONPATH")])]
-    return (
-        base
-        | own
-        | {
-            "IPYTHONDIR": str(folder / "ipython"),
-            "PYTHONPATH": os.pathsep.join(paths),
-            "PYTHONWARNINGS": "default",
-        }
-    )
-
-
-@contextlib.contextmanager
-def server(command, url, folder, base=os.environ):
-    """A process that answers at `url`; ended, with its kernels, at the end."""
-    log = folder / "server.log"
-    with open(log, "wb") as file:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env=environment(folder, base),
-            cwd=folder,
-            start_new_session=True,
-        )
-    try:
-        end = time.monotonic() + 120
-        while True:
-            assert process.poll() is None and time.monotonic() < end, log.read_text(
-                encoding="utf-8"
-            )[-4000:]
-            with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
-                break
-            time.sleep(0.2)
-        yield log
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(5)
 
 
 @pytest.fixture(scope="module")
@@ -115,28 +38,11 @@ def chromium(tmp_path_factory):
         yield context
 
 
-def local(url):
-    return url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:"))
-
-
 @pytest.fixture
 def page(chromium):
     """A page that must neither see a JavaScript error nor ask another server for anything."""
-    page, errors = chromium.new_page(), []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on(
-        "console",
-        lambda line: (
-            errors.append(f"{line.text} {line.location['url']}") if line.type == "error" else None
-        ),
-    )
-    page.on(
-        "request",
-        lambda request: None if local(request.url) else errors.append(f"asked for {request.url}"),
-    )
-    yield page
-    page.close()
-    assert not errors
+    with local_tab(chromium) as tab:
+        yield tab
 
 
 @pytest.fixture(scope="module")
@@ -321,25 +227,10 @@ def test_jupyterlab(page, run, times, tmp_path):
     (tmp_path / "root").mkdir()
     nbformat.write(notebook, tmp_path / "root" / "06.ipynb")
     port, token = free_port(), secrets.token_hex(16)
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        "--no-browser",
-        "--ip=127.0.0.1",
-        f"--port={port}",
-        "--ServerApp.port_retries=0",
-        f"--IdentityProvider.token={token}",
-        "--allow-root",
-        f"--ServerApp.root_dir={tmp_path / 'root'}",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-    ]
     address = f"http://127.0.0.1:{port}"
+    command = lab_command(port, token, tmp_path / "root")
     with server(command, f"{address}/api/status?token={token}", tmp_path):
-        page.goto(f"{address}/lab/tree/06.ipynb?reset&token={token}")
-        page.get_by_text("| Idle").first.wait_for(timeout=LONG)
-        page.locator(".lm-MenuBar-item", has_text="Run").first.click()
-        page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
+        run_all(page, f"{address}/lab/tree/06.ipynb?reset&token={token}")
         panels = page.locator(".jp-OutputArea .widget-tab")
         panels.wait_for(timeout=LONG)
         panels.scroll_into_view_if_needed()

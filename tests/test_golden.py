@@ -15,6 +15,7 @@ from oasis_utils.models import layout, quantizer
 from oasis_utils.models import linear_maps as linear
 from oasis_utils.models.dcgan import DCGAN
 from oasis_utils.models.gated_network import GatedBlock
+from oasis_utils.models.neighbour_pixelcnn import NeighbourNetwork, NeighbourPixelCNN
 from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.quantizer import VectorQuantizer
 from oasis_utils.models.vqvae import VQVAE, ResidualBlock
@@ -139,6 +140,25 @@ def more_hidden_ages(patch):
     patch.setattr(PixelCNN, "step", changed)
 
 
+def louder_neighbours(patch):
+    forward = NeighbourNetwork.forward
+
+    def changed(self, neighbours):
+        gates, before_head = forward(self, neighbours)
+        return gates, 1.01 * before_head
+
+    patch.setattr(NeighbourNetwork, "forward", changed)
+
+
+def other_side(patch):
+    forward = NeighbourNetwork.forward
+    patch.setattr(
+        NeighbourNetwork,
+        "forward",
+        lambda self, told: forward(self, told._replace(sides=1 - told.sides)),
+    )
+
+
 def another_penalty(patch):
     penalty = DCGAN.penalty
     patch.setattr(DCGAN, "penalty", lambda self, *args: 1.01 * penalty(self, *args))
@@ -227,6 +247,11 @@ CHANGES = (
         (PixelCNN, "layouts", c)
         for c in (louder_layouts, layouts_of_no_residual, stiffer_positions)
     ]
+    + [
+        (NeighbourPixelCNN, "smoke", change)
+        for change in (louder_neighbours, other_side, another_gate)
+    ]
+    + [(NeighbourPixelCNN, "layouts", louder_layouts)]
     + [(DCGAN, "per position", stiffer_positions)]
     + [
         (DCGAN, "ages", change)

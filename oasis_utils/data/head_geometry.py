@@ -149,6 +149,20 @@ class HeadGeometry:
         """
         return oriented(voxels.transpose(PLANES[self.plane])[:, ::-1], self.turn)
 
+    def axial(self, slices: Slices) -> tuple[Slices, tuple[float, float, float]]:
+        """A head cut into axial slices with the forehead up, whatever its own slices are.
+
+        Args:
+            slices: those of one head, in the order of their positions.
+
+        Returns:
+            Slices from the lowest to the highest, and the mm from one position, row and column to
+            the next.
+        """
+        right, forwards, upwards = (float(size) for size in self._sizes())
+        voxels = self.voxels(slices)
+        return voxels.transpose(2, 1, 0)[:, ::-1], (upwards, forwards, right)
+
     def affine(self, shape: tuple[int, ...]) -> Float[np.ndarray, "4 4"]:
         """Voxel to mm.
 
@@ -158,11 +172,15 @@ class HeadGeometry:
         Returns:
             A diagonal matrix with a shift: RAS+.
         """
-        sizes = np.full(3, self.pixel)
-        sizes[PLANES[self.plane][0]] = self.spacing
+        sizes = self._sizes()
         affine = np.diag([*sizes, 1.0])
         affine[:3, 3] = np.array(self.centre) - sizes * (np.array(shape) - 1) / 2
         return affine
+
+    def _sizes(self) -> np.ndarray:
+        sizes = np.full(3, self.pixel)
+        sizes[PLANES[self.plane][0]] = self.spacing
+        return sizes
 
     def about(self, n_positions: int) -> dict[str, Any]:
         """What the sidecar of a head says about its geometry.

@@ -88,7 +88,17 @@ def write_head(
     return head
 
 
-def _write_volume(path: Path, slices: Slices, geometry: HeadGeometry, highest: int) -> None:
+def nifti_bytes(slices: Slices, geometry: HeadGeometry, highest: int = 255) -> bytes:
+    """A head as the bytes of an unpacked NIfTI file.
+
+    Args:
+        slices: grey levels or labels, in the order of their positions.
+        geometry: where they lie in space.
+        highest: level that a viewer shows as the brightest.
+
+    Returns:
+        What a file with the ending .nii holds.
+    """
     voxels = geometry.voxels(slices)
     affine = geometry.affine(voxels.shape)
     image = nibabel.Nifti1Image(voxels, affine, dtype=np.uint8)
@@ -98,7 +108,12 @@ def _write_volume(path: Path, slices: Slices, geometry: HeadGeometry, highest: i
     header.set_xyzt_units("mm")
     header.set_dim_info(slice=PLANES[geometry.plane][0])
     header["descrip"], header["cal_max"] = HEADER_TEXT, highest
-    path.write_bytes(gzip.compress(image.to_bytes(), COMPRESSION, mtime=0))
+    return image.to_bytes()
+
+
+def _write_volume(path: Path, slices: Slices, geometry: HeadGeometry, highest: int) -> None:
+    content = nifti_bytes(slices, geometry, highest)
+    path.write_bytes(gzip.compress(content, COMPRESSION, mtime=0))
 
 
 def _sidecar(path: Path | str) -> Path:

@@ -104,7 +104,7 @@ class RowCache:
         self.conditions = self.model.conditions(positions, ages)
         bias, skip = self.model.at_cells(context, positions)
         self.bias = bias.permute(2, 3, 0, 1) * self.scale
-        self.skip = None if skip is None else skip.permute(2, 3, 0, 1).contiguous()
+        self.skip = None if skip is None else skip.permute(2, 3, 0, 1).to(self.inputs).contiguous()
         for rows in self.rows:
             rows.zero_()
         self.row = self.col = 0

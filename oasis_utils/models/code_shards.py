@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Integer
+from torch import Tensor
 
 from oasis_utils.config import CodesConfig
 from oasis_utils.data.shards import SHARD_BYTES, Shards, open_shards, writing
 from oasis_utils.models.checkpoints import weights_digest
-from oasis_utils.models.codes import CODED_AT_ONCE, encode_images, variant
+from oasis_utils.models.codes import CODED_AT_ONCE, encode_images, is_shifted, variant
 from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import DataError
 from oasis_utils.runtime.symmetry import Symmetry
@@ -34,9 +35,9 @@ def encode_shards(
 ) -> Shards:
     """Encode shards of slices into shards of index maps; no command does, it is for own scripts.
 
-    Plain and mirrored maps are those of `encode_dataset`. Shifts are as large but others: they are
-    drawn for each batch of 64 slices, from the seed and their place alone. Memory holds one shard
-    of maps. An interrupted encoding goes on after its last whole shard.
+    Plain and mirrored maps are those of `encode_dataset`. Shifts are as large but others: all
+    slices of a subject, of whatever session, are shifted alike. Memory holds one shard of maps. An
+    interrupted encoding goes on after its last whole shard.
 
     Args:
         vqvae: the trained model.
@@ -102,6 +103,7 @@ def describe(
         "vqvae": weights_digest(vqvae),
         "slices": slices.identity,
         "seed": seed,
+        **({"shifts": "of a subject"} if is_shifted(config.variants - 1, symmetry) else {}),
     }
 
 
@@ -133,9 +135,10 @@ def _encoded(
     seed: int,
 ) -> Integer[np.ndarray, "n rows cols"]:
     """Index maps of one variant of one batch."""
-    place = np.random.SeedSequence([seed, number, int(rows[0])]).generate_state(1)
-    generator = torch.Generator().manual_seed(int(place[0]))
-    images = slices.read(rows, ["images"])["images"].numpy()
-    return encode_images(
-        vqvae, images, device, lambda x: variant(x, number, config, symmetry, generator)
-    )
+    known = slices.read(rows, ["images", "subjects"])
+    images, subjects = known["images"].numpy(), known["subjects"].numpy()
+
+    def change(batch: Tensor, part: slice) -> Tensor:
+        return variant(batch, number, config, symmetry, subjects[part], seed)
+
+    return encode_images(vqvae, images, device, change)

@@ -131,7 +131,8 @@ def variant(
     number: int,
     config: CodesConfig,
     symmetry: Symmetry,
-    generator: torch.Generator,
+    series: Integer[np.ndarray, " n"],
+    seed: int = 0,
 ) -> Float[Tensor, "n 1 height width"]:
     """Slices changed as the training split is for its variants.
 
@@ -141,16 +142,26 @@ def variant(
             without a symmetry are only shifted.
         config: with the largest shift in pixels.
         symmetry: across which slices are mirrored.
-        generator: of the shifts.
+        series: a number for the session of each slice. All slices of a session are shifted alike,
+            so that they still lie above each other.
+        seed: of the shifts, which depend on it, the session and the variant alone.
     """
     if number % 2 and symmetry:
         images = symmetry.mirror(images)
-    if number == 0 or (number == 1 and symmetry):
+    if not is_shifted(number, symmetry):
         return images
-    rows, cols = torch.randint(
-        -config.max_shift, config.max_shift + 1, (2,), generator=generator
-    ).tolist()
-    return shifted(images, rows, cols)
+    moved = torch.empty_like(images)
+    for session in np.unique(series):
+        own = torch.from_numpy(series == session).to(images.device)
+        random = np.random.default_rng([x % 2**64 for x in (seed, number, int(session))])
+        rows, cols = random.integers(-config.max_shift, config.max_shift + 1, 2).tolist()
+        moved[own] = shifted(images[own], rows, cols)
+    return moved
+
+
+def is_shifted(number: int, symmetry: Symmetry) -> bool:
+    """Whether the slices of a variant are shifted: without a symmetry all but the plain ones."""
+    return number > (1 if symmetry else 0)
 
 
 @torch.inference_mode()
@@ -158,7 +169,7 @@ def encode_images(
     vqvae: VQVAE,
     images: UInt8[np.ndarray, "n height width"],
     device: torch.device,
-    change: Callable[[Tensor], Tensor] = lambda batch: batch,
+    change: Callable[[Tensor, slice], Tensor] = lambda batch, rows: batch,
 ) -> Integer[np.ndarray, "n rows cols"]:
     """Index maps of slices.
 
@@ -166,20 +177,17 @@ def encode_images(
         vqvae: the encoder and its codebook.
         images: grey levels in [0, 255].
         device: where the VQ-VAE is.
-        change: applied to each float batch in [0, 1] before it is encoded.
+        change: called as change(batch, rows) with each float batch in [0, 1] and its rows of
+            `images`; returns what is encoded.
 
     Returns:
         uint16 indices in [0, n_codes).
     """
     maps = []
     for start in range(0, len(images), CODED_AT_ONCE):
-        batch = (
-            torch.from_numpy(np.array(images[start : start + CODED_AT_ONCE]))[:, None]
-            .to(device)
-            .float()
-            / 255
-        )
-        maps.append(vqvae.encode_indices(change(batch)).cpu().numpy().astype(np.uint16))
+        rows = slice(start, start + CODED_AT_ONCE)
+        batch = torch.from_numpy(np.array(images[rows]))[:, None].to(device).float() / 255
+        maps.append(vqvae.encode_indices(change(batch, rows)).cpu().numpy().astype(np.uint16))
     return np.concatenate(maps)
 
 
@@ -239,22 +247,21 @@ def encode_dataset(
     if path.exists() and (known := _known(path)) and known.about == about:
         print(f"loaded {path.name}: encoded before with this VQ-VAE and data")
         return known
-    generator = torch.Generator().manual_seed(seed)
     indices, positions, subjects, ages = {}, {}, {}, {}
     with Progress("encoding", len(SPLITS) - 1 + config.variants) as progress:
         for split in SPLITS:
             slices = dataset.split(split)
             copies = config.variants if split == "train" else 1
+            assert slices.series is not None  # `Split.__post_init__` sets it
             maps = []
             for number in range(copies):
-                maps.append(
-                    encode_images(
-                        vqvae,
-                        slices.images,
-                        device,
-                        lambda x, k=number: variant(x, k, config, dataset.symmetry, generator),
-                    )
-                )
+
+                def change(
+                    batch: Tensor, rows: slice, k: int = number, series: np.ndarray = slices.series
+                ) -> Tensor:
+                    return variant(batch, k, config, dataset.symmetry, series[rows], seed)
+
+                maps.append(encode_images(vqvae, slices.images, device, change))
                 progress.update(progress.done + 1, split)
             indices[split] = np.concatenate(maps)
             positions[split] = np.tile(slices.positions, copies)
@@ -276,6 +283,7 @@ def _known(path: Path) -> CodeMaps | None:
 
 def describe(vqvae: VQVAE, dataset: Dataset, config: CodesConfig, seed: int) -> dict[str, Any]:
     """What the maps are made from: code maps with an equal description need not be made again."""
+    some_shifted = is_shifted(config.variants - 1, dataset.symmetry)
     return {
         "format": CODES_FORMAT,
         "n_codes": vqvae.config.n_codes,
@@ -285,6 +293,7 @@ def describe(vqvae: VQVAE, dataset: Dataset, config: CodesConfig, seed: int) -> 
         "vqvae": weights_digest(vqvae),
         "data": dataset.identity,
         "seed": seed,
+        **({"shifts": "of a session"} if some_shifted else {}),
     }
 
 

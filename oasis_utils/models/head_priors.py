@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -20,18 +20,19 @@ from oasis_utils.models.pixelcnn import PixelCNN
 from oasis_utils.models.quantizer import nearest_code
 
 SEEDS_OF_A_HEAD = 10_007  # more than any head has slices
+SEED_OF_LAYOUTS = SEEDS_OF_A_HEAD - 1  # beyond those of the slices
 
 OnSlices = Callable[[int], None]  # called with the number of slices drawn so far
 
 
+@runtime_checkable
 class HeadPrior(Protocol):
-    """A distribution of heads as stacks of index maps.
+    """A distribution of heads as stacks of index maps."""
 
-    Attributes:
-        settled: a sampler decodes the drawn maps and encodes them again.
-    """
-
-    settled: bool
+    @property
+    def settled(self) -> bool:
+        """Whether a sampler decodes the drawn maps and encodes them again."""
+        ...
 
     @property
     def name(self) -> str:
@@ -91,7 +92,7 @@ class PixelCNNHeads:
             len(seeds), config.n_positions, config.grid, config.grid, dtype=torch.long
         ).to(device)
         at_first = torch.full((len(seeds),), first, device=device)
-        layouts = self.neighbour.layouts_of_heads(seeds, ages)
+        layouts = self.neighbour.layouts_of_heads(seeds_of_slices(seeds, SEED_OF_LAYOUTS), ages)
         noise = self.start.noise_with_layouts(
             self.start.noise(seeds_of_slices(seeds, first)),
             None if layouts is None else layouts[:, first],
@@ -214,8 +215,16 @@ class GaussianHeads:
         options: SamplingOptions = AS_LEARNED,
         on_slices: OnSlices = lambda _: None,
     ) -> Int[Tensor, "heads positions rows cols"]:
-        """One head for each seed; ValueError for a model without layouts."""
-        layouts, layout = self.model.layouts_of_heads(seeds, ages), self.model.layout
+        """One head for each seed; ValueError for a model without layouts, or options other than the
+        default.
+        """
+        if options != AS_LEARNED:
+            raise ValueError(
+                "temperature, top-k and top-p need the PixelCNN: the reference rounds linear maps;"
+                " choose prior pixelcnn or leave them out"
+            )
+        layouts = self.model.layouts_of_heads(seeds_of_slices(seeds, SEED_OF_LAYOUTS), ages)
+        layout = self.model.layout
         if layouts is None or layout is None:
             raise ValueError("the reference needs a PixelCNN with layouts: train it with layout=32")
         drawn = []

@@ -77,8 +77,8 @@ class Step:
         cache = self.cache
         self.ready_first.copy_(cache.ready_first[cache.col])
         self.ready.copy_(cache.ready[cache.col])
-        if self.skip is not None:
-            self.skip.copy_(cache.skip_here)
+        if self.skip is not None and (skip := cache.skip_here) is not None:
+            self.skip.copy_(skip)
         self.noise.copy_(noise)
         if given is not None and keep is not None:
             self.given.copy_(given)

@@ -35,7 +35,7 @@ class Neighbours(NamedTuple):
     Attributes:
         indices: codes in [0, n_codes).
         sides: `BELOW` or `ABOVE`, where the neighbour lies.
-        layouts: of the maps that are predicted; None: not told.
+        layouts: of the maps that are predicted; None: only for a model without layouts.
     """
 
     indices: Int[Tensor, "batch rows cols"]
@@ -105,7 +105,7 @@ class NeighbourPixelCNN(MapLikelihood):
             pixelcnn: of the same sizes.
 
         Raises:
-            ValueError: its sizes differ.
+            ValueError: its sizes, or the mean and spread of its ages, differ.
         """
         known, mine = pixelcnn.state_dict(), self.state_dict()
         added = ("neighbour_network.", "stack_layouts.")
@@ -113,6 +113,12 @@ class NeighbourPixelCNN(MapLikelihood):
         if set(known) != own or any(known[name].shape != mine[name].shape for name in own):
             raise ValueError(
                 "this PixelCNN has other sizes: use the configuration that it was trained with"
+            )
+        theirs, ours = pixelcnn.config, self.config
+        if (theirs.age_mean, theirs.age_std) != (ours.age_mean, ours.age_std):
+            raise ValueError(
+                "this PixelCNN counts ages from another mean or in another spread: use the"
+                " configuration that it was trained with"
             )
         self.load_state_dict(known, strict=False)
         self.neighbour_network.embedding.weight.copy_(pixelcnn.embedding.weight)
@@ -146,16 +152,16 @@ class NeighbourPixelCNN(MapLikelihood):
         self, seeds: list[int], ages: Float[Tensor, " heads"] | None
     ) -> Float[Tensor, "heads positions layout"] | None:
         """The layouts of all slices of new heads, one for each seed; None without layouts."""
+        check_ages(ages, self.config.knows_age, "PixelCNN")
         if self.layout is None or self.stack_layouts is None:
             return None
         size = self.stack_layouts.noise_size
         normal = [
             torch.randn(size, generator=torch.Generator().manual_seed(seed)) for seed in seeds
         ]
-        device = self.cell_bias.device
-        at = torch.zeros(len(seeds), dtype=torch.long, device=device)
+        at = torch.zeros(len(seeds), dtype=torch.long, device=self.cell_bias.device)
         standard = self.layout.standardize(ages, at)
-        return self.stack_layouts(torch.stack(normal).to(device), standard)
+        return self.stack_layouts(torch.stack(normal).to(self.cell_bias), standard)
 
     # ------------------------------------------------------------ network
 
@@ -163,6 +169,11 @@ class NeighbourPixelCNN(MapLikelihood):
         self, context: Neighbours, positions: Int[Tensor, " batch"]
     ) -> tuple[Tensor, Tensor | None]:
         """What neighbours and layouts add at every cell, see `GatedNetwork.at_cells`."""
+        if self.layout is not None and context.layouts is None:
+            raise ValueError(
+                "this model is told the layout of each map: give `layouts`, such as those of"
+                " layouts_of_heads"
+            )
         bias, _ = super().at_cells(context.layouts, positions)
         gates, before_head = self.neighbour_network(context)
         return bias + gates, before_head
@@ -267,7 +278,8 @@ class NeighbourPixelCNN(MapLikelihood):
             Codes in [0, n_codes).
 
         Raises:
-            ValueError: for an unknown position, age or code, or shapes that disagree.
+            ValueError: for an unknown position, age or code, shapes that disagree, or missing
+                layouts.
         """
         self._check(positions, noise, neighbours, ages)
         grid = self.config.grid

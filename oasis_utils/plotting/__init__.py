@@ -21,6 +21,7 @@ from oasis_utils.plotting.code_figures import (
     nearest_regions,
     usage,
 )
+from oasis_utils.plotting.head_figures import orthogonal_cuts, orthogonal_views, stack_rows
 from oasis_utils.plotting.slice_figures import (
     heat,
     mark_sides,
@@ -69,6 +70,8 @@ __all__ = [
     "mark_sides",
     "matrix",
     "nearest_regions",
+    "orthogonal_cuts",
+    "orthogonal_views",
     "outcome",
     "overlay",
     "point_out",
@@ -81,6 +84,7 @@ __all__ = [
     "slices",
     "source",
     "span",
+    "stack_rows",
     "table",
     "trends",
     "usage",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipywidgets as widgets
 
 from oasis_utils.widgets.controls import OutputArea, RenderedImages, column, side_by_side
+from oasis_utils.widgets.settings import Settings
 
 
 def settings_line(values: dict[str, str], other: dict[str, str] | None = None) -> str:
@@ -73,3 +74,11 @@ class Comparison:
         self.remove.disabled = not both
         for part in (self.side, self.text_now):
             part.layout.display = None if both else "none"
+
+
+def bar(output: OutputArea, settings: Settings, comparison: Comparison) -> widgets.HBox:
+    """The buttons of a panel and its line of progress."""
+    buttons = (output.cancel, output.save, settings.reset, comparison.keep, comparison.remove)
+    for button in buttons:
+        button.layout.width = "auto"  # else the line of progress finds no place beside them
+    return side_by_side(*buttons, output.status)

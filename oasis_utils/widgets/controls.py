@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from oasis_utils.models.drawing import SamplingOptions
+from oasis_utils.models.heads import HeadSampler
 from oasis_utils.models.sampler import BrainSampler
 from oasis_utils.models.samples import Samples
 from oasis_utils.runtime import atomic
@@ -26,7 +27,8 @@ from oasis_utils.widgets.worker import BackgroundWorker, Stopped, StopToken
 
 TILE = 224  # pixels a side of one slice on the screen
 PREVIEW_INTERVAL = 0.15  # least seconds between two views of an unfinished drawing
-OnRow = Callable[[int, torch.Tensor], None]
+# rows drawn and the maps so far; or slices drawn so far and None
+OnRow = Callable[[int, torch.Tensor | None], None]
 
 
 def png_sheet(
@@ -134,10 +136,10 @@ class AgeControl:
     """A tick box and a slider in years, shown only if a model is conditioned on age.
 
     Args:
-        samplers: {label: sampler}.
+        samplers: {label: sampler}, of slices or of heads.
     """
 
-    def __init__(self, samplers: dict[str, BrainSampler]):
+    def __init__(self, samplers: Mapping[str, BrainSampler | HeadSampler]):
         config = next((s.prior.config for s in samplers.values() if s.knows_age), None)
         middle, spread = (config.age_mean, config.age_std) if config else (50, 20)
         self.enabled = widgets.Checkbox(False, description="use age", indent=True, style=LABEL)
@@ -157,7 +159,7 @@ class AgeControl:
         usable = self.enabled.value and not self.enabled.disabled
         return np.full(n, float(self.years.value)) if usable else None
 
-    def allow(self, sampler: BrainSampler) -> None:
+    def allow(self, sampler: BrainSampler | HeadSampler) -> None:
         """Disable the controls for a model that is not conditioned on age."""
         self.enabled.disabled = not sampler.knows_age
         self._switch()
@@ -246,15 +248,15 @@ class OutputArea:
     def run(
         self,
         draw: Callable[[OnRow], RenderedImages],
-        sampler: BrainSampler,
+        sampler: BrainSampler | None,
         n: int,
         view=slice(None),
     ) -> None:
         """Draw in the background; a newer call replaces this one.
 
         Args:
-            draw: Called with `on_row`, which it calls after each row of codes.
-            sampler: Decodes unfinished maps.
+            draw: Called with `on_row`, which it calls after each row of codes, or after each slice.
+            sampler: Decodes unfinished maps; None: only finished slices are shown.
             n: Number of slices that `draw` makes.
             view: Which of them are shown before the drawing is finished.
         """
@@ -280,10 +282,10 @@ class OutputArea:
         self.drawing.samples.save(path.with_suffix(".npz"))
         self.status.value = f"saved {path.name}.png and .npz in {self.folder}"
 
-    def _job(self, token: StopToken, draw, sampler: BrainSampler, n: int, view) -> None:
+    def _job(self, token: StopToken, draw, sampler: BrainSampler | None, n: int, view) -> None:
         start, drawing = time.monotonic(), None
         try:
-            drawing = draw(self._rows(token, sampler, view))
+            drawing = draw(self._rows(token, sampler, n, view))
             token.check()
             text = f"{n} slice{'s' if n > 1 else ''} in {time.monotonic() - start:.2f} s"
         except Stopped as stopped:
@@ -297,18 +299,25 @@ class OutputArea:
             self.show(drawing)
         self.status.value = text  # last: it reports the end
 
-    def _rows(self, token: StopToken, sampler: BrainSampler, view) -> OnRow:
-        """A callback that stops an unwanted drawing and shows finished rows now and then.
+    def _rows(self, token: StopToken, sampler: BrainSampler | None, n: int, view) -> OnRow:
+        """A callback that stops an unwanted drawing and shows finished parts now and then.
 
         At most a fifth of the time is spent on showing them.
         """
         last, pause = time.monotonic(), PREVIEW_INTERVAL
 
-        def on_row(row: int, maps: torch.Tensor) -> None:
+        def on_row(row: int, maps: torch.Tensor | None) -> None:
             nonlocal last, pause
             token.check()
-            rows, now = maps.shape[1], time.monotonic()
-            if now - last < pause or row == rows - 1:
+            now = time.monotonic()
+            if now - last < pause:
+                return
+            if maps is None or sampler is None:
+                self.cancel.disabled, last = False, now
+                self.status.value = f"slice {row} of {n} …"
+                return
+            rows = maps.shape[1]
+            if row == rows - 1:
                 return
             self.cancel.disabled = False
             self.status.value = f"row {row + 1} of {rows} …"

@@ -1,9 +1,9 @@
-"""The panels of notebook 07 and of the app: sample, stack, walk, complete, paint."""
+"""The panels of notebook 07 and of the app: sample, stack, head, walk, complete, paint."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,11 @@ from jaxtyping import Bool, Integer, UInt8
 
 from oasis_utils.data.dataset import Split
 from oasis_utils.models.drawing import SamplingOptions
+from oasis_utils.models.heads import HeadSampler
 from oasis_utils.models.regions import REGIONS, region
 from oasis_utils.models.sampler import BrainSampler
 from oasis_utils.models.samples import Samples, image_seeds
-from oasis_utils.widgets.comparison import Comparison
+from oasis_utils.widgets.comparison import Comparison, bar
 from oasis_utils.widgets.controls import (
     LABEL,
     TILE,
@@ -33,6 +34,7 @@ from oasis_utils.widgets.controls import (
     sheet_of,
     side_by_side,
 )
+from oasis_utils.widgets.head_viewer import HeadPanel
 from oasis_utils.widgets.painter import PainterPanel
 from oasis_utils.widgets.real_slices import RealSlice
 from oasis_utils.widgets.settings import SeedBox, Settings
@@ -54,14 +56,6 @@ def darkened(
     """
     cell = len(image) // len(keep)
     return np.where(np.kron(keep, np.ones((cell, cell), bool)), image, image // 3)
-
-
-def bar(output: OutputArea, settings: Settings, comparison: Comparison) -> widgets.HBox:
-    """The buttons of a panel and its line of progress."""
-    buttons = (output.cancel, output.save, settings.reset, comparison.keep, comparison.remove)
-    for button in buttons:
-        button.layout.width = "auto"  # else the line of progress finds no place beside them
-    return side_by_side(*buttons, output.status)
 
 
 class SamplingPanel:
@@ -215,14 +209,21 @@ class SeriesPanel(ABC):
 
 
 class StackPanel(SeriesPanel):
-    """All slice positions from the same noise, the closest to one subject that these priors offer.
+    """All slice positions of one head, or from the same noise where no model draws heads.
 
     Args:
         samplers: {label: sampler}.
         folder: Where Save writes.
+        heads: {label: sampler of heads}, for all of the samplers, some or none.
     """
 
-    def __init__(self, samplers: dict[str, BrainSampler], folder: Path):
+    def __init__(
+        self,
+        samplers: dict[str, BrainSampler],
+        folder: Path,
+        heads: Mapping[str, HeadSampler] | None = None,
+    ):
+        self.heads = heads or {}
         self.seed, last = SeedBox("seed", 0), next(iter(samplers.values())).n_positions - 1
         super().__init__(
             samplers,
@@ -235,12 +236,15 @@ class StackPanel(SeriesPanel):
         """All positions with one seed."""
         seed, n = self.seed.value, sampler.n_positions
         positions, ages = np.arange(n), self.sampling.age.value(n)
-        seeds = image_seeds(seed, 1) * n
-        return SeriesRequest(
-            positions,
-            lambda on_row: sampler.draw(positions, seeds, options, on_row=on_row, ages=ages),
-            f"stack_seed{seed}",
-        )
+        one, head = image_seeds(seed, 1), self.heads.get(chosen(self.prior))
+
+        def draw(on_row) -> np.ndarray:
+            if head is None:
+                return sampler.draw(positions, one * n, options, on_row=on_row, ages=ages)
+            age = None if ages is None else ages[:1]
+            return head.draw(one, options, age, lambda done: on_row(done, None))[0]
+
+        return SeriesRequest(positions, draw, f"stack_seed{seed}")
 
 
 class WalkPanel(SeriesPanel):
@@ -340,7 +344,7 @@ class CompletionPanel:
         self.output.run(draw, self.sampler, n)
 
 
-Panel = SamplingPanel | SeriesPanel | CompletionPanel | PainterPanel
+Panel = SamplingPanel | SeriesPanel | HeadPanel | CompletionPanel | PainterPanel
 
 
 class Explorer:
@@ -353,6 +357,7 @@ class Explorer:
         folder: Where Save writes.
         real: Real slices, shown in the first panel; None: there are none.
         description: Of these data, as in `Dataset.description`.
+        head: The panel of whole heads, whose samplers also draw the stacks; None: there is none.
     """
 
     def __init__(
@@ -361,12 +366,14 @@ class Explorer:
         folder: Path,
         real: Split | None = None,
         description: str = "",
+        head: HeadPanel | None = None,
     ):
         first = next(iter(samplers.values()))
         beside = None if real is None else RealSlice(real, first, description)
         self.panels: dict[str, Panel] = {
             "Sample": SamplingPanel(samplers, folder, beside),
-            "Stack": StackPanel(samplers, folder),
+            "Stack": StackPanel(samplers, folder, head.samplers if head else None),
+            **({"Head": head} if head else {}),
             "Walk": WalkPanel(samplers, folder),
         }
         for sampler in samplers.values():

@@ -76,6 +76,14 @@ def test_variants_follow_the_plain_maps(slices, tmp_path):
     assert not np.array_equal(everything(other)["indices"], found["indices"])
 
 
+def test_slices_of_a_subject_are_shifted_alike_in_all_batches(slices, tmp_path, monkeypatch):
+    config, found = CodesConfig(variants=3, max_shift=2), []
+    for size in (64, 32):
+        monkeypatch.setattr(code_shards, "CODED_AT_ONCE", size)
+        found.append(everything(encoded(slices[0], tmp_path / str(size), config))["indices"])
+    assert np.array_equal(*found)
+
+
 def test_slices_without_a_mid_line_are_only_shifted(slices, tmp_path):
     maps = encoded(
         slices[0], tmp_path / "codes", CodesConfig(variants=2, max_shift=0), Symmetry(None)

@@ -1,10 +1,11 @@
 """Mirrored and shifted variants of the training slices."""
 
+import numpy as np
 import pytest
 import torch
 
 from oasis_utils.config import CodesConfig
-from oasis_utils.models.codes import shifted, variant
+from oasis_utils.models.codes import is_shifted, shifted, variant
 from oasis_utils.runtime.symmetry import LEFT_RIGHT, Symmetry
 
 CONFIG = CodesConfig(variants=4, max_shift=2)
@@ -34,48 +35,70 @@ def test_shift_and_back_keeps_the_interior():
     assert torch.equal(back[..., 2:-2, 2:-2], pictures()[..., 2:-2, 2:-2])
 
 
+def made_of(number, seed=0, symmetry=LEFT_RIGHT, series=(5, 5, 5)):
+    return variant(pictures(), number, CONFIG, symmetry, np.array(series), seed)
+
+
+REACH = range(-CONFIG.max_shift, CONFIG.max_shift + 1)
+
+
+def shifts_that_give(made, source):
+    """Which of all small shifts turn one picture into the other."""
+    allowed = [(rows, cols) for rows in REACH for cols in REACH]
+    return [shift for shift in allowed if torch.equal(shifted(source, *shift), made)]
+
+
 def test_first_variants_are_plain_and_mirrored():
-    assert torch.equal(variant(pictures(), 0, CONFIG, LEFT_RIGHT, torch.Generator()), pictures())
-    assert torch.equal(
-        variant(pictures(), 1, CONFIG, LEFT_RIGHT, torch.Generator()), pictures().flip(-1)
-    )
+    assert torch.equal(made_of(0), pictures())
+    assert torch.equal(made_of(1), pictures().flip(-1))
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_slices_without_symmetry_are_only_shifted(number):
-    reach = range(-CONFIG.max_shift, CONFIG.max_shift + 1)
-    made = variant(
-        pictures(), number, CONFIG, Symmetry(None), torch.Generator().manual_seed(number)
-    )
-    assert any(
-        torch.equal(shifted(pictures(), rows, cols), made) for rows in reach for cols in reach
-    )
+    assert len(shifts_that_give(made_of(number, symmetry=Symmetry(None)), pictures())) == 1
 
 
 def test_a_horizontal_mid_line_is_mirrored_top_to_bottom():
-    assert torch.equal(
-        variant(pictures(), 1, CONFIG, Symmetry(-2), torch.Generator()), pictures().flip(-2)
-    )
+    assert torch.equal(made_of(1, symmetry=Symmetry(-2)), pictures().flip(-2))
 
 
 @pytest.mark.parametrize("number", [2, 3, 4, 5])
 def test_later_variants_are_small_shifts_of_either(number):
-    source = pictures().flip(-1) if number % 2 else pictures()
-    reach = range(-CONFIG.max_shift, CONFIG.max_shift + 1)
-    allowed = [shifted(source, rows, cols) for rows in reach for cols in reach]
-    seen = set()
+    source, seen = pictures().flip(-1) if number % 2 else pictures(), set()
     for seed in range(30):
-        made = variant(pictures(), number, CONFIG, LEFT_RIGHT, torch.Generator().manual_seed(seed))
-        matches = [i for i, candidate in enumerate(allowed) if torch.equal(candidate, made)]
-        assert len(matches) == 1
-        seen |= set(matches)
+        (found,) = shifts_that_give(made_of(number, seed), source)
+        seen.add(found)
     assert len(seen) > 10
 
 
-def test_variant_depends_on_its_generator_alone():
+def test_shifts_depend_on_session_variant_and_seed_alone():
     torch.manual_seed(0)
-    first = variant(pictures(), 2, CONFIG, LEFT_RIGHT, torch.Generator().manual_seed(3))
+    first = made_of(2, 3)
     torch.manual_seed(1)
-    assert torch.equal(
-        variant(pictures(), 2, CONFIG, LEFT_RIGHT, torch.Generator().manual_seed(3)), first
-    )
+    np.random.seed(1)
+    assert torch.equal(made_of(2, 3), first)
+    sources = {number: pictures().flip(-1) if number % 2 else pictures() for number in range(2, 8)}
+    by_number = [shifts_that_give(made_of(k), source)[0] for k, source in sources.items()]
+    by_session = [shifts_that_give(made_of(2, series=(n,) * 3), pictures())[0] for n in range(20)]
+    assert len(set(by_number)) > 2 and len(set(by_session)) > 5
+
+
+def test_slices_of_a_session_are_shifted_alike_and_those_of_others_by_themselves():
+    series = np.array([7, 3, 7, 0, 3, 7, 2**40])
+    images = torch.rand(len(series), 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    together = variant(images, 2, CONFIG, LEFT_RIGHT, series, 0)
+    found = [
+        shifts_that_give(made[None], image[None])
+        for made, image in zip(together, images, strict=True)
+    ]
+    assert all(len(shifts) == 1 for shifts in found)
+    assert found[0] == found[2] == found[5] and found[1] == found[4]
+    assert len({shifts[0] for shifts in found}) > 2
+    for part in (slice(0, 1), slice(1, 3), slice(3, 7)):  # as in batches of any size
+        alone = variant(images[part], 2, CONFIG, LEFT_RIGHT, series[part], 0)
+        assert torch.equal(alone, together[part])
+
+
+def test_only_later_variants_are_shifted():
+    assert [is_shifted(number, LEFT_RIGHT) for number in range(4)] == [False, False, True, True]
+    assert [is_shifted(number, Symmetry(None)) for number in range(3)] == [False, True, True]

@@ -112,16 +112,14 @@ def test_floats_become_grey_levels():
 
 def test_change_is_applied_before_encoding():
     vqvae, images = make_vqvae(), discs(range(5))
-    flipped = encode_images(vqvae, images, CPU, lambda batch: batch.flip(-1))
+    flipped = encode_images(vqvae, images, CPU, lambda batch, _rows: batch.flip(-1))
     assert np.array_equal(flipped, encode_images(vqvae, images[:, :, ::-1].copy(), CPU))
     assert not np.array_equal(flipped, encode_images(vqvae, images, CPU))
 
 
 def test_data_set_is_encoded_with_all_variants(dataset, path):
     vqvae = make_vqvae()
-    dataset = Dataset(
-        dataset.folder, dataset.manifest | {"symmetry": {"axis": -1}}, dataset.arrays
-    )  # discs have none of their own
+    dataset = with_mid_line(dataset)  # discs have none of their own
     codes = encode_dataset(vqvae, dataset, CONFIG, path, CPU)
     train = dataset.split("train")
     assert codes.indices["train"].shape == (4 * 6, 8, 8) and codes.n_codes == 16
@@ -171,6 +169,40 @@ def test_encoding_repeats_with_the_same_seed_only(dataset, tmp_path):
     assert equal(first, again)
     assert not np.array_equal(first.indices["train"], other.indices["train"])
     assert first.identity == again.identity != other.identity
+
+
+def with_mid_line(dataset, axis=-1):
+    return Dataset(dataset.folder, dataset.manifest | {"symmetry": {"axis": axis}}, dataset.arrays)
+
+
+def test_shifted_maps_do_not_depend_on_the_batch_size(dataset, tmp_path, monkeypatch):
+    made = []
+    for size in (64, 1, 4):
+        monkeypatch.setattr(codes_module, "CODED_AT_ONCE", size)
+        made.append(encode_dataset(make_vqvae(), dataset, CONFIG, tmp_path / f"{size}.npz", CPU))
+    assert equal(made[0], made[1]) and equal(made[0], made[2])
+
+
+def test_slices_of_a_session_are_shifted_alike(dataset, path, monkeypatch):
+    seen, plain = [], codes_module.shifted
+
+    def watched(images, rows, cols):
+        seen.append((len(images), rows, cols))
+        return plain(images, rows, cols)
+
+    monkeypatch.setattr(codes_module, "shifted", watched)
+    encode_dataset(make_vqvae(), with_mid_line(dataset), CONFIG, path, CPU)
+    assert [n for n, _, _ in seen] == [2] * 6  # three sessions in two variants
+    assert len({(rows, cols) for _, rows, cols in seen}) > 2
+
+
+def test_only_shifted_maps_say_how_they_are_shifted(dataset):
+    """Maps without shifts are those of earlier versions, so they stay valid."""
+    known = {"format", "n_codes", "grid", "variants", "max_shift", "vqvae", "data", "seed"}
+    for axis, most in ((-1, 2), (None, 1)):  # variants that need no shift
+        for n in (1, 2, 3, 6):
+            about = describe(make_vqvae(), with_mid_line(dataset, axis), CodesConfig(n, 2), 0)
+            assert set(about) == known | ({"shifts"} if n > most else set())
 
 
 # ---------------------------------------------------------------- load or encode
