@@ -20,7 +20,9 @@ def add_evaluate(parsers) -> None:
     """
     parser = parsers.add_parser("evaluate", help="compare generated slices with real ones")
     parser.add_argument(
-        "images", metavar="IMAGES", help=".npz file as `sample` writes it, or a folder of grey PNGs"
+        "images",
+        metavar="IMAGES",
+        help=".npz file or folder of heads as `sample` writes it, or a folder of grey PNGs",
     )
     add_data(parser, "--against", required=True)
     parser.add_argument("--json", metavar="FILE", help="also write the metrics there")

@@ -85,8 +85,13 @@ def add_data(parser: argparse.ArgumentParser, name: str, **more: Any) -> None:
     parser.add_argument(name, metavar="DATA", help=what, **more)
 
 
-def add_models(parser: argparse.ArgumentParser) -> None:
-    """Add --run, --out and --device of commands that write what the models of a run make."""
+def add_models(parser: argparse.ArgumentParser, out: str = "FILE.npz") -> None:
+    """Add --run, --out and --device of commands that write what the models of a run make.
+
+    Args:
+        parser: Of a command.
+        out: What is written, for its help.
+    """
     parser.add_argument("--run", required=True, metavar="DIR", help="run folder, such as runs/demo")
-    parser.add_argument("--out", required=True, metavar="FILE.npz")
+    parser.add_argument("--out", required=True, metavar=out)
     add_device(parser)

@@ -28,7 +28,7 @@ def add_sample(parsers) -> None:
         parsers: The commands so far.
     """
     parser = parsers.add_parser("sample", help="generate slices with the models of a run")
-    add_models(parser)
+    add_models(parser, "FILE.npz|DIR")
     parser.add_argument("--prior", choices=("pixelcnn", "dcgan"), default="pixelcnn")
     parser.add_argument(
         "--n", type=count_up_to(MOST_SLICES), help=f"how many slices (default: {SLICES})"

@@ -11,13 +11,17 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image
+from small_neighbours import AGES, CODES, GRID, tiny_neighbour, tiny_start
 
+from oasis_utils.config import VQVAEConfig
 from oasis_utils.data.head_geometry import HeadGeometry
 from oasis_utils.data.head_volumes import nifti_bytes, write_head
 from oasis_utils.models.codes import decode_maps
-from oasis_utils.models.head_priors import DCGANHeads
+from oasis_utils.models.head_priors import DCGANHeads, PixelCNNHeads
 from oasis_utils.models.heads import HeadSampler
+from oasis_utils.models.sampler import BrainSampler
 from oasis_utils.models.samples import image_seeds
+from oasis_utils.models.vqvae import VQVAE
 from oasis_utils.runtime import RunFolder, project_root
 from oasis_utils.widgets.head_viewer import GAP, SIDE, HeadPanel, HeadView, geometry_of, heads_of
 from oasis_utils.widgets.panels import Explorer, StackPanel
@@ -169,6 +173,25 @@ def test_the_stack_is_the_head_of_the_same_seed(panel, samplers, heads, tmp_path
     stack.redraw()
     stack.output.wait()
     assert (stack.images == panel.output.drawing.samples.images).all()
+
+
+def test_a_pixelcnn_told_the_neighbouring_slice_draws_stack_and_head(tmp_path):
+    start = tiny_start(**AGES)
+    side = 8 * GRID
+    vqvae = VQVAE(
+        VQVAEConfig(image_size=side, downsampling=8, channels=32, n_codes=CODES, code_dim=4)
+    )
+    heads = {"PixelCNN": HeadSampler(vqvae, PixelCNNHeads(start, tiny_neighbour(start)))}
+    stack = StackPanel({"PixelCNN": BrainSampler(vqvae, start)}, tmp_path, heads)
+    stack.sampling.top_p.value = 1.0
+    panel = HeadPanel(heads, tmp_path)
+    for each, age in ((stack, stack.sampling.age), (panel, panel.age)):
+        age.enabled.value = True  # draws
+        age.years.value = 70
+        each.output.wait()
+    drawn = heads["PixelCNN"].sample(image_seeds(0, 1), ages=np.array([70.0]))
+    assert (stack.images == drawn.images[0]).all()
+    assert (panel.output.drawing.samples.images == drawn.images[0]).all()
 
 
 def test_the_explorer_has_a_tab_of_heads_if_there_are_any(samplers, panel, tmp_path):
