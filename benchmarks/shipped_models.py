@@ -17,7 +17,7 @@ from oasis_utils.models.checkpoints import load_tensors, save_tensors
 from oasis_utils.runtime import DataError, RunFolder, project_root, read_json
 
 HALVED = "dcgan"
-MODELS = ("vqvae", HALVED, "pixelcnn")
+MODELS = ("vqvae", HALVED, "pixelcnn", "pixelcnn_neighbour")
 
 
 def ship(run: RunFolder, folder: Path) -> None:
