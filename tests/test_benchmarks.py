@@ -30,6 +30,7 @@ def _importable(monkeypatch):
         "scale",
         "speed_record",
         "record_tables",
+        "heads_tables",
         "peers",
     ):
         sys.modules.pop(name, None)
@@ -200,6 +201,14 @@ def test_tables_of_results_are_made_from_the_record(name):
 
     path = getattr(demo_tables, name)
     assert demo_tables.made(path) == path.read_text(encoding="utf-8")
+
+
+def test_the_tables_of_whole_heads_are_made_from_the_record():
+    import heads_tables
+    from oasis_utils.runtime import read_json
+
+    text = heads_tables.PAGE.read_text(encoding="utf-8")
+    assert heads_tables.made(read_json(heads_tables.RECORD), text) == text
 
 
 def test_the_table_of_ten_million_slices_is_that_of_the_record():
