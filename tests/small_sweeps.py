@@ -20,6 +20,7 @@ SECTIONS = {
     "07": ("sampling",),
     "08": ("priors", "evaluation"),
     "09": ("membership", "utility", "groups"),
+    "10": ("heads",),
 }
 SMALL = """
 profile: smoke

@@ -61,7 +61,7 @@ def notebook_names(only: str | None = None) -> list[str]:
     """Names of the notebooks, in the order of the series.
 
     Args:
-        only: Numbers or beginnings of names, such as "02,03"; None or empty: all.
+        only: Numbers of two digits or beginnings of names, such as "02,03"; None or empty: all.
 
     Raises:
         UsageError: No single notebook has such a name.
@@ -71,11 +71,11 @@ def notebook_names(only: str | None = None) -> list[str]:
         return names
     chosen = []
     for wanted in only.split(","):
-        matches = [name for name in names if name.startswith(wanted.strip()) and wanted.strip()]
+        begins = wanted.strip()
+        matches = [name for name in names if name.startswith(begins) and len(begins) > 1]
         if len(matches) != 1:
             raise UsageError(
-                f"unknown notebook {wanted.strip()!r}: choose from"
-                f" {', '.join(n[:2] for n in names)}"
+                f"unknown notebook {begins!r}: choose from {', '.join(n[:2] for n in names)}"
             )
         chosen += matches
     return [name for name in names if name in chosen]

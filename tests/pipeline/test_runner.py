@@ -38,7 +38,8 @@ SAMPLING = SamplingResults(1.0, 0.95, 64, 0, {"dcgan": 1.0})
     ("arguments", "message"),
     [
         (("--profile", "huge"), "unknown profile 'huge': choose one of smoke, demo, large, full"),
-        (("--only", "10"), "unknown notebook '10'"),
+        (("--only", "11"), "unknown notebook '11'"),
+        (("--only", "1"), "unknown notebook '1'"),
         (("--only", "0"), "unknown notebook '0'"),
         (("-p", "epoch=3"), "unknown parameter 'epoch'"),
         (("-p", "epochs"), "expected NAME=VALUE"),

@@ -48,9 +48,12 @@ def images_of(figure):
     return [image for ax in figure.axes for image in ax.images]
 
 
+HEADS = np.arange(2 * 5 * 12 * 12).reshape(2, 5, 12, 12).astype(np.uint8)
 EVERY_FIGURE = {
     "slices": lambda: plotting.slices(GREY, TITLES, row_labels=["row"], title="title"),
     "reconstructions": lambda: plotting.reconstructions(FLOATS, FLOATS[::-1], TITLES, "title"),
+    "orthogonal_views": lambda: plotting.orthogonal_views(HEADS, ["a", "b"], title="title"),
+    "stack_rows": lambda: plotting.stack_rows(HEADS, ["a", "b"], [0, 2, 4], title="title"),
     "index_maps": lambda: plotting.index_maps(
         FLOATS, INDICES, FLOATS, np.arange(8), TITLES, "title"
     ),
@@ -170,6 +173,7 @@ def test_every_public_function_is_covered():
         and name[0] != "_"
     }
     no_figures = {"use_style", "save_figure", "legend_below", "mark_sides", "point_out"}
+    no_figures |= {"orthogonal_cuts"}
     no_figures |= {"table", "settings", "span", "outcome", "source"}
     assert public - no_figures - {"animation", "save_animation"} == set(EVERY_FIGURE)
 
