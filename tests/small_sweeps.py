@@ -69,7 +69,7 @@ def write_report(run, ssim, low, high, kid=0.02):
     report["reconstruction"]["intervals"]["ssim"] = [low, high]
     report["priors"]["dcgan"]["kid"] = kid
     for name in PRODUCTS:
-        sections = {key: report[key] for key in SECTIONS[name[:2]]}
+        sections = {key: report[key] for key in SECTIONS[name[:2]] if key in report}
         write_json(run.folder.summary(name), {"summary": "", **sections})
     write_json(run.folder.report, report)
 

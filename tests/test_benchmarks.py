@@ -205,6 +205,7 @@ def test_tables_of_results_are_made_from_the_record(name):
 
 def test_the_tables_of_whole_heads_are_made_from_the_record():
     import heads_tables
+
     from oasis_utils.runtime import read_json
 
     text = heads_tables.PAGE.read_text(encoding="utf-8")
