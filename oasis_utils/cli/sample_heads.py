@@ -107,9 +107,10 @@ def _data(run: RunFolder) -> tuple[Dataset | None, str]:
         dataset = data.open_cache(run.data)
         if identity in (None, dataset.identity):
             return dataset, dataset.description
-        return None, "other data than those that the run has now"
     if identity == SAMPLE_DATA:
         return None, SAMPLE_BRAINS
+    if data.is_cache(run.data):
+        return None, "other data than those that the run has now"
     return None, "unknown: the run has no data"
 
 

@@ -101,7 +101,8 @@ class HeadGeometry:
             options.plane,
             # volumes are upright before a turn that was asked for; others are so after it
             dataset.orient if volumes and options.orient != AUTO else "as-is",
-            left=marks.left and not dataset.symmetry,  # else training mirrors slices
+            # training mirrors symmetric slices; sagittal ones run from left to right all the same
+            left=(marks.left and not dataset.symmetry) or (volumes and options.plane == "sagittal"),
             assumed=tuple(what for what, is_assumed in assumed.items() if is_assumed),
         )
         crop = tuple(manifest["crop"][key] for key in ("top", "left", "side"))

@@ -218,7 +218,7 @@ def read_heads(
 
 
 def _read_head(path: Path) -> Slices:
-    voxels, affine = read_voxels((str(path),), open_file, str(path), str(path))
+    voxels, affine = read_voxels((str(path),), open_file, str(path), str(path), thick=True)
     # nibabel's protocol of arrays leaves out numpy's own
     image = as_closest_canonical(SpatialImage(voxels, affine))  # pyright: ignore[reportArgumentType]
     levels = np.asarray(image.dataobj)

@@ -20,6 +20,7 @@ from oasis_utils.runtime.plain_files import POINTER_BYTES, refuse_pointer
 
 MAX_VOXELS = 2**27  # 512³: a header that promises more is damaged
 MAX_SIZE = 10  # mm, of a voxel
+MAX_THICK = 256  # mm, of a voxel where few slices may show a whole head
 MGH_TAIL = READ_CHUNK  # bytes of scan parameters behind the voxels
 MGH_OFFSET, MGH_VERSION = 284, bytes((0, 0, 0, 1))  # bytes before the voxels, and the first of them
 
@@ -30,7 +31,7 @@ AnyHeader = AnalyzeHeader | MGHHeader
 
 
 def read_voxels(
-    parts: tuple[str, ...], opener: Opener, where: str, last: str
+    parts: tuple[str, ...], opener: Opener, where: str, last: str, thick: bool = False
 ) -> tuple[Float32[np.ndarray, "i j k"], Float[np.ndarray, "4 4"]]:
     """Read the voxels of one volume, whole and checked.
 
@@ -39,6 +40,7 @@ def read_voxels(
         opener: opens a part.
         where: what messages call the first part.
         last: what messages call the last part.
+        thick: whether it may hold a single slice, and slices further apart than MAX_SIZE.
 
     Returns:
         Scaled voxels and the voxel-to-mm affine.
@@ -46,8 +48,8 @@ def read_voxels(
     Raises:
         DataError: it is not one whole 3-D volume of finite numbers with a usable orientation.
     """
-    voxels, header = _read_stored(parts, opener, where, last)
-    affine = _affine(header, where)
+    voxels, header = _read_stored(parts, opener, where, last, 1 if thick else 2)
+    affine = _affine(header, where, MAX_THICK if thick else MAX_SIZE)
     with np.errstate(all="ignore"):  # damaged scalings overflow; the check below finds them
         slope, inter = _scaling(header, where)
         if (slope, inter) != (1, 0):
@@ -62,7 +64,7 @@ def read_voxels(
 
 
 def _read_stored(
-    parts: tuple[str, ...], opener: Opener, where: str, last: str
+    parts: tuple[str, ...], opener: Opener, where: str, last: str, least: int
 ) -> tuple[Float32[np.ndarray, "i j k"], AnyHeader]:
     """Voxels without their scaling, and the checked header. The file must be as long as it says.
 
@@ -74,7 +76,7 @@ def _read_stored(
         with opener(parts[0]) as stream:
             content = bytes(read_up_to(stream, Nifti2Header.sizeof_hdr))
             header = _mgh_header(content, where) if mgh else _header(content, where, single)
-            shape, dtype, offset = _layout(header, where, single)
+            shape, dtype, offset = _layout(header, where, single, least)
             place = (offset, math.prod(shape), dtype)
             read = _numbers(stream, content, place, MGH_TAIL * mgh) if single else None
         if read is None:
@@ -147,11 +149,15 @@ def _mgh_header(content: bytes, where: str) -> MGHHeader:
     return MGHHeader(content[:MGH_OFFSET], check=False)
 
 
-def _layout(header: AnyHeader, where: str, single: bool) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Shape (3-D), type and offset in bytes of the voxels; DataError if they are no T1 volume."""
+def _layout(
+    header: AnyHeader, where: str, single: bool, least: int
+) -> tuple[tuple[int, ...], np.dtype, int]:
+    """Shape, 3-D with `least` or more along each axis, type and offset in bytes of the voxels;
+    DataError if they are no T1 volume.
+    """
     mgh = isinstance(header, MGHHeader)
     n, *dims = (4, *map(int, header["dims"])) if mgh else (int(d) for d in header["dim"])
-    if not (3 <= n <= 7 and min(dims[:n]) >= 1 and min(dims[:3]) >= 2):
+    if not (3 <= n <= 7 and min(dims[:n]) >= 1 and min(dims[:3]) >= least):
         raise DataError(
             f"{where} is not 3-D (dimensions {dims[: max(0, min(n, 7))]}): give a T1 volume"
         )
@@ -180,21 +186,19 @@ def _layout(header: AnyHeader, where: str, single: bool) -> tuple[tuple[int, ...
     return tuple(dims[:3]), dtype, int(offset)
 
 
-def _affine(header: AnyHeader, where: str) -> np.ndarray:
+def _affine(header: AnyHeader, where: str, most: int) -> np.ndarray:
     """Voxel to mm as nibabel reads it: sform, else qform, else x from right to left."""
     try:
         with np.errstate(all="ignore"):
             affine = np.asarray(header.get_best_affine(), dtype=float)
             sizes = np.sqrt((affine[:3, :3] ** 2).sum(0))
-            sound = (
-                np.isfinite(affine).all() and (sizes >= 0.05).all() and (sizes <= MAX_SIZE).all()
-            )
+            sound = np.isfinite(affine).all() and (sizes >= 0.05).all() and (sizes <= most).all()
             if sound and abs(np.linalg.det(affine[:3, :3] / sizes)) > 0.5:
                 return affine
     except (HeaderDataError, ValueError):
         pass
     raise DataError(
-        f"{where} has no usable orientation or voxel size (0.05 to {MAX_SIZE} mm): the header is"
+        f"{where} has no usable orientation or voxel size (0.05 to {most} mm): the header is"
         " damaged, replace the file"
     )
 

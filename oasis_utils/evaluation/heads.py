@@ -66,12 +66,13 @@ def complete_stacks(
         known, sessions = np.unique(once[1], return_counts=True)
         positions = known[2 * sessions >= len(np.unique(split.series))]
     rows = complete_rows(split.series, split.positions, positions)
+    lowest = rows[:, :1].ravel()
     source = split.images if images is None else images
     return Heads(
         np.array(source[rows.ravel()]).reshape(*rows.shape, *source.shape[1:]),
         positions,
-        split.subjects[rows[:, 0]],
-        split.ages[rows[:, 0]].astype(np.float64),
+        split.subjects[lowest],
+        split.ages[lowest].astype(np.float64),
         None if maps is None else maps[rows.ravel()].reshape(*rows.shape, *maps.shape[1:]),
     )
 

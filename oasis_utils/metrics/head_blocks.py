@@ -78,12 +78,13 @@ def complete_rows(
 
     Returns:
         The rows of each such stack in the order of the wanted positions; of a position that a stack
-        has twice, the first one. Stacks are in order of their numbers.
+        has twice, the first one. Stacks are in order of their numbers. None where no position is
+        wanted.
     """
     rows = []
-    for number in np.unique(series):
+    for number in np.unique(series) if len(wanted) else ():
         own = np.flatnonzero(series == number)
         known, first = np.unique(positions[own], return_index=True)
         if np.isin(wanted, known).all():
             rows.append(own[first[np.searchsorted(known, wanted)]])
-    return np.array(rows, np.int64).reshape(-1, len(wanted))
+    return np.array(rows, np.int64).reshape(len(rows), len(wanted))

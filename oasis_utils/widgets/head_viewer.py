@@ -308,12 +308,14 @@ class HeadPanel:
         geometry: HeadGeometry | None = None,
     ):
         self.samplers, first = samplers, next(iter(samplers.values()))
+        side = first.vqvae.config.image_size
         if geometry is None:
-            side = first.vqvae.config.image_size
             geometry = HeadGeometry.of_sample_brains(side, first.n_positions, known=False)
         self.prior, self.seed = choice("prior", list(samplers)), SeedBox("seed", 0)
         self.age, self.output = AgeControl(samplers), OutputArea(folder)
         self.view = HeadView(self.output.picture, geometry)
+        blank = np.zeros((first.n_positions, side, side), np.uint8)
+        self.view.planes.load(blank)  # moves the sliders to the middle, where Reset leaves them
         controls = (self.prior, self.seed, self.age.enabled, self.age.years)
         self.settings = Settings(self.redraw, controls, also=self.view.planes.sliders)
         buttons = self.output.cancel, self.output.save, self.settings.reset

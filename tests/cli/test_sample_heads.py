@@ -191,6 +191,7 @@ def test_the_data_of_the_run_tell_sizes_and_tissues(tmp_path, sampler, command, 
     ("trained_on", "with_data", "name"),
     [
         (SAMPLE_DATA, False, "synthetic sample brains"),
+        (SAMPLE_DATA, True, "synthetic sample brains"),
         ("another", False, "unknown: the run has no data"),
         ("another", True, "other data than those that the run has now"),
     ],

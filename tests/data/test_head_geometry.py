@@ -90,6 +90,7 @@ def test_left_is_known_only_where_training_mirrors_nothing(tmp_path):
     geometry = HeadGeometry.of(dataset(tmp_path, "nifti", axis=None), 32)
     assert geometry.left and geometry.about(32)["LeftAndRight"] == "as in the data"
     assert not HeadGeometry.of(dataset(tmp_path, "synthetic", axis=None), 32).left
+    assert HeadGeometry.of(dataset(tmp_path, "nifti", plane="sagittal"), 32).left
 
 
 def test_very_many_slices_are_no_taller_than_a_head(tmp_path):

@@ -33,9 +33,10 @@ def written(folder, heads, geometry=HeadGeometry(1.5, 2.0), **more):  # noqa: B0
         HeadGeometry(1.0, 4.4, "coronal"),
         HeadGeometry(1.0, 4.4, "sagittal"),
         HeadGeometry(0.8, 1.0, turn="rot90,flip"),
+        HeadGeometry(1.0, 140 / 8),  # further apart than a volume's voxels may be
     ],
 )
-@pytest.mark.parametrize("positions", [5, 8])
+@pytest.mark.parametrize("positions", [1, 5, 8])
 def test_slices_and_positions_are_read_back_to_the_bit(tmp_path, geometry, positions):
     heads = stacks(3, positions)
     files = written(tmp_path, heads, geometry)

@@ -99,6 +99,8 @@ def test_no_session_may_be_complete():
     test = split_of_heads(REAL, AGES, "test")
     heads = complete_stacks(test, positions=np.array([3, 99]))
     assert len(heads) == 0 and heads.images.shape == (0, 2, 32, 32)
+    scattered = shuffled(test, test.positions == test.series % 16)[0]  # no position is common
+    assert complete_stacks(scattered).images.shape == (0, 0, 32, 32)
 
 
 # ---------------------------------------------------------------- what is judged

@@ -19,6 +19,7 @@ def test_the_first_of_two_slices_at_a_position_counts():
 
 def test_no_complete_stack_gives_an_empty_block():
     assert complete_rows(np.array([1, 2]), np.array([0, 1]), np.arange(2)).shape == (0, 2)
+    assert complete_rows(np.array([1, 2]), np.array([0, 1]), np.arange(0)).shape == (0, 0)
 
 
 def test_drawn_heads_are_people_of_their_own_and_some_keep_their_numbers():

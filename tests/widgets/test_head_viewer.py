@@ -157,9 +157,11 @@ def test_another_seed_draws_another_head_and_reset_restores_the_first(panel):
     panel.seed.value = 5
     panel.output.wait()
     assert (panel.output.drawing.samples.images != before).any()
+    panel.view.planes.axial.value = 1
     panel.settings.reset.click()
     panel.output.wait()
     assert (panel.output.drawing.samples.images == before).all()
+    assert [slider.value for slider in panel.view.planes.sliders] == [3, 16, 16]
 
 
 def test_the_head_is_saved(panel, tmp_path):

@@ -80,11 +80,11 @@ class HeadResults(Strict):
         """One line for the table of a run."""
         similar, test = "neighbour SSIM", "changes"
         parts = [
-            f"{similar} {_value(some.coherence[similar][WHOLE])} {name}"
+            f"{_value(some.coherence[similar][WHOLE])} {name}"
             for name, some in (("drawn", self.drawn), ("decoded", self.decoded))
         ]
         found = self.drawn_vs_decoded.whole_heads[test]
-        return f"whole heads: {', '.join(parts)}; AUC of {test} {_value(found)}"
+        return f"whole heads: {similar} {', '.join(parts)}; AUC of {test} {_value(found)}"
 
 
 def _value(item: EstimateResults) -> str:
