@@ -45,7 +45,8 @@ def made(record: dict[str, Any], text: str) -> str:
         for prior, part in record["heads"].items()
     }
     tables = "\n\n".join(table(found, name) for name in TABLES)
-    about = f"{record['summary']}.\n\n{record['hardware']}, revision {record['revision'][:7]}."
+    revision = record["revision"][:7] + ", with changes" * record["revision"].endswith("+")
+    about = f"{record['summary']}.\n\n{record['hardware']}, revision {revision}."
     head, rest = text.split(BEGIN)
     return f"{head}{BEGIN}\n{about}\n\n{tables}\n\n{END}{rest.split(END)[1]}"
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float, Integer, UInt8
 
 from oasis_utils.metrics import coherence, head_features, smoothness
 from oasis_utils.metrics.age_regressor import AgeRegressor, age_features
@@ -80,31 +81,64 @@ class HeadReaders:
         return np.array([self.age.predict(age_features(head), heights) for head in heads.images])
 
 
+class WindowSlices:
+    """Slices, and what networks see of them, computed when it is first asked for: it takes most of
+    the time, and few people leave nothing to compare.
+
+    Args:
+        images: The slices.
+        device: Where the feature network runs.
+    """
+
+    def __init__(self, images: UInt8[np.ndarray, "n height width"], device: torch.device):
+        self.images, self.device = images, device
+
+    @cached_property
+    def learned(self) -> Float[np.ndarray, "n features"]:
+        """Features of the network."""
+        return learned(self.images, self.device)
+
+    @cached_property
+    def pictures(self) -> Float[np.ndarray, "n side side"]:
+        """The slices at 64 x 64 pixels, in [0, 1]."""
+        return small_pictures(self.images)
+
+
 @dataclass(frozen=True)
 class Window:
     """Slices that stand for a part of the stack.
 
     Attributes:
         owners: Head of each slice.
-        learned: Features of the network.
-        pictures: The slices at 64 x 64 pixels, in [0, 1].
+        rows: Which of `slices` these are.
+        slices: All slices of the part.
     """
 
     owners: Integer[np.ndarray, " n"]
-    learned: Float[np.ndarray, "n features"]
-    pictures: Float[np.ndarray, "n side side"]
+    rows: Integer[np.ndarray, " n"]
+    slices: WindowSlices
 
     @classmethod
     def of(cls, heads: Heads, window: np.ndarray, limit: int, readers: HeadReaders) -> Window:
         """At most `limit` slices at these indices of positions."""
         owners, places = spread_slices(len(heads), window, limit)
-        images = heads.images[owners, places]
-        return cls(owners, learned(images, readers.device), small_pictures(images))
+        slices = WindowSlices(heads.images[owners, places], readers.device)
+        return cls(owners, np.arange(len(owners)), slices)
+
+    @property
+    def learned(self) -> Float[np.ndarray, "n features"]:
+        """Features of the network."""
+        return self.slices.learned[self.rows]
+
+    @property
+    def pictures(self) -> Float[np.ndarray, "n side side"]:
+        """The slices at 64 x 64 pixels, in [0, 1]."""
+        return self.slices.pictures[self.rows]
 
     def some(self, rows: Bool[np.ndarray, " heads"]) -> Window:
         """The slices of these heads, whose numbers become those among them."""
         kept, number = rows[self.owners], np.cumsum(rows) - 1
-        return Window(number[self.owners[kept]], self.learned[kept], self.pictures[kept])
+        return Window(number[self.owners[kept]], self.rows[kept], self.slices)
 
 
 @dataclass(frozen=True)

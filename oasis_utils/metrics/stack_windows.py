@@ -61,6 +61,6 @@ def spread_slices(
     if heads > limit:
         order = np.linspace(0, heads - 1, limit).astype(int)
     rounds = len(window)
-    owners = np.tile(order, rounds)[:limit]
+    place = np.tile(np.arange(len(order)), rounds)[:limit]  # in `order`
     turn = np.repeat(np.arange(rounds), len(order))[:limit]
-    return owners, window[(owners + turn) % rounds]
+    return order[place], window[(place + turn) % rounds]

@@ -18,7 +18,7 @@ from oasis_utils.evaluation.head_results import (
 from oasis_utils.evaluation.heads import HeadReference, complete_stacks, judge_heads
 from oasis_utils.metrics import measured_heads
 from oasis_utils.metrics.head_blocks import Heads
-from oasis_utils.metrics.measured_heads import Window
+from oasis_utils.metrics.measured_heads import Window, WindowSlices
 from oasis_utils.metrics.position_regressor import thumbnails
 from oasis_utils.metrics.stack_defects import halved, mixed
 from oasis_utils.metrics.two_sample import logistic
@@ -166,10 +166,8 @@ def test_intervals_draw_people_and_not_their_sessions(reference):
 
 
 def test_slices_of_a_window_belong_to_people():
-    windows = [
-        Window(np.array(owners), np.zeros((3, 2)), np.zeros((3, 4, 4)))
-        for owners in ([0, 1, 1], [2, 0, 2])
-    ]
+    slices = WindowSlices(np.zeros((3, 4, 4), np.uint8), torch.device("cpu"))
+    windows = [Window(np.array(owners), np.arange(3), slices) for owners in ([0, 1, 1], [2, 0, 2])]
     found = evaluation._owners(*windows, np.array([7, 9]), np.array([4, 5, 6]))
     assert [x.tolist() for x in found] == [[7, 9, 9], [6, 4, 6]]
 

@@ -98,3 +98,18 @@ def test_the_network_sees_the_slices(readers, monkeypatch):
     window = Window.of(HEADS.some(np.arange(6) < 2), np.array([8]), 2, readers)
     assert window.learned.shape == (2, 1280) and window.pictures.shape == (2, 64, 64)
     assert not np.allclose(*window.learned)
+
+
+def test_the_feature_network_runs_once_and_only_when_it_is_asked_for(readers, monkeypatch):
+    calls = []
+
+    def features(images, _device):
+        calls.append(len(images))
+        return thumbnails(images)
+
+    monkeypatch.setattr(measured_heads, "learned", features)
+    window = Window.of(HEADS, np.array([8]), 6, readers)
+    assert not calls and len(window.pictures) == 6 and not calls
+    first, rest = (window.some(np.arange(6) // 3 == side) for side in (0, 1))
+    np.testing.assert_array_equal(np.concatenate([first.learned, rest.learned]), window.learned)
+    assert calls == [6]

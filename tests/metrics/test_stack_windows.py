@@ -37,3 +37,8 @@ def test_few_heads_give_all_their_slices_and_many_are_thinned_evenly():
     assert set(zip(owners, places, strict=True)) == {(i, j) for i in (0, 1) for j in (0, 1, 2)}
     owners, _ = spread_slices(100, np.array([7]), 5)
     assert owners.tolist() == [0, 24, 49, 74, 99]
+
+
+def test_many_heads_are_spread_over_all_positions():
+    owners, places = spread_slices(256, np.arange(8), 128)
+    assert len(np.unique(owners)) == 128 and np.bincount(places).tolist() == [16] * 8
