@@ -83,4 +83,4 @@ def test_issue_forms_have_the_required_keys(path):
 
 def test_the_models_that_come_with_the_project_are_small():
     sizes = [path.stat().st_size for path in (ROOT / "checkpoints").glob("*.safetensors")]
-    assert len(sizes) == 3 and max(sizes) < 16e6 and sum(sizes) < 25e6
+    assert len(sizes) == 4 and max(sizes) < 16e6 and sum(sizes) < 25e6
