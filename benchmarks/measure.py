@@ -8,6 +8,7 @@ slow moment of the machine hits all.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import statistics
@@ -45,6 +46,14 @@ def begin(name: str) -> torch.device:
     device = select_device(name)
     keep_freed_memory(False)
     return device
+
+
+def installed(peer: str) -> bool:
+    """Whether a package to be measured beside is here; says so if not, and what comes of it."""
+    if importlib.util.find_spec(peer):
+        return True
+    print(f"{peer} is not installed: it is left out (pip install -e '.[bench]')", flush=True)
+    return False
 
 
 def seconds(work: Work, device: torch.device) -> float:

@@ -14,7 +14,18 @@ import argparse
 
 import torch
 import torch.nn.functional as F
-from measure import GEMM, Work, alternate, begin, ceilings, growth, peak_mib, ratio, record
+from measure import (
+    GEMM,
+    Work,
+    alternate,
+    begin,
+    ceilings,
+    growth,
+    installed,
+    peak_mib,
+    ratio,
+    record,
+)
 from torch import Tensor, nn
 
 from oasis_utils.models.quantizer import VectorQuantizer, nearest_code
@@ -99,6 +110,12 @@ def monai() -> nn.Module:
     )
 
 
+def peers() -> dict[str, nn.Module]:
+    """The layers of other libraries, as far as they are installed."""
+    known = {"monai": ("monai", monai), "lucidrains": ("vector_quantize_pytorch", Lucidrains)}
+    return {name: make() for name, (package, make) in known.items() if installed(package)}
+
+
 def latent_map(vectors: int, device: torch.device) -> Tensor:
     return torch.randn(vectors // 4096, DIM, 64, 64, device=device).contiguous(
         memory_format=torch.channels_last
@@ -136,7 +153,7 @@ def main() -> None:
     options = parser.parse_args()
     device = begin(options.device)
     latents = latent_map(VECTORS, device)
-    models = {"ours": ours(), "textbook": Textbook(), "monai": monai(), "lucidrains": Lucidrains()}
+    models = {"ours": ours(), "textbook": Textbook()} | peers()
     cases = {name: trained(model.to(device).train(), latents) for name, model in models.items()}
     times = alternate(cases, options.rounds, device)
     figures = {f"vs_{peer}": ratio(times, peer) for peer in list(models)[1:]}

@@ -21,7 +21,18 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from measure import Work, alternate, begin, ceilings, gflop, growth, peak_mib, ratio, record
+from measure import (
+    Work,
+    alternate,
+    begin,
+    ceilings,
+    gflop,
+    growth,
+    installed,
+    peak_mib,
+    ratio,
+    record,
+)
 from quantizer import CODES, DIM, Textbook
 from torch import Tensor, nn
 
@@ -161,7 +172,6 @@ def cases(images: Tensor, device: torch.device, compiled: bool) -> dict[str, Wor
     textbook, package = Model2017(Textbook()).to(device), package_model().to(device)
     found = {
         "textbook": step(textbook, images, lambda: plain, False),
-        "monai": step(Monai().to(device), images, lambda: plain, False),
         "ours": step(ours(), last, lambda: plain, True),
         "package": step(
             package,
@@ -171,6 +181,8 @@ def cases(images: Tensor, device: torch.device, compiled: bool) -> dict[str, Wor
             lambda x: package.step({"images": x}, "autoencoder")["loss"],
         ),
     }
+    if installed("monai"):
+        found["monai"] = step(Monai().to(device), images, lambda: plain, False)
     if compiled:
         model = ours()
         found["compiled"] = step(model, last, lambda: autocast(device), True, torch.compile(model))

@@ -49,6 +49,19 @@ def test_ratios_are_taken_round_by_round():
     assert found == {"median": 4.0, "lowest": 3.0, "highest": 5.0}
 
 
+def test_a_peer_that_is_not_installed_is_left_out_and_named(monkeypatch, capsys):
+    import quantizer
+
+    monkeypatch.setattr(quantizer, "Lucidrains", torch.nn.Identity)
+    monkeypatch.setattr(
+        quantizer.installed.__globals__["importlib"].util,
+        "find_spec",
+        lambda name: None if name == "monai" else name,
+    )
+    assert list(quantizer.peers()) == ["lucidrains"]
+    assert "monai is not installed" in capsys.readouterr().out
+
+
 def test_peak_memory_counts_what_is_held_at_one_time():
     from measure import peak_mib
 
