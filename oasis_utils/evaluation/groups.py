@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Integer
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from oasis_utils.data.batches import Batches
 from oasis_utils.data.dataset import Dataset, Split
@@ -251,7 +251,7 @@ def _wider(comparisons: int) -> float:
     """How much wider than for one comparison an interval must be, by the quantiles of a normal
     distribution.
     """
-    return float(norm.isf(0.025 / max(comparisons, 1)) / norm.isf(0.025))
+    return float(ndtri(0.025 / max(comparisons, 1)) / ndtri(0.025))
 
 
 def _gap(

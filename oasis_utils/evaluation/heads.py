@@ -13,7 +13,6 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Integer, UInt8
-from scipy.stats import binomtest
 
 from oasis_utils.data.dataset import Split
 from oasis_utils.metrics import odd_even, smoothness
@@ -159,6 +158,8 @@ def _share_of_people(
     broken: Bool[np.ndarray, " heads"], people: Integer[np.ndarray, " heads"]
 ) -> EstimateResults:
     """With the exact binomial interval, which also holds where none is broken."""
+    from scipy.stats import binomtest  # slow to import
+
     count, n = len(np.unique(people[broken])), len(np.unique(people))
     low, high = binomtest(count, n).proportion_ci(0.95, method="exact")
     return _estimate(count / n, (float(low), float(high)))

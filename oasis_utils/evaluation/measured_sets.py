@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Integer, UInt8
-from scipy.stats import wasserstein_distance
 
 from oasis_utils.data.dataset import Split
 from oasis_utils.metrics.anatomy import Anatomist
@@ -267,6 +266,8 @@ def _compare_space(
 
 def _compare_anatomy(a: MeasuredSet, b: MeasuredSet, rounds: int) -> dict[str, Estimate]:
     """Wasserstein distances of the measures, at least 0 and biased upwards where people are few."""
+    from scipy.stats import wasserstein_distance  # slow to import
+
     result = {}
     groups_a, groups_b = number_groups(a.groups), number_groups(b.groups)
     count_a, count_b = int(groups_a.max()) + 1, int(groups_b.max()) + 1

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Bool, Integer
-from scipy.stats import binomtest
 
 from oasis_utils.metrics.bootstrap import MIN_GROUPS, mean_interval, number_groups
 
@@ -70,6 +69,8 @@ def accuracy_interval(
     share = correct.mean()
     independent = len(correct) == 1 and n_people == len(people)
     if independent or share in (0, 1):
+        from scipy.stats import binomtest  # slow to import
+
         found = binomtest(round(share * n_people), n_people).proportion_ci(method="wilson")
         return float(found.low), float(found.high)
     return mean_interval(correct.ravel().astype(float), np.tile(people, len(correct)), ROUNDS)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
-from scipy import stats
 
 from oasis_utils.metrics.anatomy import ADJACENT_POSITIONS
 
@@ -66,6 +65,6 @@ def compare_measures(
     """Wasserstein distance of each measure between two sets of scaled values: in real
     deviations.
     """
-    return {
-        name: float(stats.wasserstein_distance(a[:, i], b[:, i])) for i, name in enumerate(names)
-    }
+    from scipy.stats import wasserstein_distance  # slow to import
+
+    return {name: float(wasserstein_distance(a[:, i], b[:, i])) for i, name in enumerate(names)}

@@ -202,8 +202,9 @@ def umap_coordinates(
 ) -> Float[np.ndarray, "n 2"]:
     """UMAP coordinates of the codes, repeatable for a seed.
 
-    The first call of a process compiles for some 10 seconds, and the imports are slow, so they are
-    inside. UMAP's own search for neighbours would compile for as long again.
+    The first call on a machine compiles for some 10 seconds, later ones read what it compiled. The
+    imports are slow, so they are inside. UMAP's own search for neighbours would compile for as long
+    again.
 
     Args:
         vectors: Rows, for example the codes.
@@ -223,11 +224,28 @@ def umap_coordinates(
         from scipy.spatial import KDTree
         from umap import UMAP
 
+        keep_compiled()
         near = min(15, len(vectors) - 1)
         distances, neighbours = KDTree(vectors).query(vectors, k=near)
         return UMAP(
             n_neighbors=near, random_state=seed, n_jobs=1, precomputed_knn=(neighbours, distances)
         ).fit_transform(vectors)
+
+
+def keep_compiled() -> None:
+    """Let Numba keep on disk what UMAP has it compile in every process.
+
+    Does nothing with a version of UMAP that has other functions.
+    """
+    import umap.layouts
+    import umap.umap_
+
+    names = ("smooth_knn_dist", "compute_membership_strengths")
+    functions = [getattr(umap.umap_, name, None) for name in names]
+    single_epoch = getattr(umap.layouts, "_nb_optimize_layout_euclidean_single_epoch", None)
+    for function in (*functions, single_epoch):
+        if hasattr(function, "enable_caching"):
+            function.enable_caching()
 
 
 def cached_umap(

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Integer, UInt8
-from scipy import stats
+from scipy.special import stdtrit
 from torch import Tensor
 
 from oasis_utils.metrics.features import as_floats
@@ -200,7 +200,7 @@ class Calibration:
                 for s in names
             ]
         )
-        error = stats.t.ppf(0.95, len(names) - 1) * shares.std(ddof=1) / len(names) ** 0.5
+        error = stdtrit(len(names) - 1, 0.95) * shares.std(ddof=1) / len(names) ** 0.5
         limit = float(np.clip(shares.mean() + error, THRESHOLD_PERCENTILE / 100, 0.5))
         return cls(float(np.percentile(ratios, THRESHOLD_PERCENTILE)), float(shares.mean()), limit)
 
@@ -277,11 +277,13 @@ class CopyTest:
         """The test's numbers; `rule` says what `memorised` means, suspicious_pairs are sorted,
         worst first.
         """
+        from scipy.stats import binomtest  # slow to import
+
         prints = Fingerprints.of(images)
         ratios, near = self.ratios(prints)
         suspicious = np.flatnonzero(ratios < self.calibration.threshold)
         p_value = float(
-            stats.binomtest(len(suspicious), len(images), self.calibration.limit, "greater").pvalue
+            binomtest(len(suspicious), len(images), self.calibration.limit, "greater").pvalue
         )
         listed = suspicious[np.argsort(ratios[suspicious])][:MAX_LISTED]
         return {

@@ -66,11 +66,9 @@ def two_sample(
     for fold in range(FOLDS):
         rows = np.concatenate([a[folds_a != fold], b[folds_b != fold]])
         labels = np.repeat([1.0, 0.0], [(folds_a != fold).sum(), (folds_b != fold).sum()])
-        scores_a, scores_b = (
-            scorer(rows, labels, x[folds == fold], seed)
-            for x, folds in ((a, folds_a), (b, folds_b))
-        )
         tested_a, tested_b = groups_a[folds_a == fold], groups_b[folds_b == fold]
+        new = np.concatenate([a[folds_a == fold], b[folds_b == fold]])
+        scores_a, scores_b = np.split(scorer(rows, labels, new, seed), [len(tested_a)])
         results.append(auc(scores_a, scores_b, tested_a, tested_b, rounds, seed))
     low, high = np.mean([r.interval for r in results], axis=0)
     return TwoSample(float(np.mean([r.auc for r in results])), (float(low), float(high)))

@@ -227,6 +227,19 @@ def test_umap_is_repeatable_for_a_seed_and_keeps_groups_together():
 
 
 @pytest.mark.slow
+def test_what_umap_compiles_is_kept_on_disk():
+    """All that it compiled for these calls was read from files or is written to them."""
+    umap = pytest.importorskip("umap")
+    codebook.umap_coordinates(np.random.default_rng(0).standard_normal((20, 4)), seed=0)
+    for function in (
+        umap.umap_.smooth_knn_dist,
+        umap.umap_.compute_membership_strengths,
+        umap.layouts._nb_optimize_layout_euclidean_single_epoch,
+    ):
+        used = function.stats
+        assert used.cache_path and sum((used.cache_hits | used.cache_misses).values()) > 0
+
+
 def test_umap_leaves_the_threads_of_torch_as_they_are():
     """In a process of its own, as numba may have started its threads here before."""
     code = (

@@ -64,6 +64,17 @@ def test_subjects_are_not_recognised_again():
     assert np.mean(aucs) < 0.7 < 0.99 < leaked
 
 
+def test_a_fold_trains_one_classifier_for_both_sides():
+    trained = []
+
+    def scorer(known, labels, new, seed):
+        trained.append((len(known), len(new)))
+        return new[:, 0]
+
+    found = two_sample(rows(0, 3.0), rows(1)[:60], GROUPS, GROUPS[:60], scorer, 20)
+    assert trained == [(70, 70), (70, 70)] and found.auc > 0.95
+
+
 def test_folds_never_share_a_group():
     folds = split_groups(GROUPS, 3)
     assert all(len(set(folds[g == GROUPS])) == 1 for g in range(8)) and np.bincount(
