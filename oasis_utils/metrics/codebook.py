@@ -244,8 +244,8 @@ def keep_compiled() -> None:
     functions = [getattr(umap.umap_, name, None) for name in names]
     single_epoch = getattr(umap.layouts, "_nb_optimize_layout_euclidean_single_epoch", None)
     for function in (*functions, single_epoch):
-        if hasattr(function, "enable_caching"):
-            function.enable_caching()
+        if keep := getattr(function, "enable_caching", None):
+            keep()
 
 
 def cached_umap(

