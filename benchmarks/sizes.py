@@ -121,7 +121,9 @@ def trained_pixelcnn(
             if spent >= seconds:
                 break
         epoch += 1
-    return trainer.evaluated.eval(), trainer.steps
+    found = trainer.evaluated.eval()
+    assert isinstance(found, PixelCNN)
+    return found, trainer.steps
 
 
 def distance(images: np.ndarray, real: Split, rows: np.ndarray, known: np.ndarray) -> float:
