@@ -55,7 +55,7 @@ worksheets: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet -e '.[bench]'
-	for subject in quantizer train_step sampling data habits; do OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$$subject.py || exit; done
+	for subject in quantizer train_step sampling data habits judging; do OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$$subject.py || exit; done
 	$(BIN)/python benchmarks/end_to_end.py
 	$(BIN)/python benchmarks/summary.py
 

@@ -24,10 +24,12 @@ def _importable(monkeypatch):
         "sampling",
         "data",
         "habits",
+        "judging",
         "summary",
         "end_to_end",
         "demo_tables",
         "scale",
+        "sizes",
         "speed_record",
         "record_tables",
         "heads_tables",
@@ -334,3 +336,37 @@ def test_a_peer_is_looked_at_after_each_time_and_ours_is_as_long_as_it(monkeypat
         model, lambda b: model(b["x"]).square().mean(), 0.1, batches, lambda m: 1.0, [5.0, 2.0]
     )
     assert found == {"2": {"value": 1.0, "steps": 2}, "5": {"value": 1.0, "steps": 5}}
+
+
+# ---------------------------------------------------------------- sizes
+
+
+def test_the_docs_show_the_recorded_sizes():
+    from sizes import PAGE, RECORD, SIZES, table, with_table
+
+    record, page = json.loads(RECORD.read_text()), PAGE.read_text(encoding="utf-8")
+    assert set(record["rows"]) <= {size.name for size in SIZES}
+    for name, row in record["rows"].items():
+        side, pixels, n_codes = map(int, name.split("/"))
+        assert 0 < row["used"] <= n_codes
+        cells = (side // pixels) ** 2
+        assert row["nats_per_slice"] == pytest.approx(cells * row["nats_per_code"])
+    assert with_table(page, table(record)) == page
+
+
+def test_a_size_is_a_row_of_the_demo_profile_with_other_numbers(tmp_path, monkeypatch, brains):
+    """The whole way of one row, with trainings of a moment."""
+    import sizes
+
+    monkeypatch.setattr(sizes, "JUDGED", 32)
+    monkeypatch.setattr(sizes, "DRAWN_TIMED", 2)
+    small = sizes.replace(
+        sizes.DEMO.pixelcnn, channels=8, blocks=2, hidden=8, layout=4, n_positions=32
+    )
+    tiny = sizes.replace(sizes.DEMO.vqvae, channels=16, residual_blocks=1)
+    monkeypatch.setattr(sizes, "DEMO", sizes.replace(sizes.DEMO, vqvae=tiny, pixelcnn=small))
+    found = sizes.measured(sizes.Size(64, 8, 16), brains, tmp_path, 0.5)
+    assert found["steps"] >= 1 and found["prior_steps"] >= 1
+    assert 0 <= found["ssim"] <= 1 and found["used"] <= 16
+    assert found["nats_per_slice"] == pytest.approx(64 * found["nats_per_code"])
+    assert found["kid_drawn"] > -0.1

