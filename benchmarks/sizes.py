@@ -173,8 +173,8 @@ def table(record: dict[str, Any]) -> str:
     """Markdown of all rows that were measured."""
     lines = [
         "| slice, pixels | pixels a code | K | map | SSIM | in the brain | KID of decoded"
-        " | perplexity | nats per code | nats per slice | KID of drawn | CPU s for 16 |",
-        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        " | perplexity | nats per code | nats per slice | KID of drawn | CPU s for 16 | steps |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for size in SIZES:
         if row := record["rows"].get(size.name):
@@ -183,17 +183,16 @@ def table(record: dict[str, Any]) -> str:
                 f" | {row['ssim']:.3f} | {row['brain_ssim']:.3f} | {row['kid_decoded']:.3f}"
                 f" | {row['perplexity']:.0f} | {row['nats_per_code']:.2f}"
                 f" | {row['nats_per_slice']:,.0f} | {row['kid_drawn']:.3f}"
-                f" | {row['seconds_of_16']:.1f} |"
+                f" | {row['seconds_of_16']:.1f} | {row['steps']:,}, {row['prior_steps']:,} |"
             )
-    steps = [row["steps"] for row in record["rows"].values()]
     return "\n".join(
         [
             *lines,
             "",
-            f"{record['seconds']:.0f} CPU seconds for each VQ-VAE ({min(steps):,} to"
-            f" {max(steps):,} steps) and each PixelCNN, one thread of {record['hardware']}, one"
-            f" seed; {PEOPLE['train_subjects']} sample people to train on, {JUDGED} slices of"
-            f" {PEOPLE['test_subjects']} others to judge.",
+            f"{record['seconds']:.0f} CPU seconds for each VQ-VAE and each PixelCNN on"
+            f" {record['hardware']}, beside other work; one seed; {PEOPLE['train_subjects']} sample"
+            f" people to train on, {JUDGED} slices of {PEOPLE['test_subjects']} others to judge."
+            " *Steps*: of the VQ-VAE, of the PixelCNN.",
         ]
     )
 
