@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from oasis_utils.config import digest
+from oasis_utils.metrics.compiled_umap import keep_compiled
 from oasis_utils.runtime import DataError, atomic, read_arrays
 from oasis_utils.runtime.threads import kept_threads
 
@@ -230,22 +231,6 @@ def umap_coordinates(
         return UMAP(
             n_neighbors=near, random_state=seed, n_jobs=1, precomputed_knn=(neighbours, distances)
         ).fit_transform(vectors)
-
-
-def keep_compiled() -> None:
-    """Let Numba keep on disk what UMAP has it compile in every process.
-
-    Does nothing with a version of UMAP that has other functions.
-    """
-    import umap.layouts
-    import umap.umap_
-
-    names = ("smooth_knn_dist", "compute_membership_strengths")
-    functions = [getattr(umap.umap_, name, None) for name in names]
-    single_epoch = getattr(umap.layouts, "_nb_optimize_layout_euclidean_single_epoch", None)
-    for function in (*functions, single_epoch):
-        if keep := getattr(function, "enable_caching", None):
-            keep()
 
 
 def cached_umap(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from oasis_utils.config import PROFILES, Profile
-from oasis_utils.data.dataset import Dataset
+
+if TYPE_CHECKING:
+    from oasis_utils.data.dataset import Dataset  # slow to import
 
 FAR = 1.5  # times as many pixels along a side, or as few
 ABOUT = {
