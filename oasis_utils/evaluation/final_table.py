@@ -15,13 +15,20 @@ def final_rows(report: dict[str, Any]) -> dict[str, dict[str, str]]:
     """What the notebooks before the evaluation measured on the models, as a table.
 
     Args:
-        report: A whole report, see `runtime.report.Report`.
+        report: See `runtime.report.Report`; sections of notebooks that did not run have no rows.
 
     Returns:
         {metric: {"value", "better", "reference", "which"}}; value and reference with 95 % intervals
         over people in brackets where these are known, reference is the value of `which`.
     """
-    return {**_reconstruction(report["reconstruction"]), **_likelihood(report)}
+    parts = {
+        "reconstruction": _reconstruction,
+        "codebook": _codebook,
+        "pixelcnn": _likelihood,
+        "anomalies": _anomalies,
+    }
+    known = {name: rows for name, rows in parts.items() if name in report}
+    return {text: row for name, rows in known.items() for text, row in rows(report[name]).items()}
 
 
 def _row(
@@ -55,11 +62,13 @@ def _reconstruction(scores: dict[str, Any]) -> dict[str, dict[str, str]]:
     return rows
 
 
-def _likelihood(report: dict[str, Any]) -> dict[str, dict[str, str]]:
-    prior, anomalies = report["pixelcnn"], report["anomalies"]
+def _codebook(used: dict[str, Any]) -> dict[str, dict[str, str]]:
+    return {"share of codes used": _row(used["used_fraction"], None, "higher")}
+
+
+def _likelihood(prior: dict[str, Any]) -> dict[str, dict[str, str]]:
     ends = prior["intervals"]
     return {
-        "share of codes used": _row(report["codebook"]["used_fraction"], None, "higher"),
         "PixelCNN, nats per code": _row(
             prior["nats_per_code"],
             ends["PixelCNN"],
@@ -67,13 +76,16 @@ def _likelihood(report: dict[str, Any]) -> dict[str, dict[str, str]]:
             prior["markov_cell_nats"],
             "Markov chain with the cell",
             ends["Markov chain + cell"],
-        ),
-        **{
-            f"planted anomaly, {kind}, AUROC": _row(
-                value, anomalies["intervals"][kind], "higher", 0.5, "chance"
-            )
-            for kind, value in anomalies["auroc"].items()
-        },
+        )
+    }
+
+
+def _anomalies(found: dict[str, Any]) -> dict[str, dict[str, str]]:
+    return {
+        f"planted anomaly, {kind}, AUROC": _row(
+            value, found["intervals"][kind], "higher", 0.5, "chance"
+        )
+        for kind, value in found["auroc"].items()
     }
 
 
